@@ -11,10 +11,10 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import near_match_hint
-from dramaeval.data.durations import beside
+from dramaeval.data.durations import MIN_SECONDS, beside
 from dramaeval.data.levels import SCALE_FIX, Levels
-from dramaeval.data.record_clips import MIN_SECONDS
 from dramaeval.data.records import Record
+from dramaeval.data.turns import AUDIO, NONE, TURNS, WAV_PATH, check_turns
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.reference import REFERENCE
 from dramaeval.tasks.task import Task
@@ -101,6 +101,53 @@ def references_of(task: Task, reference: Any, count: int) -> list[Any]:
             f"for all clips or a list of {count}."
         )
     return references
+
+
+def turns_of(task: Task, turns: Any, count: int) -> list[list[dict[str, Any]]]:
+    """The turns before each clip, from the argument of `Judge.score`; without their clips where prompts have none.
+
+    Args:
+        task: the task.
+        turns: a list of mappings with ``role``, ``text`` and possibly ``wav_path`` for all clips, or a list of such
+            lists, one for each clip; None where the task uses none.
+        count: number of clips.
+
+    Raises:
+        ValueError: turns are missing, not used, not one list per clip, or not well-formed; with all problems.
+    """
+    where = f"score(task={task.name!r})"
+    if task.turns == NONE:
+        if turns is not None:
+            raise ValueError(f"{where}: turns=… is not used: this judge has task.turns=none.")
+        return [[] for _ in range(count)]
+    if not isinstance(turns, list | tuple):
+        raise ValueError(
+            f"{where}: this judge reads what was said before a clip: give turns=[{{'role': …, 'text': …}}, …], "
+            "[] where nothing was said, or a list of such lists, one for each clip."
+        )
+    of_clips = list(turns)
+    if not (turns and all(isinstance(each, list | tuple) for each in turns)):
+        of_clips = [turns] * count
+    if len(of_clips) != count:
+        raise ValueError(
+            f"{where}: {len(of_clips)} lists of turns for {count} clips: give one for each."
+        )
+    problems = {
+        f"{finding.key} {finding.problem}: {finding.fix}."
+        for of_clip in of_clips
+        for finding in check_turns({TURNS: [_with_path(turn) for turn in of_clip]}, task.turns)
+    }
+    if problems:
+        raise ValueError(f"{where}: " + " ".join(sorted(problems)))
+    unheard = {} if task.turns == AUDIO else {WAV_PATH: None}
+    return [[{**turn, **unheard} for turn in of_clip] for of_clip in of_clips]
+
+
+def _with_path(turn: Any) -> Any:
+    """A turn for `check_turns`: samples in place of a path are checked as a clip, later."""
+    if isinstance(turn, Mapping) and not isinstance(turn.get(WAV_PATH), str | int | float | None):
+        return {**turn, WAV_PATH: WAV_PATH}
+    return turn
 
 
 def require_plain_texts(text_check: TextCheck, task: Task, records: Sequence[Record]) -> None:

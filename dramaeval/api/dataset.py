@@ -28,8 +28,10 @@ from dramaeval.stages.converted_sources import converted_source, with_importer
 from dramaeval.tasks.processed import ProcessedTask, inline_audio
 from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question, Target
+from dramaeval.tasks.reference import uses_reference
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.turns import AUDIO
 from dramaeval.training.question_sampler import (
     sample_questions,
     trainable_dimensions,
@@ -159,6 +161,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             raise ValueError(
                 f"task={task.name} compares two clips, and an item of AudioDataset has one: train on pairs with "
                 "python launch.py task=pair."
+            )
+        if task.turns == AUDIO or uses_reference(task.dimensions):
+            raise ValueError(
+                f"task={task.name} has the clips of turns, or a reference, in its prompts, and an item of AudioDataset has "
+                "one clip: set task.turns=text, leave out dimensions with reference: true, or train with python launch.py."
             )
         rated = [record for record in result.records if trainable_dimensions(task, record)]
         check_listeners(task, rated)

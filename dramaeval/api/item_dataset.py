@@ -11,8 +11,8 @@ import numpy as np
 
 from dramaeval.api.clip_input import waveform_of
 from dramaeval.data.audio import UnreadableClipError, decode, read_header
+from dramaeval.data.durations import length_problem
 from dramaeval.data.problems import BadRecordsError, Problem
-from dramaeval.data.record_clips import length_problem
 from dramaeval.data.records import Record
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.processed import ProcessedTask

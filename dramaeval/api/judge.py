@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.api.clip_input import references_of, require_plain_texts, texts_of
+from dramaeval.api.clip_input import references_of, require_plain_texts, texts_of, turns_of
 from dramaeval.api.judge_location import base_folder, locate
 from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
@@ -224,6 +224,7 @@ class Judge(RewardsClips):
         sampling_rate: int | None = None,
         sample_rate: int | None = None,
         reference: Clip | Sequence[Clip] | None = None,
+        turns: Sequence[Any] | None = None,
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
@@ -238,6 +239,9 @@ class Judge(RewardsClips):
             sample_rate: another name of ``sampling_rate``.
             reference: the recording beside which a clip is judged, where dimensions of the rubric have
                 ``reference: true``; one for all clips, or a list with one for each.
+            turns: what was said before a clip, for a judge with ``task.turns=text`` or ``audio``: a list of mappings
+                with ``role``, ``text`` and possibly ``wav_path`` (a file, or an array as in ``audio``) for all clips,
+                or a list of such lists, one for each.
             clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; one text for all clips, or a list with one for each. The keys of records
@@ -265,13 +269,20 @@ class Judge(RewardsClips):
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
         texts = texts_of(scored_task, context, len(clips))
         references = references_of(scored_task, reference, len(clips))
+        all_turns = turns_of(scored_task, turns, len(clips))
         record_encoder = self._encoder(scored_task, len(clips))
         records = [
             record_encoder.record(
-                number, clip, beside, fields, self.config.task.data, rate=sampling_rate
+                number,
+                clip,
+                beside,
+                fields,
+                self.config.task.data,
+                rate=sampling_rate,
+                turns=before,
             )
-            for number, (clip, beside, fields) in enumerate(
-                zip(clips, references, texts, strict=True)
+            for number, (clip, beside, fields, before) in enumerate(
+                zip(clips, references, texts, all_turns, strict=True)
             )
         ]
         require_plain_texts(record_encoder.text_check, scored_task, records)
@@ -298,6 +309,7 @@ class Judge(RewardsClips):
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
         reference: Clip | None = None,
+        turns: Sequence[Any] | None = None,
         **context: str,
     ) -> dict[str, Comparison]:
         """Compare two clips of one context, on every dimension of a task.
@@ -313,6 +325,7 @@ class Judge(RewardsClips):
             dimensions: keys of the dimensions to compare on; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
             reference: the recording beside which both are judged, as for `score`.
+            turns: what was said before both clips, as for `score`.
             context: the texts of the task, which both clips share.
 
         Returns:
@@ -326,15 +339,17 @@ class Judge(RewardsClips):
         if isinstance(compared, PairTask) and compared.by == DIRECT:
             (texts,) = texts_of(compared, context, 1)
             (reference,) = references_of(compared, reference, 1)
+            (before,) = turns_of(compared, turns, 1)
             return direct_comparisons(
                 self.model, self._encoder(compared, 2), compared, (a, b), texts, self.config.task.data,
-                reference=reference, rate=sampling_rate, shared_prefix=self.shared_prefix,
+                reference=reference, turns=before, rate=sampling_rate, shared_prefix=self.shared_prefix,
             )  # fmt: skip
         # One clip a pass: a score does not depend on the other clip, to the last bit.
         settings: dict[str, Any] = {
             "dimensions": dimensions,
             "sampling_rate": sampling_rate,
             "reference": reference,
+            "turns": turns,
             **context,
         }
         of_a, of_b = self.score([a, b], task, clips_a_batch=1, **settings)

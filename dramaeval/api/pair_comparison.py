@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def direct_comparisons(
     data: DictConfig,
     *,
     reference: Clip | None,
+    turns: Sequence[Mapping[str, Any]],
     rate: int | None,
     shared_prefix: bool,
 ) -> dict[str, Comparison]:
@@ -87,6 +88,7 @@ def direct_comparisons(
     record = Record(
         id="0", file=Path("Judge.compare"), line=0, clip=a, seconds=seconds_a, clip_b=b, seconds_b=seconds_b,
         fields=texts, ratings={}, reference=beside, reference_seconds=beside_seconds,
+        turns=encoder.turns("turns", turns, data, rate=rate),
     )  # fmt: skip
     require_plain_texts(encoder.text_check, task, [record])
     predictions = score(model, [record], encoder, shared_prefix=shared_prefix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from dramaeval.api.clip_input import check_length, waveform_of
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record
+from dramaeval.data.turns import WAV_PATH, Turn
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.inputs.windows import Windows
@@ -69,8 +70,9 @@ class WaveformEncoder(RecordEncoder):
         data: DictConfig,
         *,
         rate: int | None,
+        turns: Sequence[Mapping[str, Any]] = (),
     ) -> Record:
-        """The record of a clip, its reference and its texts; arguments and errors as for `add_clip`."""
+        """The record of a clip, its reference, its texts and turns; arguments and errors as for `add_clip`."""
         path, seconds = self.add_clip(f"audio[{number}]", clip, data, number=number, rate=rate)
         beside, beside_seconds = None, 0.0
         if reference is not None:
@@ -79,7 +81,28 @@ class WaveformEncoder(RecordEncoder):
         return Record(
             id=str(number), file=Path("Judge.score"), line=number, clip=path, seconds=seconds, fields=fields,
             ratings={}, reference=beside, reference_seconds=beside_seconds,
+            turns=self.turns(f"turns[{number}]", turns, data, number=number, rate=rate),
         )  # fmt: skip
+
+    def turns(
+        self,
+        name: str,
+        turns: Sequence[Mapping[str, Any]],
+        data: DictConfig,
+        *,
+        number: int = 0,
+        rate: int | None = None,
+    ) -> tuple[Turn, ...]:
+        """The turns before a clip, from `dramaeval.api.clip_input.turns_of`; arguments and errors as for `add_clip`."""
+        added = []
+        for place, turn in enumerate(turns):
+            clip: tuple[Any, ...] = ()
+            if turn.get(WAV_PATH) is not None:
+                clip = self.add_clip(
+                    f"{name}[{place}]", turn[WAV_PATH], data, number=number, rate=rate
+                )
+            added.append(Turn(turn["role"].strip(), turn["text"].strip(), *clip))
+        return tuple(added)
 
     def _clip_at(self, record: Record, path: Path) -> Windows:
         """As `RecordEncoder._clip_at`."""

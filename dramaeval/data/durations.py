@@ -1,6 +1,13 @@
-"""Durations for logs, reports and messages."""
+"""Durations for logs, reports and messages, and the limits of a clip's length."""
 
 from __future__ import annotations
+
+import math
+
+from dramaeval.config.task_schema import WINDOW_SECONDS
+
+MIN_SECONDS = 0.04
+"""The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
 
 
 def duration(seconds: float) -> str:
@@ -17,3 +24,19 @@ def beside(seconds: float, limit: float) -> str:
     """Seconds with as many digits as make them differ from a limit: ``31.5``, but ``30.001`` beside 30."""
     texts = (f"{seconds:.{digits}g}" for digits in range(3, 17))
     return next((text for text in texts if float(text) != limit), repr(seconds))
+
+
+def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, str] | None:
+    """(problem, fix) of a clip that is too short or, where it may not be trimmed, too long."""
+    if seconds < MIN_SECONDS:
+        fix = f"give a clip of at least {MIN_SECONDS} s, or leave the record out"
+        return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix
+    if seconds > max_seconds:
+        fix = "cut the clip, or use only its beginning with task.data.on_long=trim"
+        if seconds > WINDOW_SECONDS:
+            fix += (
+                ", or all of it in several windows with task.data.on_long=segments "
+                f"task.data.max_seconds={math.ceil(seconds)}"
+            )
+        return f"{name} lasts {beside(seconds, max_seconds)} s, more than {max_seconds:g} s", fix
+    return None

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dramaeval.config.task_schema import WINDOW_SECONDS
 from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
-from dramaeval.data.durations import beside
+from dramaeval.data.durations import length_problem
 from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line
 from dramaeval.data.problems import Finding, counted, line_list
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.record_format import Ratings, RecordFormat
 from dramaeval.data.same_content import same_content
-
-MIN_SECONDS = 0.04
-"""The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
+from dramaeval.data.turns import TURNS, turn_paths
 
 
 @dataclass
@@ -35,22 +31,6 @@ class Draft:
     """Path and length in seconds of each clip, by its key."""
 
 
-def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, str] | None:
-    """(problem, fix) of a clip that is too short or, where it may not be trimmed, too long."""
-    if seconds < MIN_SECONDS:
-        fix = f"give a clip of at least {MIN_SECONDS} s, or leave the record out"
-        return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix
-    if seconds > max_seconds:
-        fix = "cut the clip, or use only its beginning with task.data.on_long=trim"
-        if seconds > WINDOW_SECONDS:
-            fix += (
-                ", or all of it in several windows with task.data.on_long=segments "
-                f"task.data.max_seconds={math.ceil(seconds)}"
-            )
-        return f"{name} lasts {beside(seconds, max_seconds)} s, more than {max_seconds:g} s", fix
-    return None
-
-
 def check_clips(
     drafts: Sequence[Draft],
     fmt: RecordFormat,
@@ -60,30 +40,39 @@ def check_clips(
     workers: int,
 ) -> None:
     """Locate every clip of one key and read each header once, in parallel; failures become findings."""
-    if not fmt.reads_audio:
-        for draft in drafts:
-            draft.clips[key] = Path(str((draft.line.fields or {}).get(key) or "")), 0.0
-        return
     written = [
-        (draft, str(draft.line.fields[key]))
+        (draft, place, path)
         for draft in drafts
-        if draft.line.fields and key not in {finding.key for finding in draft.findings}
+        for place, path in _paths(draft, key).items()
+        if not fmt.reads_audio or place not in {finding.key for finding in draft.findings}
     ]
+    if not fmt.reads_audio:
+        for draft, place, path in written:
+            draft.clips[place] = Path(path), 0.0
+        return
     located = locate_clips(
-        (path for _, path in written), jsonl=file, audio_root=root, workers=workers
+        (path for _, _, path in written), jsonl=file, audio_root=root, workers=workers
     )
     clips = {clip for clip in located.values() if isinstance(clip, Path)}
     headers = map_files(_header_or_error, clips, workers)
-    for draft, path in written:
+    for draft, place, path in written:
         clip = located[path]
         if isinstance(clip, NotLocated):
-            draft.findings.append(Finding(key, clip.problem, clip.fix))
+            draft.findings.append(Finding(place, clip.problem, clip.fix))
             continue
         header = headers[clip]
         if isinstance(header, UnreadableClipError):
-            draft.findings.append(Finding(key, f"{path}: {header.reason}", header.fix))
+            draft.findings.append(Finding(place, f"{path}: {header.reason}", header.fix))
         else:
-            draft.clips[key] = clip, header.seconds
+            draft.clips[place] = clip, header.seconds
+
+
+def _paths(draft: Draft, key: str) -> dict[str, str]:
+    """The paths of clips as written under a key, by place: the key itself, or that of a turn."""
+    fields = draft.line.fields
+    if fields is None or key == TURNS:
+        return turn_paths(fields or {})
+    return {key: str(fields.get(key) or "")}
 
 
 def check_distinct(drafts: Sequence[Draft], first: str, second: str, workers: int) -> None:
@@ -112,18 +101,17 @@ def check_lengths(drafts: Sequence[Draft], key: str, max_seconds: float, on_long
     """Report clips that are too short or too long; returns a notice of those that are trimmed."""
     trimmed = []
     for draft in drafts:
-        if key not in draft.clips:
-            continue
-        clip, seconds = draft.clips[key]
-        if on_long == "trim" and seconds > max_seconds:
-            seconds = max_seconds
-            draft.clips[key] = clip, seconds
-            trimmed.append(draft.line.number)
-        if reason := length_problem(clip.name, seconds, max_seconds):
-            draft.findings.append(Finding(key, *reason))
+        for place in (place for place in _paths(draft, key) if place in draft.clips):
+            clip, seconds = draft.clips[place]
+            if on_long == "trim" and seconds > max_seconds:
+                seconds = max_seconds
+                draft.clips[place] = clip, seconds
+                trimmed.append(draft.line.number)
+            if reason := length_problem(clip.name, seconds, max_seconds):
+                draft.findings.append(Finding(place, *reason))
     if not trimmed:
         return []
     return [
         f"{counted(len(trimmed), 'clip')} trimmed to the first {max_seconds:g} s "
-        f"({line_list(trimmed)})"
+        f"({line_list(list(dict.fromkeys(trimmed)))})"
     ]

@@ -79,7 +79,8 @@ class RecordFormat:
     text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
     With `raters_known=False` positions in the lists of ratings are no raters. `second_audio_field` is the key of the
     second clip of a pair; None for records of one clip. `reference_field` is the key of a recording beside which the
-    clip is judged; None where no dimension uses one.
+    clip is judged; None where no dimension uses one. `turns` is what prompts have of the turns before the clip
+    (`dramaeval.data.turns`).
     """
 
     text_fields: tuple[str, ...]
@@ -92,6 +93,7 @@ class RecordFormat:
     raters_known: bool = True
     second_audio_field: str | None = None
     reference_field: str | None = None
+    turns: str = "none"
 
     @property
     def audio_fields(self) -> tuple[str, ...]:

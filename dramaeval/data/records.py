@@ -21,6 +21,7 @@ from dramaeval.data.record_format import (
     check_optional_text,
     check_text,
 )
+from dramaeval.data.turns import AUDIO, NONE, TURNS, Turn, check_turns, turns_of
 from dramaeval.data.unicode_paths import stored_path
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
@@ -48,6 +49,7 @@ class Record:
         seconds_b: length of the second clip, as `seconds`.
         reference: path of the recording beside which the clip is judged; None where the task uses none.
         reference_seconds: its length, as `seconds`.
+        turns: what was said before the clip; empty where the task shows none.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Record:
     seconds_b: float = 0.0
     reference: Path | None = None
     reference_seconds: float = 0.0
+    turns: tuple[Turn, ...] = ()
 
     @property
     def clips(self) -> tuple[Path, ...]:
@@ -72,8 +75,9 @@ class Record:
 
     @property
     def prompt_clips(self) -> dict[Path, float]:
-        """Path and length in seconds of all clips of the record's prompts: those that are judged, and the reference."""
-        lengths = ((self.clip_b, self.seconds_b), (self.reference, self.reference_seconds))
+        """Path and length in seconds of all clips of the record's prompts: the judged ones, and those before them."""
+        lengths = [(self.clip_b, self.seconds_b), (self.reference, self.reference_seconds)]
+        lengths += [(turn.clip, turn.seconds) for turn in self.turns]
         return {self.clip: self.seconds} | {path: seconds for path, seconds in lengths if path}
 
     @property
@@ -164,7 +168,7 @@ def read_records(
     ]
     notices = _add_texts(drafts, texts or {}) + _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
-    for key in fmt.audio_fields:
+    for key in (*fmt.audio_fields, *([TURNS] if fmt.turns == AUDIO else [])):
         check_clips(drafts, fmt, key, file, None if root_problems else root, workers)
         if fmt.reads_audio:
             notices += check_lengths(drafts, key, max_seconds, on_long)
@@ -245,6 +249,7 @@ def _check_fields(drafts: Sequence[Draft], fmt: RecordFormat) -> list[str]:
                 draft.findings.append(finding)
             elif key == "id" and not has_surrogate(fields["id"]):
                 draft.id = fields["id"]
+        draft.findings += check_turns(fields, fmt.turns)
         optional = (check_optional_text(fields, key) for key in fmt.optional_texts)
         draft.findings += [finding for finding in optional if finding]
         if fmt.second_audio_field:
@@ -289,4 +294,5 @@ def _record(draft: Draft, file: Path, fmt: RecordFormat) -> Record:
         seconds_b=seconds_b,
         reference=reference,
         reference_seconds=reference_seconds,
+        turns=() if fmt.turns == NONE else turns_of(fields, draft.clips),
     )

@@ -19,11 +19,11 @@ from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.durations import length_problem
 from dramaeval.data.files import map_files
 from dramaeval.data.pair_format import CLIP_A, CLIP_B
 from dramaeval.data.problems import Problem, counted
 from dramaeval.data.raters import RATERS, UNKNOWN
-from dramaeval.data.record_clips import length_problem
 from dramaeval.importing.columns import ColumnReader, Meaning
 from dramaeval.importing.draft_rubric import DraftDimension, identifier
 from dramaeval.importing.gather import (

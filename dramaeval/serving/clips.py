@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, decode
-from dramaeval.data.durations import beside
-from dramaeval.data.record_clips import MIN_SECONDS
+from dramaeval.data.durations import MIN_SECONDS, beside
 
 #: Seconds beyond the limit that are decoded, to see that a clip is too long.
 _BEYOND = 0.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
-from dramaeval.evaluation.endpoint.scoring import clips_in, questions_of
+from dramaeval.evaluation.endpoint.scoring import questions_of
 from dramaeval.models.api_model import ApiModel
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.tasks.task import Task
@@ -91,10 +91,10 @@ def _split(records: Sequence[Record], task: Task) -> SplitPlan:
     for record in records:
         asked = questions_of(task, record)
         questions += len(asked)
-        own = 2 if record.clip_b else 1
-        lengths = [each.seconds for each in task.examples(record)]
+        of_examples = sum(each.seconds for each in task.examples(record))
+        lengths = record.prompt_clips
         seconds += sum(
-            sum(lengths) + (clips_in(each) - len(lengths)) * record.total_seconds / own
+            of_examples + sum(lengths[clip] for clip in each.clips or (record.clip,))
             for each in asked
         )
     return SplitPlan(records=len(records), questions=questions, seconds=seconds)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.schema import Stage
-from dramaeval.config.task_parts import files_of
+from dramaeval.config.task_parts import files_of, parts_of, where_of
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.raters import RATERS
 from dramaeval.data.records import Record
@@ -21,6 +21,7 @@ from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.scale import number_text
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.turns import AUDIO
 from dramaeval.training.question_sampler import sample_questions, training_record
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,24 @@ def check(config: DictConfig) -> list[str]:
             f"task.shots={config.task.shots} with stages=[prepare]: a prepared line holds one clip, and examples "
             "have their own. Set task.shots=0."
         ]
-    return []
+    return [
+        f"{where_of(config.task, part)} with stages=[prepare]: a prepared line holds one clip, and {others}."
+        for part, node in parts_of(config.task).items()
+        if (others := _other_clips(node))
+    ]
+
+
+def _other_clips(task: Any) -> str | None:
+    """Which clips the prompts of a task have beside the judged one, and what to do about it; None where none."""
+    if task.get("turns") == AUDIO:
+        return "turns have their own. Set task.turns=text"
+    chosen = task.get("dimensions")
+    dimensions = [
+        d for d in (task.get("rubric") or {}).get("dimensions") or () if OmegaConf.is_dict(d)
+    ]
+    if any(d.get("reference") and (chosen is None or d.get("key") in chosen) for d in dimensions):
+        return "a reference is another. Choose dimensions without one (task.dimensions=[…])"
+    return None
 
 
 def run(context: RunContext) -> None:

@@ -211,7 +211,8 @@ def _too_long(record: Record, length: int, positions: int) -> Problem:
         "prompt",
         f"a question about it has {length:,} tokens, clips and answer included; the model has "
         f"{positions:,} positions",
-        "shorten its texts or its clip, or lower task.shots; a prompt is never cut",
+        "shorten its texts, its clip or its turns (task.turns=text leaves out their clips), or lower task.shots; a prompt "
+        "is never cut",
     )
 
 

@@ -27,6 +27,7 @@ from dramaeval.config.schema import PACKAGE, Stage
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.import_formats import AUDIO_ENDINGS, folder_format, is_source
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.turns import NONE, TURNS
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.stages.converted_sources import INPUT, Source, input_items
@@ -216,6 +217,7 @@ def _demo(config: DictConfig, task: Task, folder: Path) -> Path:
         with file.open(encoding="utf-8") as lines:
             record = json.loads(next(lines))
         record["wav_path"] = str(file.parent / record["wav_path"])
+        record.setdefault(TURNS, [])
         best = best or record
         if {*task.text_fields} <= {*record, *given}:
             best = record
@@ -276,6 +278,14 @@ def require_texts(
         ConfigError: with the missing texts and an example call.
     """
     given = {**(own or {}), **shared_texts(config, task)}
+    if task.turns != NONE and TURNS not in given:
+        raise ConfigError(
+            [
+                f"The judge's task {task.name} reads what was said before a clip (task.turns={task.turns}), which audio "
+                f'files do not have: give a JSONL file with "wav_path" and "{TURNS}" for each clip, [] where nothing was said '
+                "before."
+            ]
+        )
     missing = [name for key, name in required_names(task).items() if key not in given]
     if missing:
         raise ConfigError(

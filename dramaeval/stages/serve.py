@@ -17,6 +17,8 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.serve_settings import TOKEN_VARIABLE
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.stages.context import RunContext
+from dramaeval.tasks.reference import uses_reference
+from dramaeval.tasks.turns import NONE
 
 #: Serves the judge of a run.
 Serve = Callable[[RunContext], None]
@@ -80,10 +82,22 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of a task that has no scores."""
+    """Problems of a task that has no scores, or whose prompts have more than clips and texts of a request."""
     task = context.task
+    if Stage.serve not in context.stages:
+        return []
+    if task.turns != NONE or uses_reference(task.dimensions):
+        # A request could otherwise name a file of the server as its reference.
+        what = (
+            "a reference"
+            if task.turns == NONE
+            else f"the turns before a clip (task.turns={task.turns})"
+        )
+        return [
+            f"stages=[serve] takes clips and their texts, and task={task.name} also reads {what}: use Judge.score."
+        ]
     rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
-    if Stage.serve not in context.stages or rated or hasattr(task, "by"):
+    if rated or hasattr(task, "by"):
         return []
     return [
         f"stages=[serve] needs one task with ratings or of pairs, and task={task.name} is not one: give the task that is "

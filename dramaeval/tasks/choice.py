@@ -13,6 +13,7 @@ from dramaeval.data.records import Record, RecordFormat
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, text_problems
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.turns import NONE
 
 ANSWER = "answer"
 SCORING = ("likelihood", "generation")
@@ -82,6 +83,10 @@ class ChoiceTask(Task):
         for key in ("prompt_layout", "dimensions", "confidence", "context"):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"task.{key} has no effect in multiple choice: leave it out.")
+        if (kwargs.get("turns") or NONE) != NONE:
+            raise ValueError(
+                f"task.turns={kwargs['turns']} has no place in multiple choice: set task.turns=none."
+            )
         super().__init__(rubric=composed, context="", **kwargs)
         self.question_field = question_field
         self.options_field = options_field

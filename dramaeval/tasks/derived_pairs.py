@@ -123,7 +123,8 @@ def _of_prompt(
     candidates = [
         (first, second)
         for first, second in combinations(records, 2)
-        if _differ(first, second, rule.apart) and first.reference == second.reference
+        if _differ(first, second, rule.apart)
+        and (first.reference, first.turns) == (second.reference, second.turns)
     ]
     if rule.per_prompt is not None:
         candidates.sort(key=lambda pair: _random(rule, *pair).random())
@@ -211,6 +212,7 @@ def _pair(a: Record, b: Record, votes: Mapping[str, Votes]) -> Record:
         seconds_b=b.seconds,
         reference=a.reference,
         reference_seconds=a.reference_seconds,
+        turns=a.turns,
     )
 
 

@@ -58,7 +58,8 @@ class GatedTask(Task):
             - len(passed),
             "were passed and lack ratings by some raters, which count as missing": incomplete,
         }
-        return {text: count for text, count in counts.items() if count}
+        given = {text: count for text, count in counts.items() if count}
+        return super().remarks(records) | given
 
     def passed(self, record: Record) -> bool:
         """Whether enough raters passed the record, or it has no gate ratings."""

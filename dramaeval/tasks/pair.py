@@ -21,7 +21,7 @@ from dramaeval.data.problems import BadRecordsError, Problem, counted
 from dramaeval.data.records import ReadResult, Record, RecordFormat, checked_lines, read_records
 from dramaeval.tasks.derived_pairs import PairRule, derive_pairs
 from dramaeval.tasks.question import AnswerField, PairPlace, Question
-from dramaeval.tasks.reference import clips_of_question, reference_content
+from dramaeval.tasks.reference import clips_of_question, content_before
 from dramaeval.tasks.rubric import Dimension, text_problem
 from dramaeval.tasks.speech import SpeechTask
 from dramaeval.tasks.task import Task, require_choice
@@ -102,6 +102,7 @@ class PairTask(SpeechTask):
             labels=self.labels,
             prompt_layout=self.prompt_layout,
             dimensions=[dimension.key for dimension in self.dimensions],
+            turns=self.turns,
         )
 
     @property
@@ -212,7 +213,7 @@ class PairTask(SpeechTask):
             single = replace(record, clip=clips[0], clip_b=None, seconds_b=0.0)
             messages, field = self.messages(single, dimension), AnswerField.of_score(dimension)
         else:
-            content = reference_content(record, [dimension], self.rubric)[:-1]
+            content = content_before(record, [dimension], self.rubric, labels_candidate=False)
             messages = self._direct_messages(record, dimension, clips, content)
             field = AnswerField(dimension=dimension, choices=ANSWERS, scale=OUTCOMES)
         return Question(

@@ -22,11 +22,11 @@ import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.durations import length_problem
 from dramaeval.data.jsonl import Line
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
 from dramaeval.data.raters import POSITIONAL, RATERS, RaterInfo
-from dramaeval.data.record_clips import length_problem
 from dramaeval.data.record_format import OPTIONAL_TEXTS, RATING_LIST, check_optional_text
 from dramaeval.data.records import Record, problems_of
 from dramaeval.tasks.scale import number_text

@@ -1,7 +1,8 @@
-"""Judging beside a reference: another recording in the prompt, before the clip to judge.
+"""What stands before the clip to judge in a prompt: turns of a conversation, and a reference recording.
 
 A reference is the character's own voice, or an original performance. Dimensions of the rubric with ``reference: true``
-are asked with it, others without; a record names it under the key ``wav_path_reference``.
+are asked with it, others without; a record names it under the key ``wav_path_reference``. The turns of a record
+(`dramaeval.tasks.turns`) stand before it, in the questions about all dimensions.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from dramaeval.data.records import Record
 from dramaeval.tasks.rubric import Dimension, Rubric
+from dramaeval.tasks.turns import turn_clips, turn_content
 
 REFERENCE = "wav_path_reference"
 """Key of the path of a record's reference."""
@@ -20,6 +22,11 @@ REFERENCE = "wav_path_reference"
 def uses_reference(dimensions: Iterable[Dimension]) -> bool:
     """Whether a question about these dimensions has the reference in its prompt."""
     return any(dimension.reference for dimension in dimensions)
+
+
+def reference_field(dimensions: Iterable[Dimension]) -> str | None:
+    """The key of the reference in records; None where the dimensions use none."""
+    return REFERENCE if uses_reference(dimensions) else None
 
 
 def clips_of_question(
@@ -32,22 +39,36 @@ def clips_of_question(
         dimensions: those of the question.
         own: the clips to judge; empty for the record's clip.
     """
-    if not uses_reference(dimensions):
+    before = turn_clips(record)
+    if uses_reference(dimensions):
+        before = (*before, _reference(record))
+    if not before:
         return tuple(own) or None
-    return (_reference(record), *(own or (record.clip,)))
+    return (*before, *(own or (record.clip,)))
 
 
-def reference_content(
-    record: Record, dimensions: Iterable[Dimension], rubric: Rubric
+def content_before(
+    record: Record,
+    dimensions: Iterable[Dimension],
+    rubric: Rubric,
+    *,
+    labels_candidate: bool = True,
 ) -> list[dict[str, Any]]:
-    """The parts of a user message before the clip to judge; empty where the dimensions use no reference."""
-    if not uses_reference(dimensions):
-        return []
-    return [
-        {"type": "text", "text": rubric.reference_label},
-        {"type": "audio", "audio_url": str(_reference(record))},
-        {"type": "text", "text": rubric.candidate_label},
-    ]
+    """The parts of a user message before the clip to judge; empty without turns and without a reference.
+
+    Args:
+        record: the record.
+        dimensions: those of the question.
+        rubric: has the labels.
+        labels_candidate: whether the last part is the label of the clip to judge.
+    """
+    parts = turn_content(record, rubric)
+    if uses_reference(dimensions):
+        parts.append({"type": "text", "text": rubric.reference_label})
+        parts.append({"type": "audio", "audio_url": str(_reference(record))})
+    if parts and labels_candidate:
+        parts.append({"type": "text", "text": rubric.candidate_label})
+    return parts
 
 
 def _reference(record: Record) -> Path:

@@ -20,6 +20,7 @@ DEFAULT_QUESTION = (
 DEFAULT_SCORE_LINE = "{score}: {meaning}"
 DEFAULT_REFERENCE_LABEL = "The reference recording:"
 DEFAULT_CANDIDATE_LABEL = "The recording to judge:"
+DEFAULT_TURNS_LABEL = "The conversation before the recording:"
 DEFAULT_ITEM = "[{label}] {title}: {description}\n{scores}"
 DEFAULT_TOGETHER = (
     "{items}\nAnswer with one score for each of these, in this order, as <answer>{form}</answer>."
@@ -31,6 +32,7 @@ CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
 WORDING = (
     "question", "score_line", "item", "together", "any_order", "reference_label", "candidate_label",
+    "turns_label",
 )  # fmt: skip
 
 
@@ -171,7 +173,8 @@ class Rubric:
 
     ``question`` asks for one dimension, ``together`` and ``any_order`` for several in one question, each as an
     ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
-    ``reference_label`` and ``candidate_label`` stand before the two clips of a dimension with a reference.
+    ``reference_label`` and ``candidate_label`` stand before the two clips of a dimension with a reference,
+    ``turns_label`` before the turns of a conversation, and ``candidate_label`` after them.
     """
 
     name: str
@@ -185,6 +188,7 @@ class Rubric:
     any_order: str = DEFAULT_ANY_ORDER
     reference_label: str = DEFAULT_REFERENCE_LABEL
     candidate_label: str = DEFAULT_CANDIDATE_LABEL
+    turns_label: str = DEFAULT_TURNS_LABEL
     _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

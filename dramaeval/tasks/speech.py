@@ -47,7 +47,7 @@ class SpeechTask(Task):
             name: sum(not record.text(name) for record in records)
             for name in self.optional_text_fields
         }
-        return {
+        return super().remarks(records) | {
             f'have no "{name}", so that their questions lack its line': count
             for name, count in counts.items()
             if 0 < count < len(records)

@@ -38,13 +38,9 @@ from dramaeval.tasks.labels import (
     target_of_mean,
 )
 from dramaeval.tasks.question import AnswerField, Question, Target
-from dramaeval.tasks.reference import (
-    REFERENCE,
-    clips_of_question,
-    reference_content,
-    uses_reference,
-)
+from dramaeval.tasks.reference import clips_of_question, content_before, reference_field
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
+from dramaeval.tasks.turns import checked_turns, turn_remarks, turn_texts
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
@@ -73,6 +69,7 @@ class Task:
             `dramaeval.tasks.listeners`; ``none`` has no such line.
         phrasings: parts from which other wordings of the questions are built, see `dramaeval.tasks.wordings`;
             None has no other wordings.
+        turns: what prompts have of a record's turns before its clip: ``text``, ``audio`` (texts and clips), None: nothing.
     """
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
@@ -97,6 +94,7 @@ class Task:
         raters: str = POSITIONS,
         listeners: str = listener_model.NONE,
         phrasings: Mapping[str, Any] | None = None,
+        turns: str | None = None,
     ) -> None:
         own = {"name": name, "system": system, "context": context}
         if problems := text_problems(own, own, "task"):
@@ -122,6 +120,7 @@ class Task:
         require_choice("task.prompt_layout", prompt_layout, LAYOUTS)
         self.prompt_layout = prompt_layout
         check_shots(shots, name, self.rubric, one_dimension=self.one_dimension_per_question)
+        self.turns = checked_turns(turns, shots)
         self.phrasings = phrasings
         #: By dimension key, the wordings that `wording_variants` chose instead of the rubric's.
         self._criteria: Mapping[str, str] = {}
@@ -143,7 +142,8 @@ class Task:
             annotation_fields=tuple(fields),
             annotated=annotated,
             raters_known=self.raters_known,
-            reference_field=REFERENCE if uses_reference(self.dimensions) else None,
+            reference_field=reference_field(self.dimensions),
+            turns=self.turns,
         )
 
     def read(
@@ -174,7 +174,7 @@ class Task:
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """Unusual but valid properties of the records, as text, and the number of records with each."""
-        return {}
+        return turn_remarks(records, self.turns)
 
     def scoring(self) -> dict[str, Any]:
         """Settings that change how scores are read; they are recorded in results."""
@@ -273,7 +273,7 @@ class Task:
     def chat(
         self, record: Record, criterion: str, dimensions: Sequence[Dimension]
     ) -> list[dict[str, Any]]:
-        """The examples, the reference, the clip, its context and the criterion of some dimensions as chat messages."""
+        """The examples, turns, reference, clip, context and criterion of some dimensions as chat messages."""
         examples = self.examples(record)
         listener = listener_model.listener_line(record) if self.has_listeners else ""
         context = "\n".join(filter(None, (self.context_text(record), listener, self._remark)))
@@ -286,7 +286,7 @@ class Task:
             parts = [TO_JUDGE, *parts, example_scores(ratings, dimension)]
         content = [
             *example_content(examples, self.context_text),
-            *reference_content(record, dimensions, self.rubric),
+            *content_before(record, dimensions, self.rubric),
             {"type": "audio", "audio_url": str(record.clip)},
             {"type": "text", "text": "\n".join(parts)},
         ]
@@ -303,7 +303,7 @@ class Task:
     def texts(self, record: Record) -> dict[str, str]:
         """The texts of a record that its prompts and answers hold, by key; see `prompts`."""
         raters = listener_model.rater_texts(record, self._annotations) if self.has_listeners else {}
-        return {name: record.fields[name] for name in self.text_fields} | raters
+        return {key: record.fields[key] for key in self.text_fields} | raters | turn_texts(record)
 
     def prompts(self, record: Record) -> dict[str, str]:
         """Complete prompts that a record brings along, by key; they may hold the tags of answers."""

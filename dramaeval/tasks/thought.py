@@ -133,9 +133,8 @@ class ThoughtTask(Task):
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The number of records without a thought."""
         without = sum(self.thought_of(record) is None for record in records)
-        return (
-            {f"have no {self.thought} and are asked without a thought": without} if without else {}
-        )
+        text = f"have no {self.thought} and are asked without a thought"
+        return super().remarks(records) | ({text: without} if without else {})
 
 
 def _check_sampling(sampling: ThoughtSampling, thought_in_scoring: str) -> None:

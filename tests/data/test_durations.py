@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dramaeval.data.durations import beside
-from dramaeval.data.record_clips import length_problem
+from dramaeval.data.durations import beside, length_problem
 
 
 @pytest.mark.parametrize(

@@ -220,13 +220,6 @@ class EndpointJudge:
         return _encoded(decode(path, RATE, max_seconds=self.max_seconds))
 
 
-def clips_in(question: Question) -> int:
-    """The number of clips in a question's prompt."""
-    contents = [message["content"] for message in question.messages]
-    parts = [part for content in contents if not isinstance(content, str) for part in content]
-    return sum(part["type"] == "audio" for part in parts)
-
-
 def questions_of(task: Task, record: Record) -> list[Question]:
     """The questions that are asked about a record."""
     return task.questions(record, task.dimensions_for(record))

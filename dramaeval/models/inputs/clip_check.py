@@ -15,7 +15,7 @@ def clip_problem(record_encoder: RecordEncoder, records: Iterable[Record]) -> st
 
     Args:
         record_encoder: renders the prompts.
-        records: records of two clips.
+        records: records of several clips.
     """
     if not record_encoder.family.takes_audio:
         return None
@@ -30,6 +30,7 @@ def clip_problem(record_encoder: RecordEncoder, records: Iterable[Record]) -> st
                 return None
             return (
                 f"task={task.name} puts {len(question.clips)} clips into a prompt, and this model's chat template "
-                f"renders {count} audio placeholders: score each clip by itself (task=pair), or choose another model."
+                f"renders {count} audio placeholders: score each clip by itself (task=pair), leave out the clips of turns "
+                "(task.turns=text), or choose another model."
             )
     return None

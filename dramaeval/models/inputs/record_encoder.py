@@ -141,20 +141,20 @@ class RecordEncoder:
 
         Args:
             record: the record.
-            clip: the features of its windows; None for a model of text alone.
+            clip: the features of its windows; None for questions whose prompts have no audio part.
             questions: as for `encode`.
             targets: as for `encode`.
 
         Raises:
             BadRecordsError: the clip is too short for the encoder.
         """
-        clips = {} if clip is None else {record.clip: clip}
+        clips = None if clip is None else {record.clip: clip}
         return self.encode_with_clips(record, clips, questions, targets)
 
     def encode_with_clips(
         self,
         record: Record,
-        clips: Mapping[Path, Windows],
+        clips: Mapping[Path, Windows] | None,
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
@@ -162,13 +162,15 @@ class RecordEncoder:
 
         Args:
             record: the record.
-            clips: the windows of clips, by path; those of the record's other clips are read.
+            clips: the windows of clips, by path; those of the record's other clips are read. None for questions whose
+                prompts have no audio part.
             questions: as for `encode`. Questions with the same clips follow each other.
             targets: as for `encode`.
         """
-        if self.family.takes_audio:
+        known, clips = clips, {}
+        if self.family.takes_audio and known is not None:
             paths = record.prompt_clips
-            clips = {path: clips.get(path) or self._clip_at(record, path) for path in paths}
+            clips = {path: known.get(path) or self._clip_at(record, path) for path in paths}
         by_key = _by_key(questions, targets)
         groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
         parts = [self._part(record, clips, list(of_group), by_key) for _, of_group in groups]

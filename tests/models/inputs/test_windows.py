@@ -1,11 +1,14 @@
 """Clips above 30 s, taken as consecutive windows in one prompt."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from repository import ROOT
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.problems import ConfigError
@@ -31,6 +34,9 @@ from dramaeval.training.sft.token_budget import size_of
 
 TINY = PACKAGE / "models" / "tiny"
 SAMPLE = PACKAGE / "data" / "sample" / "realism"
+REAL_SPEECH = Path(
+    os.environ.get("DRAMAEVAL_REAL_SPEECH", ROOT.parent / "shared/real/speechocean762/clips")
+)
 RATE = 16_000
 LONG = ("task.data.on_long=segments", "task.data.max_seconds=80")
 
@@ -104,29 +110,34 @@ def test_logits_equal_plain_transformers_with_an_audio_part_for_each_window(
 
 
 @pytest.mark.slow
-def test_a_change_at_second_45_changes_the_score_with_segments_only(
-    task, judge, encoder_of, tmp_path, make_clips
+@pytest.mark.parametrize("folder", [SAMPLE / "clips", REAL_SPEECH], ids=["sample", "real speech"])
+def test_a_defect_at_second_45_changes_the_score_with_segments_only(
+    task, judge, encoder_of, tmp_path, make_clips, folder
 ):
-    clips = sorted((SAMPLE / "clips").glob("*"))
-    joined = np.concatenate([decode(clip, RATE) for clip in clips])
-    joined = np.resize(joined, 60 * RATE)
-    changed = joined.copy()
-    changed[45 * RATE : 46 * RATE] = np.random.default_rng(0).normal(size=RATE) * 0.3
-    file = make_clips("clip", 2)
-    for number, wave in enumerate((joined, changed)):
+    """The defects are 3 s of silence and 3 s of loud noise in a clip that is joined from others."""
+    if not folder.is_dir():
+        pytest.skip(f"the clips of speechocean762 are not at {folder} (DRAMAEVAL_REAL_SPEECH)")
+    clips = sorted(folder.glob("*"))[:30]
+    joined = np.resize(np.concatenate([decode(clip, RATE) for clip in clips]), 60 * RATE)
+    silent, noisy = joined.copy(), joined.copy()
+    silent[45 * RATE : 48 * RATE] = 0
+    noisy[45 * RATE : 48 * RATE] = np.random.default_rng(0).normal(size=3 * RATE) * 0.3
+    file = make_clips("clip", 3)
+    for number, wave in enumerate((joined, silent, noisy)):
         soundfile.write(tmp_path / f"clip{number}.wav", wave, RATE, subtype="FLOAT")
 
     def scores(seconds, on_long):
-        first, second = task.read(file, max_seconds=seconds, on_long=on_long).records
-        pair = [first, replace(first, id="changed", clip=second.clip)]
+        first, *others = task.read(file, max_seconds=seconds, on_long=on_long).records
+        records = [first, *(replace(first, id=other.id, clip=other.clip) for other in others)]
         encoder = encoder_of(max_seconds=seconds)
-        values = [item.expected for item in score(judge, pair, encoder, shared_prefix=True)]
-        return np.reshape(values, (2, -1))
+        values = [item.expected for item in score(judge, records, encoder, shared_prefix=True)]
+        return np.reshape(values, (3, -1))
 
-    unchanged, defect = scores(60, "segments")
-    assert np.abs(unchanged - defect).max() > 1e-3
-    first, second = scores(30, "trim")
-    np.testing.assert_allclose(first, second, atol=1e-6)
+    whole = scores(60, "segments")
+    for defect in whole[1:]:
+        assert np.abs(whole[0] - defect).max() > 1e-3
+    beginning = scores(30, "trim")
+    np.testing.assert_allclose(beginning[1:], beginning[[0, 0]], atol=1e-6)
 
 
 @pytest.mark.slow
