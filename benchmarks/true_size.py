@@ -185,7 +185,7 @@ class Finished:
         yield Figure(name="within 24 GiB", value=self.peak <= LIMIT)
         if planned is not None:
             ratio = self.peak * 2**20 / planned
-            within = "within" if abs(ratio - 1) <= TOLERANCE else "not within"
+            within = "within" if abs(ratio - 1) < TOLERANCE + 1e-9 else "not within"
             yield Figure(
                 name="peak memory ÷ plan", value=ratio,
                 note=f"the plan has {planned / 2**30:.1f} GiB; {within} 10 %",

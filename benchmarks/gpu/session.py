@@ -59,11 +59,6 @@ class Session:
         """Layers where all weights are trained or float32 is used."""
         return 2 if self.dry else 4
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of weights that are not trained."""
-        return torch.bfloat16
-
     @cached_property
     def records(self) -> Path:
         """The file of the records."""
