@@ -9,10 +9,12 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,7 +68,8 @@ def run_all(
         results: the JSON file.
         write_page: writes the page from the results.
         around: the machine and the versions, noted with each section.
-        limit: seconds for this call; a section that would probably exceed them is left for the next one.
+        limit: seconds for this call; a section that would probably exceed them is left for the next one, and one that
+            does exceed them fails.
         again: whether sections that are done are run once more.
     """
     began = time.monotonic()
@@ -79,7 +82,7 @@ def run_all(
         if left is not None and left < section.seconds:
             print(f"{section.name}: {left:.0f} s are left; call again to go on", flush=True)
             continue
-        kept[section.name] = {"about": section.about, "around": around(), **_run(section)}
+        kept[section.name] = {"about": section.about, "around": around(), **_run(section, left)}
         results.parent.mkdir(parents=True, exist_ok=True)
         unfinished = results.with_suffix(".part")
         unfinished.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
@@ -88,16 +91,36 @@ def run_all(
     return kept
 
 
-def _run(section: Section) -> dict[str, Any]:
+@contextmanager
+def _within(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in this block after some seconds; None for no limit. In the main thread only."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"stopped after {seconds:.1f} s, at the limit of this call")
+
+    if seconds is None:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _run(section: Section, left: float | None) -> dict[str, Any]:
     missing = [name for name in section.needs if find_spec(name) is None]
     if missing:
         print(f"{section.name}: skipped, {', '.join(missing)} is not installed", flush=True)
         return {"state": SKIPPED, "why": f"{', '.join(missing)} is not installed", "figures": []}
     began, figures, outcome = time.monotonic(), [], {"state": DONE}
     try:
-        for figure in section.run():
-            figures.append(asdict(figure))
-            print(f"{section.name}: {line(figure)}", flush=True)
+        with _within(left):
+            for figure in section.run():
+                figures.append(asdict(figure))
+                print(f"{section.name}: {line(figure)}", flush=True)
     except Exception as error:  # noqa: BLE001 - the sections after it are measured all the same, and the page has it
         outcome = {"state": FAILED, "why": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
         traceback.print_exc()

@@ -99,9 +99,25 @@ class Session:
         return RunContext(config, RunFolder(self.folder / "runs" / name), **arguments)
 
     def train(
-        self, name: str, words: Sequence[str], steps: int = 4, **arguments: Any
+        self,
+        name: str,
+        words: Sequence[str],
+        steps: int = 4,
+        prepare: Callable[[Any], None] = lambda _: None,
+        **arguments: Any,
     ) -> Iterator[Figure]:
-        """Train by the product's trainer; time, memory against the plan, and the rate of the card that is reached."""
+        """Train by the product's trainer; time, memory against the plan, and the rate of the card that is reached.
+
+        Args:
+            name: of the run folder.
+            words: overrides.
+            steps: optimizer steps.
+            prepare: changes the trainer before its first step.
+            arguments: of `RunContext`.
+
+        Raises:
+            ValueError: a loss is not finite.
+        """
         from dramaeval.stages.planning import make_plan
         from dramaeval.stages.train import make_trainer
 
@@ -113,6 +129,7 @@ class Session:
         trainer = make_trainer(context)
         times = StepTimes(self)
         trainer.add_callback(times)
+        prepare(trainer)
         trainer.train()
         yield Figure(name="step", value=times.median, unit="s", note="median after the first")
         yield Figure(name="first step", value=times.first, unit="s")

@@ -1,6 +1,7 @@
 """Sections of long measurements: what a call runs again, what it leaves out, and what is written."""
 
 import json
+import time
 
 import pytest
 
@@ -60,6 +61,20 @@ def test_a_section_that_does_not_fit_the_limit_is_left_for_the_next_call(session
     assert session(*sections, limit=100) == {"short": DONE}
     assert session(*sections) == {"short": DONE, "long": DONE}
     assert session.calls == ["long"]
+
+
+def test_a_section_that_exceeds_the_limit_fails_and_keeps_its_figures(session):
+    def run():
+        yield Figure(name="a", value=1)
+        time.sleep(30)
+
+    began = time.monotonic()
+    section = Section(name="slow", about="About.", run=run, seconds=0.1)
+    assert session(section, limit=0.5) == {"slow": FAILED}
+    assert time.monotonic() - began < 20
+    found = session.pages[-1]["slow"]
+    assert found["why"].startswith("TimeoutError: stopped after 0.5 s")
+    assert [figure["name"] for figure in found["figures"]] == ["a"]
 
 
 def test_a_section_without_its_package_is_skipped(session):

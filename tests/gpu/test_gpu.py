@@ -1,6 +1,7 @@
-"""The sections of `python -m benchmarks.gpu` on a GPU at tiny sizes, and a training that improves there: `pytest -m gpu`."""
+"""Scores and losses on a GPU beside those of the CPU, and every section of `python -m benchmarks.gpu` at tiny sizes.
 
-import shutil
+Run by `pytest -m gpu -n 0`; skipped without a GPU.
+"""
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from benchmarks.gpu.__main__ import sections
 from benchmarks.gpu.session import TRAINING, Session
 from benchmarks.sections import DONE, SKIPPED, run_all
+from dramaeval.evaluation.scoring import score
+from dramaeval.stages.train import make_trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -15,13 +18,14 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
 
+DEVICE = "cuda"
 #: The names of all sections; a session that is not used builds them.
 NAMES = [section.name for section in sections(None)] if torch.cuda.is_available() else []
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    return Session(tmp_path_factory.mktemp("gpu"), torch.device("cuda"), dry=True)
+    return Session(tmp_path_factory.mktemp("gpu"), torch.device(DEVICE), dry=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,20 +40,35 @@ def test_a_section_ends_without_an_error(session, name, monkeypatch):
     assert found["figures"]
 
 
-def test_a_lora_training_learns_two_records_in_bfloat16(session):
-    from dramaeval.stages.train import make_trainer
+def run_of(session, name, device, *words):
+    """The objects of a run of the bundled judge on a device."""
+    given = ("model=tiny", "model.dtype=float32", f"device={device}", f"task.data.test={session.records}",
+             f"task.data.train={session.records}")  # fmt: skip
+    return session.context(f"{name}-{device}", [*TRAINING, *given, *words])
 
-    words = session.words(
-        "peft=lora", "batch.per_device=2", "trainer.args.max_steps=60", "trainer.objective=soft_ce"
-    )
-    fast = [word for word in TRAINING if "learning_rate" not in word]
-    file = session.records.with_name("two.jsonl")
-    file.write_text("\n".join(session.records.read_text().splitlines()[:2]) + "\n")
-    words = [f"task.data.train={file}" if "data.train=" in word else word for word in words]
-    trainer = make_trainer(
-        session.context("learns", [*fast, *words, "trainer.args.learning_rate=1e-2"])
-    )
+
+def scores(session, device):
+    run = run_of(session, "scores", device, "stages=[evaluate]")
+    found = score(run.model, run.splits["test"], run.record_encoder, clips_a_batch=4)
+    return [item.expected for item in found]
+
+
+def losses(session, device):
+    words = ("batch.per_device=2", "trainer.args.max_steps=3", "trainer.args.learning_rate=1e-3")
+    trainer = make_trainer(run_of(session, "losses", device, "peft=lora", *words))
     trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert losses[-1] < 0.8 * losses[0]
-    shutil.rmtree(session.folder / "runs" / "learns", ignore_errors=True)
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_scores_in_float32_are_those_of_the_cpu(session):
+    # The convolutions of the audio tower, which cuDNN computes with 10 bits by default.
+    allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        assert scores(session, DEVICE) == pytest.approx(scores(session, "cpu"), abs=1e-3)
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def test_losses_of_a_lora_training_are_those_of_the_cpu(session):
+    # On a GPU the steps are computed in bfloat16.
+    assert losses(session, DEVICE) == pytest.approx(losses(session, "cpu"), rel=0.05)
