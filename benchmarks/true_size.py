@@ -134,7 +134,7 @@ class Study:
         Raises:
             RuntimeError: it failed.
         """
-        log = self.folder / "log.txt"
+        log = self.folder / f"log_{os.getpid()}.txt"
         began, peak, killed, next_look = time.monotonic(), 0.0, False, 0.0
         with log.open("w", encoding="utf-8") as output:
             started = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

@@ -25,7 +25,18 @@ ROOT = Path(__file__).resolve().parents[2]
 ZERO = ("zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "deepspeed", "bitsandbytes")
 #: What every section that trains or composes a run imports.
-RUN = ("hydra", "omegaconf", "soundfile", "soxr", "peft", "accelerate", "trl", "datasets")
+RUN = (
+    "hydra",
+    "omegaconf",
+    "soundfile",
+    "soxr",
+    "peft",
+    "accelerate",
+    "trl",
+    "datasets",
+    "xxhash",
+    "psutil",
+)
 HEAD = """# The true size on a GPU
 
 Written by `python -m benchmarks.gpu`; see [its description](../benchmarks/README.md#on-a-gpu). One GPU, random weights of
