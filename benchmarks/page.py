@@ -8,10 +8,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers import Peer
 from benchmarks.timing import OURS, Row
+
+if TYPE_CHECKING:
+    from benchmarks.peers import Peer
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "librosa", "numpy")
 HEAD = """# Benchmarks

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,13 @@ class Questions(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def load_audio(path: str, rate: int) -> np.ndarray:
-    """Decode and resample with librosa, as the model card shows."""
+    """Decode and resample with librosa, as the model card shows; with soundfile and soxr where it is not installed."""
+    if find_spec("librosa") is None:
+        import soundfile
+        import soxr
+
+        wave, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        return soxr.resample(wave.mean(axis=1), own_rate, rate)
     import librosa
 
     return librosa.load(path, sr=rate)[0]
@@ -92,13 +99,29 @@ def rendered(processor: Any, messages: list[dict[str, Any]]) -> str:
 
 
 class Plain:
-    """The peer with its data, ready to train or to score."""
+    """The peer with its data, ready to train or to score.
 
-    def __init__(self, model: Path, task: Task, records: Sequence[Record], *, lora: bool) -> None:
+    Args:
+        model: the folder of the model and its processor.
+        task: gives the prompts.
+        records: to train on.
+        lora: whether an adapter is trained.
+        loaded: a model in place of the folder's, on its device.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        task: Task,
+        records: Sequence[Record],
+        *,
+        lora: bool,
+        loaded: Any = None,
+    ) -> None:
         self.task = task
         self.records = records
         self.processor = Qwen2AudioProcessor.from_pretrained(model)
-        self.model: Any = Qwen2AudioForConditionalGeneration.from_pretrained(model)
+        self.model: Any = loaded or Qwen2AudioForConditionalGeneration.from_pretrained(model)
         # transformers leaves the sinusoids trainable; the product does not train them, so neither does this.
         self.model.model.audio_tower.embed_positions.requires_grad_(False)
         if lora:
@@ -126,11 +149,11 @@ class Plain:
             "weight_decay": 0.01,
             "save_strategy": "no",
             "report_to": "none",
-            "use_cpu": True,
-            "bf16": False,
+            "use_cpu": self.model.device.type == "cpu",
+            "bf16": self.model.dtype == torch.bfloat16,
             "disable_tqdm": True,
             "remove_unused_columns": False,
-            "dataloader_num_workers": 0,
+            "dataloader_num_workers": 0 if self.model.device.type == "cpu" else 4,
             "gradient_checkpointing": False,
         }
         data: Any = Questions(self.task, self.records)
@@ -171,13 +194,14 @@ class Plain:
         processor.tokenizer.padding_side = "left"
         rate = processor.feature_extractor.sampling_rate
         questions = [self.task.messages(record, one) for one in self.task.dimensions]
-        return processor(
+        made = processor(
             text=[rendered(processor, one) + opening for one in questions],
             audio=[load_audio(str(record.clip), rate) for _ in questions],
             sampling_rate=rate,
             return_tensors="pt",
             padding=True,
         )
+        return made.to(self.model.device, self.model.dtype)
 
     @torch.inference_mode()
     def expected(self, record: Record) -> np.ndarray:
@@ -186,4 +210,4 @@ class Plain:
         logits = self.model(**self._prompts(record, "<answer>")).logits[:, -1]
         digits = self.processor.tokenizer.convert_tokens_to_ids(list("12345"))
         share = logits[:, digits].double().softmax(-1)
-        return (share * torch.arange(1, 6)).sum(-1).numpy()
+        return (share * torch.arange(1, 6, device=share.device)).sum(-1).cpu().numpy()

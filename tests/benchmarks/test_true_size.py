@@ -1,0 +1,50 @@
+"""`benchmarks.true_size`: the memory of a process, killing it, and the comparison with the plan."""
+
+import sys
+
+import pytest
+
+from benchmarks.true_size import LIMIT, Finished, Study
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(tmp_path, tmp_path)
+
+
+def test_the_peak_is_the_largest_size_of_the_process(study):
+    work = "import time; held = b'x' * 300_000_000; del held; time.sleep(1)"
+    done = study.process([sys.executable, "-c", work])
+    assert 286 < done.peak < 350  # 300 MB are 286 MiB, and Python takes about 10
+    assert not done.killed
+    assert done.seconds > 1
+
+
+def test_a_process_is_killed_at_the_condition(study, tmp_path):
+    marker = tmp_path / "marker"
+    work = f"import time; open({str(marker)!r}, 'w'); time.sleep(60)"
+    done = study.process([sys.executable, "-c", work], until=marker.exists)
+    assert done.killed
+    assert done.seconds < 30
+
+
+def test_a_failed_process_is_an_error_with_its_output(study):
+    with pytest.raises(RuntimeError, match="ended with 3: the reason"):
+        study.process([sys.executable, "-c", "print('the reason'); raise SystemExit(3)"])
+
+
+@pytest.mark.parametrize(
+    ("gib", "remark"), [(9.1, "within"), (11, "within"), (8.9, "not within"), (11.2, "not within")]
+)
+def test_the_peak_beside_a_plan_of_10_gib(gib, remark):
+    done = Finished(peak=gib * 1024, seconds=1, cpu=1, killed=False, text="")
+    figures = {figure.name: figure for figure in done.figures(planned=10 * 2**30)}
+    ratio = figures["peak memory ÷ plan"]
+    assert ratio.value == pytest.approx(gib / 10)
+    assert ratio.note == f"the plan has 10.0 GiB; {remark} 10 %"
+    assert figures["within 24 GiB"].value is True
+
+
+def test_more_than_the_limit_is_marked():
+    done = Finished(peak=LIMIT + 1, seconds=1, cpu=1, killed=False, text="")
+    assert {figure.name: figure.value for figure in done.figures()}["within 24 GiB"] is False
