@@ -75,6 +75,7 @@ class PairTask(SpeechTask):
             raise ValueError("; ".join(problems) + ".")
         super().__init__(**kwargs)
         self.by = by
+        self.prompts_per_record = 2 if by == SCORE else 1
         self.slope = float(slope)
         self.tie_weight = float(tie_weight)
         self.clip_label = clip_label
