@@ -130,14 +130,13 @@ class PairTask(SpeechTask):
     ) -> ReadResult:
         """Read pairs, or rated records and derive pairs from them.
 
-        The first line decides which of the two the file holds.
+        A file with a pair in any line is one of pairs; its other lines are then problems.
 
         Raises:
             BadRecordsError: with all problems of the file; also if no pair can be derived, or all votes are ties.
         """
         file = Path(file).expanduser()
-        first = next((line.fields for line in checked_lines(file) if line.fields), {})
-        if is_pair(first):
+        if any(is_pair(line.fields) for line in checked_lines(file) if line.fields):
             fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
             result = read_records(file, fmt, **options)
         else:
