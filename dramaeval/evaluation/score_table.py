@@ -1,4 +1,4 @@
-"""The scores of clips as a table: a row for each clip, in a terminal, as CSV, as Parquet or as a DataFrame.
+"""The scores of clips, or comparisons of pairs, as a table: a row for each, in a terminal, as CSV, as Parquet.
 
 Predictions files are read a clip at a time, so that memory does not depend on the number of clips.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from dramaeval.data.csv_text import csv_text
 from dramaeval.data.jsonl import json_lines
+from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
 from dramaeval.evaluation.predictions import Prediction
 
 #: The endings of files that `write_scores` writes.
@@ -23,6 +24,9 @@ ENDINGS = (".csv", ".parquet", ".jsonl")
 SHOWN = 20
 #: The number of rows of a part of a Parquet file.
 _PART = 10_000
+#: The columns of texts; those of a dimension and pair.
+_TEXTS = {"id", "clip", "clip_a", "clip_b", "unscored"}
+_OF_PAIR = ("p_a", "p_tie", "p_b", "margin")
 #: The width in characters below which the columns of several dimensions have numbers as titles.
 _WIDE = 24
 
@@ -61,7 +65,7 @@ def write_scores(
 ) -> None:
     """Write the scores of a predictions file to a ``.csv`` or ``.parquet`` file, or copy it to a ``.jsonl`` file.
 
-    The file is replaced at once.
+    The file is replaced at once. A file with comparisons of pairs gives a row for each pair, see `pair_row_of`.
 
     Args:
         output: the file to write.
@@ -70,33 +74,60 @@ def write_scores(
         clips: the paths of the clips, by id.
     """
     unfinished = output.with_name(output.name + ".unfinished")
-    rows = (row_of(group, dimensions, clips.get(group[0].id)) for group in by_clip(file))
+    first = next((json.loads(line) for _, line in json_lines(file)), None)
+    if is_pair_line(first):
+        columns = ["id", "clip_a", "clip_b", *_pair_columns(dimensions)]
+        rows = (pair_row_of(group, dimensions) for group in _by_pair(file))
+    else:
+        spreads = [f"{key}.spread" for key in dimensions]
+        columns = ["id", "clip", *dimensions, *spreads, "unscored"]
+        rows = (row_of(group, dimensions, clips.get(group[0].id)) for group in by_clip(file))
     if output.suffix == ".jsonl":
         shutil.copyfile(file, unfinished)
     elif output.suffix == ".parquet":
-        _write_parquet(unfinished, rows, dimensions)
+        _write_parquet(unfinished, rows, columns)
     else:
         with unfinished.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(csv_text([_columns(dimensions)]))
+            stream.write(csv_text([columns]))
             for row in rows:
                 values = ["" if value is None else value for value in row.values()]
                 stream.write(csv_text([values]))
     os.replace(unfinished, output)
 
 
-def _columns(dimensions: Sequence[str]) -> list[str]:
-    return ["id", "clip", *dimensions, *(f"{key}.spread" for key in dimensions), "unscored"]
+def _by_pair(file: Path) -> Iterator[list[PairPrediction]]:
+    """The comparisons of each pair in a predictions file, whose lines of a pair follow each other."""
+    predictions = (PairPrediction.from_json(json.loads(line)) for _, line in json_lines(file))
+    for _, group in itertools.groupby(predictions, key=lambda prediction: prediction.id):
+        yield list(group)
 
 
-def _write_parquet(file: Path, rows: Iterable[dict[str, Any]], dimensions: Sequence[str]) -> None:
+def pair_row_of(predictions: Sequence[PairPrediction], dimensions: Sequence[str]) -> dict[str, Any]:
+    """A pair's row: id, both clips, and of each dimension the three probabilities and the margin.
+
+    Args:
+        predictions: of the pair.
+        dimensions: keys of all columns.
+    """
+    of_dimension = {prediction.dimension: prediction for prediction in predictions}
+    values = {
+        f"{key}.{name}": getattr(of_dimension.get(key), name, None)
+        for key in dimensions
+        for name in _OF_PAIR
+    }
+    first = predictions[0]
+    return {"id": first.id, "clip_a": first.clip_a, "clip_b": first.clip_b, **values}
+
+
+def _pair_columns(dimensions: Sequence[str]) -> list[str]:
+    return [f"{key}.{name}" for key in dimensions for name in _OF_PAIR]
+
+
+def _write_parquet(file: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    texts = {"id", "clip", "unscored"}
-    types = [
-        (name, pyarrow.string() if name in texts else pyarrow.float64())
-        for name in _columns(dimensions)
-    ]
+    types = [(name, pyarrow.string() if name in _TEXTS else pyarrow.float64()) for name in columns]
     schema = pyarrow.schema(types)
     rows = iter(rows)
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:

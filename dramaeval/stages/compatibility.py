@@ -131,10 +131,12 @@ def _pair_problems(config: DictConfig, family: Family, tasks: Sequence[PairTask]
             )
         if Stage.prepare in config.stages:
             yield f"stages=[prepare] writes lines with one clip, and task={task.name} has two: leave it out."
-        if task.by == SCORE and Stage.train in config.stages and trains_by_reward(config):
+        mixed = bool(config.task.get("tasks"))
+        if mixed and task.by == SCORE and Stage.train in config.stages and trains_by_reward(config):
             yield (
-                f"trainer=grpo rewards one written answer, and task={task.name} compares the scores of two: set "
-                "task=pair_direct, or use trainer=sft."
+                f"trainer=grpo asks two questions about a pair of {task.name}, and one about each record of the other "
+                "tasks; a pass needs the same number for every record: train task=pair by itself, leave it out, or "
+                "use trainer=sft."
             )
 
 

@@ -188,7 +188,8 @@ class RunContext:
         self.callbacks: list[Any] = build_callbacks(config, self.args)
         steps = None
         if self.args and (config.batch.max_tokens is None or self.args.max_steps > 0):
-            steps = planned_steps(len(self.trainable_records), self.args, config.processes)
+            count, prompts = len(self.trainable_records), self.task.prompts_per_record
+            steps = planned_steps(count, self.args, config.processes, prompts)
         self.adapter = build_adapter(config, self.family, steps)
         check_checkpoint(config, self.family, self.adapter, self.checkpoint)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None

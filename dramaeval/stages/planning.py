@@ -66,8 +66,10 @@ def make_plan(context: RunContext) -> Plan:
         steps, clips, operations = 0, None, 0.0
         memory = _scoring_memory(shape, total, lengths, batch, dtype)
     else:
-        clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
-        steps = planned_steps(sum(map(bool, questions.get("train", []))), args, processes)
+        prompts = task.prompts_per_record
+        clips = StepSize(clips_a_pass(args, prompts), args.gradient_accumulation_steps, processes)
+        trainable = sum(map(bool, questions.get("train", [])))
+        steps = planned_steps(trainable, args, processes, prompts)
         pass_clips: float = clips.per_device
         if batch.max_tokens is not None:
             tokens = sum(work.tokens for work in lengths.training)
@@ -262,7 +264,7 @@ def _training_memory(
         total=sum(count for _, count in parts.values()),
         trainable=sum(count for count, _ in parts.values()),
         bytes_per_weight=dtype.itemsize,
-        tokens=batch.max_tokens or largest.tokens * clips_a_pass(args),
+        tokens=batch.max_tokens or largest.tokens * int(pass_clips),
         hidden=shape.hidden,
         layers=shape.layers,
         inner=shape.inner,

@@ -16,6 +16,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import held_out_splits, test_splits
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.drop import drops
+from dramaeval.evaluation.report.pairs_side_by_side import PairComparison, pairs_side_by_side
 from dramaeval.evaluation.report.published_responses import has_responses, read_responses
 from dramaeval.evaluation.report.published_results import read_published
 from dramaeval.evaluation.report.read_results import (
@@ -78,11 +79,13 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     """
     try:
         by_split = _read(config)
-        comparisons = {
-            split: side_by_side(runs, **bootstrap_settings(config))
-            for split, runs in by_split.items()
+        has_pairs = any(run.pairs for runs in by_split.values() for run in runs)
+        compare = pairs_side_by_side if has_pairs else side_by_side
+        comparisons: dict[str, Comparison | PairComparison] = {
+            split: compare(runs, **bootstrap_settings(config)) for split, runs in by_split.items()
         }
-        across = _drops(config, by_split, list(next(iter(comparisons.values())).dimensions))
+        dimensions = list(next(iter(comparisons.values())).dimensions)
+        across = {} if has_pairs else _drops(config, by_split, dimensions)
     except ResultsError as error:
         raise ConfigError([str(error)]) from None
     for number, (split, comparison) in enumerate(comparisons.items()):
@@ -94,7 +97,7 @@ def _write(
     folder: RunFolder,
     suffix: str,
     runs: Sequence[Results],
-    comparison: Comparison,
+    comparison: Comparison | PairComparison,
     across: Mapping[str, Any],
 ) -> None:
     """Write the files of one split.
@@ -108,21 +111,31 @@ def _write(
         across: by run the drops between test sets; empty for a single one.
     """
     # Imported late: plots and templates take time to import.
-    from dramaeval.evaluation.report import comparison_page as page
+    from dramaeval.evaluation.report import comparison_page, pair_comparison_page
     from dramaeval.stages.report_html import write_tables
 
     name, tables_folder = "comparison", "tables"
     if suffix:
         name, tables_folder = f"{name}.{suffix}", f"{tables_folder}/{suffix}"
-    tables, values = page.tables_of(comparison), asdict(comparison)
+    if isinstance(comparison, PairComparison):
+        tables = pair_comparison_page.tables_of(comparison)
+        sentences = pair_comparison_page.sentences(comparison)
+    else:
+        tables = comparison_page.tables_of(comparison)
+        sentences = comparison_page.sentences(comparison)
+    values = asdict(comparison)
     if across:
-        tables["test_sets"], values["drop"] = page.test_sets(across), across
+        tables["test_sets"], values["drop"] = comparison_page.test_sets(across), across
     write_json_atomic(folder.path / f"{name}.json", values)
-    shown, sentences = page.shown_tables(tables, tables_folder), page.sentences(comparison)
+    shown = comparison_page.shown_tables(tables, tables_folder)
     lines = [*sentences, *comparison.notes]
     write_tables(folder.path, name, tables, shown, lines, tables_folder)
     facts = [f"{len(runs)} runs", *sorted({f"split {run.split}" for run in runs if run.split})]
-    html = page.render_comparison(comparison, shown, folder.path.name, facts, as_yaml(config))
+    about = (shown, folder.path.name, facts, as_yaml(config))
+    if isinstance(comparison, PairComparison):
+        html = pair_comparison_page.render_pair_comparison(comparison, *about)
+    else:
+        html = comparison_page.render_comparison(comparison, *about)
     report = folder.report.with_suffix(f".{suffix}.html") if suffix else folder.report
     write_text_atomic(report, html)
     for sentence in sentences:

@@ -63,15 +63,8 @@ def output_problems(output: str | None) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings, and of a table of pairs."""
-    problems = rating_problems(context, Stage.score, takes_pairs=True)
-    output = context.config.output
-    if output and isinstance(context.task, PairTask) and Path(output).suffix != ".jsonl":
-        problems.append(
-            f"output={output}: a table has a row for each clip, and task={context.task.name} compares pairs: name a "
-            ".jsonl file."
-        )
-    return problems
+    """Problems of tasks without ratings."""
+    return rating_problems(context, Stage.score, takes_pairs=True)
 
 
 def run(context: RunContext) -> None:
@@ -113,7 +106,8 @@ def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
     pairs, compared = len(context.splits[INPUT]), len(read_pair_predictions(file))
     log.info("%s, %s in %s", counted(pairs, "pair"), counted(compared, "comparison"), file)
     if output := context.config.output:
-        write_scores(Path(output).expanduser(), file, [], {})
+        keys = [dimension.key for dimension in task.dimensions]
+        write_scores(Path(output).expanduser(), file, keys, {})
         log.info("The comparisons are in %s", output)
 
 

@@ -185,27 +185,34 @@ def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
     return filled
 
 
-def planned_steps(records: int, args: Any, processes: int = 1) -> int:
+def planned_steps(records: int, args: Any, processes: int = 1, prompts: int = 1) -> int:
     """Optimizer steps of a training; the last of an epoch may have fewer clips.
 
     Args:
         records: the number of training records.
         args: the trainer's arguments.
         processes: the number of processes.
+        prompts: see `clips_a_pass`.
     """
     if args.max_steps > 0:
         return int(args.max_steps)
-    accumulation = args.gradient_accumulation_steps
+    accumulation, clips = args.gradient_accumulation_steps, clips_a_pass(args, prompts)
     if hasattr(args, "num_generations"):
         # Incomplete generations are dropped; see `dramaeval.training.grpo.groups.GenerationBatchSampler`.
-        generations = records // (clips_a_pass(args) * args.steps_per_generation * processes)
+        generations = records // (clips * args.steps_per_generation * processes)
         passes = generations * args.steps_per_generation * args.num_iterations
         per_epoch = math.ceil(passes / accumulation)
     else:
-        per_epoch = math.ceil(records / (clips_a_pass(args) * accumulation * processes))
+        per_epoch = math.ceil(records / (clips * accumulation * processes))
     return math.ceil(max(per_epoch, 1) * args.num_train_epochs)
 
 
-def clips_a_pass(args: Any) -> int:
-    """Clips of a process's forward pass; GRPO's batch size counts the completions of all clips."""
-    return int(args.per_device_train_batch_size // getattr(args, "num_generations", 1))
+def clips_a_pass(args: Any, prompts: int = 1) -> int:
+    """Clips, or pairs, of a process's forward pass; GRPO's batch size counts the completions of all.
+
+    Args:
+        args: the trainer's arguments.
+        prompts: `Task.prompts_per_record`, which counts in GRPO only.
+    """
+    completions = args.num_generations * prompts if hasattr(args, "num_generations") else 1
+    return int(args.per_device_train_batch_size // completions)

@@ -75,6 +75,7 @@ class PairTask(SpeechTask):
             raise ValueError("; ".join(problems) + ".")
         super().__init__(**kwargs)
         self.by = by
+        self.prompts_per_record = 2 if by == SCORE else 1
         self.slope = float(slope)
         self.tie_weight = float(tie_weight)
         self.clip_label = clip_label
@@ -130,14 +131,13 @@ class PairTask(SpeechTask):
     ) -> ReadResult:
         """Read pairs, or rated records and derive pairs from them.
 
-        The first line decides which of the two the file holds.
+        A file with a pair in any line is one of pairs; its other lines are then problems.
 
         Raises:
             BadRecordsError: with all problems of the file; also if no pair can be derived, or all votes are ties.
         """
         file = Path(file).expanduser()
-        first = next((line.fields for line in checked_lines(file) if line.fields), {})
-        if is_pair(first):
+        if any(is_pair(line.fields) for line in checked_lines(file) if line.fields):
             fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
             result = read_records(file, fmt, **options)
         else:

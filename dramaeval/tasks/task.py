@@ -74,6 +74,9 @@ class Task:
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
+    #: Questions about a record and dimension in training by rewards: two where the scores of a pair's clips are
+    #: compared.
+    prompts_per_record = 1
     #: Keys of texts that prompts hold where a record has them.
     optional_text_fields: tuple[str, ...] = ()
     #: The settings from which the task was built, for ``judge.yaml``; None for one built otherwise.

@@ -131,7 +131,7 @@ class QuestionSampler:
         questions_per_clip: number of dimensions of a record in one step; None takes all that have ratings. Over the
             epochs each dimension of a record occurs equally often.
         one_prompt: sample one question only. It has all dimensions of the record in tasks that ask for all in one
-            answer, and otherwise one.
+            answer, and otherwise one. Of a pair whose clips are scored by themselves there is one about each clip.
         augment: strength of the changes of training clips, see `dramaeval.data.augmentation`. Changes that a dimension
             of the questions varies with are left out.
     """
@@ -160,7 +160,9 @@ class QuestionSampler:
         dimensions, targets = self.dimensions(number, epoch)
         # A separate random stream: the wording of a question does not change its target.
         rng = np.random.default_rng([self.seed, epoch, number, 2])
-        questions = task.questions(record, dimensions, rng)[: 1 if self.one_prompt else None]
+        questions = task.questions(record, dimensions, rng)
+        if self.one_prompt:
+            questions = questions[: task.prompts_per_record]
         if self.augment == "none" or not self.record_encoder.family.takes_audio:
             encoded = self.record_encoder.encode(record, questions, targets)
         else:

@@ -12,7 +12,6 @@ from dramaeval.evaluation.pair_predictions import PairPrediction, read_pair_pred
 from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.prediction_stream import resume
 from dramaeval.evaluation.predictions import PredictionsError, prediction_line
-from dramaeval.evaluation.report.read_results import ResultsError, read_run
 from dramaeval.stages import leaderboard, score
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
@@ -118,13 +117,6 @@ def test_pair_lines_are_read_by_split_and_resumed(tmp_path):
     file.write_text(f"{prediction_line(first)}\n{prediction_line(first)}\n[]\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"(?s)line 2: p1 .* already on line 1.*line 3"):
         read_pair_predictions(file)
-
-
-def test_a_comparison_of_runs_refuses_pairs_with_the_reason(tmp_path):
-    line = json.dumps({"split": "test", **prediction("p1").to_json()})
-    (tmp_path / "predictions.jsonl").write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(ResultsError, match="comparisons of pairs, which have no scores to compare"):
-        read_run(tmp_path, "run", "test", None)
 
 
 @pytest.mark.slow

@@ -142,7 +142,12 @@ REFUSED = {
         ("task=pair", "model=causal_lm", "model.path=gpt2"), "takes no audio",
     ),
     "prepared lines": (("task=pair", "stages=[prepare]"), "lines with one clip"),
-    "rewards": (("task=pair", "trainer=grpo"), "set task=pair_direct, or use trainer=sft"),
+    "rewards of ratings": (
+        ("task=pair", "trainer=grpo"), "trainer.rewards.distance.weight=0 trainer.rewards.pair_accuracy.weight=1",
+    ),
+    "rewards of pairs and ratings in one run": (
+        (*MIXED, "trainer=grpo"), "a pass needs the same number for every record",
+    ),
 }  # fmt: skip
 
 

@@ -93,6 +93,18 @@ def test_a_bad_pair_is_named_by_its_line_or_skipped(task, clips, record, key, pr
     assert [each.line for each in result.skipped] == [2]
 
 
+@pytest.mark.parametrize("other", [pair(2, wav_path_a=None, wav_path_b=None), rated("r", "s", [3])])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_pair_in_any_line_makes_the_file_one_of_pairs(task, clips, other, at):
+    # The pair itself has no problem, wherever the bad line is.
+    lines = [pair(1), pair(3)]
+    lines.insert(at, other)
+    with pytest.raises(BadRecordsError) as raised:
+        task().read(write(clips, lines))
+    assert {found.line for found in raised.value.problems} == {at + 1}
+    assert {found.key for found in raised.value.problems} >= {"wav_path_a", "wav_path_b"}
+
+
 def test_files_without_any_preference_are_refused(task, clips):
     with pytest.raises(BadRecordsError) as raised:
         task().read(write(clips, [pair(1, ["tie"]), pair(2, [0, 0])]))

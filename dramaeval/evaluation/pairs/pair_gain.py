@@ -23,7 +23,7 @@ from dramaeval.evaluation.pairs.pair_metrics import (
     pair_values_over_draws,
 )
 
-COMPARED = ("accuracy", "accuracy_untied", "brier")
+COMPARED = ("accuracy", "accuracy_untied", "brier", "cross_entropy")
 """The metrics of a gain: means over pairs, for which the exchange of two judges' predictions is exact."""
 
 

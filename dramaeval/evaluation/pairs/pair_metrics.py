@@ -87,6 +87,14 @@ def brier(arrays: PairArrays) -> np.ndarray:
     return (p * p - 2 * p * arrays.shares).sum(axis=1) + 1
 
 
+def cross_entropy(arrays: PairArrays) -> np.ndarray:
+    """−Σₖ rₖ ln pₖ over the outcomes a, tie, b, with the shares r of a pair's votes. Equal probabilities give ln 3.
+
+    Probabilities below 10⁻¹² count as 10⁻¹², so that a model without ties has a value where raters tie.
+    """
+    return -(arrays.shares * np.log(np.maximum(arrays.outcomes, 1e-12))).sum(axis=1)
+
+
 def position_bias(arrays: PairArrays) -> np.ndarray:
     """P(the first clip is better) − P(the second is better), the mean of both orders: from −1 to 1, 0 without bias."""
     ab, ba = arrays.orders[:, 0], arrays.orders[:, 1]
@@ -233,6 +241,7 @@ PAIR_METRICS: Mapping[str, PairMetric] = {
     "auroc_ties": Auroc(_different_or_tied, "the raters tie no pair, or every pair"),
     "ece": PairCalibrationError(),
     "brier": PairMean(brier, NO_VOTES),
+    "cross_entropy": PairMean(cross_entropy, NO_VOTES),
     "position_bias": PairMean(position_bias, NO_ORDERS),
     "position_consistency": PairMean(position_consistency, NO_ORDERS),
     "first_favoured": PairMean(first_favoured, NO_ORDERS),

@@ -12,6 +12,7 @@ from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import render_page
+from dramaeval.evaluation.report.pairs_side_by_side import PairComparison
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -39,7 +40,8 @@ _SHOWN = {
 }
 
 
-_VERDICTS = {
+#: What the place of an interval beside 0 means.
+VERDICTS = {
     "above": "it is better",
     "below": "it is worse",
     "open": "no difference is shown",
@@ -156,7 +158,7 @@ def sentences(comparison: Comparison) -> list[str]:
             lines.append(f"{name}: the correlation of one of the two runs is undefined.")
             continue
         size = with_interval(entry["difference"], entry["interval"], sign=True).plain
-        verdict = _VERDICTS[words.position(entry["interval"])]
+        verdict = VERDICTS[words.position(entry["interval"])]
         p = "" if entry["p"] is None else f", permutation p = {entry['p']:.2g}"
         lines.append(f"{name} against {first}: {size}{p}; {verdict}.")
     return lines
@@ -291,7 +293,7 @@ def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("Test sets: macro over the dimensions", columns, rows)
 
 
-def settings(comparison: Comparison) -> Table:
+def settings(comparison: Comparison | PairComparison) -> Table:
     """The settings that differ between the runs."""
     columns = [
         Column("Setting", numeric=False),

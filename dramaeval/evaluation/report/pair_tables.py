@@ -45,6 +45,7 @@ BETWEEN_RATERS = {
 CALIBRATION = {
     "ece": Column("ECE", help="calibration error of the probability that a clip is better"),
     "brier": Column("Brier", help="0 is perfect; equal probabilities give 0.67; 2 is the worst"),
+    "cross_entropy": Column("Cross-entropy", help="with the votes; equal probabilities give 1.10"),
 }
 ORDER = {
     "position_bias": Column(

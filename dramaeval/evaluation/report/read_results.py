@@ -11,7 +11,7 @@ from typing import Any, cast
 from dramaeval.data.fingerprint import RECORDS, read_prints
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
-from dramaeval.evaluation.pair_predictions import is_pair_line
+from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.published_convention import RawValues
 from dramaeval.tasks.rubric import dimension_settings
@@ -29,7 +29,8 @@ class Results:
 
     Attributes:
         name: name of the run.
-        predictions: each record × dimension once.
+        predictions: each record × dimension once; empty for a judge of pairs.
+        pairs: of a judge of pairs, each pair × dimension once.
         titles: titles of the dimensions by key, in the order of the rubric.
         split: the split of the data; None where it is not known.
         phase: zero_shot or final; None where it is not known.
@@ -42,6 +43,7 @@ class Results:
 
     name: str
     predictions: Sequence[Prediction]
+    pairs: Sequence[PairPrediction] = ()
     titles: Mapping[str, str]
     split: str | None = None
     phase: str | None = None
@@ -75,7 +77,7 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
     """The predictions of a run on a split.
 
     Raises:
-        ResultsError: there are none.
+        ResultsError: there are none, or both scores and comparisons of pairs.
     """
     chosen, file = _phase_file(folder, phase)
     by_split = _by_split(file)
@@ -84,9 +86,17 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
             f"{folder} was not evaluated on {split}; it has {', '.join(by_split) or 'no split'}."
         )
     config = _config(folder)
+    pairs = [each for each in by_split[split] if isinstance(each, PairPrediction)]
+    predictions = [each for each in by_split[split] if isinstance(each, Prediction)]
+    if pairs and predictions:
+        raise ResultsError(
+            f"{folder} has scores and comparisons of pairs (a mixture), which are not compared together: evaluate its "
+            f"judge on one task first, stages=[evaluate] checkpoint={folder} task=pair task.data.test=…"
+        )
     return Results(
         name=name,
-        predictions=by_split[split],
+        predictions=predictions,
+        pairs=pairs,
         titles=_titles(config),
         split=split,
         phase=chosen,
@@ -120,8 +130,8 @@ def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
     return chosen, files[chosen]
 
 
-def _by_split(file: Path) -> dict[str, list[Prediction]]:
-    predictions: dict[str, list[Prediction]] = {}
+def _by_split(file: Path) -> dict[str, list[Prediction | PairPrediction]]:
+    predictions: dict[str, list[Prediction | PairPrediction]] = {}
     if damage := damage_of(file):
         raise ResultsError(
             f"{file.parent}: {damage}. Start the run again in its folder: it replaces damaged files."
@@ -142,12 +152,8 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
                     f"{file} has answers to multiple-choice questions, which have no scores to compare: name "
                     "runs of one task with ratings."
                 )
-            if is_pair_line(values):
-                raise ResultsError(
-                    f"{file} has comparisons of pairs, which have no scores to compare: name runs of one task with "
-                    "ratings. The run's own report.html has its agreement on pairs."
-                )
-            predictions.setdefault(split, []).append(Prediction.from_json(values))
+            read = PairPrediction if is_pair_line(values) else Prediction
+            predictions.setdefault(split, []).append(read.from_json(values))
         except ResultsError:
             raise
         except ValueError as error:

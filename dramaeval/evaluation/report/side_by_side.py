@@ -55,7 +55,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     Raises:
         ResultsError: they have none in common, or their ratings or clips differ.
     """
-    _require_same_clips(runs)
+    require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
     common = _common(runs)
     notes += [*_other_scales(runs).values(), *_absent_dimensions(runs)]
@@ -155,7 +155,12 @@ def _absent_dimensions(runs: Sequence[Results]) -> list[str]:
     ]
 
 
-def _require_same_clips(runs: Sequence[Results]) -> None:
+def require_same_clips(runs: Sequence[Results]) -> None:
+    """Refuse runs that have other clips for the same record.
+
+    Raises:
+        ResultsError: names the first of them.
+    """
     first = runs[0]
     for run in runs[1:]:
         both = [name for name in first.clips if name in run.clips]

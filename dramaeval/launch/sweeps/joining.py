@@ -122,7 +122,9 @@ def _write(
                 seen.add(name)
                 counts[number] += 1
                 dimensions |= dict.fromkeys(each["dimension"] for each in questions)
-                unscored += sum(each["state"] != SCORED for each in questions)
+                unscored += sum(
+                    each.get("state", SCORED) != SCORED for each in questions
+                )  # pairs have none
                 output.writelines(lines)
     for file, count, total in zip(files, counts, totals, strict=True):
         if total is not None and count != total:

@@ -9,12 +9,14 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from dramaeval.config.batch_size import PER_DEVICE, StepSize
+from dramaeval.config.keys import is_a
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.question_length import longest_answer, prompt_tokens
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.choice import ChoiceTask
+from dramaeval.tasks.pair import SCORE, PairTask
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.training.grpo.prompt_groups import too_long
@@ -29,19 +31,25 @@ def in_completions(config: DictConfig, step: StepSize) -> StepSize:
     """A step as TRL and DeepSpeed count it: in completions with GRPO, otherwise in clips."""
     if not trains_by_reward(config):
         return step
-    return StepSize(step.per_device * generations(config), step.accumulation, step.processes)
+    count = generations(config) * _prompts_per_record(config)
+    return StepSize(step.per_device * count, step.accumulation, step.processes)
 
 
 def completion_arguments(config: DictConfig, step: StepSize) -> dict[str, Any]:
     """TRL's arguments that follow from a step's size in clips."""
     count = generations(config)
     return {
-        PER_DEVICE: step.per_device * count,
+        PER_DEVICE: step.per_device * count * _prompts_per_record(config),
         "per_device_eval_batch_size": count,  # unused; TRL requires a multiple of num_generations
         "num_generations": count,
         "reward_weights": None,
         MASK: _masks_truncated(config),
     }
+
+
+def _prompts_per_record(config: DictConfig) -> int:
+    """The task's `Task.prompts_per_record`, from the settings."""
+    return 2 if is_a(config.task, "PairTask") and config.task.by == SCORE else 1
 
 
 def _masks_truncated(config: DictConfig) -> bool:
@@ -57,13 +65,21 @@ def _masks_truncated(config: DictConfig) -> bool:
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
     """The problems of rewards and estimators with the tasks of a run."""
     problems = []
-    ordered = [
-        name
-        for name, node in config.trainer.rewards.items()
-        if node.get("weight", 1.0) != 0
-        and getattr(get_object(node["_target_"]), "needs_order", False)
-    ]
+    ordered, rated = _rewards_with(config, "needs_order"), _rewards_with(config, "needs_ratings")
+    compared = _rewards_with(config, "needs_pairs")
     for task in tasks:
+        has_pairs = isinstance(task, PairTask) and task.by == SCORE
+        if has_pairs and rated:
+            zeros = " ".join(f"trainer.rewards.{name}.weight=0" for name in rated)
+            problems.append(
+                f"trainer.rewards: the clips of {task.name} have votes and no ratings, which {', '.join(rated)} "
+                f"needs: set {zeros} trainer.rewards.pair_accuracy.weight=1."
+            )
+        if compared and not has_pairs:
+            problems.append(
+                f"trainer.rewards.{compared[0]} compares the scores of the two clips of a pair, and {task.name} has "
+                f"no such pairs: set trainer.rewards.{compared[0]}.weight=0, or task=pair."
+            )
         if isinstance(task, ChoiceTask) and ordered:
             problems.append(
                 f"trainer.rewards: {task.name} asks for options, and options have no order, which "
@@ -90,6 +106,15 @@ def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
     return problems
 
 
+def _rewards_with(config: DictConfig, attribute: str) -> list[str]:
+    """The names of the rewards in use that have an attribute."""
+    return [
+        name
+        for name, node in config.trainer.rewards.items()
+        if node.get("weight", 1.0) != 0 and getattr(get_object(node["_target_"]), attribute, False)
+    ]
+
+
 def check_completions(
     args: Any, record_encoder: RecordEncoder, records: Sequence[Record], positions: int
 ) -> None:
@@ -105,11 +130,13 @@ def check_completions(
         ConfigError: completions are too short for an answer, or there are too few records for a step.
         BadRecordsError: prompts are too long.
     """
-    generated = args.generation_batch_size // args.num_generations
+    prompts = args.generation_batch_size // args.num_generations
+    generated = prompts // record_encoder.task.prompts_per_record
     if len(records) < generated:
+        kind = "pairs" if record_encoder.task.prompts_per_record > 1 else "clips"
         raise ConfigError(
             [
-                f"A generation takes {generated} clips, and there are {len(records)} to train on: lower "
+                f"A generation takes {generated} {kind}, and there are {len(records)} to train on: lower "
                 "batch.global, batch.per_device or trainer.args.steps_per_generation."
             ]
         )

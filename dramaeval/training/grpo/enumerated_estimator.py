@@ -115,7 +115,7 @@ class EnumeratedEstimator:
             )
         tokens = generation["completion_mask"].sum()
         generation["num_items_in_batch"] = training.accelerator.gather(tokens).sum()
-        step = training.clips_per_pass
+        step = training.groups_per_pass
         starts = range(0, len(sizes), step)
         return divide(generation, [sum(sizes[start : start + step]) for start in starts])
 

@@ -17,7 +17,7 @@ from dramaeval.training.rewards.completion import Completion
 from dramaeval.training.rewards.weighted_rewards import WeightedRewards
 from dramaeval.training.step_statistics import StepStatistics
 
-#: Rows of the loader: the number of a record, and the epoch.
+#: Rows, one a group: the number of a record, the epoch, and the place of the question (0 where it is absent).
 Rows = Sequence[Mapping[str, int]]
 
 
@@ -27,7 +27,7 @@ class GRPOTraining(Protocol):
     Attributes:
         num_generations: completions of a group.
         scale_rewards: ``group``, ``batch`` or ``none``.
-        clips_per_pass: groups of a forward pass and process.
+        groups_per_pass: groups of a forward pass and process.
         needs_old_policy: whether the weights change between the passes over a generation.
         uses_reference: whether the loss has a distance from the reference (``beta``).
     """
@@ -40,7 +40,7 @@ class GRPOTraining(Protocol):
     by_dimension: DimensionMetrics
     num_generations: int
     scale_rewards: str
-    clips_per_pass: int
+    groups_per_pass: int
     needs_old_policy: bool
     uses_reference: bool
 
@@ -83,9 +83,10 @@ class Estimator(Protocol):
 
 
 def pass_rows(rows: Rows, sizes: Sequence[int]) -> dict[str, torch.Tensor]:
-    """The record (``row``) and the epoch of each completion, from those of each group and the groups' sizes."""
+    """The record (``row``), epoch and place of each completion, from those of each group and the groups' sizes."""
     repeats = torch.tensor(sizes)
     return {
         "row": torch.tensor([row["record"] for row in rows]).repeat_interleave(repeats),
         "epoch": torch.tensor([row["epoch"] for row in rows]).repeat_interleave(repeats),
+        "place": torch.tensor([row.get("place", 0) for row in rows]).repeat_interleave(repeats),
     }

@@ -1,9 +1,9 @@
-"""The prompts of GRPO: one question a record and epoch, and the records of a generation."""
+"""The prompts of GRPO: one question a record and epoch, two about a pair, and the records of a generation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -59,7 +59,7 @@ class PromptGroup:
 
 
 class PromptGroups:
-    """The group of each record and epoch.
+    """The groups of each record and epoch.
 
     Args:
         sampler: gives a record's question in an epoch.
@@ -72,22 +72,37 @@ class PromptGroups:
         # Generation and each pass over its completions use the same groups.
         self._cached = lru_cache(maxsize=1024)(self._build)
 
-    def __call__(self, record: int, epoch: int) -> PromptGroup:
-        """The group of a record, by its number, in an epoch."""
-        return self._cached(record, epoch)
+    def __call__(self, record: int, epoch: int, place: int = 0) -> PromptGroup:
+        """A group of a record, by its number, in an epoch; ``place`` is 1 for the second question about a pair."""
+        return self._cached(record, epoch, place)
 
     def of_pass(self, inputs: Mapping[str, torch.Tensor]) -> list[PromptGroup]:
         """The group of each completion of a pass."""
-        pairs = zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True)
-        return [self(record, epoch) for record, epoch in pairs]
+        rows = inputs["row"]
+        columns = (rows, inputs["epoch"], inputs.get("place", torch.zeros_like(rows)))
+        return [self(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
-    def _build(self, record: int, epoch: int) -> PromptGroup:
+    def _build(self, record: int, epoch: int, place: int) -> PromptGroup:
         sampled = self.sampler(record, epoch)
-        seeds = np.random.SeedSequence([self.seed, epoch, record, 4])
+        seeds = np.random.SeedSequence([self.seed, epoch, record, 4, *([place] if place else [])])
         (seed,) = seeds.generate_state(1, np.uint64)
         return PromptGroup(
-            sampled.record, sampled.questions[0], sampled.targets, sampled.encoded, int(seed >> 1)
+            sampled.record,
+            sampled.questions[place],
+            sampled.targets,
+            replace(sampled.encoded.parts[place], others=()),
+            int(seed >> 1),
         )
+
+
+def prompt_rows(rows: Sequence[Mapping[str, int]], prompts: int) -> list[dict[str, int]]:
+    """The rows of the loader with a row for each question; those about one record are adjacent.
+
+    Args:
+        rows: number of the record and epoch.
+        prompts: questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`.
+    """
+    return [{**row, "place": place} for row in rows for place in range(prompts)]
 
 
 def number_groups(groups: Sequence[PromptGroup]) -> torch.Tensor:

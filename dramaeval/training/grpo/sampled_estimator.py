@@ -41,7 +41,7 @@ class SampledEstimator:
         with training.scoring(completions):
             generation = generate_and_score(training, samples)
         generation |= pass_rows(rows, [copies] * len(rows))
-        size = copies * training.clips_per_pass
+        size = copies * training.groups_per_pass
         return divide(generation, [size] * (len(completions) // size))
 
     def loss_inputs(
@@ -101,8 +101,8 @@ class SampledEstimator:
             trainer.accelerator.autocast(),
         ):
             model.eval()
-            for start in range(0, len(self._groups), trainer.clips_per_pass):
-                groups = self._groups[start : start + trainer.clips_per_pass]
+            for start in range(0, len(self._groups), trainer.groups_per_pass):
+                groups = self._groups[start : start + trainer.groups_per_pass]
                 sampled = sample_completions(
                     continue_prompts(trainer, model, groups, copies),
                     [group.prompt for group in groups],

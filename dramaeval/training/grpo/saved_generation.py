@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 #: The inputs of one pass: tensors with one row a completion, and scalars.
 Pass = dict[str, Any]
 
-#: They stay on the CPU: they number records and epochs.
-_ON_CPU = ("row", "epoch")
+#: They stay on the CPU: they number records, epochs and questions.
+_ON_CPU = ("row", "epoch", "place")
 
 
 class Generation:

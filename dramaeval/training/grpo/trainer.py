@@ -5,8 +5,8 @@ provide the rest: `PromptGroups` the questions, an `Estimator` the completions, 
 with the clip of their question, `ReferencePolicy` the policy at the beginning, `WeightedRewards` the rewards,
 `Generation` the passes over a generation.
 
-The project counts batches in clips: each has one question, and each question has ``num_generations`` completions. TRL
-counts completions.
+The project counts batches in records: each has one question, a pair whose clips are scored by themselves has one about
+each clip, and each question has ``num_generations`` completions. TRL counts completions.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from dramaeval.training.grpo.prompt_groups import (
     GenerationBatchSampler,
     PromptGroup,
     PromptGroups,
+    prompt_rows,
     too_long,
 )
 from dramaeval.training.grpo.reference_policy import ReferencePolicy
@@ -149,16 +150,21 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     # Passes
 
     @property
-    def clips_per_pass(self) -> int:
+    def groups_per_pass(self) -> int:
         """Questions of a forward pass and process."""
         return int(self.args.per_device_train_batch_size // self.num_generations)
+
+    @property
+    def prompts_per_record(self) -> int:
+        """Questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`."""
+        return self.record_encoder.task.prompts_per_record
 
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
         """The records of a generation, once for each pass over it."""
         generation = self.generation
         return GenerationBatchSampler(
             self.order,
-            self.clips_per_pass * generation.steps,
+            self.groups_per_pass // self.prompts_per_record * generation.steps,
             generation.steps * generation.iterations,
             self.args.process_index,
             self.args.world_size,
@@ -166,11 +172,12 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     def next_inputs(self, rows: Rows) -> Pass:
         """The next pass over the generation, or the first over a new one."""
+        rows = prompt_rows(rows, self.prompts_per_record)
         return self.generation.next(lambda: self.estimator.generate(self, rows))
 
     def groups_of(self, rows: Rows) -> list[PromptGroup]:
         """The group of each row; raises BadRecordsError where the model has too few positions for one."""
-        groups = [self.groups(row["record"], row["epoch"]) for row in rows]
+        groups = [self.groups(row["record"], row["epoch"], row.get("place", 0)) for row in rows]
         text = self.model.config.get_text_config()
         positions = getattr(text, "max_position_embeddings", sys.maxsize)
         completion = self.max_completion_length

@@ -15,6 +15,8 @@ class Agreement:
     mean rating is known: the score's probability in the distribution with that mean.
     """
 
+    needs_ratings = True
+
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
         """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
         return [completion.mean(self._value) for completion in completions]

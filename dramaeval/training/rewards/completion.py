@@ -26,8 +26,9 @@ class FieldAnswer:
         scale: the scores to choose from, rising; for options their numbers.
         options: whether the choices are texts without an order.
         choice: index of the written choice; None if none could be read.
-        ratings: the raters' values without missing ones; for options the number of the right one.
-        wanted: index of the choice that the label policy would write.
+        ratings: the raters' values without missing ones; for options the number of the right one; for a clip of a
+            pair the votes for this clip, from −1 (the other is better) to 1.
+        wanted: index of the choice that the label policy would write; None for a clip of a pair.
         shares: the probability of each choice where only the mean rating is known, see
             `dramaeval.data.mean_ratings`; None otherwise.
     """
@@ -37,7 +38,7 @@ class FieldAnswer:
     options: bool
     choice: int | None
     ratings: tuple[float, ...]
-    wanted: int
+    wanted: int | None
     shares: tuple[float, ...] | None = None
 
     @property
@@ -63,6 +64,7 @@ class Completion:
         finished: whether the judge ended it, rather than the limit.
         well_formed: whether the text is an answer in the requested form and nothing else.
         answers: one for each field of the answer.
+        clip_of_pair: ``a`` or ``b`` where the clip of a pair is scored by itself; None otherwise.
         thought: the text of the thought before the answer, up to the end of the completion where it does not end; None
             where no thought is requested or written.
         thought_ended: whether it ends.
@@ -76,6 +78,7 @@ class Completion:
     finished: bool
     well_formed: bool
     answers: tuple[FieldAnswer, ...]
+    clip_of_pair: str | None = None
     thought: str | None = None
     thought_ended: bool = True
     thought_tokens: int = 0
@@ -181,6 +184,7 @@ def read_completion(
     form = AnswerForm.of(question)
     choices, well_formed = form.read(text)
     thought, thought_ended = form.thought_in(text)
+    pair = question.pair
     return Completion(
         id=record.id,
         group=group,
@@ -192,6 +196,7 @@ def read_completion(
             _field_answer(task, record, question, field, choice, targets[field.dimension.key])
             for field, choice in zip(form.fields, choices, strict=True)
         ),
+        clip_of_pair=pair.order if pair and not pair.is_direct else None,
         thought=thought,
         thought_ended=thought_ended,
     )
@@ -207,22 +212,24 @@ def _field_answer(
 ) -> FieldAnswer:
     ratings = task.ratings(record, field.dimension)
     distribution = target.distribution
-    if question.pair:
+    pair = question.pair
+    if pair:
         # Votes from -2 to 2 are about clip a; the answer, from -1 to 1, is about the first clip of the prompt.
-        sign = 0.5 if question.pair.order == "ab" else -0.5
+        sign = 0.5 if pair.order[0] == "a" else -0.5
         ratings = tuple(None if vote is None else sign * vote for vote in ratings)
         distribution = distribution if sign > 0 else distribution[::-1]
-    info = task.rater_info(record, field.dimension)
-    shares = None
-    if info.mean_only and ratings[0] is not None:
-        shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], info.std)
-    likeliest = int(distribution.argmax())
+    shares, wanted = None, None
+    if pair is None or pair.is_direct:  # the scores of a pair's clips have no target of their own
+        info = task.rater_info(record, field.dimension)
+        if info.mean_only and ratings[0] is not None:
+            shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], info.std)
+        wanted = int(distribution.argmax()) if target.written is None else target.written
     return FieldAnswer(
         dimension=field.dimension.key,
         scale=field.scale,
         options=field.options,
         choice=choice,
         ratings=tuple(float(rating) for rating in ratings if rating is not None),
-        wanted=likeliest if target.written is None else target.written,
+        wanted=wanted,
         shares=shares,
     )

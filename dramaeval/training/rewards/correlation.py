@@ -19,6 +19,7 @@ class Correlation:
     """
 
     needs_order = True
+    needs_ratings = True
     needs_batch = True
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:

@@ -17,6 +17,7 @@ class Distance:
     """
 
     needs_order = True
+    needs_ratings = True
 
     def __init__(self, squared: bool = False) -> None:
         self.squared = squared

@@ -14,9 +14,13 @@ class Exact:
     ``distribution`` the score of most raters. An unreadable answer earns 0.
     """
 
+    needs_ratings = True
+
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
         """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
         return [
-            completion.mean(lambda answer: float(answer.choice == answer.wanted))
+            completion.mean(
+                lambda answer: float(answer.choice is not None and answer.choice == answer.wanted)
+            )
             for completion in completions
         ]

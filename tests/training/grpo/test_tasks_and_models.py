@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from clips import write_clips
@@ -17,6 +18,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.stages.training_arguments import planned_steps
 
 SAMPLE = PACKAGE / "data" / "sample"
 QUICK = (
@@ -29,6 +31,7 @@ QUICK = (
 )  # fmt: skip
 SAMPLED = ("trainer.args.num_generations=3", "trainer.args.max_completion_length=12")
 ENUMERATED = ("trainer.estimator=enumerated",)
+PAIRS = ("trainer.rewards.distance.weight=0", "trainer.rewards.pair_accuracy.weight=1")
 CHOICES = ("trainer.rewards.distance.weight=0", "trainer.rewards.exact.weight=1")
 
 
@@ -96,6 +99,7 @@ def trained(trainer):
         ("archetype", "archetype", ENUMERATED),
         ("avqa", "avqa", (*CHOICES, "trainer.args.max_completion_length=24")),
         ("avqa", "avqa", (*CHOICES, *ENUMERATED)),
+        ("pair", "archetype", PAIRS),
         ("pair_direct", "archetype", ()),
         ("pair_direct", "archetype", ENUMERATED),
         ("processed", None, ()),
@@ -178,6 +182,42 @@ def test_a_judge_without_audio(trainer_of, tmp_path, language_model, estimator):
     ))  # fmt: skip
 
 
+@pytest.mark.slow
+def test_both_clips_of_a_pair_are_two_groups_of_one_generation(trainer_of, tmp_path):
+    file = first_records(tmp_path, "archetype", 24)
+    trainer = trainer_of(
+        "task=pair", f"task.data.train={file}", *SAMPLED, *PAIRS, "trainer.args.gradient_accumulation_steps=2",
+        "trainer.args.num_train_epochs=1", "trainer.args.max_steps=-1", "cache.enabled=false",
+    )  # fmt: skip
+    # 2 pairs a pass and 2 passes a generation; 2 questions of 3 completions for each pair.
+    sizes = [len(numbers) for numbers in trainer.batch_sampler()]
+    assert set(sizes) == {4}
+    assert trainer.args.per_device_train_batch_size == 2 * 2 * 3
+    rows = [{"record": number, "epoch": 0} for number in (3, 0, 1, 2)]
+    passes = [trainer.next_inputs(rows) for _ in range(2)]
+    assert [inputs["row"].tolist() for inputs in passes] == [[3] * 6 + [0] * 6, [1] * 6 + [2] * 6]
+    assert passes[0]["place"].tolist() == [0, 0, 0, 1, 1, 1] * 2
+    for inputs in passes:
+        groups = trainer.groups.of_pass(inputs)
+        for first, second in zip(groups[::6], groups[3::6], strict=True):
+            record = first.record
+            assert second.record is record
+            assert first.dimensions == second.dimensions
+            assert {first.question.pair.order, second.question.pair.order} == {"a", "b"}
+            assert {first.question.clips, second.question.clips} == {
+                (record.clip,),
+                (record.clip_b,),
+            }
+            assert first.seed != second.seed
+            for group in (first, second):
+                (clip,) = group.encoded_record.clips
+                alone = trainer.record_encoder.encode(record, [group.question])
+                np.testing.assert_array_equal(clip.values, alone.clips[0].values)
+                assert not group.encoded_record.others
+    steps = planned_steps(len(trainer.train_records), trainer.args, 1, 2)
+    assert steps == len(trainer.train_records) // 4
+
+
 def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path):
     trainer = trainer_of(
         "task=avqa", f"task.data.train={first_records(tmp_path, 'avqa')}", *CHOICES, *ENUMERATED
@@ -203,6 +243,9 @@ def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path
         (("task=role_all", *ENUMERATED), "asks for all dimensions in one answer"),
         (("task=role_caption", *ENUMERATED), "begin with a thought"),
         (("task=avqa",), "options have no order, which distance needs"),
+        (("task=pair",), "have votes and no ratings, which distance needs"),
+        (("task=pair", *PAIRS, *ENUMERATED), "compares the sampled answers of a batch"),
+        (("task=pair_direct", PAIRS[1]), "pair_direct has no such pairs"),
     ],
 )
 def test_settings_that_do_not_fit_the_task_are_refused(trainer_of, overrides, message):

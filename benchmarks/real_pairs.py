@@ -1,0 +1,372 @@
+"""Trains judges of pairs in several ways on the same clips, and writes docs/real_pairs.md.
+
+    python -m benchmarks.real_pairs REAL JUDGES                    # everything, hours on 2 cores
+    python -m benchmarks.real_pairs REAL JUDGES --only archetype   # experiments whose names begin so
+    python -m benchmarks.real_pairs REAL JUDGES --page             # the page alone, from finished runs
+    python -m benchmarks.real_pairs REAL JUDGES --steps 4 --records 40 --seeds 1 --folder /tmp/proof   # a test, no page
+
+REAL and JUDGES are the folders of `benchmarks.real_speech`. Each experiment trains a judge with one command of
+launch.py and compares the pairs of `test` with a second one, which the page shows. Finished runs are kept.
+
+On the bundled archetype sample the clips of a pair answer one prompt. In speechocean762 every sentence occurs once, so
+that the two clips of a pair are of different speakers of one age and have different sentences; the prompts hold no texts,
+and the mean ratings differ by one score or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.page import write_with_remarks
+from dramaeval.config.schema import PACKAGE
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_gain import pair_gain
+from dramaeval.stages.predictions_file import read_phase
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "real_pairs.md"
+METRICS = ("accuracy_untied", "accuracy", "cross_entropy")
+FIRST = "pairs, scored"
+"""The way that the others are compared with."""
+
+COMMON = ("evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
+#: The sum of objectives by which each question of a mixture has the losses that fit it.
+BOTH = "trainer.objective=expected_mse+bradley_terry"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips with ratings, and the settings of judges on them.
+
+    Attributes:
+        name: in the names of experiments.
+        folder: of the JSONL files, in `{real}` or in the package.
+        ratings: the task of the ratings.
+        model: settings of the judge and its training.
+        of_task: settings of each task; a mixture has them for each part.
+        of_pairs: settings of the tasks of pairs alone.
+        rubric: of the questions; None for that of the task.
+    """
+
+    name: str
+    folder: str
+    ratings: str
+    model: tuple[str, ...]
+    of_task: tuple[tuple[str, str], ...] = ()
+    of_pairs: tuple[tuple[str, str], ...] = ()
+    rubric: str | None = None
+
+
+CORPORA = (
+    Corpus(
+        "archetype", str(PACKAGE / "data" / "sample" / "archetype"), "archetype",
+        ("peft=lora", "trainer.args.num_train_epochs=3"),
+    ),
+    Corpus(
+        "speechocean762", "{real}/speechocean762", "speech",
+        (
+            "model=qwen2_audio", "model.path={judges}/judge-whisper-base-tiny", "peft=none",
+            "model.freeze_audio=true", "batch.per_device=8", "trainer.args.learning_rate=2e-3",
+            "trainer.args.num_train_epochs=1",
+        ),
+        of_task=(
+            ("system", "'You judge recordings of speech.'"), ("context", "''"), ("optional_context", "[]"),
+            ("dimensions", "null"),
+        ),
+        of_pairs=(
+            ("derive.prompt", "char_age"), ("derive.apart", "character"), ("derive.margin", "1"),
+            ("derive.per_prompt", "60"),
+        ),
+        rubric="so762",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One way of training, and the task by which its judge compares the pairs of ``test``."""
+
+    corpus: Corpus
+    way: str
+    trained: str
+    compared: str = "pair"
+
+    @property
+    def name(self) -> str:
+        """Of its rows."""
+        return f"{self.corpus.name}: {self.way}"
+
+
+def experiments() -> list[Experiment]:
+    """All experiments."""
+    return [
+        experiment
+        for corpus in CORPORA
+        for experiment in (
+            Experiment(corpus, FIRST, "pair"),
+            Experiment(corpus, "pairs, direct", "pair_direct", "pair_direct"),
+            Experiment(corpus, "ratings", corpus.ratings),
+            Experiment(corpus, "pairs and ratings", "mixed"),
+        )
+    ]
+
+
+def _task(corpus: Corpus, task: str, where: str = "task") -> list[str]:
+    """The settings of a task; ``where`` is its place in a mixture."""
+    pairs = corpus.of_pairs if task.startswith("pair") else ()
+    return [f"{where}.{key}={value}" for key, value in (*corpus.of_task, *pairs)]
+
+
+def _training_task(experiment: Experiment, folder: Path) -> list[str]:
+    corpus = experiment.corpus
+    if experiment.trained != "mixed":
+        rubric = [f"task/rubric={corpus.rubric}"] if corpus.rubric else []
+        files = [f"task.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
+        return [f"task={experiment.trained}", *rubric, *_task(corpus, experiment.trained), *files]
+    words = ["task=mixed", BOTH, "task.best_by=pair_accuracy"]
+    for part in ("role", "archetype", "avqa"):
+        words += [f"~task.tasks.{part}", f"~task.weights.{part}"]
+    for part in ("pair", corpus.ratings):
+        where = f"task.tasks.{part}"
+        words += [f"+task@{where}={part}", f"+task.weights.{part}=1"]
+        words += [f"task/rubric@{where}.rubric={corpus.rubric}"] if corpus.rubric else []
+        words += _task(corpus, part, where)
+        words += [f"{where}.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
+    return words
+
+
+def commands(experiment: Experiment, seed: int, given: argparse.Namespace) -> list[list[str]]:
+    """The words after `python` of the training and of the comparison."""
+    corpus, runs = experiment.corpus, given.folder
+    places = {"real": given.real, "judges": given.judges, "runs": runs}
+    source = Path(corpus.folder.format(**places))
+    folder = runs / corpus.name if given.records else source
+    trained, compared = run_folders(experiment, seed, runs)
+    common = [f"--config-dir={runs / 'configs'}"]
+    settings = [word.format(**places) for word in (*COMMON, *corpus.model)]
+    parts = ("pair", corpus.ratings) if experiment.trained == "mixed" else ()
+    wheres = [f"task.tasks.{part}" for part in parts] or ["task"]
+    root = [f"{where}.data.audio_root={source}" for where in wheres]
+    steps = [f"trainer.args.max_steps={given.steps}"] if given.steps else []
+    rubric = [f"task/rubric={corpus.rubric}"] if corpus.rubric else []
+    return [
+        [
+            "launch.py", *common, "stages=[train]", *_training_task(experiment, folder), *root, *settings, *steps,
+            f"seed={seed}", f"hydra.run.dir={trained}",
+        ],
+        [
+            "launch.py", *common, "stages=[evaluate]", f"checkpoint={trained}", "checkpoint_override=true",
+            f"task={experiment.compared}", *rubric, *_task(corpus, experiment.compared),
+            f"task.data.test={folder / 'test'}.jsonl", f"task.data.audio_root={source}",
+            *(word.format(**places) for word in COMMON), f"hydra.run.dir={compared}",
+        ],
+    ]  # fmt: skip
+
+
+def run_folders(experiment: Experiment, seed: int, runs: Path) -> tuple[Path, Path]:
+    """The folders of the training and of the comparison."""
+    name = experiment.name.replace(": ", "-").replace(", ", "-").replace(" ", "-")
+    return runs / f"{name}.{seed}", runs / f"{name}.{seed}.test"
+
+
+def prepare(given: argparse.Namespace) -> None:
+    """Write the folder for ``--config-dir`` with the rubrics and, for a test, the first records of each split."""
+    rubrics = given.folder / "configs" / "task" / "rubric"
+    rubrics.mkdir(parents=True, exist_ok=True)
+    for file in (given.real / "rubric").glob("*.yaml"):
+        (rubrics / file.name).write_bytes(file.read_bytes())
+    for corpus in CORPORA if given.records else ():
+        folder = given.folder / corpus.name
+        folder.mkdir(exist_ok=True)
+        for split in ("train", "val", "test"):
+            source = Path(corpus.folder.format(real=given.real)) / f"{split}.jsonl"
+            lines = source.read_text("utf-8").splitlines(keepends=True)[: given.records]
+            (folder / source.name).write_text("".join(lines), "utf-8")
+
+
+def chosen(given: argparse.Namespace) -> Iterator[Experiment]:
+    """The experiments that ``--only`` names."""
+    for experiment in experiments():
+        if not given.only or experiment.name.startswith(tuple(given.only)):
+            yield experiment
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Run what is not finished."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    for seed in range(given.seeds):
+        for experiment in chosen(given):
+            trained, compared = run_folders(experiment, seed, given.folder)
+            for words, done in zip(
+                commands(experiment, seed, given),
+                ((trained / "judge.yaml").is_file() or _metrics(compared), _metrics(compared)),
+                strict=True,
+            ):
+                if not done:
+                    print("python", shlex.join(words), flush=True)
+                    subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True)
+
+
+def _metrics(folder: Path) -> dict[str, Any] | None:
+    file = folder / "metrics.json"
+    if not file.is_file():
+        return None
+    figures: dict[str, Any] = json.loads(file.read_text("utf-8"))["pairs"]["test"]
+    return figures[list(figures)[-1]]
+
+
+def _predictions(folder: Path) -> list[PairPrediction]:
+    file = folder / "predictions.jsonl"
+    if not file.is_file():
+        file = folder / "predictions.zero_shot.jsonl"
+    return read_phase(file).pairs["test"]
+
+
+def page(given: argparse.Namespace) -> str:
+    """The tables of the finished runs, and their commands."""
+    return "\n".join(
+        [
+            "# Pairs of real clips",
+            "",
+            "Written by `python -m benchmarks.real_pairs`. Judges trained on comparisons of clips, on ratings of "
+            "single clips, and on both, and compared on the same pairs of `test`, which are derived from the ratings. "
+            "Figures are means over the seeds and over the dimensions, with the 95 % interval of the first seed in "
+            "brackets. The interval comes from a bootstrap of prompts on the archetype sample. In speechocean762 every "
+            "sentence occurs once: the clips of a pair are of two speakers of one age, with other sentences and no "
+            "texts in the prompt, and each pair is a cluster of its own. A clip is in several pairs there, so that "
+            "these intervals are too narrow.",
+            "",
+            "`raters` is the accuracy of each vote against the other votes of the same pair, and `judge against raters` "
+            "that of the judge against the same votes.",
+            "",
+            *_table(given),
+            "",
+            f"## Differences from {FIRST}",
+            "",
+            "The mean over the seeds; interval and p of the first seed, paired, on the same pairs.",
+            "",
+            *_differences(given),
+            "",
+            "## Commands",
+            "",
+            "```bash",
+            *_commands(given),
+            "```",
+            "",
+        ]
+    )
+
+
+def _table(given: argparse.Namespace) -> Iterator[str]:
+    yield (
+        "| experiment | seeds | accuracy without ties | between seeds | accuracy | cross-entropy | raters | "
+        "judge against raters | position bias | pairs |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for experiment in experiments():
+        finished = _finished(experiment, given)
+        if not finished:
+            continue
+        macros = [_metrics(folder)["macro"] for folder in finished.values()]  # type: ignore[index]  # finished
+        main = [macro["accuracy_untied"] for macro in macros]
+        ceiling = macros[0]["ceiling"]
+        cells = [
+            experiment.name, len(macros), f"{_mean(main)} {_interval(macros[0]['interval'].get('accuracy_untied'))}",
+            f"{np.std(main, ddof=1):.3f}" if len(main) > 1 else "-", _mean([m["accuracy"] for m in macros]),
+            _mean([m["cross_entropy"] for m in macros]), _mean([ceiling["accuracy_untied"]]),
+            _mean([m["ceiling"]["judge_accuracy_untied"] for m in macros]),
+            _mean([m["position_bias"] for m in macros]), macros[0]["pairs"],
+        ]  # fmt: skip
+        yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _finished(experiment: Experiment, given: argparse.Namespace) -> dict[int, Path]:
+    """The folders of the comparisons that are finished, by seed."""
+    folders = {seed: run_folders(experiment, seed, given.folder)[1] for seed in range(given.seeds)}
+    return {seed: folder for seed, folder in folders.items() if _metrics(folder)}
+
+
+def _differences(given: argparse.Namespace) -> Iterator[str]:
+    yield "| experiment | seeds | accuracy without ties | p | accuracy | cross-entropy |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    firsts = {
+        each.corpus.name: _finished(each, given) for each in experiments() if each.way == FIRST
+    }
+    for experiment in experiments():
+        first, own = firsts[experiment.corpus.name], _finished(experiment, given)
+        seeds = [seed for seed in own if seed in first]
+        if experiment.way == FIRST or not seeds:
+            continue
+        gains = []
+        for seed in seeds:
+            a, b = _predictions(own[seed]), _predictions(first[seed])
+            keys = list(dict.fromkeys(p.dimension for p in a))
+            gains.append(pair_gain(a, b, keys, seed=0, draws=2_000, level=0.95)["macro"])
+        cells = [experiment.name, len(seeds)]
+        for name in METRICS:
+            known = [gain[name] for gain in gains if gain[name]]
+            mean = f"{np.mean([each['difference'] for each in known]):+.3f}" if known else "-"
+            cells.append(f"{mean} {_interval(known[0]['interval'] if known else None)}".strip())
+            if name == METRICS[0]:
+                cells.append(_mean([known[0]["p"]]) if known else "-")
+        yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _commands(given: argparse.Namespace) -> Iterator[str]:
+    places = argparse.Namespace(
+        real=Path("REAL"), judges=Path("JUDGES"), folder=Path("RUNS"), records=None, steps=None
+    )
+    for experiment in experiments():
+        if _finished(experiment, given):
+            for words in commands(experiment, 0, places):
+                yield f"python {shlex.join(words)}".replace(str(PACKAGE), "dramaeval")
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):.3f}" if known else "-"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
+
+
+def main() -> None:
+    """Run the experiments and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("real", type=Path)
+    parser.add_argument("judges", type=Path)
+    parser.add_argument("--only", nargs="+", help="first letters of the names of experiments")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--steps", type=int, help="a test: this number of training steps")
+    parser.add_argument("--records", type=int, help="a test: the first records of each split")
+    parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "real_pairs")
+    parser.add_argument("--page", action="store_true", help="write the page alone")
+    given = parser.parse_args()
+    for name in ("real", "judges", "folder"):
+        setattr(given, name, getattr(given, name).resolve())
+    if not given.page:
+        prepare(given)
+        measure(given)
+    text = page(given)
+    if given.steps or given.records:
+        print(text)
+    else:
+        write_with_remarks(PAGE, text)
+
+
+if __name__ == "__main__":
+    main()

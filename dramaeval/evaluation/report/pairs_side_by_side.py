@@ -1,0 +1,114 @@
+"""Comparison of runs that judge pairs, on the same pairs: each run against the first, and every two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from dramaeval.data.problems import counted
+from dramaeval.evaluation.comparison import adjust_p_values
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_gain import pair_gain
+from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
+from dramaeval.evaluation.report.read_results import Results, ResultsError
+from dramaeval.evaluation.report.side_by_side import differing, require_same_clips
+
+#: The metric by which every two runs are compared.
+MAIN = "accuracy_untied"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairComparison:
+    """The result of a comparison.
+
+    Attributes:
+        names: names of the runs; the others are compared with the first.
+        dimensions: titles of the dimensions of the common pairs, by key.
+        summaries: by run, on the common pairs (see `summarise_pairs`).
+        against_first: run − first, by run (see `pair_gain`).
+        two: the macro difference in `MAIN` of every two runs, with p adjusted over them.
+        differing: settings that differ between the runs, by dotted key.
+        notes: what the comparison leaves out.
+    """
+
+    names: Sequence[str]
+    dimensions: Mapping[str, str]
+    summaries: Mapping[str, Mapping[str, Any]]
+    against_first: Mapping[str, Mapping[str, Any]]
+    two: Sequence[Mapping[str, Any]]
+    differing: Mapping[str, Sequence[Any]]
+    notes: Sequence[str]
+
+
+def pairs_side_by_side(
+    runs: Sequence[Results], *, seed: int, draws: int, level: float
+) -> PairComparison:
+    """Compare runs on the pairs × dimensions that all of them have.
+
+    Raises:
+        ResultsError: a run has scores of single clips, they have no pair in common, or their votes or clips differ.
+    """
+    if single := [run.name for run in runs if not run.pairs]:
+        raise ResultsError(
+            f"{', '.join(single)}: it has scores of single clips, and other runs compare pairs: compare runs of one "
+            "kind. A judge of single clips is evaluated on pairs with stages=[evaluate] checkpoint=RUN task=pair."
+        )
+    require_same_clips(runs)
+    by_run = {run.name: {(p.id, p.dimension): p for p in run.pairs} for run in runs}
+    common = set.intersection(*map(set, by_run.values()))
+    if not common:
+        raise ResultsError(
+            "these runs have no pair × dimension in common: compare runs on the same file and rubric."
+        )
+    _require_same_votes(by_run, common)
+    kept = {name: [p for key, p in of.items() if key in common] for name, of in by_run.items()}
+    keys = {key for _, key in common}
+    titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
+    dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
+    settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
+    first, *others = kept
+    against = {
+        name: pair_gain(kept[name], kept[first], list(dimensions), **settings) for name in others
+    }
+    two = []
+    for a, b in combinations(kept, 2):
+        gain = (
+            against[b] if a == first else pair_gain(kept[b], kept[a], list(dimensions), **settings)
+        )
+        entry = gain["macro"][MAIN] or {}
+        values = {name: entry.get(name) for name in ("difference", "interval", "p")}
+        two.append({"run": b, "against": a, **values, "p_adjusted": None})
+    adjust_p_values(two)
+    return PairComparison(
+        names=list(kept),
+        dimensions=dimensions,
+        summaries={
+            name: summarise_pairs(predictions, list(dimensions), **settings)
+            for name, predictions in kept.items()
+        },
+        against_first=against,
+        two=two,
+        differing=differing(runs),
+        notes=[
+            f"{name}: {counted(left_out, 'comparison')} left out, because not every run has them."
+            for name, of in by_run.items()
+            if (left_out := len(of) - len(common))
+        ],
+    )
+
+
+def _require_same_votes(
+    by_run: Mapping[str, Mapping[tuple[str, str], PairPrediction]], common: set[tuple[str, str]]
+) -> None:
+    first, *others = by_run
+    for key in sorted(common):
+        votes = by_run[first][key].votes
+        for name in others:
+            if by_run[name][key].votes != votes:
+                raise ResultsError(
+                    f"{first} and {name} have different data: pair {key[0]!r} on {key[1]!r} has the votes {votes} in "
+                    f"the first and {by_run[name][key].votes} in the second; evaluate both on the same file, with the "
+                    "same task.derive."
+                )
