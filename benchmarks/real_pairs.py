@@ -135,11 +135,13 @@ def _training_task(experiment: Experiment, folder: Path) -> list[str]:
         files = [f"task.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
         return [f"task={experiment.trained}", *rubric, *_task(corpus, experiment.trained), *files]
     words = ["task=mixed", BOTH, "task.best_by=pair_accuracy"]
-    for part in ("role", "archetype", "avqa"):
+    others = {"role", "archetype", "avqa"} - {corpus.ratings}  # what task=mixed has otherwise
+    for part in sorted(others):
         words += [f"~task.tasks.{part}", f"~task.weights.{part}"]
     for part in ("pair", corpus.ratings):
         where = f"task.tasks.{part}"
-        words += [f"+task@{where}={part}", f"+task.weights.{part}=1"]
+        if part != "archetype":
+            words += [f"+task@{where}={part}", f"+task.weights.{part}=1"]
         words += [f"task/rubric@{where}.rubric={corpus.rubric}"] if corpus.rubric else []
         words += _task(corpus, part, where)
         words += [f"{where}.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
@@ -210,7 +212,10 @@ def measure(given: argparse.Namespace) -> None:
             trained, compared = run_folders(experiment, seed, given.folder)
             for words, done in zip(
                 commands(experiment, seed, given),
-                ((trained / "judge.yaml").is_file() or _metrics(compared), _metrics(compared)),
+                (
+                    (trained / "model" / "judge.yaml").is_file() or _metrics(compared),
+                    _metrics(compared),
+                ),
                 strict=True,
             ):
                 if not done:
