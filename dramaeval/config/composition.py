@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config import registration
 from dramaeval.config.config_folder import config_folder
@@ -44,6 +44,8 @@ def chosen_files(group: str) -> list[Path]:
     if not HydraConfig.initialized():
         return []
     runtime = HydraConfig.get().runtime
+    if OmegaConf.is_missing(runtime, "config_sources"):  # composed, and not a job
+        return []
     names = {str(name) for key, name in runtime.choices.items() if key.partition("@")[0] == group}
     folders = [Path(each.path) for each in runtime.config_sources if each.schema == "file"]
     files = (folder / group / f"{name}.yaml" for folder in folders for name in sorted(names))

@@ -193,3 +193,19 @@ def test_the_objective_is_the_tasks_unless_the_trainer_has_one(composed, overrid
     config = composed(*overrides)
     check(config)
     assert config.trainer.objective == objective
+
+
+def test_a_configuration_without_its_sources_has_no_chosen_files():
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import flag_override
+
+    from dramaeval.config.composition import chosen_files, compose
+
+    before, config = HydraConfig.instance().cfg, compose(with_hydra=True)
+    with flag_override(config, ["readonly", "struct"], False):
+        config.hydra.runtime.config_sources = "???"
+    HydraConfig.instance().set_config(config)
+    try:
+        assert chosen_files("task") == []
+    finally:
+        HydraConfig.instance().cfg = before

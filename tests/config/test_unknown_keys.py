@@ -63,4 +63,6 @@ def test_all_keys_are_reported_and_siblings_are_listed():
     first, second = problems_of_words(["xyzzy=1", "export.foo=1", "seed=0"])
     assert first.startswith("xyzzy is not a setting.")
     assert "--help lists the settings" in first
-    assert second == "export.foo is not a setting; there are merge."
+    assert second == (
+        "export.foo is not a setting; there are merge, push_to_hub, private, dry_run."
+    )

@@ -131,7 +131,8 @@ def test_only_the_questions_with_a_broken_loss_are_named(run_of):
     first, second = list(trainer.order)[:2]
     record_encoder, records = trainer.record_encoder, trainer.data_collator.sampler.records
     # The cached features of one clip are damaged.
-    record_encoder._features(str(records[second].clip)).values[:] = np.nan
+    (window,) = record_encoder._features(str(records[second].clip))
+    window.values[:] = np.nan
     with pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
     text = str(raised.value)
