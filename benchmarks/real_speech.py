@@ -31,6 +31,8 @@ from benchmarks.page import write_with_remarks
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "real_speech.md"
 CONTROLS = ("encoder_probe", "duration", "silence")
+SPLITS = ("train", "val", "test")
+EXPERTS = [f"expert{number}" for number in range(1, 6)]
 SHARES = (16, 8, 4, 2)
 """The learning curve trains on every 16th, 8th, 4th, 2nd training clip."""
 
@@ -69,6 +71,11 @@ class Experiment:
     controls: bool = False
     trains: bool = True
 
+    @property
+    def names_raters(self) -> bool:
+        """Whether its records need the names of raters: in speechocean762 position k is always the same expert."""
+        return "task.listeners=embed" in self.overrides
+
 
 def experiments() -> list[Experiment]:
     """All experiments, in the order in which they run: a judge is trained before it is transferred."""
@@ -106,9 +113,11 @@ def experiments() -> list[Experiment]:
 def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: Path) -> list[str]:
     """The words after `python` of one run."""
     folder = real / experiment.corpus
-    train = folder / "train.jsonl"
+    files = {split: folder / f"{split}.jsonl" for split in SPLITS}
     if experiment.share > 1:
-        train = runs / f"{experiment.corpus}.{experiment.share}.jsonl"
+        files["train"] = runs / f"{experiment.corpus}.{experiment.share}.jsonl"
+    if experiment.names_raters:
+        files = {split: runs / f"{experiment.corpus}.raters.{split}.jsonl" for split in SPLITS}
     stages = ["train", "evaluate"] if experiment.trains else ["evaluate"]
     if experiment.controls and seed == 0:
         stages.append("controls")
@@ -116,8 +125,7 @@ def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: P
         "launch.py", f"--config-dir={runs / 'configs'}",  # argparse reads options before the overrides alone
         f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(CONTROLS)}]",
         f"task/rubric={experiment.rubric}",
-        f"task.data.train={train}", f"task.data.val={folder / 'val.jsonl'}", f"task.data.test={folder / 'test.jsonl'}",
-        f"task.data.audio_root={folder}", f"seed={seed}",
+        *(f"task.data.{split}={file}" for split, file in files.items()), f"task.data.audio_root={folder}", f"seed={seed}",
         *(word.format(judges=judges, runs=runs) for word in (*COMMON, *experiment.overrides)),
         f"hydra.run.dir={run_folder(experiment, seed, runs)}",
     ]  # fmt: skip
@@ -130,7 +138,7 @@ def run_folder(experiment: Experiment, seed: int, runs: Path) -> Path:
 
 
 def prepare(real: Path, runs: Path) -> None:
-    """Write the folder for ``--config-dir`` with the corpora's rubrics, and the parts of the training clips.
+    """Write the folder for ``--config-dir`` with the corpora's rubrics, the parts of the training clips, and named raters.
 
     A part has the first records of a random order that is the same for all parts.
     """
@@ -144,6 +152,13 @@ def prepare(real: Path, runs: Path) -> None:
         chosen = sorted(order[: len(lines) // share].tolist())
         part = "".join(lines[index] + "\n" for index in chosen)
         (runs / f"{corpus}.{share}.jsonl").write_text(part, "utf-8")
+    for corpus in {each.corpus for each in experiments() if each.names_raters}:
+        for split in SPLITS:
+            lines = (real / corpus / f"{split}.jsonl").read_text("utf-8").splitlines()
+            named = "".join(
+                json.dumps(json.loads(line) | {"raters": EXPERTS}) + "\n" for line in lines
+            )
+            (runs / f"{corpus}.raters.{split}.jsonl").write_text(named, "utf-8")
 
 
 def measure(given: argparse.Namespace) -> None:
