@@ -91,6 +91,17 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
     write_with_remarks(page, text)
 
 
+def mean_text(values: Sequence[float | None]) -> str:
+    """The mean of the values that are known, to three digits."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.3f}" if known else "-"
+
+
+def interval_text(bounds: Sequence[float] | None) -> str:
+    """An interval in brackets; empty where there is none."""
+    return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
+
+
 def write_with_remarks(page: Path, text: str) -> None:
     """Write a page, followed by the remarks in ``NAME_remarks.md`` beside it, which are written by hand."""
     remarks = page.with_name(f"{page.stem}_remarks.md")

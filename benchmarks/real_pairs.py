@@ -21,14 +21,14 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.page import write_with_remarks
+from benchmarks.page import interval_text, mean_text, write_with_remarks
 from dramaeval.config.schema import PACKAGE
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
@@ -287,11 +287,11 @@ def _table(given: argparse.Namespace) -> Iterator[str]:
         main = [macro["accuracy_untied"] for macro in macros]
         ceiling = macros[0]["ceiling"]
         cells = [
-            experiment.name, len(macros), f"{_mean(main)} {_interval(macros[0]['interval'].get('accuracy_untied'))}",
-            f"{np.std(main, ddof=1):.3f}" if len(main) > 1 else "-", _mean([m["accuracy"] for m in macros]),
-            _mean([m["cross_entropy"] for m in macros]), _mean([ceiling["accuracy_untied"]]),
-            _mean([m["ceiling"]["judge_accuracy_untied"] for m in macros]),
-            _mean([m["position_bias"] for m in macros]), macros[0]["pairs"],
+            experiment.name, len(macros), f"{mean_text(main)} {interval_text(macros[0]['interval'].get('accuracy_untied'))}",
+            f"{np.std(main, ddof=1):.3f}" if len(main) > 1 else "-", mean_text([m["accuracy"] for m in macros]),
+            mean_text([m["cross_entropy"] for m in macros]), mean_text([ceiling["accuracy_untied"]]),
+            mean_text([m["ceiling"]["judge_accuracy_untied"] for m in macros]),
+            mean_text([m["position_bias"] for m in macros]), macros[0]["pairs"],
         ]  # fmt: skip
         yield "| " + " | ".join(map(str, cells)) + " |"
 
@@ -322,9 +322,9 @@ def _differences(given: argparse.Namespace) -> Iterator[str]:
         for name in METRICS:
             known = [gain[name] for gain in gains if gain[name]]
             mean = f"{np.mean([each['difference'] for each in known]):+.3f}" if known else "-"
-            cells.append(f"{mean} {_interval(known[0]['interval'] if known else None)}".strip())
+            cells.append(f"{mean} {interval_text(known[0]['interval'] if known else None)}".strip())
             if name == METRICS[0]:
-                cells.append(_mean([known[0]["p"]]) if known else "-")
+                cells.append(mean_text([known[0]["p"]]) if known else "-")
         yield "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -336,15 +336,6 @@ def _commands(given: argparse.Namespace) -> Iterator[str]:
         if _finished(experiment, given):
             for words in commands(experiment, 0, places):
                 yield f"python {shlex.join(words)}".replace(str(PACKAGE), "dramaeval")
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f}" if known else "-"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
 
 
 def main() -> None:

@@ -19,14 +19,14 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.page import write_with_remarks
+from benchmarks.page import interval_text, mean_text, write_with_remarks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "real_speech.md"
@@ -221,16 +221,16 @@ def _table(runs: Path) -> Iterator[str]:
         final = [phases["final"] for phases in finished]
         macros = [phase["macro"]["pearson"] for phase in final]
         dimensions = ", ".join(
-            f"{key} {_mean([phase['dimensions'][key]['pearson'] for phase in final])}"
+            f"{key} {mean_text([phase['dimensions'][key]['pearson'] for phase in final])}"
             for key in final[0]["dimensions"]
         )
         before = finished[0].get("zero_shot")
         ceiling = final[0]["macro"].get("ceiling") or {}
         cells = [
             experiment.name, len(final), dimensions,
-            f"{_mean(macros)} {_interval(final[0]['macro']['interval']['pearson'])}",
+            f"{mean_text(macros)} {interval_text(final[0]['macro']['interval']['pearson'])}",
             f"{np.std(macros, ddof=1):.3f}" if len(macros) > 1 else "-",
-            _mean([ceiling.get("pearson")]), _mean([before["macro"]["pearson"]]) if before else "-",
+            mean_text([ceiling.get("pearson")]), mean_text([before["macro"]["pearson"]]) if before else "-",
         ]  # fmt: skip
         yield "| " + " | ".join(map(str, cells)) + " |"
 
@@ -243,7 +243,7 @@ def _controls(runs: Path) -> Iterator[str]:
         for name, control in (metrics or {}).get("controls", {}).get("test", {}).items():
             gain = (control["gain"] or {}).get("macro", {}).get("pearson")
             if gain:
-                value = f"{gain['difference']:+.3f} {_interval(gain['interval'])}"
+                value = f"{gain['difference']:+.3f} {interval_text(gain['interval'])}"
                 yield f"| {experiment.name} | {name} | {gain['b']:.3f} | {value} |"
 
 
@@ -252,15 +252,6 @@ def _commands(given: argparse.Namespace) -> Iterator[str]:
         if _metrics(experiment, 0, given.folder):
             words = command(experiment, 0, Path("REAL"), Path("JUDGES"), Path("RUNS"))
             yield f"python {shlex.join(words)}"
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f}" if known else "-"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ def peers(session: Session) -> Iterator[Figure]:
             given = session.words("peft=lora", "batch.per_device=1", "task.labels=sample",
                                   "trainer.objective=answer_ce")  # fmt: skip
             figures = list(session.train("peers", given, steps=steps))
-            (seconds[name],) = [figure.value for figure in figures if figure.name == "step"]  # type: ignore[misc]
+            (seconds[name],) = [figure.value for figure in figures if figure.name == "step"]  # type: ignore[misc]  # one figure
             memory = [figure for figure in figures if figure.name == "peak memory"]
         else:
             plain = plain_judge(session, own, lora=True)
