@@ -165,7 +165,7 @@ def missing_files(context: RunContext, *, starts: bool) -> list[str]:
     """
     if (context.config.plan_device and not starts) or not _needs_model(context):
         return []
-    problem = context.family.files(context.base).problem()
+    problem = context.family.files_problem(context.base)
     if problem is None:
         return []
     return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]

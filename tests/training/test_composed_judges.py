@@ -17,7 +17,7 @@ from dramaeval.data.records import read_records
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planning import make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Task
@@ -116,6 +116,19 @@ def test_a_plan_names_the_new_projector(context, parts):
     (line,) = [line for line in plan.lines() if line.startswith("    projector")]
     assert "trained in full beside the adapter" in line
     assert not (run.folder.path.parent / "composed").exists()
+
+
+def test_files_of_parts_are_looked_up_while_they_are_not_joined(context, parts, tmp_path):
+    run = context(*parts, "peft=lora")
+    assert missing_files(run, starts=True) == []
+    folder = tmp_path / "no_weights"
+    shutil.copytree(parts[2].removeprefix("model.text="), folder)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    run = context(*parts[:2], f"model.text={folder}", "peft=lora", name="second")
+    (problem,) = missing_files(run, starts=True)
+    assert str(folder) in problem
+    assert "safetensors" in problem
 
 
 @pytest.mark.parametrize(
