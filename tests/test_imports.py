@@ -58,7 +58,7 @@ def graph():
     }
 
 
-def test_every_room_has_a_level():
+def test_every_package_has_a_level():
     rooms = {room(module) for module in graph()} - {""}
     assert rooms == set(LEVEL)
 

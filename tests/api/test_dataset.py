@@ -58,7 +58,7 @@ def test_items_of_realism_records(make_clips):
 
 
 @pytest.mark.slow
-def test_draws_follow_from_the_seed_alone(make_clips):
+def test_draws_depend_on_the_seed_only(make_clips):
     file = make_clips("train", 6)
 
     def said(data, order):
@@ -210,7 +210,7 @@ def test_processed_lines(tmp_path):
     }  # fmt: skip
 
 
-def test_bad_files_are_told(tmp_path, make_clips):
+def test_bad_files_are_reported(tmp_path, make_clips):
     with pytest.raises(BadRecordsError, match="no such file"):
         AudioDataset(tmp_path / "none.jsonl")
     file = make_clips("train", 2)

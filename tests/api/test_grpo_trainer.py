@@ -24,7 +24,7 @@ def shortness(completions):
 
 
 @pytest.mark.slow
-def test_training_with_a_reward_of_ones_own(make_clips, tmp_path):
+def test_training_with_a_custom_reward(make_clips, tmp_path):
     data = AudioDataset(make_clips("train", 6), is_perturb=True)
     args = settings(tmp_path / "out")
     trainer = GRPOTrainer(

@@ -67,7 +67,7 @@ def ratings(records, dimension):
 
 
 @pytest.mark.slow
-def test_the_reader_finds_nothing_to_complain_of_and_no_overlap():
+def test_the_reader_reports_no_problem_and_no_overlap():
     graded = [AnnotationField(name=name, low=1, high=5) for name in GRADED]
     formats = {
         "realism": RecordFormat(
@@ -211,7 +211,7 @@ def test_text_or_sound_alone_says_little_and_both_say_much(
         assert sign * np.corrcoef(amount[chosen], score[chosen])[0, 1] > 0.4
 
 
-def test_no_system_wins_by_name_alone(realism):
+def test_the_name_of_a_system_hardly_predicts_its_ratings(realism):
     records = [record for split in SPLITS for record in realism[split]]
     assert set(Counter(record["system"] for record in records).values()) == {128}
     for dimension in DIMENSIONS:

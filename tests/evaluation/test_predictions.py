@@ -45,7 +45,7 @@ def test_spread_is_the_standard_deviation_of_the_distribution() -> None:
     assert unscored().spread is None
 
 
-def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+def test_a_file_is_read_back_as_written(tmp_path: Path) -> None:
     written = [
         scored(group="Élan 角色", system="tts-a"),
         unscored(id="clip-2"),

@@ -133,7 +133,7 @@ def test_the_bundled_questions_follow_from_the_manifest(task, tmp_path):
     assert set(clips.values()) == {3}
 
 
-def test_the_right_option_stands_anywhere(task):
+def test_the_right_option_is_at_any_position(task):
     records = task.read(SAMPLE / "avqa" / "train.jsonl").records
     places = Counter(record.fields["answer"] for record in records)
     assert set(places) == {0, 1, 2, 3, 4}
