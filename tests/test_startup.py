@@ -137,7 +137,7 @@ def test_every_line_has_a_reason_and_the_most_specific_one_applies():
 
 
 def _of(*policies):
-    """The names of some policies, those of whole families made up."""
+    """The variables of some policies; a pattern gets an invented name."""
     return [row.name.replace("*", "X") for row in TABLE if row.policy in policies]
 
 

@@ -1,4 +1,4 @@
-"""AudioDataset: what its items hold, what is drawn, and what perturbation leaves alone."""
+"""AudioDataset: its items, random draws, and what perturbation changes."""
 
 import json
 import re
@@ -233,7 +233,7 @@ def test_perturbed_items_ask_the_same_of_another_sound(make_clips):
 
 @pytest.fixture
 def speech_table(make_clips, tmp_path, monkeypatch):
-    """A table with decimal commas and two splits, and the task that asks about it."""
+    """A table with decimal commas and two splits, and its task."""
     monkeypatch.setenv("DRAMAEVAL_CACHE", str(tmp_path / "cache"))
     names = [
         json.loads(line)["wav_path"] for line in make_clips("train", 3).read_text().splitlines()

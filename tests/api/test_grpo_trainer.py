@@ -1,4 +1,4 @@
-"""GRPOTrainer: asks what the dataset holds, with the signature of the published trainers."""
+"""GRPOTrainer: trains on the questions of the dataset, with the signature of the published trainers."""
 
 import pytest
 import trl

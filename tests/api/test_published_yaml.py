@@ -1,4 +1,4 @@
-"""The published YAML layout as overrides that compose, check, and say the same."""
+"""The published YAML layout as overrides that compose and have the same meaning."""
 
 import pytest
 from hydra.utils import instantiate

@@ -110,7 +110,7 @@ def test_layouts_are_compared_seed_by_seed():
 
 @pytest.mark.slow
 def test_the_sweeps_compose(composed):
-    """Each command's own settings; a sweep's commas are taken one by one."""
+    """Each command's own settings; the values between a sweep's commas are composed one by one."""
     from dramaeval.stages.checks import check
 
     for words in commands("x", 3, "0,1"):

@@ -1,4 +1,4 @@
-"""Sections of long measurements: what a call runs again, what it leaves out, and what is written."""
+"""Sections of long measurements: which are run again, which are left out, and what is written."""
 
 import json
 import time

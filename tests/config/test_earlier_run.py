@@ -1,4 +1,4 @@
-"""``from=RUN`` takes the settings of a run; what the user gives stands in front of them."""
+"""``from=RUN`` takes the settings of a run; those of the user replace them."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""A model is identified by its settings and weights: a copy is the same model, other weights are another one."""
+"""A model is identified by its settings and weights: a copy is the same model, and other weights are another model."""
 
 import json
 import re

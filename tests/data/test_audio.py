@@ -1,4 +1,4 @@
-"""Decoding: every format to the right samples; damaged files to a reason, never to silence."""
+"""Decoding: every format gives the right samples, and a damaged file a reason and never silence."""
 
 from __future__ import annotations
 

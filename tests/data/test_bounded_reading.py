@@ -1,4 +1,4 @@
-"""No more of a file is read than is needed, and nothing of what is no file or larger than any real one."""
+"""Only the needed part of a file is read; nothing is read of a file that is not regular or larger than any real one."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_accents_compare_equal_however_they_are_composed(
 def test_folders_with_accents(
     tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_record: Literal["NFC", "NFD"]
 ) -> None:
-    """Two speakers have a clip of the same name, so that the name alone does not tell which is meant."""
+    """Two speakers have a clip of the same name, so that the name does not identify the clip."""
     first, second = (
         put(tmp_path / unicodedata.normalize(on_disk, f"{name}/été") / "a.wav")
         for name in ("Zoë", "Léa")

@@ -1,4 +1,4 @@
-"""Tables as CSV: read back as they were, and nothing that a spreadsheet computes."""
+"""Tables as CSV: they are read back unchanged, and a spreadsheet computes no cell."""
 
 import ast
 import csv

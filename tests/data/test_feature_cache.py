@@ -1,4 +1,4 @@
-"""The cache of clips' features: whole entries or none, a bounded folder, many processes, no foreign files."""
+"""The cache of clips' features: complete entries, a bounded folder, many processes, and no change of other files."""
 
 import logging
 import multiprocessing

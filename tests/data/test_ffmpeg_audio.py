@@ -1,4 +1,4 @@
-"""Formats that libsndfile does not know: decoded by FFmpeg, or refused with the reason."""
+"""Formats that libsndfile does not support: decoded by FFmpeg, or refused with the reason."""
 
 from __future__ import annotations
 

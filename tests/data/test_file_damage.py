@@ -1,4 +1,4 @@
-"""Files that hold less or more than their header says: the right length or a refusal, never a part as a whole."""
+"""Files with less or more audio than their header states: they have the right length or are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests: whatever happens to a file that they list is found, and what was written whole counts as whole."""
+"""Manifests: every change of a listed file is detected, and complete files are accepted."""
 
 import json
 import os

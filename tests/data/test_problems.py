@@ -13,7 +13,7 @@ from dramaeval.data.problems import BadRecordsError, Problem, line_list, problem
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a wide terminal: in a narrow one cells are folded."""
+    """A wide terminal; a narrow one folds cells."""
     monkeypatch.setenv("COLUMNS", "160")
 
 

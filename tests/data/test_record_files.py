@@ -1,4 +1,4 @@
-"""A file of records as a whole: empty files, other kinds of files, broken text, skipped records."""
+"""Files of records: empty files, other kinds of files, broken text, skipped records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of a JSONL file: what is accepted, and what is refused in a line."""
+"""Lines of a JSONL file of records: those that are accepted and those that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundled sample: format, sizes, apartness, balance, and that it can be made again."""
+"""The bundled sample: format, sizes, disjoint splits, balance, and how it is built again."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Splits that share nothing, and overlaps that are reported with the lines of both sides."""
+"""Splits without common groups, and overlaps that are reported with the lines of both sides."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_missing_key_overlaps_with_nothing() -> None:
 
 
 def corpus() -> list[Record]:
-    """Every one of 20 sentences said by 4 systems."""
+    """Each of 20 sentences, spoken by 4 systems."""
     return [
         record(20 * system + text, transcript=f"Sentence {text}.", system=f"tts-{system}")
         for system in range(4)

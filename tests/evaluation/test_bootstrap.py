@@ -1,4 +1,4 @@
-"""Draws hold whole clusters, repeat with their seed, and their intervals cover what they claim."""
+"""Draws consist of whole clusters and depend on the seed; their intervals have the stated coverage."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Accuracy on options by hand: ties, unscored answers, categories, intervals; and what is written to files."""
+"""Accuracy on options by hand: ties, unscored answers, categories, intervals, and the lines of files."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Predictions keep what was said, refuse contradictions, and name the bad lines of a file."""
+"""Predictions: values of a line, contradictions, and messages about bad lines of a file."""
 
 import json
 import math

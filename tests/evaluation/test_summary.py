@@ -1,4 +1,4 @@
-"""What goes to metrics.json: fixed names, counts by hand, null with its reason where undefined."""
+"""The content of metrics.json: fixed names, counts by hand, and null with a reason where undefined."""
 
 import json
 import math

@@ -74,7 +74,7 @@ def round_trip(file, folder, **settings):
 
 
 def ratings_of(records):
-    """Every rating as (clip, rater, question, score), from the annotations alone."""
+    """Every rating as (clip, rater, question, score), read only from the annotations."""
     return {
         (record["id"], rater, question, score)
         for record in records

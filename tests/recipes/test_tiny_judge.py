@@ -1,4 +1,4 @@
-"""The recipe of the tiny judge: what it asks, how it goes on after a break, and that no rating is in it."""
+"""The recipe of the tiny judge: its questions, resuming, and that it uses no rating."""
 
 import contextlib
 import subprocess

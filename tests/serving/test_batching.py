@@ -1,4 +1,4 @@
-"""Dynamic batching: each job gets its own scores, equal to those of `Judge.score`; nothing accepted is lost."""
+"""Dynamic batching: each job gets its own scores, equal to those of `Judge.score`; every accepted job is answered."""
 
 import threading
 

@@ -15,7 +15,7 @@ from dramaeval.stages.checks import check
 
 @pytest.fixture
 def prepared(composed, make_clips):
-    """A task with examples and the records that it asks about."""
+    """A task with examples, and its records."""
 
     def build(*overrides, seed=0):
         task = build_task(composed("task.shots=3", *overrides))

@@ -1,4 +1,4 @@
-"""Pairs: what a file of pairs may hold, pairs derived from rated clips, the questions and the targets."""
+"""Pairs: files of pairs, pairs derived from rated clips, questions and targets."""
 
 import json
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Controls that take the sound away: each changes the clip and nothing else."""
+"""Controls that remove the sound: each changes only the clip."""
 
 from dataclasses import replace
 

@@ -70,7 +70,7 @@ def test_metrics_computed_together_have_the_values_of_single_ones(
 
 
 def mean_rating(arrays: DimensionArrays) -> float:
-    """A metric of one's own, computed draw by draw."""
+    """A custom metric, computed draw by draw."""
     return float(arrays.rated.mean())
 
 

@@ -1,4 +1,4 @@
-"""Accuracy and quadratic weighted kappa by hand; halfway goes up."""
+"""Accuracy and quadratic weighted kappa by hand; halves are rounded up."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Every page with a hostile text in every place: it is shown as it is, and nothing of it becomes markup."""
+"""Every page with a hostile text in every place: the text is shown unchanged, and no part of it becomes markup."""
 
 import hashlib
 import re
@@ -156,7 +156,7 @@ def choices_page(findings):
 
 
 def check(page, least):
-    """Nothing of the text is markup, and it is shown in so many places."""
+    """No part of the text is markup, and it is shown in as many places as given."""
     elements = Elements(page)
     assert {tag for tag, _ in elements.found} <= TAGS
     assert elements.text.count(HOSTILE) >= least
@@ -210,7 +210,7 @@ def test_hostile_texts_do_not_run_in_a_browser(others, run_page, chromium, tmp_p
 
 
 def test_the_content_policy_blocks_unescaped_markup(others, chromium, tmp_path):
-    """The policy is a second wall: were something left unescaped, a browser would refuse it."""
+    """If a text were not escaped, the page's content policy would stop a browser from running it."""
     file = tmp_path / "injected.html"
     page = others["leaderboard"].replace("</main>", f"{HOSTILE.partition('</title>')[0]}</main>")
     assert page != others["leaderboard"]

@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: no errors, nothing from outside, tables sort, clips play, phones and paper."""
+"""The pages in a real Chromium: no errors or requests, sorted tables, players, small screens and printing."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from dramaeval.evaluation.report.run_page import render
 
 
 def loaded(browser):
-    """Everything that the page asked for, from the browser's own network log."""
+    """Every request of the page, from the browser's network log."""
     urls = []
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]

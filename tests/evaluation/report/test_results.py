@@ -1,4 +1,4 @@
-"""Results to compare: the published scripts' folders and runs of one's own."""
+"""Results to compare: folders of the published scripts, and run folders."""
 
 import json
 from dataclasses import replace
