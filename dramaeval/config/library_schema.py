@@ -32,10 +32,14 @@ class PeftConfig(Target):
         None, help="AdaLoRA: steps of the training; null: those of the run", minimum=1
     )
     tinit: int | None = setting(
-        0, help="AdaLoRA: step at which ranks begin to shrink; null: a tenth", minimum=0
+        0,
+        help="AdaLoRA: step at which ranks begin to shrink; null: a tenth of total_step",
+        minimum=0,
     )
     tfinal: int | None = setting(
-        0, help="AdaLoRA: steps with final ranks; null: three tenths", minimum=0
+        0,
+        help="AdaLoRA: steps at the end with final ranks; null: three tenths of total_step",
+        minimum=0,
     )
     deltaT: int = setting(  # noqa: N815 - PEFT's name
         1, help="AdaLoRA: steps between two changes of ranks", minimum=1
@@ -43,7 +47,9 @@ class PeftConfig(Target):
     beta1: float = setting(0.85, help="AdaLoRA: smoothing of the sensitivity", minimum=0, maximum=1)
     beta2: float = setting(0.85, help="AdaLoRA: smoothing of the uncertainty", minimum=0, maximum=1)
     orth_reg_weight: float = setting(
-        0.5, help="AdaLoRA: weight of the orthogonality term", minimum=0
+        0.5,
+        help="AdaLoRA: weight of the orthogonality term, added once in each optimizer step",
+        minimum=0,
     )
     num_virtual_tokens: int | None = setting(
         None, help="prefix and prompt tuning: learnt tokens", minimum=1
