@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from enum import Enum
 
 import pytest
 from omegaconf import OmegaConf
@@ -118,7 +119,7 @@ def test_the_default_of_every_argument_is_the_librarys_and_is_accepted():
              *zip(nodes, zero, strict=True)]  # fmt: skip
     for schema, defaults in cases:
         given = {
-            name: value
+            name: value.value if isinstance(value, Enum) else value
             for name, value in defaults.items()
             if name != "stage"
             and value is not dataclasses.MISSING
