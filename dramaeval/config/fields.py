@@ -216,6 +216,15 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
     return messages
 
 
+def invalid_keys(schema: type, node: Mapping[Any, Any]) -> set[str]:
+    """The settings of a node whose values `problems` reports."""
+    return {
+        name
+        for name, declared in settings_of(schema).items()
+        if name in node and not is_missing(node, name) and declared.problem(name, node[name])
+    }
+
+
 def unknown_keys(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
     """Report the unknown keys in a node and its nested nodes; see `problems`."""
     messages = _unknown_here(schema, node, where)

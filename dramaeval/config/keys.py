@@ -68,7 +68,7 @@ def check_arguments(
     where: str,
     reserved: Mapping[str, str] | None = None,
     also: Sequence[str] = (),
-    declared: Container[str] = (),
+    reported: Container[str] = (),
 ) -> list[str]:
     """Report keys that the constructor of a node's ``_target_`` does not take, and values of a wrong type.
 
@@ -77,7 +77,7 @@ def check_arguments(
         where: its key, for the messages.
         reserved: arguments that the run sets, with the setting to use instead of each; see `instead`.
         also: further valid keys, which are not passed to the constructor.
-        declared: arguments whose values the schema checks.
+        reported: arguments whose values the schema reports.
     """
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
@@ -93,7 +93,7 @@ def check_arguments(
         elif key not in known:
             hint = hint_or_names(key, known)
             problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
-        elif key in hints and key not in declared and not fits(hints[key], node[key]):
+        elif key in hints and key not in reported and not fits(hints[key], node[key]):
             problems.append(f"{where}.{key}={node[key]} must be {type_in_words(hints[key])}.")
     return problems
 

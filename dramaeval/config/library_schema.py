@@ -1,7 +1,8 @@
 """The settings of ``peft``, ``quantization`` and ``zero``, a part of `dramaeval.config.schema`.
 
 They are arguments of PEFT, transformers and DeepSpeed, with the defaults of these libraries. A node takes further arguments
-of its class, which are checked by name.
+of its class, and a type here is the widest that a class of the library has: `dramaeval.config.keys.check_arguments` compares
+names and types with the class under ``_target_``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ _DTYPES = ("float32", "float16", "bfloat16")
 class PeftConfig(Target):
     """``peft``: a PEFT configuration class and its arguments; null: full fine-tuning."""
 
-    r: int = setting(8, help="LoRA: rank", minimum=1)
-    lora_alpha: int = setting(8, help="LoRA: scale of the update, alpha / r", above=0)
+    r: int | None = setting(8, help="LoRA: rank", minimum=1)
+    lora_alpha: float | None = setting(8, help="LoRA: scale of the update, alpha / r", above=0)
     lora_dropout: float = setting(0.0, help="LoRA: dropout of its inputs", minimum=0, below=1)
     bias: str = setting(
         "none", help="LoRA: biases that are trained", choices=("none", "all", "lora_only")

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.fields import settings_of
+from dramaeval.config.fields import invalid_keys
 from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.library_schema import PeftConfig
 from dramaeval.config.problems import not_among
@@ -39,6 +39,8 @@ REFUSED_ARGUMENTS = {
     "use_qalora": "is for bases quantised with GPTQ; use peft=qlora",
     "alora_invocation_tokens": "needs a text that invokes the adapter, which a judge's prompt does not have",
 }
+#: AdaLoRA's phases; the run derives those that are null from its number of steps.
+DERIVED = ("total_step", "tinit", "tfinal")
 #: The methods that learn virtual tokens.
 PREFIX, PROMPT = "PrefixTuningConfig", "PromptTuningConfig"
 
@@ -59,7 +61,8 @@ def problems(config: DictConfig) -> list[str]:
     messages += _quantization_problems(config) if quantization else []
     if peft is None:
         return messages
-    messages += check_arguments(peft, "peft", declared=settings_of(PeftConfig))
+    given = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
+    messages += check_arguments(given, "peft", reported=invalid_keys(PeftConfig, peft))
     for part, key, fixed in PART_SETTINGS:
         if config.model.get(key) is fixed and {part, "all"} & set(names):
             messages.append(

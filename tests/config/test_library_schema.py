@@ -35,7 +35,7 @@ CLASSES = {
     ("node", "problems"),
     [
         ({"peft": {"r": "abc", "use_dora": 1, "tinit": 0.5}},
-         ["peft.r='abc' must be a whole number of 1 or more.", "peft.use_dora=1 must be true or false.",
+         ["peft.r='abc' must be a whole number of 1 or more or null.", "peft.use_dora=1 must be true or false.",
           "peft.tinit=0.5 must be a whole number of 0 or more or null."]),
         ({"peft": {"r": 0, "lora_dropout": 1.0, "bias": "lora"}},
          ["peft.r=0 must be 1 or more.", "peft.lora_dropout=1.0 must be 0 or more and below 1.",
