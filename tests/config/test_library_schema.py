@@ -2,12 +2,15 @@
 
 import dataclasses
 import inspect
+import sys
 from enum import Enum
+from types import ModuleType
 
 import pytest
 from omegaconf import OmegaConf
 
 from dramaeval.config import fields
+from dramaeval.config.keys import check_arguments
 from dramaeval.config.library_schema import (
     OffloadOptimizerConfig,
     OffloadParamConfig,
@@ -132,3 +135,16 @@ def test_the_default_of_every_argument_is_the_librarys_and_is_accepted():
                 defaults[name] for kind, defaults in cases if kind is schema and name in defaults
             ]
             assert name == "stage" or declared.default in known, name
+
+
+@pytest.mark.parametrize(
+    ("hint", "problems"), [(int, ["peft.lora_alpha=0.5 must be a whole number."]), (float, [])]
+)
+def test_the_type_of_an_argument_is_that_of_the_chosen_class(monkeypatch, hint, problems):
+    module = ModuleType("own_method")
+    module.Own = dataclasses.make_dataclass("Own", [("lora_alpha", hint, 1), ("r", int, 8)])
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    given = {"_target_": "own_method.Own", "lora_alpha": 0.5, "r": 0}
+    reported = fields.invalid_keys(PeftConfig, given)
+    assert reported == {"r"}
+    assert check_arguments(given, "peft", reported=reported) == problems
