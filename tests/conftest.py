@@ -92,7 +92,7 @@ _frozen_modules = 0
 
 
 def pytest_runtest_teardown() -> None:
-    """Full collections, of which a training makes several, skip the modules that are imported by now."""
+    """Full garbage collections skip the modules that are imported so far; a training runs several."""
     global _frozen_modules
     if len(sys.modules) > _frozen_modules + 300:
         _frozen_modules = len(sys.modules)
@@ -144,5 +144,5 @@ def problems_of(composed: Callable[..., DictConfig]) -> Callable[..., list[str]]
 
 @pytest.fixture
 def make_clips(tmp_path: Path) -> Callable[..., Path]:
-    """Write a JSONL of realism records whose loudness goes with their ratings; see `clips.write_clips`."""
+    """Write a JSONL of realism records whose loudness increases with their ratings; see `clips.write_clips`."""
     return partial(write_clips, tmp_path)

@@ -234,7 +234,6 @@ def _operations(
 def _scoring_memory(
     shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
 ) -> MemoryEstimate:
-    """Memory of one scoring process."""
     return estimate(
         total=total,
         trainable=0,

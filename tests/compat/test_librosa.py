@@ -67,7 +67,7 @@ def test_one_process_compiles_at_a_time(imported, cache, monkeypatch):
 
 
 @pytest.mark.slow
-def test_processes_that_start_with_an_empty_cache_at_the_same_time_all_end_well(tmp_path):
+def test_processes_that_start_together_with_an_empty_cache_all_succeed(tmp_path):
     detect = (
         "import numpy\n"
         "from dramaeval.compat.librosa import compiled_librosa\n"

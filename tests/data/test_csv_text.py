@@ -1,4 +1,4 @@
-"""Tables as CSV: read back as they were, and nothing that a spreadsheet computes."""
+"""Tables as CSV: they are read back unchanged, and a spreadsheet computes no cell."""
 
 import ast
 import csv
@@ -26,7 +26,7 @@ def test_numbers_and_other_texts_stay(cell):
     assert found == cell
 
 
-def test_values_that_are_no_text_are_written_as_they_are():
+def test_values_that_are_not_text_are_written_unchanged():
     assert csv_text([["a", "b"], [-0.25, None], [True, -3]]) == "a,b\n-0.25,\nTrue,-3\n"
 
 

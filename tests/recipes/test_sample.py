@@ -183,7 +183,7 @@ def test_stressed_words_are_longer():
 
 
 @pytest.mark.slow
-def test_emotions_colour_the_voice_and_intensity_how_much():
+def test_emotions_change_the_voice_in_proportion_to_their_intensity():
     def spoken(emotion, intensity=1.0):
         return synthesise(ENGLISH, "en", replace(PLAIN, emotion=emotion, intensity=intensity), 3)
 

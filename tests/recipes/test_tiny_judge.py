@@ -1,4 +1,4 @@
-"""The recipe of the tiny judge: what it asks, how it goes on after a break, and that no rating is in it."""
+"""The recipe of the tiny judge: its questions, resuming, and that it uses no rating."""
 
 import contextlib
 import subprocess
@@ -241,7 +241,7 @@ def test_batches_hold_every_clip_once_a_round_and_similar_lengths():
     assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=True))
 
 
-def test_a_course_that_is_broken_off_ends_where_it_would_have(tmp_path):
+def test_an_interrupted_course_ends_with_the_same_result(tmp_path):
     inputs = torch.randn(40, 8, 4, generator=torch.Generator().manual_seed(0))
 
     def train(folder, stop_at=None):

@@ -84,7 +84,7 @@ def plain_log_p(plain, trainer, record, tokens, side="left", clip=None):
 
 
 def check_parity(plain, trainer, inputs, side="left"):
-    """Compare all log-probabilities of a pass with those of each completion alone; return them."""
+    """Compare all log-probabilities of a pass with those of single completions; return them."""
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     with torch.no_grad():
         log_p, entropies = trainer.scorer(trainer.model, trainer.groups.of_pass(inputs), ids, mask)

@@ -108,7 +108,7 @@ def test_wrong_mixtures_are_explained(composed, overrides, message):
 
 
 @pytest.mark.slow
-def test_configurations_that_mean_nothing_are_refused(composed):
+def test_invalid_configurations_are_refused(composed):
     with pytest.raises(ConfigError, match=r"give task\.tasks\.role\.data\.train"):
         check(composed("task=mixed", "task.data.train=x.jsonl"))
     with pytest.raises(ConfigError, match=r"task\.tasks\.role\.lables is not an argument"):

@@ -102,7 +102,7 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
         assert question_tokens(encoder, record, question) >= inputs["input_ids"].shape[1]
 
 
-def test_the_reference_matters_to_its_dimension_alone(judge, task, tmp_path):
+def test_the_reference_affects_only_its_dimension(judge, task, tmp_path):
     built = task()
     file = write(tmp_path, {}, {"wav_path_reference": "other.wav"})
     records = built.read(file).records
@@ -144,7 +144,7 @@ def test_a_task_without_such_dimensions_needs_no_reference(composed, tmp_path):
     assert list(record.prompt_clips) == [record.clip]
 
 
-def test_records_with_one_reference_are_no_copies_of_each_other(task, tmp_path):
+def test_records_with_one_reference_are_not_duplicates(task, tmp_path):
     records = task().read(write(tmp_path, {}, {"wav_path": "y.wav"})).records
     assert len(set(group_records(records, "clip"))) == 2
 
@@ -163,7 +163,7 @@ def test_all_dimensions_in_one_question_have_the_reference(task, tmp_path, compo
     assert kinds == ["text", "audio", "text", "audio", "text"]
 
 
-def test_examples_have_no_place_beside_a_reference(task):
+def test_examples_are_refused_beside_a_reference(task):
     with pytest.raises(ValueError, match=r"task\.shots=2: the rubric .* reference"):
         task("task.shots=2")
 

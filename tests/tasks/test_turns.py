@@ -299,7 +299,7 @@ def test_pairs_share_their_turns(task, tmp_path):
     assert task("text", words=words).for_single_clips().turns == "text"
 
 
-def test_examples_and_options_have_no_place_beside_turns(task, composed):
+def test_examples_and_options_are_refused_beside_turns(task, composed):
     with pytest.raises(ValueError, match=r"task\.shots=2: an example would stand between"):
         task("text", "task.shots=2")
     with pytest.raises(ValueError, match=r"task\.turns=all is not known; choose one of none, text"):

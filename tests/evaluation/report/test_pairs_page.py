@@ -92,7 +92,7 @@ def test_the_page_plays_both_clips_and_escapes_all_names(page):
     assert "Pitch dynamics: calibration." in html
 
 
-def test_a_page_without_systems_and_without_orders_says_so(page):
+def test_a_page_without_systems_and_without_orders_states_it(page):
     predictions = [replace(p, order_ab=None, order_ba=None, margin=0.2) for p in page.predictions]
     summary = summarise_pairs(predictions, ["pitch_dynamics"], **SETTINGS)
     metrics = {

@@ -88,7 +88,7 @@ def test_unscored_questions_are_counted(findings, make_prediction):
     assert "28 of 28 questions were not scored" in page
 
 
-def test_the_worst_are_the_largest_gaps_once_a_clip(findings):
+def test_the_worst_answers_have_the_largest_gaps_one_for_each_clip(findings):
     result = worst(findings.predictions, findings.records, most=5)
     assert len({entry.record.id for entry in result}) == 5
     gaps = [abs(entry.gap) for entry in result]
@@ -104,7 +104,7 @@ def test_gaps_count_by_the_scale(make_prediction, findings):
     assert [disagreement.prediction for disagreement in worst([five, two], record)] == [two, five]
 
 
-def test_a_clip_in_the_page_is_the_clip(findings, tmp_path):
+def test_a_clip_in_the_page_has_the_sound_of_its_file(findings, tmp_path):
     import base64
 
     record = findings.records[2]
