@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def plain():
-    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    return plain_judge()
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,7 @@ def prepared(composed, make_clips, family):
 
 def plain_logits(plain, record_encoder, record, dimension, side):
     """The reference: one question, prepared and run by transformers."""
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
-    processor.tokenizer.padding_side = side
+    processor = plain_processor(side)
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     inputs = processor(
@@ -89,8 +88,7 @@ def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
 def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepared, side):
     records, record_encoder = prepared()
     dimension = record_encoder.task.dimensions[0]
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
-    processor.tokenizer.padding_side = side
+    processor = plain_processor(side)
     texts = [
         processor.apply_chat_template(
             record_encoder.task.messages(record, dimension),

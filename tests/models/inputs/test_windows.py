@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from plain_judge import plain_judge
 from repository import ROOT
-from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
@@ -91,7 +91,7 @@ def test_logits_equal_plain_transformers_with_an_audio_part_for_each_window(
     batch = collate([encoded], pad=encoder.pad, shared_prefix=shared)
     with torch.no_grad():
         logits = judge(**batch.inputs).logits
-    plain = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    plain = plain_judge()
     wave = decode(record.clip, RATE)
     pieces = [wave[start * RATE : (start + 30) * RATE] for start in (0, 30, 60)]
     for row, dimension in enumerate(dimensions):

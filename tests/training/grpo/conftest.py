@@ -1,8 +1,8 @@
 import pytest
 from clips import write_clips
-from grpo_trainers import QUICK, TINY
+from grpo_trainers import QUICK
+from plain_judge import plain_judge
 from trained_adapter import teach
-from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -42,4 +42,4 @@ def trainer_of(config_of, tmp_path):
 
 @pytest.fixture(scope="module")
 def plain():
-    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    return plain_judge()
