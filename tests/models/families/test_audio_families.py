@@ -192,7 +192,9 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         f"model={kind.name}", f"model.path={folder}", f"peft={peft}", f"adapt={adapt}", "device=cpu",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=1",
         "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
-        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
+        "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no",
+        "trainer.args.load_best_model_at_end=false", "trainer.args.per_device_train_batch_size=2",
+        "evaluation.draws=20", "evaluation.html=false",
         f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))

@@ -57,8 +57,8 @@ def processor(family):
 
 
 @pytest.fixture
-def task(composed):
-    return build_task(composed())
+def task(composed, request):
+    return build_task(composed(*getattr(request, "param", ())))
 
 
 @pytest.fixture
@@ -141,6 +141,9 @@ def test_a_defect_at_second_45_changes_the_score_with_segments_only(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "task", [("task.dimensions=[pitch_dynamics,trait_embodiment]",)], indirect=True
+)
 def test_scores_do_not_depend_on_batch_order_or_padding(records, judge, encoder_of):
     encoder = encoder_of()
 

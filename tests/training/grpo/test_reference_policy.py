@@ -8,7 +8,7 @@ from grpo_trainers import generate, log_p_of, logged
 def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, peft):
     # An untrained judge's answers differ in length, and seldom in anything else that is rewarded.
     trainer = trainer_of(
-        f"peft={peft}", "trainer.args.max_steps=3", "trainer.args.learning_rate=0.02",
+        f"peft={peft}", "trainer.args.max_steps=2", "trainer.args.learning_rate=0.02",
         "trainer.rewards.distance.weight=0", "trainer.rewards.length.weight=1",
         "trainer.rewards.length.free=5",
     )  # fmt: skip

@@ -34,7 +34,7 @@ SETTINGS = (
     ],
 )  # fmt: skip
 def test_a_resumed_training_ends_with_the_same_weights(composed, tmp_path, settings):
-    train = write_clips(tmp_path, "train", 5)
+    train = write_clips(tmp_path, "train", 5, seconds=(0.3, 0.6))
     config = composed(*SETTINGS, *settings, f"task.data.train={train}")
     check(config)
 

@@ -94,12 +94,12 @@ def test_real_batches_are_within_the_budget_with_their_padding(run_of, overrides
     run = run_of(*overrides)
     trainer = make_trainer(run)
     loader = trainer.get_train_dataloader()
-    for epoch in range(2):
-        loader.batch_sampler.set_epoch(epoch)
-        batches = [one["batch"] for one in loader]
-        widths = [batch.inputs["input_ids"].numel() for batch in batches]
-        assert max(widths) <= run.config.batch.max_tokens
-        assert sum(batch.clips for batch in batches) == 14
+    loader.batch_sampler.set_epoch(1)
+    batches = [one["batch"] for one in loader]
+    assert (
+        max(batch.inputs["input_ids"].numel() for batch in batches) <= run.config.batch.max_tokens
+    )
+    assert sum(batch.clips for batch in batches) == 14
     assert len(batches) < 14  # they do hold more than a clip each
 
 
