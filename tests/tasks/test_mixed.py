@@ -11,7 +11,6 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.read_splits import read_splits
 from dramaeval.training.question_sampler import EpochOrder, apportion, sample_questions
 
-
 _mixture = []
 
 
