@@ -31,13 +31,13 @@ ONCE = "trainer.args.num_train_epochs=1"
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     """Runs over six clips of different lengths, each with the cache of this test."""
     train = make_clips("train", 6, seconds=(0.5, 1.3, 0.9))
 
     def build(*overrides, name="run"):
         config = composed(
-            *SETTINGS, f"task.data.train={train}", "stages=[train]",
+            *SETTINGS, small_judge, f"task.data.train={train}", "stages=[train]",
             f"cache.folder={tmp_path / 'cache'}", *overrides,
         )  # fmt: skip
         check(config)

@@ -33,11 +33,11 @@ SHORT = ("task.dimensions=[pitch_dynamics]", "batch.max_tokens=1500")
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train = make_clips("train", 14, seconds=(0.5, 7.0, 1.3, 0.9, 3.0, 2.0, 0.6))
 
     def build(*overrides, name="run"):
-        config = composed(*SETTINGS, f"task.data.train={train}", *overrides)
+        config = composed(*SETTINGS, small_judge, f"task.data.train={train}", *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / name))
 

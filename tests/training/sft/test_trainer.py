@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from dramaeval.config.schema import PACKAGE
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -16,6 +17,7 @@ from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.stages.training_arguments import loader_arguments
 
+TINY = PACKAGE / "models" / "tiny"
 QUICK = (
     "device=cpu",
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
@@ -32,14 +34,15 @@ QUICK = (
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train, val = make_clips("train", 8), make_clips("val", 6, seed=1)
 
     def build(*overrides, name="run"):
         quick = [
             one for one in QUICK if "peft=none" not in overrides or not one.startswith("peft.")
         ]
-        config = composed(*quick, f"task.data.train={train}", f"task.data.val={val}", *overrides)
+        data = (f"task.data.train={train}", f"task.data.val={val}")
+        config = composed(*quick, small_judge, *data, *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / name))
 
@@ -95,7 +98,9 @@ def test_full_fine_tuning_trains_everything_but_the_sinusoids(run_of):
 
 @pytest.mark.slow
 def test_training_lowers_the_loss(run_of):
-    trainer, _, _ = trained(run_of("trainer.args.max_steps=12", "trainer.args.learning_rate=5e-3"))
+    trainer, _, _ = trained(
+        run_of("trainer.args.max_steps=12", "trainer.args.learning_rate=5e-3", f"model.path={TINY}")
+    )
     found = losses(trainer)
     assert np.mean(found[-3:]) < 0.8 * found[0]
 
