@@ -134,6 +134,7 @@ def test_every_answer_has_its_summed_log_probability(plain, family, judge, prepa
     assert number == batch.questions == 10
 
 
+@pytest.mark.slow
 def test_all_tokens_of_an_answer_with_several_scores_are_trained(plain, family, judge, prepared):
     records, record_encoder = prepared(SCALES, "task=role_all", count=1)
     dimensions = record_encoder.task.dimensions
