@@ -65,9 +65,9 @@ def processed_records(folder):
 
 
 @pytest.fixture
-def trainer_of(composed, tmp_path):
+def trainer_of(composed, tmp_path, small_judge):
     def build(*overrides):
-        config = composed(*QUICK, *overrides)
+        config = composed(*QUICK, small_judge, *overrides)
         check(config)
         run = RunContext(config, RunFolder(tmp_path / "run"))
         make_plan(run)
@@ -134,9 +134,9 @@ def test_other_adapters(trainer_of, tmp_path, peft):
 
 
 @pytest.mark.slow
-def test_the_published_settings(composed, tmp_path):
+def test_the_published_settings(composed, tmp_path, small_judge):
     config = composed(
-        "experiment=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=2",
+        small_judge, "experiment=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=2",
         "trainer.args.max_completion_length=8", f"task.data.train={first_records(tmp_path, 'realism')}",
         "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
