@@ -17,7 +17,8 @@ pytest.importorskip("bitsandbytes", reason="pip install 'dramaeval[quantization]
 
 @pytest.mark.slow
 def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, make_clips):
-    data = f"task.data.train={make_clips('train', 2)}"
+    files = {"train": make_clips("train", 4), "val": make_clips("val", 2, seed=1)}
+    data = [f"task.data.{split}={file}" for split, file in files.items()]
     # One process imports what both starts need; each start is a fork of it.
     code = (
         "import os, runpy, sys, traceback\n"
@@ -25,7 +26,7 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, make_clips)
         "names = ('bitsandbytes', 'torch._inductor.compile_fx')\n"
         "for setting in ('peft=lora', 'peft=qlora'):\n"
         "    if not os.fork():\n"
-        f"        sys.argv = ['launch.py', 'plan=true', 'stages=[train]', {data!r}, setting,\n"
+        f"        sys.argv = ['launch.py', 'plan=true', 'stages=[train]', *{data!r}, setting,\n"
         f"                    'hydra.run.dir={tmp_path}/run']\n"
         "        try:\n"
         "            runpy.run_path('launch.py', run_name='__main__')\n"
