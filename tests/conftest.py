@@ -126,6 +126,14 @@ def composed() -> Callable[..., DictConfig]:
     return build
 
 
+@pytest.fixture(scope="session")
+def small_judge(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """``model.path=…`` of a small random judge; see `small_judge.write_small_judge`."""
+    from small_judge import write_small_judge
+
+    return f"model.path={write_small_judge(tmp_path_factory.mktemp('judge'))}"
+
+
 @pytest.fixture
 def problems_of(composed: Callable[..., DictConfig]) -> Callable[..., list[str]]:
     """The problems of the configuration with these overrides: problems_of("seed=-1")."""

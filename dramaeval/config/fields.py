@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_VALUE
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
-from types import NoneType, UnionType
+from functools import cache
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, ListConfig, OmegaConf
@@ -171,7 +172,8 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-def settings_of(schema: type) -> dict[str, Setting]:
+@cache
+def settings_of(schema: type) -> Mapping[str, Setting]:
     """The settings of a dataclass by name. ``KEYWORDS`` of the dataclass are settings named like a Python keyword."""
     hints = get_type_hints(schema)
     settings = {}
@@ -182,7 +184,8 @@ def settings_of(schema: type) -> dict[str, Setting]:
             settings[name] = Setting(
                 key=name, type=hints[name], default=default, **declared.metadata
             )
-    return settings | {each.key: each for each in getattr(schema, "KEYWORDS", ())}
+    named = {each.key: each for each in getattr(schema, "KEYWORDS", ())}
+    return MappingProxyType(settings | named)
 
 
 def all_settings(schema: type, where: str = "") -> Iterator[Setting]:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -58,6 +59,13 @@ AUDIO = {
 }  # fmt: skip
 
 
+@cache
+def loaded(kind, folder):
+    """A model, a tokenizer or a feature extractor of a folder that no test changes."""
+    value = kind.from_pretrained(folder)
+    return value.eval() if isinstance(value, torch.nn.Module) else value
+
+
 class Omni:
     """Without its processor, which needs torchvision; the features have that processor's settings."""
 
@@ -103,9 +111,9 @@ class Omni:
 
     @classmethod
     def logits(cls, folder, messages, wave):
-        plain = cls.model_class.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
+        plain = loaded(cls.model_class, folder)
+        tokenizer = loaded(AutoTokenizer, folder)
+        inputs = loaded(WhisperFeatureExtractor, folder)(
             wave, sampling_rate=RATE, return_attention_mask=True, return_tensors="pt", **cls.padding
         )  # fmt: skip
         count = int(cls.positions(inputs.attention_mask.sum()))
@@ -166,8 +174,8 @@ class Flamingo:
 
     @classmethod
     def logits(cls, folder, messages, wave):
-        plain = cls.model_class.from_pretrained(folder).eval()
-        processor = cls.processor_class.from_pretrained(folder)
+        plain = loaded(cls.model_class, folder)
+        processor = loaded(cls.processor_class, folder)
         text = rendered(processor, messages)
         inputs = processor(text=[text], audio=[wave], sampling_rate=RATE)
         with torch.no_grad():
@@ -269,9 +277,9 @@ class Mistrals:
     def logits(folder, messages, wave):
         from transformers import MistralCommonBackend, VoxtralProcessor
 
-        plain = VoxtralForConditionalGeneration.from_pretrained(folder).eval()
-        tokenizer = MistralCommonBackend.from_pretrained(folder)
-        processor = VoxtralProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
+        plain = loaded(VoxtralForConditionalGeneration, folder)
+        tokenizer = loaded(MistralCommonBackend, folder)
+        processor = VoxtralProcessor(loaded(WhisperFeatureExtractor, folder), tokenizer)
         system, user = messages
         file = io.BytesIO()
         soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
@@ -341,8 +349,8 @@ class Granite:
 
     @classmethod
     def logits(cls, folder, messages, wave):
-        plain = cls.model_class.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        plain = loaded(cls.model_class, folder)
+        tokenizer = loaded(AutoTokenizer, folder)
         features, count = cls.features(wave)
         texts = [
             {**message, "content": "".join(part.get("text", "<|audio|>" * count) for part in parts)}

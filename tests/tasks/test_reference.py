@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval import Judge
 from dramaeval.api.clip_input import references_of
@@ -70,15 +70,14 @@ def encoder_of(judge, task):
 
 def plain_logits(messages, clips):
     """One prompt, prepared and run by transformers."""
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor = plain_processor()
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     audio = [decode(clip, 16_000) for clip in clips]
     inputs = processor(
         text=[text + "<answer>"], audio=audio, sampling_rate=16_000, return_tensors="pt"
     )
     with torch.no_grad():
-        return inputs, model(**inputs).logits[0, -1]
+        return inputs, plain_judge()(**inputs).logits[0, -1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval import AudioDataset, Judge
 from dramaeval.api.clip_input import turns_of
@@ -105,8 +105,7 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
     batch = collate([encoded], pad=encoder.pad, shared_prefix=shared_prefix)
     with torch.no_grad():
         logits = judge.model(**batch.inputs).logits
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor = plain_processor()
     audio = [decode(tmp_path / f"{name}.wav", 16_000) for name in ("guard", "guard2", "x")]
     for row, dimension in enumerate(built.dimensions):
         messages = [
@@ -121,7 +120,7 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
             text=f"{text}<answer>", audio=audio, sampling_rate=16_000, return_tensors="pt"
         )
         with torch.no_grad():
-            expected = model(**inputs).logits[0, -1]
+            expected = plain_judge()(**inputs).logits[0, -1]
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
         (question,) = built.questions(record, [dimension])
         # The plan counts the clips of the turns too, and the answer after its first token.
