@@ -75,7 +75,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, as `LONG` has them; all others as they were. Tests in Chromium are marked."""
+    """Long tests first, as `LONG` has them; all others as they were. Tests with costly fixtures are marked.
+
+    The fork server, with which whole commands run, imports every library again in each of pytest's workers.
+    """
     root = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
@@ -86,6 +89,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+        if "forkserver" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
 
 
 _frozen_modules = 0

@@ -11,9 +11,7 @@ from clips import write_clips
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # one start trains all that follows
 
 #: Each kind of ZeRO, adapters and full models, and a text-only model.
-CASES = [
-    "none-lora", "none-none", "zero1-lora", "zero2-lora", "zero2-none+causal", "zero3-lora", "zero3-none",
-]  # fmt: skip
+CASES = ["none-lora", "zero1-lora", "zero2-none+causal", "zero3-lora", "zero3-none"]
 #: What one process trains, for comparison.
 ALONE = ["none-lora", "none-none", "none-none+causal"]
 RESUMED = ["none-lora+resume", "zero3-lora+resume"]
@@ -45,8 +43,8 @@ def textual(tmp_path_factory):
 def trained(tmp_path_factory, textual, run_group):
     """All cases with two processes, then some with one; returns what each said."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
-    # Nine clips in steps of four: the third step of an epoch has one clip, and one process has none.
-    files = [write_clips(data, "train", 9), write_clips(data, "val", 5, seed=1)]
+    # Five clips in steps of four: the second step of an epoch has one clip, and one process has none.
+    files = [write_clips(data, "train", 5), write_clips(data, "val", 5, seed=1)]
     found = {}
     # Plain ones first: accelerate does not forget DeepSpeed within a process.
     by_two = sorted([*CASES, *RESUMED], key=lambda case: not case.startswith("none-"))
@@ -74,7 +72,7 @@ def losses(told):
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_lose_as_one_does(trained, case):
     together = trained[2][case]
-    assert len(losses(together)) == 4
+    assert len(losses(together)) == 3
     np.testing.assert_allclose(losses(together), losses(trained[1][alone_of(case)]), rtol=1e-4)
 
 
@@ -120,7 +118,7 @@ def test_a_resumed_training_goes_on_as_if_never_stopped(trained, case):
     """By two processes, or by one that takes over what two have begun."""
     whole = trained[2][case.split("+")[0]]
     resumed = trained[1 if case in RESUMED_BY_ONE else 2][case]
-    assert resumed["losses"]["4"] == pytest.approx(whole["losses"]["4"], rel=1e-5)
+    assert resumed["losses"]["3"] == pytest.approx(whole["losses"]["3"], rel=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,7 +3,7 @@
 Every process of a group runs this; the first leaves ``CASE.json`` with losses and predictions and the folder
 ``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
 
-A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 3
+A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 2
 of the same case, ``+other`` to go on from that of the group beside, which has another number of processes,
 and ``+best`` to validate at each step and go back to the best.
 ``score`` scores the judge as it is.
@@ -37,10 +37,10 @@ SETTINGS = (
     "batch.global=4",
     "batch.per_device=1",
     "batch.eval_clips=2",
-    "trainer.args.max_steps=4",
+    "trainer.args.max_steps=3",
     "trainer.args.learning_rate=1e-3",
     "trainer.args.logging_steps=1",
-    "trainer.args.save_steps=3",
+    "trainer.args.save_steps=2",
     "trainer.args.eval_strategy=no",
     "trainer.args.load_best_model_at_end=false",
     "trainer.args.warmup_steps=0",
@@ -80,7 +80,7 @@ def train(case, folder, data, textual, processes):
     run = build([*data, f"zero={zero}", f"peft={peft}", *best], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
-    resume = source / name / "run" / "checkpoints" / "checkpoint-3" if source else None
+    resume = source / name / "run" / "checkpoints" / "checkpoint-2" if source else None
     trainer = make_trainer(run, resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = trainer.state.log_history

@@ -59,6 +59,7 @@ def test_interval_needs_most_draws_to_be_defined() -> None:
     assert interval(np.array([]), 0.9) is None
 
 
+@pytest.mark.slow
 def test_intervals_cover_a_known_correlation(make_arrays: Callable[..., DimensionArrays]) -> None:
     generator = np.random.default_rng(0)
     covered = 0
@@ -72,6 +73,7 @@ def test_intervals_cover_a_known_correlation(make_arrays: Callable[..., Dimensio
     assert 0.90 <= covered / 300 <= 0.99
 
 
+@pytest.mark.slow
 def test_intervals_have_their_level_only_with_whole_clusters(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
