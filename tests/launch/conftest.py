@@ -57,7 +57,7 @@ def slurm() -> Iterator[PrivateSlurm]:
 class Sweep:
     """``python launch.py …`` against the cluster, and the folder that it fills."""
 
-    quick = QUICK
+    quick, small = QUICK, SMALL
 
     def __init__(self, cluster: PrivateSlurm, folder: Path, data: list[str]) -> None:
         self.cluster, self.folder, self.data = cluster, folder, data

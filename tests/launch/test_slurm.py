@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from clips import write_clips
 from repository import ROOT
 from safetensors.torch import load_file
 
@@ -153,6 +154,44 @@ def test_a_killed_job_is_told_by_slurm_and_leaves_the_others(sweep):
     assert killed["state"] == "failed"
     assert killed["reason"].startswith("SLURM: FAILED, NonZeroExitCode, exit code ")
     assert fine["state"] == "done"
+
+
+@pytest.mark.slow
+def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_path):
+    """An array of two shards; the second is killed between two of its writes, and resumed."""
+    clips = write_clips(tmp_path, "input", 200, seconds=(0.2,))
+    score = [
+        sys.executable, "launch.py", "stages=[score]", f"input={clips}", "task.dimensions=[pitch_dynamics]",
+        "device=cpu", "logger=none", "cache.enabled=false", "batch.eval_clips=1",
+    ]  # fmt: skip
+    going = subprocess.Popen(
+        [*score, "shards=2", "hydra/launcher=slurm_cpu", *sweep.small, f"hydra.sweep.dir={sweep.folder}"],
+        cwd=ROOT, env=sweep.environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+    def scored(number):
+        text = (sweep.run_folder(number) / "predictions.jsonl").read_text(encoding="utf-8")
+        return text.split("\n")[:-1]
+
+    sweep.until(lambda: scored(1))
+    os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
+    told, _ = going.communicate(timeout=400)
+    assert going.returncode == 1, told
+    assert [row["state"] for row in sweep.rows] == ["done", "failed"]
+    before = len(scored(1))
+    assert 0 < before < 100
+    joined = sweep.folder / "predictions.jsonl"
+    assert not joined.exists()
+
+    resumed = sweep.again("resume=true")
+    assert resumed.returncode == 0, resumed.stdout
+    assert "200 clips, joined from 2 shards" in resumed.stdout
+    assert f"{before} of 100 clips were scored before" in log_of(sweep, 1)
+    assert [len(scored(number)) for number in (0, 1)] == [100, 100]
+    whole = sweep.go([*score, f"hydra.run.dir={tmp_path / 'whole'}"])
+    assert whole.returncode == 0, whole.stdout
+    assert joined.read_text() == (tmp_path / "whole" / "predictions.jsonl").read_text()
 
 
 @pytest.mark.slow
