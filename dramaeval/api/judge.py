@@ -278,7 +278,8 @@ class Judge(RewardsClips):
         texts = texts_of(scored_task, context, len(clips))
         references = references_of(scored_task, reference, len(clips))
         all_turns = turns_of(scored_task, turns, len(clips))
-        raters = raters_of(scored_task, rater, len(clips), self._saved and self._saved.raters)
+        known = self._saved.raters if self._saved else None
+        raters = raters_of(scored_task, rater, len(clips), known)
         record_encoder = self._encoder(scored_task, len(clips))
         of_clips = zip(clips, references, texts, all_turns, raters, strict=True)
         records = [
