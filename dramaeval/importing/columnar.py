@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.data.import_formats import hub_hint, is_hub_name
+from dramaeval.data.import_formats import hub_hint, is_hub_name, parquet_files
+from dramaeval.data.problems import counted
 from dramaeval.importing.extracted_audio import AudioFolder, is_audio
+from dramaeval.importing.gather import SPLITS
 from dramaeval.importing.hub import load_hub
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 
 
-def read_parquet(file: Path, settings: ImporterConfig, clips: Path) -> Table:
-    """Read a Parquet file; a column of mappings with bytes and path is audio.
+def read_parquet(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
+    """Read a Parquet file; a column of mappings with bytes and path is audio, a class label is read as its name.
 
     Args:
         file: the file.
@@ -30,14 +34,17 @@ def read_parquet(file: Path, settings: ImporterConfig, clips: Path) -> Table:
 
     try:
         source = pyarrow.parquet.ParquetFile(file)
+        labels, notices = _labels_of_schema(source.schema_arrow, file.name)
         rows = (row for batch in source.iter_batches(64) for row in batch.to_pylist())
-        return _table(file, rows, AudioFolder(clips))
+        table = _table(file, (_named(row, labels) for row in rows), clips)
+        table.notices += notices
+        return table
     except (ArrowException, OSError) as error:
         fix = "give a Parquet file, or set importer.format"
         raise BadSourceError([in_file(file, f"not readable as Parquet ({error})", fix)]) from None
 
 
-def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``, or a data set of the hub.
 
     A class label is read as its name.
@@ -54,14 +61,55 @@ def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
 
     loaded = load_hub(file) if is_hub_name(file) else _load_folder(file)
     parts = loaded if isinstance(loaded, Mapping) else {None: loaded}
-    table, audio = Table(columns=[], rows=[]), AudioFolder(clips)
+    table = Table(columns=[], rows=[])
     for split, part in parts.items():
         for name, feature in part.features.items():
             if isinstance(feature, datasets.Audio):
                 part = part.cast_column(name, datasets.Audio(decode=False))
-        labels = {n: f for n, f in part.features.items() if isinstance(f, datasets.ClassLabel)}
-        table.add(_table(file, (_named(row, labels) for row in part), audio, split))
+        labels = _class_labels(part.features)
+        table.add(_table(file, (_named(row, labels) for row in part), clips, split))
     return table
+
+
+def parquet_of_folder(folder: Path) -> list[tuple[str | None, Path]]:
+    """The Parquet files of a folder in the order of their names, each with its split: train, val, test or None.
+
+    A usual name of a split (`SPLITS`) is a word in the name of the file, as in ``data/train-00000-of-00002.parquet``,
+    else in the name of the closest folder that has one.
+
+    Raises:
+        BadSourceError: there is no such file, or a name has the words of two splits.
+    """
+    files = parquet_files(folder)
+    if not files:
+        fix = "give a folder with .parquet files"
+        raise BadSourceError([in_file(folder, "no Parquet file", fix)])
+    splits = {file: _splits_of_name(file.relative_to(folder)) for file in files}
+    unclear = [file for file, names in splits.items() if len(names) > 1]
+    if unclear:
+        fix = "name the files of each split: importer.files={train: NAMES, val: NAMES, test: NAMES}"
+        problem = "the name has the words of two splits"
+        raise BadSourceError([in_file(file, problem, fix) for file in unclear])
+    return [(next(iter(names), None), file) for file, names in splits.items()]
+
+
+def _splits_of_name(inside: Path) -> set[str]:
+    for name in (inside.stem, *(folder.name for folder in inside.parents)):
+        words = re.split(r"[^a-z]+", name.lower())
+        if splits := {SPLITS[word] for word in words if word in SPLITS}:
+            return splits
+    return set()
+
+
+def parquet_notice(parts: Sequence[tuple[str | None, Path]]) -> str:
+    """How the files of a folder are read: as one table, with the splits that their names tell."""
+    files = Counter(split for split, _ in parts)
+    named = ", ".join(f"{split} ({counted(files[split], 'file')})" for split in files if split)
+    read = f"{counted(len(parts), 'Parquet file')} read as one table in the order of their names"
+    if not named:
+        return f"{read}; no name tells a split."
+    without = f", {counted(files[None], 'file')} without a split" if None in files else ""
+    return f"{read}; splits by their names: {named}{without}."
 
 
 def _load_folder(file: Path) -> Any:
@@ -72,6 +120,24 @@ def _load_folder(file: Path) -> Any:
     except (OSError, ValueError) as error:
         fix = f"give a folder written by save_to_disk.{hub_hint(file)}"
         raise BadSourceError([in_file(file, f"not a saved dataset ({error})", fix)]) from None
+
+
+def _class_labels(features: Mapping[str, Any]) -> dict[str, Any]:
+    import datasets
+
+    return {n: f for n, f in features.items() if isinstance(f, datasets.ClassLabel)}
+
+
+def _labels_of_schema(schema: Any, name: str) -> tuple[dict[str, Any], list[str]]:
+    """The class labels that the library datasets describes in a Parquet file's metadata; and a notice if it cannot."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}, []
+    import datasets
+
+    try:
+        return _class_labels(datasets.Features.from_arrow_schema(schema)), []
+    except (ValueError, KeyError, TypeError) as error:
+        return {}, [f"{name}: its features are not readable ({error}): class labels stay numbers."]
 
 
 def _named(row: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:

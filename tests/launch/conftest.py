@@ -60,7 +60,7 @@ class Sweep:
     The commands run in processes that have the libraries loaded; the jobs that SLURM starts are new Pythons.
     """
 
-    quick = QUICK
+    quick, small = QUICK, SMALL
 
     def __init__(
         self,

@@ -329,6 +329,28 @@ def test_python_and_jsonl_give_the_same_scores(judge, task, tmp_path):
             )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["score", "direct"])
+def test_compare_in_python_and_a_run_have_the_same_turns(judge, task, tmp_path, by):
+    changes = [
+        {"system": clip, "wav_path": f"{clip}.wav", "question": "Q", "annotations": {key: [rating] for key in KEYS}}
+        for clip, rating in (("x", 1), ("y", 4))
+    ]  # fmt: skip
+    words = ("task=pair", f"task.dimensions=[{','.join(KEYS)}]", "task.derive.prompt=question")
+    built = task("audio", "task.derive.margin=1", f"task.by={by}", words=words)
+    (pair,) = built.read(write(tmp_path, *changes)).records
+    of_run = {each.dimension: each for each in score(judge.model, [pair], encoder_of(judge, built))}
+    judge._tasks = {("pair",): built}
+    turns = [replace_path(turn, tmp_path) for turn in TURNS]
+    compared = judge.compare(*pair.clips, "pair", question="Q", turns=turns)
+    assert list(compared) == KEYS
+    for key, each in compared.items():
+        shares = (each.p_a, each.p_tie, each.p_b)
+        assert shares == pytest.approx(of_run[key].outcomes, abs=1e-5)
+    without = judge.compare(*pair.clips, "pair", question="Q", turns=[])
+    assert any(abs(without[key].p_a - compared[key].p_a) > 1e-4 for key in KEYS)
+
+
 def replace_path(turn, folder):
     return turn | {"wav_path": str(folder / turn["wav_path"])} if "wav_path" in turn else turn
 
