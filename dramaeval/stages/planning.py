@@ -84,7 +84,9 @@ def make_plan(context: RunContext) -> Plan:
     in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
     packed, each = 0, 0.0
     if context.quantization:
-        packed, each = packed_bytes(context.quantization, skeleton, family.parts)
+        packed, each = packed_bytes(
+            context.quantization, skeleton, family.parts, family.unquantised
+        )
     if packed:
         memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
     return Plan(
@@ -165,7 +167,7 @@ def missing_files(context: RunContext, *, starts: bool) -> list[str]:
     """
     if (context.config.plan_device and not starts) or not _needs_model(context):
         return []
-    problem = context.family.files(context.base).problem()
+    problem = context.family.files_problem(context.base)
     if problem is None:
         return []
     return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
@@ -234,7 +236,6 @@ def _operations(
 def _scoring_memory(
     shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
 ) -> MemoryEstimate:
-    """Memory of one scoring process."""
     return estimate(
         total=total,
         trainable=0,

@@ -3,8 +3,9 @@
 Every process of a group runs this; the first leaves ``CASE.json`` with losses and predictions and the folder
 ``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
 
-A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 2
-of the same case, and ``+other`` to go on from that of the group beside, which has another number of processes.
+A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+pair`` for the pairs of clips in files
+beside TRAIN and VAL (``train.pairs.jsonl``), ``+resume`` to go on from step 2 of the same case, and ``+other`` to go on
+from that of the group beside, which has another number of processes.
 ``score`` scores the judge as it is.
 """
 
@@ -63,6 +64,9 @@ def train(case, folder, data, textual, processes):
     if "causal" in more:
         name = f"{name}+causal"
         data = [*data, "model=causal_lm", f"model.path={textual}"]
+    if "pair" in more:
+        pairs = [f"{word.removesuffix('.jsonl')}.pairs.jsonl" for word in data]
+        data = [*pairs, "task=pair", "task.dimensions=[human_likeness,appropriateness]"]
     zero, peft = name.removesuffix("+causal").split("-")
     run = build([*data, f"zero={zero}", f"peft={peft}"], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}

@@ -1,4 +1,4 @@
-"""Several sampled thoughts about a question: the mean over them, what it does not depend on, figures and cost."""
+"""Several sampled thoughts about a question: the mean over them, its determinism, figures and cost."""
 
 import json
 

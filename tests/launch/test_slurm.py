@@ -13,6 +13,7 @@ import time
 
 import pytest
 import yaml
+from clips import write_clips
 from repository import ROOT
 from safetensors.torch import load_file
 
@@ -129,6 +130,41 @@ def test_a_run_of_two_nodes_that_is_out_of_time_continues_in_its_folder_as_often
     folder = sweep.run_folder(0)
     assert json.loads((folder / "environment.json").read_text())["processes"] == 2
     assert (folder / "logs" / "rank-1.log").is_file()
+
+
+@pytest.mark.slow
+def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_path):
+    """An array of two shards; the second is killed between two of its writes, and resumed."""
+    clips = write_clips(tmp_path, "input", 200, seconds=(0.2,))
+    score = [
+        "stages=[score]", f"input={clips}", "task.dimensions=[pitch_dynamics]", "device=cpu",
+        "logger=none", "cache.enabled=false", "batch.eval_clips=1",
+    ]  # fmt: skip
+    shards = ["shards=2", "hydra/launcher=slurm_cpu", *sweep.small]
+    going = sweep.begin(*score, *shards, f"hydra.sweep.dir={sweep.folder}")
+
+    def scored(number):
+        text = (sweep.run_folder(number) / "predictions.jsonl").read_text(encoding="utf-8")
+        return text.split("\n")[:-1]
+
+    sweep.until(lambda: scored(1))
+    os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
+    done = going.end()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [row["state"] for row in sweep.rows] == ["done", "failed"]
+    before = len(scored(1))
+    assert 0 < before < 100
+    joined = sweep.folder / "predictions.jsonl"
+    assert not joined.exists()
+
+    resumed = sweep.again("resume=true")
+    assert resumed.returncode == 0, resumed.stdout
+    assert "200 clips, joined from 2 shards" in resumed.stdout
+    assert f"{before} of 100 clips were scored before" in log_of(sweep, 1)
+    assert [len(scored(number)) for number in (0, 1)] == [100, 100]
+    whole = sweep.go(*score, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stdout
+    assert joined.read_text() == (tmp_path / "whole" / "predictions.jsonl").read_text()
 
 
 @pytest.mark.slow
