@@ -42,7 +42,6 @@ LONG = (
     "whole_runs/test_evidence.py",
     "training/test_peft.py",
     "recipes/test_tiny_judge.py",
-    "stages/test_debug.py",
     "launch/sweeps/test_search.py",
     "whole_runs/",
 )
