@@ -25,7 +25,7 @@ from dramaeval.config import registration
 
 pytest_plugins = ("launch_fixtures",)
 
-# Four tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
+# Several tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
 # no import above loads, and every process that a test starts read this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -42,7 +42,6 @@ LONG = (
     "whole_runs/test_evidence.py",
     "training/test_peft.py",
     "recipes/test_tiny_judge.py",
-    "stages/test_debug.py",
     "launch/sweeps/test_search.py",
     "whole_runs/",
 )
@@ -51,7 +50,7 @@ _folder = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process: four tests run at a time, and runs start processes of their own."""
+    """One thread a process: several tests run at a time, and runs start processes of their own."""
     os.environ["OMP_NUM_THREADS"] = "1"
     # Nothing here compiles a model, but bitsandbytes wraps its CPU functions in torch.compile where it is
     # imported. That loads the compiler, about a second of every start.
@@ -66,6 +65,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Four tests at a time, or one for each of up to four cores without the slow ones, which mostly wait.
+
+    Each worker imports all libraries, about ten seconds of processor time.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return min(cores, 4) if "not slow" in config.option.markexpr else 4
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -4,9 +4,8 @@ Every process of a group runs this; the first leaves ``CASE.json`` with losses a
 ``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
 
 A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+pair`` for the pairs of clips in files
-beside TRAIN and VAL (``train.pairs.jsonl``), ``+resume`` to go on from step 2
-of the same case, ``+other`` to go on from that of the group beside, which has another number of processes,
-and ``+best`` to validate at each step and go back to the best.
+beside TRAIN and VAL (``train.pairs.jsonl``), ``+resume`` to go on from step 2 of the same case, and ``+other`` to go on
+from that of the group beside, which has another number of processes.
 ``score`` scores the judge as it is.
 """
 
@@ -47,17 +46,6 @@ SETTINGS = (
     "trainer.args.warmup_steps=0",
     "logger=none",
 )
-#: So fast that the last step is the worst.
-BEST = (
-    "trainer.args.learning_rate=0.3",
-    "trainer.args.lr_scheduler_type=constant",
-    "trainer.args.eval_strategy=steps",
-    "trainer.args.eval_steps=1",
-    "trainer.args.save_steps=1",
-    "trainer.args.load_best_model_at_end=true",
-    "trainer.args.metric_for_best_model=cross_entropy",
-    "trainer.args.greater_is_better=false",
-)
 #: What no training here is.
 ANOTHER = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
@@ -80,8 +68,7 @@ def train(case, folder, data, textual, processes):
         pairs = [f"{word.removesuffix('.jsonl')}.pairs.jsonl" for word in data]
         data = [*pairs, "task=pair", "task.dimensions=[human_likeness,appropriateness]"]
     zero, peft = name.removesuffix("+causal").split("-")
-    best = BEST if "best" in more else ()
-    run = build([*data, f"zero={zero}", f"peft={peft}", *best], folder / case, processes)
+    run = build([*data, f"zero={zero}", f"peft={peft}"], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
     resume = source / name / "run" / "checkpoints" / "checkpoint-2" if source else None
@@ -98,10 +85,6 @@ def train(case, folder, data, textual, processes):
     print(case, losses, flush=True)
     return {
         "losses": losses,
-        "validated": [
-            entry["eval_cross_entropy"] for entry in history if "eval_cross_entropy" in entry
-        ],
-        "validated_again": trainer.evaluate()["eval_cross_entropy"] if best else None,
         "engine": type(engine).__name__,
         "stage": stage(),
         "differences": engine_differences(engine, ANOTHER, StepSize(2, 1, 3)),

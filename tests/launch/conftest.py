@@ -92,7 +92,11 @@ class Sweep:
 
     def start(self, *words: str, **options: Any) -> Going:
         """Begin, and come back."""
-        return self._start_launch(*self.words(*words, **options), environment=self.environment)
+        return self.begin(*self.words(*words, **options))
+
+    def begin(self, *words: str) -> Going:
+        """Begin any command of launch.py, and come back."""
+        return self._start_launch(*words, environment=self.environment)
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Go on to the end."""

@@ -137,14 +137,11 @@ def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_pat
     """An array of two shards; the second is killed between two of its writes, and resumed."""
     clips = write_clips(tmp_path, "input", 200, seconds=(0.2,))
     score = [
-        sys.executable, "launch.py", "stages=[score]", f"input={clips}", "task.dimensions=[pitch_dynamics]",
-        "device=cpu", "logger=none", "cache.enabled=false", "batch.eval_clips=1",
+        "stages=[score]", f"input={clips}", "task.dimensions=[pitch_dynamics]", "device=cpu",
+        "logger=none", "cache.enabled=false", "batch.eval_clips=1",
     ]  # fmt: skip
-    going = subprocess.Popen(
-        [*score, "shards=2", "hydra/launcher=slurm_cpu", *sweep.small, f"hydra.sweep.dir={sweep.folder}"],
-        cwd=ROOT, env=sweep.environment, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    shards = ["shards=2", "hydra/launcher=slurm_cpu", *sweep.small]
+    going = sweep.begin(*score, *shards, f"hydra.sweep.dir={sweep.folder}")
 
     def scored(number):
         text = (sweep.run_folder(number) / "predictions.jsonl").read_text(encoding="utf-8")
@@ -152,8 +149,8 @@ def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_pat
 
     sweep.until(lambda: scored(1))
     os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
-    told, _ = going.communicate(timeout=400)
-    assert going.returncode == 1, told
+    done = going.end()
+    assert done.returncode == 1, done.stdout + done.stderr
     assert [row["state"] for row in sweep.rows] == ["done", "failed"]
     before = len(scored(1))
     assert 0 < before < 100
@@ -165,7 +162,7 @@ def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_pat
     assert "200 clips, joined from 2 shards" in resumed.stdout
     assert f"{before} of 100 clips were scored before" in log_of(sweep, 1)
     assert [len(scored(number)) for number in (0, 1)] == [100, 100]
-    whole = sweep.go([*score, f"hydra.run.dir={tmp_path / 'whole'}"])
+    whole = sweep.go(*score, f"hydra.run.dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stdout
     assert joined.read_text() == (tmp_path / "whole" / "predictions.jsonl").read_text()
 
