@@ -71,6 +71,28 @@ def test_gemma_3n_is_loaded_without_its_image_encoder(folders, tmp_path, caplog)
     assert after["model_type"] == before["model_type"] == "gemma3n_vision"
 
 
+@pytest.mark.parametrize("kind", [Gemma3n, Gemma4])
+def test_virtual_tokens_have_embeddings_for_every_layer(folders, kind):
+    """Those of the padding token, as the positions of a clip: as virtual tokens or as ids, it gives the same logits."""
+    judge = kind.family(path=str(folders[kind])).load(CPU)
+    ids = torch.tensor([[5, 9, 11, 13]])
+    positions = torch.arange(6)[None]
+    padding = torch.zeros(1, 2, dtype=torch.long)
+    with torch.no_grad():
+        expected = judge(
+            input_ids=torch.cat([padding, ids], dim=1),
+            position_ids=positions,
+            answer_index=torch.tensor([[0, 5]]),
+        ).logits
+        logits = judge(
+            input_ids=ids,
+            position_ids=positions[:, :4],
+            answer_index=torch.tensor([[0, 3]]),
+            virtual_embeddings=judge.embed_text(padding),
+        ).logits
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
 def test_clipped_layers_are_not_quantised(folders):
     family = Gemma3n.family(path=str(folders[Gemma3n]))
     skeleton = family.skeleton()
@@ -87,6 +109,17 @@ def test_clipped_layers_are_not_quantised(folders):
     assert (
         packed_bytes(settings, skeleton, family.parts, family.unquantised)[0] == everything - kept
     )
+
+
+# Gemma 4: heads of 8 values in layers with a window and of 16 in the others, of which each is half.
+@pytest.mark.parametrize(
+    ("kind", "queries", "keys"), [(Gemma3n, 4 * 8, 2 * 8), (Gemma4, 4 * 12, 2 * 12)]
+)
+def test_sizes_for_the_plan(folders, kind, queries, keys):
+    family = kind.family(path=str(folders[kind]))
+    shape = family.shape(family.read_configuration())
+    assert (shape.queries, shape.keys, shape.inner, shape.layers) == (queries, keys, 48, 4)
+    assert (shape.audio, shape.audio_layers, shape.mel_bins) == (32, 2, 128)
 
 
 def test_gemma_4_without_an_audio_encoder_is_refused(folders, tmp_path):

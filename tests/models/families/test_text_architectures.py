@@ -131,7 +131,11 @@ def test_logits_equal_the_plain_forward(checkpoint_of, encoded, kind, shared):
     [
         ("starcoder2", {"sliding_window": 16}, "within a window of 16"),
         ("gemma2", {}, "sliding_attention"),
-        ("mistral", {"layer_types": ["chunked_attention"]}, "chunked_attention"),
+        (
+            "mistral",
+            {"num_hidden_layers": 1, "layer_types": ["chunked_attention"]},
+            "chunked_attention",
+        ),
         ("mistral", {"sliding_window": 16}, None),
         ("starcoder2", {"sliding_window": None}, None),
     ],
