@@ -93,6 +93,24 @@ class Gemma4(GemmaFamily):
             )
         return configuration
 
+    def processor(self, checkpoint: Path | None = None) -> Any:
+        """`GemmaFamily.processor`.
+
+        Raises:
+            ModelError: as there, or the padding tokens of tokenizer and model differ. A clip's positions have the
+                embeddings of the model's, which a trainer of transformers sets to the tokenizer's.
+        """
+        processor = super().processor(checkpoint)
+        given = processor.tokenizer.pad_token_id
+        own = self.read_configuration(checkpoint).get_text_config().pad_token_id
+        if given != own:
+            raise ModelError(
+                f"The model {self.files(checkpoint).source} pads with token {own} (pad_token_id of text_config in "
+                f"config.json), its tokenizer with {given}: training would change the embeddings of clips. Set both to "
+                "the same token."
+            )
+        return processor
+
     def attention_implementations(self) -> str | dict[str, str]:
         """The language model's; the audio tower has one of its own, which transformers calls eager."""
         return {"text_config": self.attention, "audio_config": "eager"}

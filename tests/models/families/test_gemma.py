@@ -73,11 +73,12 @@ def test_gemma_3n_is_loaded_without_its_image_encoder(folders, tmp_path, caplog)
 
 @pytest.mark.parametrize("kind", [Gemma3n, Gemma4])
 def test_virtual_tokens_have_embeddings_for_every_layer(folders, kind):
-    """Those of the padding token, as the positions of a clip: as virtual tokens or as ids, it gives the same logits."""
+    """Those of a clip's positions, which are those of one id: as virtual tokens or as ids, it gives the same logits."""
     judge = kind.family(path=str(folders[kind])).load(CPU)
+    filling = 0 if kind is Gemma3n else judge.config.get_text_config().pad_token_id
     ids = torch.tensor([[5, 9, 11, 13]])
     positions = torch.arange(6)[None]
-    padding = torch.zeros(1, 2, dtype=torch.long)
+    padding = torch.full((1, 2), filling)
     with torch.no_grad():
         expected = judge(
             input_ids=torch.cat([padding, ids], dim=1),
@@ -120,6 +121,17 @@ def test_sizes_for_the_plan(folders, kind, queries, keys):
     shape = family.shape(family.read_configuration())
     assert (shape.queries, shape.keys, shape.inner, shape.layers) == (queries, keys, 48, 4)
     assert (shape.audio, shape.audio_layers, shape.mel_bins) == (32, 2, 128)
+
+
+def test_gemma_4_with_another_padding_token_than_its_tokenizer_is_refused(folders, tmp_path):
+    """A trainer would set it to the tokenizer's, and with it the embeddings of clips for every layer."""
+    for file in folders[Gemma4].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["text_config"]["pad_token_id"] = 7
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"pads with token 7 .* its tokenizer with \d+"):
+        Gemma4.family(path=str(tmp_path)).processor()
 
 
 def test_gemma_4_without_an_audio_encoder_is_refused(folders, tmp_path):
