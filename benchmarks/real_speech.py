@@ -41,8 +41,8 @@ SMALL = (
     "batch.per_device=8", "trainer.args.learning_rate=2e-3", "trainer.args.num_train_epochs=1",
 )  # fmt: skip
 LARGE = (
-    "model=composed", "model.audio={judges}/whisper-base-encoder", "model.text={judges}/smollm2-135m-instruct",
-    "model.freeze_audio=true", "batch.per_device=8", "trainer.args.num_train_epochs=2",
+    "model=composed", "model.audio={judges}/judge-whisper-base-tiny", "model.text={judges}/smollm2-135m-instruct",
+    "model.freeze_audio=true", "batch.per_device=8", "trainer.args.num_train_epochs=1",
 )  # fmt: skip
 COMMON = ("task=role", "evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
 

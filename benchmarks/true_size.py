@@ -15,24 +15,17 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peak import peak_of
 from benchmarks.sections import FAILED, Figure, Section, run_all, table
+from benchmarks.true_size_study import ROOT, Study
 
-ROOT = Path(__file__).resolve().parents[1]
-#: Memory that every section has to stay within, in MiB.
-LIMIT = 24 * 1024
-#: How far the peak may be from the plan.
-TOLERANCE = 0.1
 #: The largest difference of a logit from plain transformers', in standard deviations of the logits: bfloat16 has 8 bits.
 LOGITS = 0.25
 LORA = (
@@ -46,150 +39,6 @@ Written by `python -m benchmarks.true_size`; see [its description](../benchmarks
 with random weights in bfloat16, and Qwen2-Audio's own tokenizer. Peak memory is the largest resident size of the process.
 
 """
-
-
-@dataclass(frozen=True)
-class Study:
-    """The folders and the size.
-
-    Attributes:
-        folder: for checkpoint, records and runs.
-        processor: the folder of Qwen2-Audio's processor.
-        small: tiny widths.
-    """
-
-    folder: Path
-    processor: Path
-    small: bool = False
-
-    @property
-    def checkpoint(self) -> Path:
-        """The folder of the random checkpoint."""
-        return self.folder / "checkpoint"
-
-    @cached_property
-    def records(self) -> Path:
-        """Two records with ten rated dimensions."""
-        from benchmarks import material
-
-        return material.write(self.folder / "records", 2)
-
-    @property
-    def first_record(self) -> Path:
-        """The first record alone."""
-        file = self.records.with_name("first.jsonl")
-        file.write_text(self.records.read_text("utf-8").splitlines()[0] + "\n", encoding="utf-8")
-        return file
-
-    def run(self, name: str) -> Path:
-        """A run folder."""
-        return self.folder / "runs" / name
-
-    def words(self, *overrides: str) -> list[str]:
-        """The overrides of a run of launch.py."""
-        return [
-            "model=qwen2_audio" if self.small else "model=qwen2_audio_7b",
-            f"model.path={self.checkpoint}",
-            "model.dtype=bfloat16",
-            "device=cpu",
-            "logger=none",
-            "cache.enabled=false",
-            f"task.data.train={self.records}",
-            *overrides,
-        ]
-
-    def launch(self, name: str, *overrides: str) -> Iterator[Figure]:
-        """A run of launch.py to its end; peak memory against the plan.
-
-        Raises:
-            RuntimeError: the run failed.
-        """
-        words = self.words(*overrides)
-        planned = self.planned(words)
-        done = self.process(self.command(name, words))
-        yield from done.figures(planned)
-
-    def command(self, name: str, words: Sequence[str]) -> list[str]:
-        """The command line of a run."""
-        return [sys.executable, "launch.py", *words, f"hydra.run.dir={self.run(name)}"]
-
-    def planned(self, words: Sequence[str]) -> float:
-        """The plan's bytes of memory."""
-        from dramaeval.config.composition import compose
-        from dramaeval.stages.checks import check
-        from dramaeval.stages.context import RunContext
-        from dramaeval.stages.planning import make_plan
-        from dramaeval.stages.run_folder import RunFolder
-
-        config = compose(*words)
-        check(config)
-        memory = make_plan(RunContext(config, RunFolder(self.folder / "plan"))).memory
-        return memory.total + memory.host
-
-    def process(
-        self, command: Sequence[str], until: Callable[[], bool] = lambda: False
-    ) -> Finished:
-        """Run a command to its end, or kill it with SIGKILL as soon as ``until`` is true.
-
-        Raises:
-            RuntimeError: it failed.
-        """
-        log = self.folder / f"log_{os.getpid()}.txt"
-        began, peak, killed, next_look = time.monotonic(), 0.0, False, 0.0
-        with log.open("w", encoding="utf-8") as output:
-            started = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-            while True:
-                number, status, usage = os.wait4(started.pid, os.WNOHANG)
-                if number:
-                    break
-                # Looking through all processes takes time; the largest size of a process never falls.
-                if time.monotonic() >= next_look:
-                    peak, next_look = max(peak, peak_of(started.pid)), time.monotonic() + 0.5
-                if not killed and until():
-                    killed = True
-                    os.kill(started.pid, signal.SIGKILL)
-                time.sleep(0.05)
-        started.returncode = os.waitstatus_to_exitcode(status)
-        text = log.read_text("utf-8", errors="replace")
-        if started.returncode and not killed:
-            raise RuntimeError(
-                f"{' '.join(command[1:4])} … ended with {started.returncode}: {text[-1500:]}"
-            )
-        cpu = usage.ru_utime + usage.ru_stime
-        return Finished(peak, time.monotonic() - began, cpu, killed, text)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A process that has ended.
-
-    Attributes:
-        peak: its largest resident size in MiB.
-        seconds: wall time.
-        cpu: processor time in seconds.
-        killed: whether it was killed on purpose.
-        text: its output.
-    """
-
-    peak: float
-    seconds: float
-    cpu: float
-    killed: bool
-    text: str
-
-    def figures(self, planned: float | None = None) -> Iterator[Figure]:
-        """Times, and memory against the plan in bytes and against the limit."""
-        yield Figure(name="wall time", value=self.seconds, unit="s")
-        yield Figure(name="processor time", value=self.cpu, unit="s")
-        yield Figure(name="peak memory", value=self.peak / 1024, unit="GiB")
-        yield Figure(name="within 24 GiB", value=self.peak <= LIMIT)
-        if planned is not None:
-            ratio = self.peak * 2**20 / planned
-            within = "within" if abs(ratio - 1) < TOLERANCE + 1e-9 else "not within"
-            yield Figure(
-                name="peak memory ÷ plan", value=ratio,
-                note=f"the plan has {planned / 2**30:.1f} GiB; {within} 10 %",
-            )  # fmt: skip
 
 
 def checkpoint(study: Study) -> Iterator[Figure]:

@@ -75,7 +75,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, as `LONG` has them; all others as they were. Tests in Chromium are marked."""
+    """Long tests first, as `LONG` has them; all others as they were. Tests with costly fixtures are marked.
+
+    The fork server, with which whole commands run, imports every library again in each of pytest's workers.
+    """
     root = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
@@ -86,13 +89,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+        if "forkserver" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
 
 
 _frozen_modules = 0
 
 
 def pytest_runtest_teardown() -> None:
-    """Full collections, of which a training makes several, skip the modules that are imported by now."""
+    """Full garbage collections skip the modules that are imported so far; a training runs several."""
     global _frozen_modules
     if len(sys.modules) > _frozen_modules + 300:
         _frozen_modules = len(sys.modules)
@@ -126,6 +131,14 @@ def composed() -> Callable[..., DictConfig]:
     return build
 
 
+@pytest.fixture(scope="session")
+def small_judge(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """``model.path=…`` of a small random judge; see `small_judge.write_small_judge`."""
+    from small_judge import write_small_judge
+
+    return f"model.path={write_small_judge(tmp_path_factory.mktemp('judge'))}"
+
+
 @pytest.fixture
 def problems_of(composed: Callable[..., DictConfig]) -> Callable[..., list[str]]:
     """The problems of the configuration with these overrides: problems_of("seed=-1")."""
@@ -144,5 +157,5 @@ def problems_of(composed: Callable[..., DictConfig]) -> Callable[..., list[str]]
 
 @pytest.fixture
 def make_clips(tmp_path: Path) -> Callable[..., Path]:
-    """Write a JSONL of realism records whose loudness goes with their ratings; see `clips.write_clips`."""
+    """Write a JSONL of realism records whose loudness increases with their ratings; see `clips.write_clips`."""
     return partial(write_clips, tmp_path)

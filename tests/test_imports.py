@@ -33,7 +33,7 @@ def modules():
 
 
 def imported(path, names):
-    """What a file imports, wherever the import stands: in functions and under TYPE_CHECKING too."""
+    """The imports of a file, also those in functions and under TYPE_CHECKING."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,7 +58,7 @@ def graph():
     }
 
 
-def test_every_room_has_a_level():
+def test_every_package_has_a_level():
     rooms = {room(module) for module in graph()} - {""}
     assert rooms == set(LEVEL)
 

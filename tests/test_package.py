@@ -1,4 +1,4 @@
-"""``import dramaeval`` costs nothing; its names come from where they live."""
+"""``import dramaeval`` loads no heavy library; a name is imported when it is used."""
 
 import subprocess
 import sys

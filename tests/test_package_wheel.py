@@ -60,7 +60,7 @@ def test_help_lists_the_config_groups_of_the_wheel(installed, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_plan_with_configs_data_and_results_in_the_folder_of_the_user(installed, tmp_path):
+def test_a_sweep_for_slurm_with_configs_and_data_in_the_folder_of_the_user(installed, tmp_path):
     lines = (SAMPLE / "test.jsonl").read_text(encoding="utf-8").splitlines()[:3]
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -73,36 +73,32 @@ def test_a_plan_with_configs_data_and_results_in_the_folder_of_the_user(installe
         "# @package _global_\nstages: [evaluate]\ntask: {data: {test: clips.jsonl}}\n"
     )
 
-    words = ("--config-dir", "my_configs", "experiment=mine", "plan=true")
-    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words)
+    words = ("-m", "--config-dir", "my_configs", "experiment=mine", "seed=0,1")
+    slurm = ("hydra/launcher=slurm", "launch.check=true")
+    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words, *slurm)
 
-    assert "test       3 records, 30 questions" in shown
-    assert len(list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))) == 1
-
-
-@pytest.mark.slow
-def test_a_sweep_for_slurm_is_shown(installed, tmp_path):
-    words = ("-m", "hydra/launcher=slurm", "launch.check=true", "seed=0,1")
-    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words)
     assert "#SBATCH --array=0-1%2" in shown
     assert "2 runs, 1 process each" in shown
+    # clips.jsonl has been read.
+    assert "The settings, files and records of all 2 runs are valid." in shown
 
 
 @pytest.mark.slow
-def test_the_python_api_loads_the_bundled_judge(installed, tmp_path):
+def test_the_bundled_judge_and_clip_in_python_and_on_the_command_line(installed, tmp_path):
+    """In one process, since most of the time is spent on imports."""
     code = (
-        "import dramaeval; from dramaeval import Judge; judge = Judge.load('tiny')\n"
-        "print(dramaeval.__file__, dramaeval.__version__, type(judge).__name__)"
+        "import sys, dramaeval; from dramaeval import Judge; judge = Judge.load('tiny')\n"
+        "print(dramaeval.__file__, dramaeval.__version__, type(judge).__name__)\n"
+        "from dramaeval.cli import main\n"
+        "sys.argv = ['dramaeval', 'score', 'tiny', 'demo', 'output=scores.csv']\n"
+        "main()"
     )
-    file, version, kind = run(installed, tmp_path, sys.executable, "-c", code).split()
+    shown = run(installed, tmp_path, sys.executable, "-c", code)
+
+    file, version, kind = shown.splitlines()[0].split()
     assert Path(file) == installed / "dramaeval" / "__init__.py"
     assert (version, kind) == ("0.1.0", "Judge")
-
-
-@pytest.mark.slow
-def test_the_bundled_clip_is_scored_without_further_words(installed, tmp_path):
-    words = ("score", "tiny", "demo", "output=scores.csv")
-    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words)
     assert "1 clip, 10 scores in" in shown
     assert "emotion_accuracy" in shown.rpartition("probability of each score")[2]
     assert len((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()) == 2
+    assert len(list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))) == 1

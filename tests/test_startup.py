@@ -126,7 +126,7 @@ def test_every_variable_that_a_library_reads_is_in_the_table():
     assert [name for name in PUT_TOGETHER if row_of(name) is None] == []
 
 
-def test_every_line_has_a_reason_and_the_most_exact_one_counts():
+def test_every_line_has_a_reason_and_the_most_specific_one_applies():
     assert all(row.reason for row in TABLE)
     assert len({row.name for row in TABLE}) == len(TABLE)
     assert row_of("ACCELERATE_USE_FSDP").policy is Policy.refused
@@ -137,11 +137,11 @@ def test_every_line_has_a_reason_and_the_most_exact_one_counts():
 
 
 def _of(*policies):
-    """The names of some policies, those of whole families made up."""
+    """The variables of some policies; a pattern gets an invented name."""
     return [row.name.replace("*", "X") for row in TABLE if row.policy in policies]
 
 
-def test_a_default_gives_way_to_the_users_value(monkeypatch):
+def test_the_users_value_replaces_a_default(monkeypatch):
     defaults = {row.name: row.value for row in TABLE if row.policy is Policy.default}
     for name in defaults:
         monkeypatch.delenv(name, raising=False)
@@ -156,7 +156,7 @@ def test_a_default_gives_way_to_the_users_value(monkeypatch):
     assert {startup.record()["variables"][name] for name in defaults} == {"the user's"}
 
 
-def test_what_a_setting_decides_is_removed_and_all_else_stays(monkeypatch):
+def test_variables_that_a_setting_decides_are_removed_and_others_stay(monkeypatch):
     removed, recorded = _of(Policy.overridden, Policy.refused), _of(Policy.recorded)
     harmless = _of(Policy.harmless)
     for name in (*removed, *recorded, *harmless):
@@ -178,7 +178,7 @@ def test_what_a_setting_decides_is_removed_and_all_else_stays(monkeypatch):
     assert startup.prepare() == []
 
 
-def test_what_cannot_be_done_is_refused(monkeypatch):
+def test_variables_of_unsupported_features_are_refused(monkeypatch):
     for name in _of(Policy.refused):
         monkeypatch.setenv(name, "true")
     with pytest.raises(startup.EnvironmentVariableError) as raised:
@@ -188,7 +188,7 @@ def test_what_cannot_be_done_is_refused(monkeypatch):
         assert f"unset {name}." in str(raised.value)
 
 
-def test_problems_are_said_together(monkeypatch):
+def test_problems_are_reported_together(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "1")
     monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "yes")
     monkeypatch.setenv("RANK", "1")
@@ -199,7 +199,7 @@ def test_problems_are_said_together(monkeypatch):
         assert word in str(raised.value)
 
 
-def test_what_is_recorded_holds_no_secret(monkeypatch):
+def test_recorded_variables_have_no_secret(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
     monkeypatch.setenv("HF_HOME", "/data/hf_abcdefghijklmnop")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

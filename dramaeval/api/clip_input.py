@@ -103,6 +103,44 @@ def references_of(task: Task, reference: Any, count: int) -> list[Any]:
     return references
 
 
+def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -> list[str | None]:
+    """The rater as whom the judge answers about each clip, from the argument of `Judge.score`; None: the mean of all.
+
+    Args:
+        task: the task.
+        rater: one for all clips, or a list with one for each.
+        count: number of clips.
+        known: the raters of the judge's training; None if the judge does not list them.
+
+    Raises:
+        ValueError: the judge has no listener model, or a rater is unknown or not one per clip.
+    """
+    raters = list(rater) if isinstance(rater, list | tuple) else [rater] * count
+    where = f"score(task={task.name!r})"
+    if len(raters) != count:
+        raise ValueError(f"{where}: {len(raters)} raters for {count} clips: give one for each.")
+    wanted = dict.fromkeys(name for name in raters if name is not None)
+    if not wanted:
+        return raters
+    if not task.has_listeners:
+        raise ValueError(
+            f"{where}: rater=… needs a judge that was trained with task.listeners=embed, and this one was not: leave "
+            "it out."
+        )
+    if not known:
+        raise ValueError(
+            f"{where}: rater=… needs the raters of the judge's training, and its judge.yaml does not list them (a "
+            "published judge lists no people, nor does one of an earlier version): leave it out, or load the run folder."
+        )
+    if unknown := [name for name in wanted if name not in known]:
+        listed = ", ".join(map(repr, unknown))
+        raise ValueError(
+            f"{where}: no rater of the training is named {listed}; the raters are {', '.join(known)}."
+            + near_match_hint(str(unknown[0]), known)
+        )
+    return raters
+
+
 def turns_of(task: Task, turns: Any, count: int) -> list[list[dict[str, Any]]]:
     """The turns before each clip, from the argument of `Judge.score`; without their clips where prompts have none.
 

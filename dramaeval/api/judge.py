@@ -11,7 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.api.clip_input import references_of, require_plain_texts, texts_of, turns_of
+from dramaeval.api.clip_input import (
+    raters_of,
+    references_of,
+    require_plain_texts,
+    texts_of,
+    turns_of,
+)
 from dramaeval.api.judge_location import base_folder, locate
 from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
@@ -19,7 +25,7 @@ from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
 from dramaeval.api.waveform_encoder import Clip, WaveformEncoder
 from dramaeval.config.composition import choices, compose
 from dramaeval.config.judge_config import neutral_labels
-from dramaeval.config.judge_file import read_judge
+from dramaeval.config.judge_file import SavedJudge, read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.task_parts import parts_of
 from dramaeval.config.task_schema import split_files
@@ -80,7 +86,7 @@ class Judge(RewardsClips):
         self.processor = processor
         self.config = config
         self._tasks: dict[tuple[str, ...], Task] = {}
-        self._examples: str | None = None  # hash of the records from which examples are taken
+        self._saved: SavedJudge | None = None  # what the folder of the judge says of it
 
     @classmethod
     def load(
@@ -148,8 +154,7 @@ class Judge(RewardsClips):
             check_adapter_fits(model)
             model = load_adapter(model, adapter, trainable=False).eval()
         judge = cls(model, family, family.processor(base), config)
-        saved = read_judge(start.folder) if start else None
-        judge._examples = saved.examples if saved else None
+        judge._saved = read_judge(start.folder) if start else None
         return judge
 
     @property
@@ -212,7 +217,8 @@ class Judge(RewardsClips):
             on_long=getattr(data.on_long, "value", data.on_long),
             workers=data.workers,
         )
-        require_same_examples(self._examples, training.records, reads_audio=self.family.takes_audio)
+        expected = self._saved.examples if self._saved else None
+        require_same_examples(expected, training.records, reads_audio=self.family.takes_audio)
         task.show_examples(training.records, config.seed)
 
     def score(
@@ -225,6 +231,7 @@ class Judge(RewardsClips):
         sample_rate: int | None = None,
         reference: Clip | Sequence[Clip] | None = None,
         turns: Sequence[Any] | None = None,
+        rater: str | Sequence[str | None] | None = None,
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
@@ -242,6 +249,7 @@ class Judge(RewardsClips):
             turns: what was said before a clip, for a judge with ``task.turns=text`` or ``audio``: a list of mappings
                 with ``role``, ``text`` and possibly ``wav_path`` (a file, or an array as in ``audio``) for all clips,
                 or a list of such lists, one for each.
+            rater: as whom a judge of ``task.listeners=embed`` answers, for all clips or a list; None: the mean of all.
             clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; one text for all clips, or a list with one for each. The keys of records
@@ -270,20 +278,13 @@ class Judge(RewardsClips):
         texts = texts_of(scored_task, context, len(clips))
         references = references_of(scored_task, reference, len(clips))
         all_turns = turns_of(scored_task, turns, len(clips))
+        known = self._saved.raters if self._saved else None
+        raters = raters_of(scored_task, rater, len(clips), known)
         record_encoder = self._encoder(scored_task, len(clips))
+        of_clips = zip(clips, references, texts, all_turns, raters, strict=True)
         records = [
-            record_encoder.record(
-                number,
-                clip,
-                beside,
-                fields,
-                self.config.task.data,
-                rate=sampling_rate,
-                turns=before,
-            )
-            for number, (clip, beside, fields, before) in enumerate(
-                zip(clips, references, texts, all_turns, strict=True)
-            )
+            record_encoder.record(number, *given, self.config.task.data, rate=sampling_rate)
+            for number, given in enumerate(of_clips)
         ]
         require_plain_texts(record_encoder.text_check, scored_task, records)
         predictions = score(

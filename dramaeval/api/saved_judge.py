@@ -13,6 +13,7 @@ from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.fingerprint import digest_of, record_prints
 from dramaeval.data.logmel import VERSION
 from dramaeval.data.records import Record
+from dramaeval.stages.builders import trained_raters
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class SavesJudgeFile:
 
     args: Any
     record_encoder: Any
+    train_records: Sequence[Record]
     #: The objective of the training as text; None for a training by rewards.
     objective_text: str | None = None
 
@@ -73,5 +75,6 @@ class SavesJudgeFile:
             "task": {**task.built_from, "data": {"train": "records"}},
             "trainer": {"objective": self.objective_text},
         }
-        text = judge_text(settings, base=family.path, front_end=VERSION)
+        raters = trained_raters(task, self.train_records)
+        text = judge_text(settings, base=family.path, front_end=VERSION, raters=raters)
         Path(output_dir or self.args.output_dir, JUDGE).write_text(text, encoding="utf-8")

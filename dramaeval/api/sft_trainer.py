@@ -201,7 +201,6 @@ def _judge(model: Any, args: Any) -> Judge:
 
 
 def _judge_around(model: Any) -> Judge:
-    """A judge around a loaded model."""
     from dramaeval.models.families.qwen2_audio import Qwen2AudioForConditionalGeneration as Ours
 
     source = str(getattr(model, "name_or_path", "") or "")

@@ -67,12 +67,13 @@ class WaveformEncoder(RecordEncoder):
         clip: Clip,
         reference: Clip | None,
         fields: Mapping[str, Any],
+        turns: Sequence[Mapping[str, Any]],
+        listener: str | None,
         data: DictConfig,
         *,
         rate: int | None,
-        turns: Sequence[Mapping[str, Any]] = (),
     ) -> Record:
-        """The record of a clip, its reference, its texts and turns; arguments and errors as for `add_clip`."""
+        """The record of a clip, its reference, its texts, turns and listener; arguments and errors as for `add_clip`."""
         path, seconds = self.add_clip(f"audio[{number}]", clip, data, number=number, rate=rate)
         beside, beside_seconds = None, 0.0
         if reference is not None:
@@ -81,7 +82,7 @@ class WaveformEncoder(RecordEncoder):
         return Record(
             id=str(number), file=Path("Judge.score"), line=number, clip=path, seconds=seconds, fields=fields,
             ratings={}, reference=beside, reference_seconds=beside_seconds,
-            turns=self.turns(f"turns[{number}]", turns, data, number=number, rate=rate),
+            turns=self.turns(f"turns[{number}]", turns, data, number=number, rate=rate), listener=listener,
         )  # fmt: skip
 
     def turns(

@@ -31,7 +31,7 @@ _QUANTISED = ("Linear4bit", "Linear8bitLt")
 def import_without_compiler(config: DictConfig) -> None:
     """Import bitsandbytes with its functions uncompiled, unless this process may compute with them.
 
-    Its advice on a faster kernel for 4-bit weights is left out: this process has none.
+    Its advice on a faster kernel for 4-bit weights is shown with a quantization alone.
 
     Reaches: torch's switch TORCHDYNAMO_DISABLE, under which `torch.compile` returns a function as it is, and the
         logger of bitsandbytes' operations.
@@ -40,15 +40,19 @@ def import_without_compiler(config: DictConfig) -> None:
     Since: bitsandbytes 0.50.
     Remove when: importing bitsandbytes no longer imports ``torch._inductor.compile_fx``.
     """
-    if _may_compute(config) or _COMPILER_SWITCH in os.environ or find_spec("bitsandbytes") is None:
+    if find_spec("bitsandbytes") is None:
         return
+    compiles = _may_compute(config) or _COMPILER_SWITCH in os.environ
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
-    os.environ[_COMPILER_SWITCH], logger.disabled = "1", True
+    logger.disabled = not config.quantization
+    if not compiles:
+        os.environ[_COMPILER_SWITCH] = "1"
     try:
         importlib.import_module("bitsandbytes")
     finally:
-        del os.environ[_COMPILER_SWITCH]
         logger.disabled = False
+        if not compiles:
+            del os.environ[_COMPILER_SWITCH]
 
 
 def _may_compute(config: DictConfig) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_VALUE
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
-from types import NoneType, UnionType
+from functools import cache
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, ListConfig, OmegaConf
@@ -41,8 +42,12 @@ _BOUNDS = (
 )
 
 
+class OpenNode:
+    """Settings of a library or class: a node takes any further key, which other checks compare with its arguments."""
+
+
 @dataclass(kw_only=True)
-class Target:
+class Target(OpenNode):
     """The arguments of the class under ``_target_``: any key that its constructor takes."""
 
     _target_: str = MISSING
@@ -98,6 +103,8 @@ class Setting:
         help: one line.
         limits: accepted values.
         kind: the type in words, if the hint does not express it.
+        node: the dataclass that declares settings inside this one, if the hint is Any: those of a mapping that may be
+            null or lack keys, which then have the library's default.
     """
 
     key: str
@@ -106,6 +113,7 @@ class Setting:
     help: str
     limits: Limits
     kind: str | None = None
+    node: type | None = None
 
     @property
     def expected(self) -> str:
@@ -128,7 +136,7 @@ class Setting:
     @property
     def nested(self) -> type | None:
         """The dataclass that declares the settings inside this one, if it is a node."""
-        kinds = [self.type, *get_args(self.type)]
+        kinds = [self.node, self.type, *get_args(self.type)]
         return next((kind for kind in kinds if is_dataclass(kind)), None)
 
     def problem(self, key: str, value: Any) -> str | None:
@@ -139,16 +147,24 @@ class Setting:
         return self.limits.problem(key, value)
 
 
-def setting(default: Any = MISSING, *, help: str, kind: str | None = None, **limits: Any) -> Any:  # noqa: A002 - as in argparse
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,  # noqa: A002 - as in argparse
+    kind: str | None = None,
+    node: type | None = None,
+    **limits: Any,
+) -> Any:
     """Declare a setting as the field of a dataclass.
 
     Args:
         default: default value; a list is copied, and a class is instantiated, for each object.
         help: one line of plain English.
         kind: the type in words, if the hint does not express it.
+        node: see `Setting`.
         limits: the arguments of `Limits`.
     """
-    metadata = {"help": help, "kind": kind, "limits": Limits(**limits)}
+    metadata = {"help": help, "kind": kind, "node": node, "limits": Limits(**limits)}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     if isinstance(default, list):
@@ -156,7 +172,8 @@ def setting(default: Any = MISSING, *, help: str, kind: str | None = None, **lim
     return field(default=default, metadata=metadata)
 
 
-def settings_of(schema: type) -> dict[str, Setting]:
+@cache
+def settings_of(schema: type) -> Mapping[str, Setting]:
     """The settings of a dataclass by name. ``KEYWORDS`` of the dataclass are settings named like a Python keyword."""
     hints = get_type_hints(schema)
     settings = {}
@@ -167,7 +184,8 @@ def settings_of(schema: type) -> dict[str, Setting]:
             settings[name] = Setting(
                 key=name, type=hints[name], default=default, **declared.metadata
             )
-    return settings | {each.key: each for each in getattr(schema, "KEYWORDS", ())}
+    named = {each.key: each for each in getattr(schema, "KEYWORDS", ())}
+    return MappingProxyType(settings | named)
 
 
 def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
@@ -184,7 +202,7 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
     """Report unknown keys, wrong types and values outside their limits, in a node and its nested nodes.
 
     Args:
-        schema: the dataclass that declares the settings. A `Target` accepts any further key.
+        schema: the dataclass that declares the settings. An `OpenNode` accepts any further key.
         node: a configuration's node or a mapping; a setting may be absent.
         where: the node's key.
     """
@@ -201,6 +219,15 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
     return messages
 
 
+def invalid_keys(schema: type, node: Mapping[Any, Any]) -> set[str]:
+    """The settings of a node whose values `problems` reports."""
+    return {
+        name
+        for name, declared in settings_of(schema).items()
+        if name in node and not is_missing(node, name) and declared.problem(name, node[name])
+    }
+
+
 def unknown_keys(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
     """Report the unknown keys in a node and its nested nodes; see `problems`."""
     messages = _unknown_here(schema, node, where)
@@ -212,7 +239,7 @@ def unknown_keys(schema: type, node: Mapping[Any, Any], where: str = "") -> list
 
 def _unknown_here(schema: type, node: Mapping[Any, Any], where: str) -> list[str]:
     known, dot = settings_of(schema), f"{where}." if where else ""
-    if issubclass(schema, Target):
+    if issubclass(schema, OpenNode):
         return []
     return [
         f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known, 0.6)}"

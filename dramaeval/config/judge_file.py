@@ -6,7 +6,7 @@ records, the family and the base of the model, and the version of the log-mel fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +49,7 @@ class SavedJudge:
         objective: of its training; None after a training by rewards.
         front_end: version of the log-mel front end; None if it is not known.
         examples: hash of the training records from which a few-shot judge takes examples; None without examples.
+        raters: as whom a judge with ``task.listeners=embed`` can answer; None if they are not known.
     """
 
     folder: Path
@@ -60,10 +61,16 @@ class SavedJudge:
     objective: str | None
     front_end: int | None
     examples: str | None = None
+    raters: tuple[str, ...] | None = None
 
 
 def judge_text(
-    settings: Mapping[str, Any], *, base: str, front_end: int, examples: str | None = None
+    settings: Mapping[str, Any],
+    *,
+    base: str,
+    front_end: int,
+    examples: str | None = None,
+    raters: Iterable[str] = (),
 ) -> str:
     """The content of ``judge.yaml``.
 
@@ -72,12 +79,15 @@ def judge_text(
         base: folder or name of the model on which the judge was trained.
         front_end: version of the log-mel front end.
         examples: as in `SavedJudge`.
+        raters: as in `SavedJudge`, in any order.
     """
+    names = sorted(raters)
     content = {
         "format": FORMAT,
         "dramaeval": version("dramaeval"),
         "front_end": front_end,
         **({"examples": examples} if examples else {}),
+        **({"raters": names} if names else {}),
         **_content(settings),
     }
     folder, revision = Path(base), content["model"].get("revision")
@@ -169,6 +179,7 @@ def read_judge(path: str | Path) -> SavedJudge | None:
         objective=judge.get("objective"),
         front_end=judge.get("front_end"),
         examples=judge.get("examples"),
+        raters=tuple(map(str, raters)) if isinstance(raters := judge.get("raters"), list) else None,
     )
 
 

@@ -6,7 +6,7 @@ Hydra refuses unknown keys, but not after a ``+``, and not in nodes with the arg
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
@@ -14,7 +14,7 @@ from hydra.utils import get_object
 from omegaconf import ListConfig
 
 from dramaeval.config.fields import fits, is_missing, type_in_words
-from dramaeval.config.problems import near_match_hint
+from dramaeval.config.problems import hint_or_names
 
 
 def targets_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,6 +68,7 @@ def check_arguments(
     where: str,
     reserved: Mapping[str, str] | None = None,
     also: Sequence[str] = (),
+    reported: Container[str] = (),
 ) -> list[str]:
     """Report keys that the constructor of a node's ``_target_`` does not take, and values of a wrong type.
 
@@ -76,6 +77,7 @@ def check_arguments(
         where: its key, for the messages.
         reserved: arguments that the run sets, with the setting to use instead of each; see `instead`.
         also: further valid keys, which are not passed to the constructor.
+        reported: arguments whose values the schema reports.
     """
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
@@ -89,9 +91,9 @@ def check_arguments(
         if reserved and key in reserved:
             problems.append(f"{where}.{key} is set by the run: {instead(reserved[key])}.")
         elif key not in known:
-            hint = near_match_hint(key, known)
+            hint = hint_or_names(key, known)
             problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
-        elif key in hints and not fits(hints[key], node[key]):
+        elif key in hints and key not in reported and not fits(hints[key], node[key]):
             problems.append(f"{where}.{key}={node[key]} must be {type_in_words(hints[key])}.")
     return problems
 

@@ -77,6 +77,11 @@ def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return did_you_mean(near_matches(key, known, cutoff))
 
 
+def hint_or_names(key: str, known: Iterable[str]) -> str:
+    """The text of `near_match_hint`, or the known names if an unknown key resembles none."""
+    return near_match_hint(key, known) or f" There are {', '.join(known)}."
+
+
 def did_you_mean(names: Sequence[str]) -> str:
     """The text `` Did you mean NAME or NAME?`` with at most three names; empty without any."""
     return f" Did you mean {' or '.join(names[:3])}?" if names else ""

@@ -23,8 +23,9 @@ Every setting of dramaeval, generated from `dramaeval/config/schema.py` and `dra
 setting on the command line as `KEY=VALUE`. `null` means: no value. The defaults are those of the schema; the file of a
 chosen group can set another value, for example `peft=lora` sets `peft`.
 
-Arguments of other libraries (`peft.*`, `quantization.*`, `zero.*`, `trainer.args.*`) and of tasks and models are
-in the files of their groups: see [groups](groups.md). An unknown key is an error that lists near matches.
+`peft.*`, `quantization.*` and `zero.*` are arguments of PEFT, transformers and DeepSpeed; these libraries' classes may
+take more. Further arguments, those of `trainer.args.*`, tasks and models are in the files of their groups: see
+[groups](groups.md). An unknown key is an error that lists near matches.
 """
 _GROUPS_HEAD = """# Groups
 

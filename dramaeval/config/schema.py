@@ -1,6 +1,6 @@
 """The schema of a run: every setting of this project with its type, default, limits and a line of help.
 
-Settings of other libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes under a
+Other arguments of libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes under a
 ``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' arguments.
 ``--help`` and shell completion import this module, so it imports nothing heavy. `dramaeval.config.registration`
 registers it with Hydra.
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.library_schema import PeftConfig, QuantizationConfig, ZeroConfig
 from dramaeval.config.logger_schema import LoggerConfig
 from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.serve_settings import ServeConfig
@@ -326,17 +327,11 @@ class Root:
     )
     model: ModelConfig = setting(ModelConfig, help="the judge's model")
     task: TaskConfig = setting(TaskConfig, help="the questions, and the records")
-    peft: Any = setting(
-        dict,
-        help="a PEFT configuration class and its arguments; null: full fine-tuning",
-        kind=MAPPING,
-    )
+    peft: Any = setting(dict, help="an adapter; null: none", kind=MAPPING, node=PeftConfig)
     quantization: Any = setting(
-        dict,
-        help="transformers.BitsAndBytesConfig and its arguments, for the language model; empty: none",
-        kind=MAPPING,
+        dict, help="of the language model; empty: none", kind=MAPPING, node=QuantizationConfig
     )
-    zero: Any = setting(dict, help="DeepSpeed's settings; null: none", kind=MAPPING)
+    zero: Any = setting(dict, help="DeepSpeed; null: none", kind=MAPPING, node=ZeroConfig)
     trainer: TrainerConfig = setting(TrainerConfig, help="how the judge is trained")
     callbacks: dict[str, Any] = setting(
         dict,

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config import fields
 from dramaeval.config.config_folder import command_name, config_folder
-from dramaeval.config.fields import Target, is_missing, settings_of
+from dramaeval.config.fields import OpenNode, is_missing, settings_of
 from dramaeval.config.problems import did_you_mean, near_matches
 from dramaeval.config.schema import Root
 from dramaeval.config.secrets import names_secret
@@ -95,7 +95,7 @@ def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
             return None  # the keys below belong to a class, or are free
         settings = settings_of(schema)
         if name not in settings:
-            if issubclass(schema, Target) or not where:
+            if issubclass(schema, OpenNode) or not where:
                 return None
             hint = _hint(name, list(settings), where)
             return f"{where}.{name} is not a setting; there are {', '.join(settings)}.{hint}"
@@ -150,7 +150,7 @@ def _full_keys() -> dict[str, list[str]]:
     declared = [each.key for each in fields.all_settings(Root)]
     for node, target in _LIBRARIES.items():
         declared += [f"{node}.{name}" for name in arguments_in_source(target) or ()]
-    for key in declared:
+    for key in dict.fromkeys(declared):
         keys.setdefault(key.rpartition(".")[2], []).append(key)
     return keys
 
@@ -170,8 +170,9 @@ def problems_of_arguments(
         if known is None:
             continue
         valid = {*known, *_beside(where), *(reserved or {}).get(where, ())}
+        names = f" There are {', '.join(known)}."
         problems += [
-            f"{where}.{key} is not an argument of {node['_target_']}.{_hint(str(key), known, where)}"
+            f"{where}.{key} is not an argument of {node['_target_']}.{_hint(str(key), known, where) or names}"
             for key in node
             if not str(key).startswith("_") and key not in valid
         ]

@@ -17,6 +17,8 @@ ENDINGS = {
 #: Endings that no JSON Lines file has; other files are converted only if ``importer.format`` names their format.
 OTHER_FORMATS = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet", ".tar")
 
+#: The formats of which a folder of files is one source, with the ending of the files.
+SHARDED = {"parquet": ".parquet", "webdataset": ".tar"}
 #: Begins the name of a data set of the Hugging Face hub.
 HUB = "hf:"
 #: The form of such a name, for messages.
@@ -36,10 +38,14 @@ def hub_hint(file: str | Path) -> str:
     return f" A data set of the Hugging Face hub is named {HUB}{file}."
 
 
-def folder_format(file: Path) -> str | None:
-    """The format of a folder by its content: kaldi, datasets, or audio_folder; None for another one or a file.
+def folder_format(file: Path, importer_format: str | None = None) -> str | None:
+    """The format of a folder by its content: kaldi, datasets, audio_folder or one of `SHARDED`; None for other paths.
 
     A name of the hub counts as a folder of the library datasets.
+
+    Args:
+        file: the folder.
+        importer_format: ``importer.format``: with one of `SHARDED`, its files are read in a folder that also holds audio.
     """
     if is_hub_name(file):
         return "datasets"
@@ -49,8 +55,21 @@ def folder_format(file: Path) -> str | None:
         return "kaldi"
     if (file / "dataset_info.json").is_file() or (file / "dataset_dict.json").is_file():
         return "datasets"
+    if importer_format in SHARDED and shards(file, importer_format):
+        return importer_format
     names = (name for _, _, names in os.walk(file) for name in names)
-    return "audio_folder" if any(name.lower().endswith(AUDIO_ENDINGS) for name in names) else None
+    if any(name.lower().endswith(AUDIO_ENDINGS) for name in names):
+        return "audio_folder"
+    return next((kind for kind in SHARDED if shards(file, kind)), None)
+
+
+def shards(folder: Path, kind: str) -> list[Path]:
+    """The files of one of the formats `SHARDED` at any depth, in the order of their names; not those of hidden folders."""
+    files = (file for file in folder.rglob("*") if file.suffix.lower() == SHARDED[kind])
+    inside = sorted(file.relative_to(folder) for file in files if file.is_file())
+    return [
+        folder / file for file in inside if not any(part.startswith(".") for part in file.parts)
+    ]
 
 
 def is_source(file: str | Path, importer_format: str | None) -> bool:

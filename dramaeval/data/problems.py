@@ -115,13 +115,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def first_of(names: Sequence[str], most: int = 3) -> str:
+def first_of(names: Sequence[str]) -> str:
     """`a, b, c`, or `a, b, c, …` if there are more names."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def line_list(lines: Iterable[int], most: int = 8) -> str:
-    """`line 3`, `lines 1-4, 9`, cut after `most` stretches with a count of the other lines."""
+def line_list(lines: Iterable[int]) -> str:
+    """`line 3`, `lines 1-4, 9`, cut after 8 stretches with a count of the other lines."""
     numbers = sorted(set(lines))
     stretches: list[list[int]] = []
     for number in numbers:
@@ -129,8 +129,8 @@ def line_list(lines: Iterable[int], most: int = 8) -> str:
             stretches[-1].append(number)
         else:
             stretches.append([number])
-    shown = [str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in stretches[:most]]
-    hidden = sum(len(stretch) for stretch in stretches[most:])
+    shown = [str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in stretches[:8]]
+    hidden = sum(len(stretch) for stretch in stretches[8:])
     rest = f" and {hidden:,} more" if hidden else ""
     return f"line{'' if len(numbers) == 1 else 's'} {', '.join(shown)}{rest}"
 

@@ -146,7 +146,6 @@ def split_records(
     shares: Mapping[str, float],
     seed: int,
     group_by: Sequence[str] | None = None,
-    workers: int = 8,
 ) -> dict[str, list[Record]]:
     """Split records into named parts of about the given shares that have no group in common.
 
@@ -162,7 +161,7 @@ def split_records(
     if not shares or not all(0 < share < math.inf for share in shares.values()):
         raise ValueError(f"shares must be positive numbers, not {dict(shares)}")
     group_by = default_keys(records) if group_by is None else group_by
-    groups = {key: group_records(records, key, workers) for key in group_by}
+    groups = {key: group_records(records, key) for key in group_by}
     parts, families = _assigned(records, groups, shares, seed)
     empty = [name for name, part in parts.items() if not part]
     if not empty:

@@ -92,11 +92,6 @@ def launched_as_rank_zero() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def launched_processes() -> int:
-    """The number of processes in the group that this process was started in; 1 without a group."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def processes_here(count: int) -> int:
     """The number of a run's ``count`` processes on this machine: LOCAL_WORLD_SIZE, or all of them."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", count)) if started_by_launcher() else count

@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.problems import near_match_hint
+from dramaeval.config.fields import all_settings, settings_of
+from dramaeval.config.library_schema import ZeroConfig
+from dramaeval.config.problems import hint_or_names
 from dramaeval.config.schema import Device, Stage
 from dramaeval.config.source_arguments import arguments_in_source
 
@@ -27,28 +29,7 @@ FILLED = {
     "wandb": "logger=wandb",
 }
 #: DeepSpeed's settings that the user may give. DeepSpeed ignores unknown ones and provides no list.
-AT_TOP = (
-    "zero_optimization",
-    "zero_force_ds_cpu_optimizer",
-    "communication_data_type",
-    "seq_parallel_communication_data_type",
-    "prescale_gradients",
-    "gradient_predivide_factor",
-    "data_types",
-    "disable_allgather",
-    "disable_python_gc",
-    "activation_checkpointing",
-    "checkpoint",
-    "aio",
-    "flops_profiler",
-    "comms_logger",
-    "wall_clock_breakdown",
-    "memory_breakdown",
-    "dump_state",
-    "log_level",
-)
-
-
+AT_TOP = tuple(settings_of(ZeroConfig))
 #: DeepSpeed's classes whose arguments are the keys of a node.
 _CLASSES = {
     "zero_optimization": "deepspeed.runtime.zero.config.DeepSpeedZeroConfig",
@@ -74,10 +55,8 @@ def problems(config: DictConfig) -> list[str]:
             "distributed over processes=N without it."
         ]
     settings = zero.get("zero_optimization")
-    if not OmegaConf.is_dict(settings) or settings.get("stage") not in (1, 2, 3):
-        return [
-            "zero.zero_optimization.stage must be 1, 2 or 3: choose zero=zero1, zero2 or zero3."
-        ]
+    if not OmegaConf.is_dict(settings) or "stage" not in settings:
+        return ["zero.zero_optimization.stage has no value: choose zero=zero1, zero2 or zero3."]
     messages = [
         f"zero.{key}=auto: give a value; none is chosen automatically." for key in _autos(zero)
     ]
@@ -105,13 +84,13 @@ def _cpu_problems(config: DictConfig, settings: Any) -> list[str]:
 
 
 def _autos(node: Mapping[Any, Any], where: str = "") -> list[str]:
-    """The keys with the value "auto"."""
-    messages = []
+    """The keys with the value "auto" that the schema does not declare."""
+    messages, declared = [], {each.key for each in all_settings(ZeroConfig)}
     for name, value in node.items():
         key = f"{where}.{name}" if where else str(name)
         if isinstance(value, Mapping):
             messages += _autos(value, key)
-        elif value == "auto":
+        elif value == "auto" and key not in declared:
             messages.append(key)
     return messages
 
@@ -124,7 +103,7 @@ def unknown_settings(zero: DictConfig) -> list[str]:
         known = arguments_in_source(target) if OmegaConf.is_dict(node) else None
         if known is not None:
             messages += [
-                f"zero.{where}.{name} is not a setting of DeepSpeed.{near_match_hint(str(name), known)}"
+                f"zero.{where}.{name} is not a setting of DeepSpeed.{hint_or_names(str(name), known)}"
                 for name in node
                 if name not in known
             ]
@@ -137,7 +116,7 @@ def unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
         f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED
     ]
     return messages + [
-        f"zero.{key} is not a setting of DeepSpeed that can be given here.{near_match_hint(str(key), AT_TOP)}"
+        f"zero.{key} is not a setting of DeepSpeed that can be given here.{hint_or_names(str(key), AT_TOP)}"
         for key in zero
         if key not in FILLED and key not in AT_TOP
     ]

@@ -137,7 +137,6 @@ def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _by_reason(reasons: Mapping[str, str], dimensions: int) -> str:
-    """Each distinct reason, with its dimensions."""
     keys: dict[str, list[str]] = {}
     for key, reason in reasons.items():
         keys.setdefault(reason, []).append(key)

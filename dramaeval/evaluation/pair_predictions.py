@@ -111,11 +111,6 @@ class PairPrediction:
         """`(p_a, p_tie, p_b)`."""
         return self.p_a, self.p_tie, self.p_b
 
-    @property
-    def win_share(self) -> float:
-        """`p_a + p_tie / 2`: the expected share of clip a, with a tie as half a win."""
-        return self.p_a + self.p_tie / 2
-
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object, always with the same keys in the same order."""
         values = {key: value for key, value in asdict(self).items() if key != "mean_vote"}

@@ -138,7 +138,6 @@ def _write_parquet(file: Path, rows: Iterable[dict[str, Any]], columns: Sequence
 def print_scores(
     groups: Iterable[Sequence[Prediction]],
     dimensions: Sequence[str],
-    titles: Mapping[str, str] | None = None,
     *,
     console: Any = None,
 ) -> None:
@@ -150,7 +149,6 @@ def print_scores(
     Args:
         groups: the predictions of each clip.
         dimensions: keys of the dimensions.
-        titles: of the dimensions, by key; by default their keys.
         console: of rich; by default standard output.
     """
     from rich import box
@@ -161,13 +159,12 @@ def print_scores(
     if not shown:
         return
     console = console or Console()
-    names = [(titles or {}).get(key, key) for key in dimensions]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     if len(shown) == 1:
-        _fill_single(table, shown[0], dict(zip(dimensions, names, strict=True)))
+        _fill_single(table, shown[0])
         legend = ""
     else:
-        legend = _fill_several(table, shown, dimensions, names)
+        legend = _fill_several(table, shown, dimensions)
     if not console.is_terminal:  # a file or a pipe gets whole lines
         console = Console(file=console.file, width=400, color_system=None)
     console.print(table)
@@ -175,7 +172,7 @@ def print_scores(
         console.print(legend, markup=False, highlight=False)
 
 
-def _fill_single(table: Any, predictions: Sequence[Prediction], names: Mapping[str, str]) -> None:
+def _fill_single(table: Any, predictions: Sequence[Prediction]) -> None:
     from rich.text import Text
 
     table.add_column(Text(predictions[0].id), overflow="fold")
@@ -189,21 +186,20 @@ def _fill_single(table: Any, predictions: Sequence[Prediction], names: Mapping[s
             likely = [f"{score:g}: {share:.0%}" for score, share in shares if share >= 0.005]
             spread = "-" if each.spread is None else f"{each.spread:.2f}"
             cells = [f"{each.expected:.2f}", spread, "  ".join(likely)]
-        table.add_row(*map(Text, [names.get(each.dimension, each.dimension), *cells]))
+        table.add_row(*map(Text, [each.dimension, *cells]))
 
 
 def _fill_several(
     table: Any,
     shown: Sequence[Sequence[Prediction]],
     dimensions: Sequence[str],
-    names: Sequence[str],
 ) -> str:
     """Fill in a line for each clip; returns the meaning of the column titles, if they are numbers."""
     from rich.text import Text
 
-    numbered = sum(len(name) + 2 for name in names) > _WIDE
+    numbered = sum(len(name) + 2 for name in dimensions) > _WIDE
     table.add_column("clip", overflow="fold")
-    for number, name in enumerate(names, 1):
+    for number, name in enumerate(dimensions, 1):
         table.add_column(Text(str(number) if numbered else name), justify="right", no_wrap=True)
     for predictions in shown:
         scores = {each.dimension: each.expected for each in predictions}
@@ -212,4 +208,4 @@ def _fill_several(
         table.add_row(*map(Text, [predictions[0].id, *texts]))
     if not numbered:
         return ""
-    return ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+    return ", ".join(f"{number} {name}" for number, name in enumerate(dimensions, 1))

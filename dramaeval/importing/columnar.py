@@ -14,8 +14,8 @@ from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 
 
-def read_parquet(file: Path, settings: ImporterConfig, clips: Path) -> Table:
-    """Read a Parquet file; a column of mappings with bytes and path is audio.
+def read_parquet(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
+    """Read a Parquet file; a column of mappings with bytes and path is audio, a class label is read as its name.
 
     Args:
         file: the file.
@@ -30,14 +30,17 @@ def read_parquet(file: Path, settings: ImporterConfig, clips: Path) -> Table:
 
     try:
         source = pyarrow.parquet.ParquetFile(file)
+        labels, notices = _labels_of_schema(source.schema_arrow, file.name)
         rows = (row for batch in source.iter_batches(64) for row in batch.to_pylist())
-        return _table(file, rows, AudioFolder(clips))
+        table = _table(file, (_named(row, labels) for row in rows), clips)
+        table.notices += notices
+        return table
     except (ArrowException, OSError) as error:
         fix = "give a Parquet file, or set importer.format"
         raise BadSourceError([in_file(file, f"not readable as Parquet ({error})", fix)]) from None
 
 
-def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``, or a data set of the hub.
 
     A class label is read as its name.
@@ -54,13 +57,13 @@ def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
 
     loaded = load_hub(file) if is_hub_name(file) else _load_folder(file)
     parts = loaded if isinstance(loaded, Mapping) else {None: loaded}
-    table, audio = Table(columns=[], rows=[]), AudioFolder(clips)
+    table = Table(columns=[], rows=[])
     for split, part in parts.items():
         for name, feature in part.features.items():
             if isinstance(feature, datasets.Audio):
                 part = part.cast_column(name, datasets.Audio(decode=False))
-        labels = {n: f for n, f in part.features.items() if isinstance(f, datasets.ClassLabel)}
-        table.add(_table(file, (_named(row, labels) for row in part), audio, split))
+        labels = _class_labels(part.features)
+        table.add(_table(file, (_named(row, labels) for row in part), clips, split))
     return table
 
 
@@ -72,6 +75,24 @@ def _load_folder(file: Path) -> Any:
     except (OSError, ValueError) as error:
         fix = f"give a folder written by save_to_disk.{hub_hint(file)}"
         raise BadSourceError([in_file(file, f"not a saved dataset ({error})", fix)]) from None
+
+
+def _class_labels(features: Mapping[str, Any]) -> dict[str, Any]:
+    import datasets
+
+    return {n: f for n, f in features.items() if isinstance(f, datasets.ClassLabel)}
+
+
+def _labels_of_schema(schema: Any, name: str) -> tuple[dict[str, Any], list[str]]:
+    """The class labels that the library datasets describes in a Parquet file's metadata; and a notice if it cannot."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}, []
+    import datasets
+
+    try:
+        return _class_labels(datasets.Features.from_arrow_schema(schema)), []
+    except (ValueError, KeyError, TypeError) as error:
+        return {}, [f"{name}: its features are not readable ({error}): class labels stay numbers."]
 
 
 def _named(row: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:

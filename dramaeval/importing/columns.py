@@ -55,7 +55,7 @@ _NUMBERED = re.compile(
     r"(?P<stem>[a-z]|score|rating|vote|person|participant|answer|response|value)[ _.\-]?\d+",
     re.IGNORECASE,
 )
-_NO_COLUMN = "none"
+NO_COLUMN = "none"
 #: Wider numbers are not taken for ratings without being named.
 _GUESSED_RANGE = (0, 10)
 
@@ -172,7 +172,7 @@ class ColumnReader:
                 )
                 continue
             names = re.findall(r"\{([^{}]+)\}", str(spec)) if "{" in str(spec) else [str(spec)]
-            if str(spec) != _NO_COLUMN:
+            if str(spec) != NO_COLUMN:
                 self._require(names, f"importer.columns.{role}")
             self.meaning.roles[role] = str(spec)
 
@@ -253,7 +253,7 @@ class ColumnReader:
 
     def _without_none(self) -> None:
         roles = self.meaning.roles
-        self.meaning.roles = {role: spec for role, spec in roles.items() if spec != _NO_COLUMN}
+        self.meaning.roles = {role: spec for role, spec in roles.items() if spec != NO_COLUMN}
 
     def _guess_clip_by_values(self) -> None:
         names = [name for name in self.columns if self._share(name, _is_audio_name) == 1]

@@ -25,7 +25,7 @@ from dramaeval.importing.importer import Imported, read_import, records_text, wr
 from dramaeval.importing.problems import BadSourceError, in_file
 
 #: Increased when the importer makes other records of the same source.
-VERSION = 2
+VERSION = 3
 RECORDS, STATE = "records.jsonl", "conversion.json"
 
 
@@ -103,7 +103,7 @@ def settings_for(
         kind = folder_format(path)
     elif path.is_dir():
         # A corpus has its own layout, which the settings describe.
-        kind = kind if importer.files is not None else folder_format(path) or kind
+        kind = kind if importer.files is not None else folder_format(path, kind) or kind
     elif path.suffix.lower() in OTHER_FORMATS:
         kind = ENDINGS[path.suffix.lower()]
     without = importer.dimensions is None and (not rated or kind == "audio_folder")

@@ -7,12 +7,13 @@ from typing import Any
 
 from dramaeval.config.extras import missing_package
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.text_table import column_names
 
 
-def read_excel(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a sheet of an Excel file; the first row is the header.
 
     Args:

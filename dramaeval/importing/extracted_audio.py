@@ -14,7 +14,7 @@ _SIGNS = (
 
 
 class AudioFolder:
-    """Writes clips into a folder under safe, different names.
+    """Writes clips into a folder under safe names, which differ over all files of a source.
 
     Args:
         folder: created with the first clip.

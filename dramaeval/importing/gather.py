@@ -11,6 +11,7 @@ from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.problems import Problem, line_list
 from dramaeval.importing.columns import (
     KEPT_KEYS,
+    NO_COLUMN,
     TEXTS,
     MeanColumns,
     Meaning,
@@ -26,7 +27,7 @@ from dramaeval.importing.scores import Score, ScoreError, ScoreReader
 MAX_POSITIONS = 64
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "eval": "test",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 
 
@@ -111,10 +112,11 @@ class Gatherer:
 
     def _add_texts(self, draft: ClipDraft, row: Row) -> None:
         roles = self.meaning.roles
+        split_of_file = None if self.settings.columns.get("split") == NO_COLUMN else row.split
         for role in (*TEXTS, *KEPT_KEYS, "id", "split"):
-            if role not in roles and not (role == "split" and row.split):
+            if role not in roles and not (role == "split" and split_of_file):
                 continue
-            text = text_of(row, roles[role]) if role in roles else str(row.split)
+            text = text_of(row, roles[role]) if role in roles else str(split_of_file)
             earlier = draft.texts.get(role)
             if earlier and text and text != earlier:
                 problem = (

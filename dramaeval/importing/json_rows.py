@@ -13,6 +13,7 @@ from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.files import read_regular
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
 from dramaeval.data.problems import counted
+from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 
@@ -21,7 +22,7 @@ _SCORES = ("rating", "number", "choices")
 _LOCAL = re.compile(r"^/data/local-files/\?d=")
 
 
-def read_jsonl(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_jsonl(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read JSON Lines; keys inside objects become columns with a dot, such as ``annotations.warmth``.
 
     Args:
@@ -77,7 +78,7 @@ def _inner(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, An
             yield f"{where}{name}", value
 
 
-def read_label_studio(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_label_studio(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read Label Studio's JSON export: one row for each rating, number or single choice, in order.
 
     Cancelled annotations and other kinds of results are counted in the notices.

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import FORMATS, ImporterConfig
-from dramaeval.data.import_formats import ENDINGS, folder_format, hub_hint, is_hub_name
+from dramaeval.data.import_formats import ENDINGS, SHARDED, folder_format, hub_hint, is_hub_name
 from dramaeval.importing.columns import plain_text
+from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.gather import split_name
 from dramaeval.importing.json_rows import read_json_object
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.sharded_folder import folder_notice, shards_with_splits
 from dramaeval.importing.text_table import read_text_table
 
 #: Module and function of each other format.
@@ -29,7 +31,7 @@ _MODULES = {
     "kaldi": ("shards", "read_kaldi"),
     "audio_folder": ("shards", "read_audio_folder"),
 }
-Reader = Callable[[Path, ImporterConfig, Path], Table]
+Reader = Callable[[Path, ImporterConfig, AudioFolder], Table]
 
 
 def read_source(settings: ImporterConfig, clips: Path) -> Table:
@@ -42,16 +44,15 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
     Raises:
         BadSourceError: a file is missing or cannot be read.
     """
-    table: Table | None = None
-    for split, file in _files(settings):
-        part = _reader(file, settings)(file, settings, clips)
+    audio = AudioFolder(clips)
+    table = Table(columns=[], rows=[])
+    files = list(_files(settings))
+    for split, file in files:
+        part = _reader(file, settings)(file, settings, audio)
         part.rows = [replace(row, split=split or row.split) for row in part.rows]
-        if table is None:
-            table = part
-        else:
-            table.add(part)
-    if table is None:
-        raise RuntimeError("a source without files")  # `_files` raises
+        table.add(part)
+    if kind := _sharded(settings):
+        table.notices.append(folder_notice(files, kind))
     _join(table, settings)
     _filter(table, settings)
     _unpivot(table, settings)
@@ -86,6 +87,9 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
         fix = f"check importer.file=….{hub_hint(root)}"
         raise BadSourceError([in_file(root, "no such file or folder", fix)])
     given = settings.files if root.is_dir() else None
+    if kind := _sharded(settings):
+        yield from shards_with_splits(root, kind)
+        return
     if given is None:
         yield None, root
         return
@@ -104,6 +108,15 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
             "'importer.files={SPLIT: null}' leaves a split out.",
         )
     yield from named
+
+
+def _sharded(settings: ImporterConfig) -> str | None:
+    """The format of a source that is a folder, of which every file of this format is read; else None."""
+    root = source_path(settings)
+    if is_hub_name(root) or not root.is_dir() or settings.files is not None:
+        return None
+    kind = settings.format or folder_format(root)
+    return kind if kind in SHARDED else None
 
 
 def _reader(file: Path, settings: ImporterConfig) -> Reader:

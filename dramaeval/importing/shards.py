@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.data.import_formats import AUDIO_ENDINGS
+from dramaeval.data.import_formats import AUDIO_ENDINGS, SHARDED, shards
+from dramaeval.data.problems import counted
 from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.sharded_folder import NAMES
 from dramaeval.importing.text_table import decoded
 
 
-def read_webdataset(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a tar archive: members of the same name up to its first dot are one sample.
 
     An audio member becomes the column ``clip``; the keys of a ``.json`` member become columns; any other member
@@ -30,7 +32,7 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: Path) -> Table:
     Raises:
         BadSourceError: the file is not a tar archive, or has no samples.
     """
-    table, audio = Table(columns=["__key__", "clip"], rows=[]), AudioFolder(clips)
+    table = Table(columns=["__key__", "clip"], rows=[])
     samples: dict[str, dict[str, Any]] = {}
     wrong: dict[str, list[str]] = {}
     try:
@@ -38,7 +40,7 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: Path) -> Table:
             for key, ending, content in _members(archive):
                 sample = samples.setdefault(key, {"__key__": key})
                 try:
-                    sample |= _fields(key, ending, content, audio)
+                    sample |= _fields(key, ending, content, clips)
                 except ValueError as error:
                     wrong.setdefault(key, []).append(f"{ending}: {error}")
     except (tarfile.TarError, OSError) as error:
@@ -78,7 +80,7 @@ def _fields(key: str, ending: str, content: bytes, audio: AudioFolder) -> dict[s
     return {ending: content.decode("utf-8").strip()}
 
 
-def read_kaldi(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_kaldi(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a Kaldi data folder: ``wav.scp``, and ``text`` and every ``utt2…`` file beside it.
 
     Columns are ``id``, ``clip``, ``text`` and the names of the ``utt2…`` files; ``utt2spk`` becomes ``speaker``.
@@ -112,7 +114,7 @@ def read_kaldi(file: Path, settings: ImporterConfig, clips: Path) -> Table:
     return table
 
 
-def read_audio_folder(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+def read_audio_folder(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """List the audio files of a folder, at any depth: columns ``clip`` (from the folder on), ``name`` and ``folder``.
 
     Args:
@@ -132,7 +134,14 @@ def read_audio_folder(file: Path, settings: ImporterConfig, clips: Path) -> Tabl
         folder = "" if inside.parent == Path() else inside.parent.as_posix()
         values = {"clip": inside.as_posix(), "name": path.stem, "folder": folder}
         rows.append(Row(file=file, number=number, values=values))
-    return Table(columns=["clip", "name", "folder"], rows=rows)
+    table = Table(columns=["clip", "name", "folder"], rows=rows)
+    for kind in SHARDED:
+        if others := shards(file, kind):
+            table.notices.append(
+                f"{counted(len(others), f'{NAMES[kind]} file')} beside the audio not read: importer.format={kind} reads "
+                f"{NAMES[kind]} in place of the folder's audio."
+            )
+    return table
 
 
 def _pairs(path: Path, settings: ImporterConfig) -> Mapping[str, str]:

@@ -7,25 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.fields import Limits, range_problems
+from dramaeval.config.fields import invalid_keys
 from dramaeval.config.keys import check_arguments, is_a
+from dramaeval.config.library_schema import PeftConfig
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
 from dramaeval.models.settings import PART_SETTINGS
 
-#: Limits of PEFT's arguments.
-PEFT_LIMITS: Mapping[str, Limits] = {
-    "r": Limits(minimum=1),
-    "lora_alpha": Limits(above=0),
-    "lora_dropout": Limits(minimum=0, below=1),
-    "init_r": Limits(minimum=1),
-    "target_r": Limits(minimum=1),
-    "deltaT": Limits(minimum=1),
-    "num_virtual_tokens": Limits(minimum=1),
-    "encoder_hidden_size": Limits(minimum=1),
-    "bias": Limits(choices=("none", "all", "lora_only")),
-    "prompt_tuning_init": Limits(choices=("RANDOM", "TEXT", "SAMPLE_VOCAB")),
-}
 #: Initialisations of LoRA that leave the base unchanged, so that a saved adapter has the same effect on it.
 INITIALISATIONS = ("true", "false", "gaussian", "orthogonal", "mica")
 _CHANGES_BASE = "changes the weights of the base, and the saved adapter would have another effect on the unchanged base"
@@ -51,8 +39,6 @@ REFUSED_ARGUMENTS = {
     "use_qalora": "is for bases quantised with GPTQ; use peft=qlora",
     "alora_invocation_tokens": "needs a text that invokes the adapter, which a judge's prompt does not have",
 }
-#: Limits of the arguments of transformers.BitsAndBytesConfig.
-QUANTIZATION_LIMITS = {"bnb_4bit_quant_type": Limits(choices=("nf4", "fp4"))}
 #: AdaLoRA's phases; the run derives those that are null from its number of steps.
 DERIVED = ("total_step", "tinit", "tfinal")
 #: The methods that learn virtual tokens.
@@ -76,7 +62,7 @@ def problems(config: DictConfig) -> list[str]:
     if peft is None:
         return messages
     given = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
-    messages += check_arguments(given, "peft") + range_problems(peft, "peft", PEFT_LIMITS)
+    messages += check_arguments(given, "peft", reported=invalid_keys(PeftConfig, peft))
     for part, key, fixed in PART_SETTINGS:
         if config.model.get(key) is fixed and {part, "all"} & set(names):
             messages.append(
@@ -126,7 +112,7 @@ def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) ->
 def _quantization_problems(config: DictConfig) -> list[str]:
     from dramaeval.distributed.zero import zero_stage  # imports transformers
 
-    messages = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
+    messages = []
     if not config.peft:
         messages.append(
             "quantization is set, but peft=none trains every weight, and quantised weights cannot be trained: "

@@ -250,6 +250,14 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool, own: bool = False
     return wrapped
 
 
+def part_of(name: str, family: Family) -> str:
+    """The part of the model that a parameter belongs to, or ``other``; ``name`` may be that of a weight of an adapter."""
+    if is_virtual_token(name):
+        return "llm"
+    path = f".{base_name(name)}"
+    return next((part for part, root in family.parts.items() if f".{root}." in path), "other")
+
+
 def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]]:
     """Trainable and all parameters of each part, and of the rest under ``other``.
 
@@ -261,10 +269,7 @@ def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]
     for name, weight in model.named_parameters():
         if is_replaced(name):
             continue
-        path = f".{base_name(name)}"
-        part = next((part for part, root in family.parts.items() if f".{root}." in path), "other")
-        part = "llm" if is_virtual_token(name) else part
-        size = weight_count(weight)
+        part, size = part_of(name, family), weight_count(weight)
         counts[part][0] += size if weight.requires_grad else 0
         counts[part][1] += size
     return {part: (trained, total) for part, (trained, total) in counts.items()}

@@ -57,7 +57,7 @@ class Server:
         self, scorer: BatchScorer, intake: Intake, settings: ServerSettings, metrics: ServerMetrics
     ) -> None:
         self.scorer, self.intake, self.settings, self.metrics = scorer, intake, settings, metrics
-        metrics.watch_queue(lambda: scorer.waiting_clips)
+        metrics.waiting.set_function(lambda: scorer.waiting_clips)
 
     async def answered(self, items: Sequence[Item]) -> list[Any]:
         """The results of the jobs of some items, in order.

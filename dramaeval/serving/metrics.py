@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -40,10 +39,6 @@ class ServerMetrics:
         self.waiting = Gauge(
             "dramaeval_waiting_clips", "Clips in the queue", registry=self.registry
         )
-
-    def watch_queue(self, waiting_clips: Callable[[], int]) -> None:
-        """Read the gauge of the queue from a function."""
-        self.waiting.set_function(waiting_clips)
 
     @property
     def accepted_count(self) -> int:

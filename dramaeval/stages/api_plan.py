@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
-from dramaeval.evaluation.endpoint.scoring import questions_of
 from dramaeval.models.api_model import ApiModel
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.tasks.task import Task
@@ -89,7 +88,7 @@ def plan_of(model: ApiModel, splits: Mapping[str, Sequence[Record]], task: Task)
 def _split(records: Sequence[Record], task: Task) -> SplitPlan:
     questions, seconds = 0, 0.0
     for record in records:
-        asked = questions_of(task, record)
+        asked = task.questions(record, task.dimensions_for(record))
         questions += len(asked)
         of_examples = sum(each.seconds for each in task.examples(record))
         lengths = record.prompt_clips

@@ -15,7 +15,7 @@ from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family
-from dramaeval.tasks.listeners import EMBED, listener_problem
+from dramaeval.tasks.listeners import EMBED, listener_problem, names_of
 from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
@@ -94,14 +94,33 @@ def check_listeners(task: Task, records: Sequence[Record]) -> None:
     Raises:
         ConfigError: they do not.
     """
-    problems = []
-    for part, own in (task.parts or {"": task}).items():
-        fields = [dimension.annotation for dimension in own.dimensions]
-        of_part = [record for record in records if not part or record.part == part]
-        if own.has_listeners and (problem := listener_problem(of_part, fields)):
-            problems.append(f"task.{f'tasks.{part}.' if part else ''}listeners={EMBED} {problem}")
+    problems = [
+        f"task.{f'tasks.{part}.' if part else ''}listeners={EMBED} {problem}"
+        for part, of_part, fields in _with_listeners(task, records)
+        if (problem := listener_problem(of_part, fields))
+    ]
     if problems:
         raise ConfigError(problems)
+
+
+def trained_raters(task: Task, records: Sequence[Record]) -> set[str]:
+    """The raters as whom a judge can answer after its training on these records; empty without a listener model."""
+    return {
+        name
+        for _, of_part, fields in _with_listeners(task, records)
+        for record in of_part
+        for name in names_of(record, fields)
+    }
+
+
+def _with_listeners(
+    task: Task, records: Sequence[Record]
+) -> Iterator[tuple[str, list[Record], list[str]]]:
+    """The name (empty for a single task), records and annotation fields of each task with a listener model."""
+    for part, own in (task.parts or {"": task}).items():
+        if own.has_listeners:
+            fields = [dimension.annotation for dimension in own.dimensions]
+            yield part, [record for record in records if not part or record.part == part], fields
 
 
 def build_family(config: DictConfig) -> Family:

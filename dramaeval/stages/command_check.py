@@ -19,7 +19,6 @@ from dramaeval.config.schema import Root, Stage, is_about_a_sweep
 from dramaeval.config.secrets import names_secret, without_secrets
 from dramaeval.config.unknown_keys import problems_of_arguments
 from dramaeval.distributed.zero_settings import unknown_settings
-from dramaeval.models.adapter_settings import PEFT_LIMITS
 from dramaeval.tasks.settings import missing_files
 from dramaeval.training import settings as training
 from dramaeval.training.trl_arguments import reserved
@@ -98,10 +97,9 @@ def _early_problems(config: DictConfig) -> list[str]:
     problems = [*unknown, *_stage_problems(settings)]
     if not problems:
         return []
-    args, peft = settings.trainer.args, settings.peft or {}
+    args = settings.trainer.args
     problems += fields.problems(Root, settings) + missing_files(settings)
     problems += fields.range_problems(args, "trainer.args", training.ARGUMENT_LIMITS)
-    problems += fields.range_problems(peft, "peft", PEFT_LIMITS)
     return list(dict.fromkeys(problems))
 
 

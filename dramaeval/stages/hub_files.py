@@ -59,6 +59,7 @@ def fill(folder: Path, export: Path, metrics: Path | None, repository: str) -> l
         else:
             left_out.append(file.name)
     judge = _read_yaml(folder / JUDGE)
+    judge.pop("raters", None)  # names of people
     base = str((judge.get("model") or {}).get("path") or "")
     if (folder / ADAPTER).is_file():
         _require_public(base)

@@ -11,6 +11,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.weights import JUDGE
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.logmel import VERSION
+from dramaeval.stages.builders import trained_raters
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import saved_form
 
@@ -26,7 +27,11 @@ def write_judge_file(context: RunContext, folder: Path) -> None:
     """
     base = str(context.base or context.family.path)
     text = judge_text(
-        saved_form(context.config), base=base, front_end=VERSION, examples=_examples(context)
+        saved_form(context.config),
+        base=base,
+        front_end=VERSION,
+        examples=_examples(context),
+        raters=_raters(context),
     )
     write_text_atomic(folder / JUDGE, text)
 
@@ -43,6 +48,13 @@ def _examples(context: RunContext) -> str | None:
     """The hash of the training records from which the task takes examples; None without examples."""
     training = context.made_from.splits.get("train") if context.task.shots else None
     return training["hash"] if training else None
+
+
+def _raters(context: RunContext) -> set[str]:
+    """The raters of the training, and those of the judge that it continues."""
+    earlier = read_judge(context.checkpoint.folder) if context.checkpoint else None
+    trained = trained_raters(context.task, context.splits["train"]) if context.trains else set()
+    return trained | set((earlier and earlier.raters) or ())
 
 
 def check_examples(context: RunContext) -> None:

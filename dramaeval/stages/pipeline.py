@@ -52,6 +52,7 @@ from dramaeval.stages.plan import Plan
 from dramaeval.stages.planning import capacity, make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.score_input import with_saved_stdin
+from dramaeval.training.learning_rates import untrained_parts
 
 log = logging.getLogger(__name__)
 
@@ -270,9 +271,21 @@ def check_context(context: RunContext, *, starts: bool) -> Plan | ApiPlan:
     goes_on = context.config.plan_force or not starts
     for shortage in shortages if goes_on else ():
         log.warning("%s", shortage)
-    if problems := [*missing, *plan.problems(), *([] if goes_on else shortages)]:
+    if problems := [
+        *missing,
+        *plan.problems(),
+        *_rate_problems(context, plan),
+        *([] if goes_on else shortages),
+    ]:
         raise ConfigError(problems)
     return plan
+
+
+def _rate_problems(context: RunContext, plan: Plan | ApiPlan) -> list[str]:
+    """Problems of learning rates of parts that are not trained."""
+    if not isinstance(plan, Plan) or not context.trains:
+        return []
+    return untrained_parts(context.config.trainer.get("learning_rates") or {}, plan.by_part)
 
 
 def run_stages(context: RunContext, server: serve.Serve | None = None) -> float | None:

@@ -167,7 +167,7 @@ def missing_files(context: RunContext, *, starts: bool) -> list[str]:
     """
     if (context.config.plan_device and not starts) or not _needs_model(context):
         return []
-    problem = context.family.files(context.base).problem()
+    problem = context.family.files_problem(context.base)
     if problem is None:
         return []
     return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
@@ -236,7 +236,6 @@ def _operations(
 def _scoring_memory(
     shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
 ) -> MemoryEstimate:
-    """Memory of one scoring process."""
     return estimate(
         total=total,
         trainable=0,

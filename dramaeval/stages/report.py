@@ -16,7 +16,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import held_out_splits, test_splits
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.drop import drops
-from dramaeval.evaluation.report.pairs_side_by_side import PairComparison, pairs_side_by_side
+from dramaeval.evaluation.report.pairs_side_by_side import pairs_side_by_side
 from dramaeval.evaluation.report.published_responses import has_responses, read_responses
 from dramaeval.evaluation.report.published_results import read_published
 from dramaeval.evaluation.report.read_results import (
@@ -81,7 +81,7 @@ def run(config: DictConfig, folder: RunFolder) -> None:
         by_split = _read(config)
         has_pairs = any(run.pairs for runs in by_split.values() for run in runs)
         compare = pairs_side_by_side if has_pairs else side_by_side
-        comparisons: dict[str, Comparison | PairComparison] = {
+        comparisons: dict[str, Comparison] = {
             split: compare(runs, **bootstrap_settings(config)) for split, runs in by_split.items()
         }
         dimensions = list(next(iter(comparisons.values())).dimensions)
@@ -97,7 +97,7 @@ def _write(
     folder: RunFolder,
     suffix: str,
     runs: Sequence[Results],
-    comparison: Comparison | PairComparison,
+    comparison: Comparison,
     across: Mapping[str, Any],
 ) -> None:
     """Write the files of one split.
@@ -111,18 +111,14 @@ def _write(
         across: by run the drops between test sets; empty for a single one.
     """
     # Imported late: plots and templates take time to import.
-    from dramaeval.evaluation.report import comparison_page, pair_comparison_page
+    from dramaeval.evaluation.report import comparison_page
     from dramaeval.stages.report_html import write_tables
 
     name, tables_folder = "comparison", "tables"
     if suffix:
         name, tables_folder = f"{name}.{suffix}", f"{tables_folder}/{suffix}"
-    if isinstance(comparison, PairComparison):
-        tables = pair_comparison_page.tables_of(comparison)
-        sentences = pair_comparison_page.sentences(comparison)
-    else:
-        tables = comparison_page.tables_of(comparison)
-        sentences = comparison_page.sentences(comparison)
+    tables = comparison_page.tables_of(comparison)
+    sentences = comparison_page.sentences(comparison)
     values = asdict(comparison)
     if across:
         tables["test_sets"], values["drop"] = comparison_page.test_sets(across), across
@@ -131,11 +127,9 @@ def _write(
     lines = [*sentences, *comparison.notes]
     write_tables(folder.path, name, tables, shown, lines, tables_folder)
     facts = [f"{len(runs)} runs", *sorted({f"split {run.split}" for run in runs if run.split})]
-    about = (shown, folder.path.name, facts, as_yaml(config))
-    if isinstance(comparison, PairComparison):
-        html = pair_comparison_page.render_pair_comparison(comparison, *about)
-    else:
-        html = comparison_page.render_comparison(comparison, *about)
+    html = comparison_page.render_comparison(
+        comparison, shown, folder.path.name, facts, as_yaml(config)
+    )
     report = folder.report.with_suffix(f".{suffix}.html") if suffix else folder.report
     write_text_atomic(report, html)
     for sentence in sentences:

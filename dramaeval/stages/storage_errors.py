@@ -143,7 +143,6 @@ def _check(config: DictConfig, setting: str) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and its causes."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

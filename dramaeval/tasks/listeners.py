@@ -16,6 +16,7 @@ from numpy.random import Generator
 
 from dramaeval.data.raters import POSITIONAL, RATERS, UNKNOWN, RaterInfo
 from dramaeval.data.records import Record
+from dramaeval.tasks.rubric import Rubric
 
 NONE, EMBED = "none", "embed"
 #: Values of ``task.listeners``.
@@ -23,6 +24,12 @@ LISTENERS = (NONE, EMBED)
 #: Share of the visits of a training record that ask for the mean of all raters. LDNet trains the
 #: mean listener as one of its listeners; here it gets half of the visits, because scoring asks for the mean only.
 MEAN_SHARE = 0.5
+#: By the language of the rubric, the line of the prompt for the mean of all raters, and that for one; other languages
+#: use English, unless the rubric has its own lines.
+LINES = {
+    "en": ("Rating wanted: the mean of all raters.", "Rating wanted: that of rater {rater}."),
+    "zh": ("所需评分：所有评分者的平均评分。", "所需评分：评分者{rater}的评分。"),
+}
 
 
 def require_default(listeners: str, *, shots: int, raters: str) -> None:
@@ -43,11 +50,13 @@ def require_default(listeners: str, *, shots: int, raters: str) -> None:
         )
 
 
-def listener_line(record: Record) -> str:
+def listener_line(record: Record, rubric: Rubric) -> str:
     """The line of the prompt that names the rater; a name is in quotes, so that none reads like the mean."""
+    mean, named = LINES.get(rubric.language, LINES["en"])
     if record.listener is None:
-        return "Rating wanted: the mean of all raters."
-    return f"Rating wanted: that of rater {json.dumps(record.listener, ensure_ascii=False)}."
+        return rubric.mean_rater_line or mean
+    name = json.dumps(record.listener, ensure_ascii=False)
+    return (rubric.rater_line or named).format(rater=name)
 
 
 def names_of(record: Record, fields: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ from dramaeval.data.durations import length_problem
 from dramaeval.data.jsonl import Line
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
-from dramaeval.data.raters import POSITIONAL, RATERS, RaterInfo
+from dramaeval.data.raters import POSITIONAL, RATERS, RaterInfo, is_number
 from dramaeval.data.record_format import OPTIONAL_TEXTS, RATING_LIST, check_optional_text
 from dramaeval.data.records import Record, problems_of
 from dramaeval.tasks.scale import number_text
@@ -277,7 +277,7 @@ def _findings(fields: Mapping[str, Any]) -> list[Finding]:
         findings += _place_findings(fields)
     optional = (check_optional_text(fields, key) for key in OPTIONAL_TEXTS)
     findings += [finding for finding in optional if finding]
-    samples = isinstance(audio, list) and all(map(_is_number, audio))
+    samples = isinstance(audio, list) and all(map(is_number, audio))
     if audio is not None and not samples and not isinstance(audio, str):
         fix = "leave it out, or write a path or samples"
         findings.append(Finding("audio", "neither a path nor a list of numbers", fix))
@@ -290,10 +290,6 @@ def _other_digits(solution: str) -> list[str]:
     answer = match["answer"] if match else ""
     digits = re.findall(r"\d(?=\s*(?:\[|$))", answer) if _ANY_DIGITS.fullmatch(answer) else []
     return [digit for digit in digits if not digit.isascii()]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_message(value: Any) -> bool:
@@ -339,7 +335,7 @@ def _entry_findings(entry: Mapping[str, Any]) -> list[Finding]:
     findings = []
     if not isinstance(dimension, str | None):
         findings.append(Finding("places", "dimension is not a text", "write it in quotes"))
-    if not isinstance(scale, list | None) or not all(map(_is_number, scale or ())):
+    if not isinstance(scale, list | None) or not all(map(is_number, scale or ())):
         findings.append(Finding("places", "scale is not a list of numbers", "write [1, 2, 3]"))
     elif (answers := entry.get("answers")) is not None and not (
         isinstance(answers, list)
@@ -370,6 +366,6 @@ def _rating_findings(ratings: Any, scale: Any) -> list[Finding]:
         value
         for value in ratings or []
         if value is not None
-        and not (_is_number(value) and (not scale or min(scale) <= value <= max(scale)))
+        and not (is_number(value) and (not scale or min(scale) <= value <= max(scale)))
     ]
     return [Finding("places", f"ratings off the scale: {wrong[:6]}", fix)] if wrong else []

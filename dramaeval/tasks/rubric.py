@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 
 from dramaeval.data.record_format import AnnotationField
@@ -32,7 +33,7 @@ CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
 WORDING = (
     "question", "score_line", "item", "together", "any_order", "reference_label", "candidate_label",
-    "turns_label",
+    "turns_label", "mean_rater_line", "rater_line",
 )  # fmt: skip
 
 
@@ -174,7 +175,9 @@ class Rubric:
     ``question`` asks for one dimension, ``together`` and ``any_order`` for several in one question, each as an
     ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
     ``reference_label`` and ``candidate_label`` stand before the two clips of a dimension with a reference,
-    ``turns_label`` before the turns of a conversation, and ``candidate_label`` after them.
+    ``turns_label`` before the turns of a conversation, and ``candidate_label`` after them. ``mean_rater_line`` and
+    ``rater_line``, a template over ``{rater}``, are the lines of a listener model; empty: those of
+    `dramaeval.tasks.listeners` in the rubric's language.
     """
 
     name: str
@@ -189,6 +192,8 @@ class Rubric:
     reference_label: str = DEFAULT_REFERENCE_LABEL
     candidate_label: str = DEFAULT_CANDIDATE_LABEL
     turns_label: str = DEFAULT_TURNS_LABEL
+    mean_rater_line: str = ""
+    rater_line: str = ""
     _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -275,6 +280,9 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
     problems += text_problems(data, texts, "rubric")
+    line = data.get("rater_line")
+    if isinstance(line, str) and line and _placeholders(line) != {"rater"}:
+        problems.append("rubric.rater_line must hold {rater} and no other {…}")
     dimensions = _read_dimensions(data, "dimensions", problems)
     dimensions += _read_dimensions(data, "added_dimensions", problems)
     keys = [dimension.key for dimension in dimensions]
@@ -291,6 +299,14 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     return Rubric(
         name=data["name"], version=data["version"], dimensions=tuple(dimensions), **wording
     )
+
+
+def _placeholders(template: str) -> set[str] | None:
+    """The names in braces of a template; None where its braces do not match."""
+    try:
+        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError:
+        return None
 
 
 def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:

@@ -51,7 +51,7 @@ def _file_problem(file: str, importer_format: str | None) -> str | None:
     path = Path(file).expanduser()
     if path.is_dir() and not is_source(file, importer_format):
         return (
-            f"{file} is a folder of no known kind (audio, datasets, Kaldi): {FOLDER_FIX}, or name its format with "
+            f"{file} is a folder of no known kind (audio, datasets, Kaldi, Parquet): {FOLDER_FIX}, or name its format with "
             "importer.format=…."
         )
     if path.exists() or is_hub_name(file):

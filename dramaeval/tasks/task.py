@@ -278,7 +278,7 @@ class Task:
     ) -> list[dict[str, Any]]:
         """The examples, turns, reference, clip, context and criterion of some dimensions as chat messages."""
         examples = self.examples(record)
-        listener = listener_model.listener_line(record) if self.has_listeners else ""
+        listener = listener_model.listener_line(record, self.rubric) if self.has_listeners else ""
         context = "\n".join(filter(None, (self.context_text(record), listener, self._remark)))
         parts = list(filter(None, (context, criterion)))
         if self.prompt_layout == "criteria_first":

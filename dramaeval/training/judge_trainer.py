@@ -43,6 +43,7 @@ from dramaeval.training.checkpoints import (
     was_stopped,
 )
 from dramaeval.training.failure_diagnosis import explain_failures
+from dramaeval.training.learning_rates import divide_groups
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.resharding import any_number_of_processes
 from dramaeval.training.step_statistics import StepStatistics
@@ -69,6 +70,7 @@ class JudgeTrainer(Trainer):
         train_records: training records.
         val_records: validation records; empty for no validation.
         batch: the settings ``batch.*`` of the configuration.
+        learning_rates: of parts of the model, see `dramaeval.training.learning_rates`.
         trl_arguments: further arguments of TRL's constructor.
 
     Attributes:
@@ -89,12 +91,14 @@ class JudgeTrainer(Trainer):
         train_records: Sequence[Record],
         val_records: Sequence[Record],
         batch: Mapping[str, Any],
+        learning_rates: dict[str, float | None] | None = None,
         **trl_arguments: Any,
     ) -> None:
         self.record_encoder = record_encoder
         self.train_records = train_records
         self.val_records = val_records
         self.batch_settings = batch
+        self.learning_rates = learning_rates or {}
         self.order = order
         self.current: Batch | None = None
         self.statistics = StepStatistics(self.rates)
@@ -195,6 +199,16 @@ class JudgeTrainer(Trainer):
         """The fingerprints of the records, for checkpoints."""
         splits = {"train": self.train_records, "val": self.val_records}
         return text_of(splits, reads_audio=self.record_encoder.family.takes_audio)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As transformers creates it, with the learning rates of parts."""
+        is_new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if is_new:
+            divide_groups(
+                optimizer, model or self.model, self.record_encoder.family, self.learning_rates
+            )
+        return optimizer
 
     def get_train_dataloader(self) -> Any:
         """This process's batches, in the order of `batch_sampler`."""

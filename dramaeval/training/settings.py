@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dramaeval.config import batch_size
-from dramaeval.config.fields import Limits, range_problems, settings_of
+from dramaeval.config.fields import Limits, fits, range_problems, settings_of
 from dramaeval.config.keys import check_arguments, resolve_target
 from dramaeval.config.logger_schema import WandbConfig
 from dramaeval.config.problems import not_among
@@ -48,6 +48,8 @@ ARGUMENT_LIMITS: Mapping[str, Limits] = {
     "save_total_limit": Limits(minimum=1),
     "dataloader_num_workers": Limits(minimum=0),
 }
+#: Parts of the model that can have a learning rate of their own, as `Family.parts` names them.
+MODEL_PARTS = ("audio", "projector", "llm")
 #: Keys of trainer.args.gradient_checkpointing_kwargs; TRL's ``selective`` does not reach a judge's layers.
 CHECKPOINTING_KEYS = ("use_reentrant", "preserve_rng_state", "determinism_check")
 #: Beginnings of the names of optimizers in transformers, with the package that each needs.
@@ -102,6 +104,7 @@ def problems(config: DictConfig) -> list[str]:
     if not (isinstance(steps, int) and steps > 0):  # else max_steps replaces it
         limits["num_train_epochs"] = Limits(above=0)
     messages += range_problems(args, "trainer.args", limits) + _best_problems(args)
+    messages += _rate_problems(trainer.get("learning_rates"))
     messages += _optimizer_problems(args) + _checkpointing_problems(args)
     messages += grpo.problems(config) if by_reward else []
     return messages + batch_size.problems(config)
@@ -143,6 +146,22 @@ def _callback_problems(config: DictConfig) -> list[str]:
                 f"callbacks.{name}._target_=package.module.Class"
             )
     return messages
+
+
+def _rate_problems(rates: Any) -> list[str]:
+    """Problems of the learning rates of parts of the model."""
+    where = "trainer.learning_rates"
+    if rates is None:
+        return []
+    if not isinstance(rates, Mapping):
+        return [f"{where}={rates} must be a mapping: {where}.audio=5e-5."]
+    messages = [not_among(where, part, MODEL_PARTS) for part in rates if part not in MODEL_PARTS]
+    messages += [
+        f"{where}.{part}={rate} must be a number, or null for trainer.args.learning_rate."
+        for part, rate in rates.items()
+        if not fits(float | None, rate)
+    ]
+    return messages + range_problems(rates, where, dict.fromkeys(MODEL_PARTS, Limits(above=0)))
 
 
 def _optimizer_problems(args: Mapping[str, object]) -> list[str]:

@@ -41,6 +41,11 @@ def no_effect(before: WeightSums, after: WeightSums, history: Sequence[Mapping[s
         cause = "the gradients are 0: the objective gives the same loss, or the rewards the same value, for every answer"
     elif rate == 0:
         cause = "the learning rate is 0: raise trainer.args.learning_rate, or lower trainer.args.warmup_steps"
+    elif rate is None:
+        cause = (
+            "no step was logged, so that the cause is unknown (the first step of a warm-up has the learning rate 0): set "
+            "trainer.args.logging_steps=1, or train for more steps"
+        )
     else:
         cause = (
             "the steps are smaller than the precision of the weights: raise trainer.args.learning_rate, or set "

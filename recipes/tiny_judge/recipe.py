@@ -46,8 +46,6 @@ from recipes.tiny_judge.lessons import (
 from recipes.tiny_judge.tokenizer import train_tokenizer
 from recipes.tiny_judge.training_stage import StageSettings, train_stage
 
-#: Records for which the judge's states before a score are collected, see `neutral_scores`.
-SCORE_RECORDS = 120
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -82,6 +80,8 @@ class Plan:
         reading_steps: lessons of many records with one plain question each. They are cheap and train the auxiliary
             heads, which teach to compare.
         mixed_steps: lessons of all sorts after them, most under the rubric's text.
+        tokenizer_lines: drawn lines in the tokenizer's corpus.
+        score_records: records for which the judge's states before a score are collected, see `neutral_scores`.
     """
 
     seed: int = 0
@@ -95,6 +95,8 @@ class Plan:
     lesson_learning_rate: float = 2e-3
     reading_steps: int = 2_000
     mixed_steps: int = 700
+    tokenizer_lines: int = 4_000
+    score_records: int = 120
 
     @property
     def lesson_steps(self) -> int:
@@ -151,7 +153,8 @@ class Recipe:
 
     def tokenizer(self) -> Any:
         """Train the tokenizer on texts like those of the judge's prompts."""
-        return train_tokenizer(corpus(self.wording, self.plan.seed), VOCABULARY)
+        lines = corpus(self.wording, self.plan.seed, self.plan.tokenizer_lines)
+        return train_tokenizer(lines, VOCABULARY)
 
     def clips(self, name: str, count: int, split: str) -> tuple[list[Spoken], list[Any]]:
         """Draw and render ``count`` lines of a split."""
@@ -218,7 +221,7 @@ class Recipe:
         rng = np.random.default_rng([self.plan.seed, 0x09])
         score_questions = questions.for_scores(self.wording.rubric)
         batches = []
-        for _ in range(SCORE_RECORDS):
+        for _ in range(self.plan.score_records):
             index = int(rng.integers(len(builder.spoken)))
             batches.append(
                 builder.lesson([(index, builder.item(index, rng))], [score_questions]).batch
@@ -272,8 +275,8 @@ def read_wording() -> Wording:
     return Wording(system=task["system"], context=task["context"], rubric=read_rubric(rubric))
 
 
-def corpus(wording: Wording, seed: int) -> list[str]:
-    """Training texts of the tokenizer: rubrics, prompts, questions, drawn contexts."""
+def corpus(wording: Wording, seed: int, lines: int) -> list[str]:
+    """Training texts of the tokenizer: rubrics, prompts, and questions and contexts of ``lines`` drawn lines."""
     rng = np.random.default_rng([seed, 0xC0])
     archetype = yaml.safe_load(
         (CONFIGS / "task" / "rubric" / "archetype.yaml").read_text(encoding="utf-8")
@@ -285,7 +288,7 @@ def corpus(wording: Wording, seed: int) -> list[str]:
         f"system\n{wording.system}\nuser\nAudio 1: \nassistant\n<answer></answer><think></think>"
     )
     drawn = []
-    for spoken in draw(4_000, "pretraining", seed):
+    for spoken in draw(lines, "pretraining", seed):
         context = context_for(spoken, rng, "pretraining")
         drawn.append(
             wording.context.format(
@@ -306,7 +309,7 @@ def corpus(wording: Wording, seed: int) -> list[str]:
             drawn.append(f"{question.text}\n<answer>")
             # Words follow the opening tag as tokens of their own, see `LessonBuilder`.
             drawn.append(question.answer)
-    for language, count in (("en", 1500), ("zh", 800)):
+    for language, count in (("en", lines * 3 // 8), ("zh", lines // 5)):
         for _ in range(count):
             role = contexts.pick(rng, contexts.words_of(language, "pretraining", "roles"))
             noun = contexts.pick(rng, contexts.words_of(language, "pretraining", "nouns"))

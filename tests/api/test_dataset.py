@@ -1,4 +1,4 @@
-"""AudioDataset: what its items hold, what is drawn, and what perturbation leaves alone."""
+"""AudioDataset: its items, random draws, and what perturbation changes."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_items_of_realism_records(make_clips):
 
 
 @pytest.mark.slow
-def test_draws_follow_from_the_seed_alone(make_clips):
+def test_draws_depend_on_the_seed_only(make_clips):
     file = make_clips("train", 6)
 
     def said(data, order):
@@ -210,7 +210,7 @@ def test_processed_lines(tmp_path):
     }  # fmt: skip
 
 
-def test_bad_files_are_told(tmp_path, make_clips):
+def test_bad_files_are_reported(tmp_path, make_clips):
     with pytest.raises(BadRecordsError, match="no such file"):
         AudioDataset(tmp_path / "none.jsonl")
     file = make_clips("train", 2)
@@ -233,7 +233,7 @@ def test_perturbed_items_ask_the_same_of_another_sound(make_clips):
 
 @pytest.fixture
 def speech_table(make_clips, tmp_path, monkeypatch):
-    """A table with decimal commas and two splits, and the task that asks about it."""
+    """A table with decimal commas and two splits, and its task."""
     monkeypatch.setenv("DRAMAEVAL_CACHE", str(tmp_path / "cache"))
     names = [
         json.loads(line)["wav_path"] for line in make_clips("train", 3).read_text().splitlines()

@@ -1,4 +1,4 @@
-"""GRPOTrainer: asks what the dataset holds, with the signature of the published trainers."""
+"""GRPOTrainer: trains on the questions of the dataset, with the signature of the published trainers."""
 
 import pytest
 import trl
@@ -24,7 +24,7 @@ def shortness(completions):
 
 
 @pytest.mark.slow
-def test_training_with_a_reward_of_ones_own(make_clips, tmp_path):
+def test_training_with_a_custom_reward(make_clips, tmp_path):
     data = AudioDataset(make_clips("train", 6), is_perturb=True)
     args = settings(tmp_path / "out")
     trainer = GRPOTrainer(

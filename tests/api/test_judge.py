@@ -12,6 +12,7 @@ import torch
 from dramaeval import Judge
 from dramaeval.config.composition import compose
 from dramaeval.config.inheritance import inherit
+from dramaeval.config.judge_file import judge_text
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.audio import UnreadableClipError
 from dramaeval.data.logmel import VERSION
@@ -21,7 +22,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.judge_settings import check_examples
 from dramaeval.stages.pipeline import run_stages
-from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.run_folder import RunFolder, saved_form
 
 TEXTS = {
     "scene": "local_scene", "age": "char_age", "style": "char_style", "profile": "char_profile",
@@ -272,3 +273,45 @@ def test_an_unscored_question_has_a_reason(tiny, lines):
     for scores in judge.score([path, path], task="role_caption", **texts):
         assert scores["pitch_dynamics"].expected is None
         assert "did not end within 1 token" in scores["pitch_dynamics"].state
+
+
+@pytest.fixture(scope="module")
+def listener_judge(tmp_path_factory):
+    """A saved judge with a listener model that was trained on ann's and bob's ratings."""
+    folder = tmp_path_factory.mktemp("judge") / "model"
+    config = compose("task=speech", "task.listeners=embed")
+    shutil.copytree(config.model.path, folder)
+    text = judge_text(
+        saved_form(config), base=str(folder), front_end=VERSION, raters=["bob", "ann"]
+    )
+    (folder / "judge.yaml").write_text(text)
+    return Judge.load(folder, device="cpu")
+
+
+def test_a_judge_answers_as_a_rater_of_its_training(listener_judge, tiny, lines):
+    file, records = lines
+    clips = [file.parent / record["wav_path"] for record in records[:3]]
+    scores = listener_judge.score(clips, task="speech", rater=["ann", None, "bob"])
+    wanted = ['that of rater "ann"', "the mean of all raters", 'that of rater "bob"']
+    for clip, name, score in zip(clips, wanted, scores, strict=True):
+        # A judge without listeners, whose context is the same line, has the same prompt.
+        config = compose("task=speech", f"task.context='Rating wanted: {name}.'")
+        same = Judge(tiny.model, tiny.family, tiny.processor, config).score(clip, task="speech")
+        for key, each in score.items():
+            assert each.expected == pytest.approx(same[key].expected, abs=1e-5)
+    one = listener_judge.score(clips[0], task="speech", rater="bob")
+    assert abs(one["naturalness"].expected - scores[0]["naturalness"].expected) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("judge", "rater", "message"),
+    [
+        ("listener_judge", "anne", "named 'anne'; the raters are ann, bob. Did you mean ann?"),
+        ("listener_judge", ["ann", "bob"], "2 raters for 1 clips"),
+        ("tiny", "ann", "needs a judge that was trained with task.listeners=embed"),
+    ],
+)
+def test_raters_that_a_judge_does_not_know_are_refused(judge, rater, message, request):
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is looked at below
+        request.getfixturevalue(judge).score(np.zeros(16000), task="speech", rater=rater)
+    assert message in str(raised.value)

@@ -73,6 +73,6 @@ def test_all_mistakes_at_once():
         ([], "must be a mapping"),
     ],
 )
-def test_what_is_no_section_is_said(config, told):
+def test_an_unknown_section_is_reported(config, told):
     with pytest.raises(ConfigError, match=told):
         create_peft_config(config)

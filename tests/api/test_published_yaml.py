@@ -1,4 +1,4 @@
-"""The published YAML layout as overrides that compose, check, and say the same."""
+"""The published YAML layout as overrides that compose and have the same meaning."""
 
 import pytest
 from hydra.utils import instantiate
@@ -76,7 +76,7 @@ def test_full_fine_tuning(composed):
     assert any("bf16" in note for note in found.notes)
 
 
-def test_lora_and_what_cannot_be_carried_over(composed):
+def test_lora_and_settings_that_cannot_be_converted(composed):
     found = translated(LORA)
     config = composed(*(one for one in found.overrides if not one.startswith("hydra.")))
     check(config)
@@ -136,7 +136,7 @@ def test_the_command(tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_what_a_file_leaves_out_stays_with_transformers(composed, tmp_path):
+def test_settings_absent_from_a_file_keep_the_defaults_of_transformers(composed, tmp_path):
     from transformers import TrainingArguments
 
     found = translated("training: {warmup_ratio: 0.03, output_dir: 'my runs'}")
@@ -162,7 +162,7 @@ def test_what_a_file_leaves_out_stays_with_transformers(composed, tmp_path):
                   "warmup_steps": 1000, "max_steps": 10000, "gradient_checkpointing": True}),
     ],
 )  # fmt: skip
-def test_experiments_carry_the_published_figures(composed, task, kind, wanted):
+def test_experiments_have_the_published_figures(composed, task, kind, wanted):
     config = composed(f"experiment={task}_{kind}", "model=qwen2_audio_7b")
     check(config)
     assert {key: config.trainer.args[key] for key in wanted} == wanted

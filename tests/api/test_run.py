@@ -13,7 +13,7 @@ from dramaeval.config.problems import ConfigError
 
 
 @pytest.mark.slow
-def test_a_run_scores_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, make_clips):
+def test_a_run_scores_and_restores_the_state_of_the_process(tmp_path, monkeypatch, make_clips):
     monkeypatch.chdir(tmp_path)
     file, folder = make_clips("x", 3), tmp_path / "out"
     handler = logging.NullHandler()
@@ -47,7 +47,7 @@ def test_a_run_scores_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, ma
         (["stages=[score]", "input=none.wav"], "none.wav does not exist"),
     ],
 )
-def test_wrong_words_raise_one_error_and_start_nothing(words, message, tmp_path, monkeypatch):
+def test_invalid_words_raise_one_error_and_start_no_run(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=message):
         dramaeval.run(words)

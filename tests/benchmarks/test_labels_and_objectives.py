@@ -63,7 +63,7 @@ def test_rows():
     assert table([best, base]) in text
 
 
-def test_what_does_not_compare_is_refused():
+def test_runs_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="differ in seeds"):
         rows_of(RUNS[:3])
     with pytest.raises(ValueError, match="baseline"):
@@ -72,7 +72,7 @@ def test_what_does_not_compare_is_refused():
         rows_of([*RUNS, RUNS[0]])
 
 
-def test_runs_are_found_and_unfinished_ones_are_told(tmp_path, composed, capsys):
+def test_runs_are_found_and_unfinished_ones_are_reported(tmp_path, composed, capsys):
     from omegaconf import OmegaConf
 
     for name in ("0", "1"):
@@ -110,7 +110,7 @@ def test_layouts_are_compared_seed_by_seed():
 
 @pytest.mark.slow
 def test_the_sweeps_compose(composed):
-    """Each command's own settings; a sweep's commas are taken one by one."""
+    """Each command's own settings; the values between a sweep's commas are composed one by one."""
     from dramaeval.stages.checks import check
 
     for words in commands("x", 3, "0,1"):

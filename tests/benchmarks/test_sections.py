@@ -1,4 +1,4 @@
-"""Sections of long measurements: what a call runs again, what it leaves out, and what is written."""
+"""Sections of long measurements: which are run again, which are left out, and what is written."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def session(tmp_path):
     return Runs()
 
 
-def test_a_failure_stops_no_other_section_and_is_run_again(session):
+def test_other_sections_run_after_a_failure_which_is_run_again(session):
     sections = [session.section(name) for name in ("one", "two", "three")]
     session.broken = {"two"}
     assert session(*sections) == {"one": DONE, "two": FAILED, "three": DONE}

@@ -1,10 +1,10 @@
-"""`benchmarks.true_size`: the memory of a process, killing it, and the comparison with the plan."""
+"""`benchmarks.true_size_study`: the memory of a process, killing it, and the comparison with the plan."""
 
 import sys
 
 import pytest
 
-from benchmarks.true_size import LIMIT, Finished, Study
+from benchmarks.true_size_study import LIMIT, Finished, Study
 
 
 @pytest.fixture

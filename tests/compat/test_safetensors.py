@@ -44,8 +44,9 @@ def test_safetensors_writes_private_files(umask, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o027], indirect=True)
 @pytest.mark.parametrize("peft", ["lora", "adalora", "none"])
-def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, peft):
+def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, peft, small_judge):
     config = composed(
+        small_judge,
         f"task.data.train={make_clips('train', 2, seconds=(1.0,))}",
         "stages=[train]",
         "task.dimensions=[pitch_dynamics]",

@@ -1,4 +1,4 @@
-"""Compositions as the command line makes them."""
+"""Compositions, as the command line composes them."""
 
 from collections.abc import Callable
 

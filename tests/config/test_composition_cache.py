@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
 from omegaconf import OmegaConf
 from repository import ROOT
 
@@ -30,5 +31,10 @@ def test_a_composition_from_the_cache_equals_one_without_it(composed, monkeypatc
     merge = ConfigLoaderImpl._compose_config_from_defaults_list
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create.__wrapped__)
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge.__wrapped__)
+    sources = SourcesRegistry.instance().types
+    for scheme in ("file", "pkg"):
+        load = sources[scheme].load_config.__wrapped__
+        monkeypatch.setattr(sources[scheme], "load_config", load)
+    monkeypatch.setattr(SourcesRegistry, "resolve", SourcesRegistry.resolve.__wrapped__)
     expected = composed_with_hydra_s_node(overrides)
     assert kept == [expected, expected]

@@ -1,4 +1,4 @@
-"""``from=RUN`` takes the settings of a run; what the user gives stands in front of them."""
+"""``from=RUN`` takes the settings of a run; those of the user replace them."""
 
 import pytest
 import yaml
@@ -45,7 +45,7 @@ def run(words_of, tmp_path_factory):
     ],
     ids=" ".join,
 )
-def test_the_settings_are_those_of_the_run_and_then_the_user_s(words_of, run, words):
+def test_settings_of_the_user_replace_those_of_the_run(words_of, run, words):
     """Equal to the run's own command line with the user's words behind it."""
     taken = settings(inherit(words_of(f"from={run}", *words, "logger=none")))
     groups = {word.partition("=")[0] for word in words if "." not in word.partition("=")[0]}
@@ -84,7 +84,7 @@ def test_texts_of_the_run_are_not_interpolated(words_of, run, tmp_path):
     assert settings(config)["task"]["system"] == "${oc.env:HOME}"
 
 
-def test_the_settings_of_a_run_given_by_config_name_are_answered_with_from(words_of, run):
+def test_config_name_with_the_settings_of_a_run_is_refused_in_favour_of_from(words_of, run):
     registration.require_schema(words_of())
     with initialize_config_dir(str(run), version_base="1.3"):
         config = compose("config")

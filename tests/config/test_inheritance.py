@@ -59,7 +59,7 @@ def problems(config):
     return list(raised.value.problems)
 
 
-def test_a_judge_brings_rubric_prompt_and_objective(words_of, own):
+def test_a_judge_provides_rubric_prompt_and_objective(words_of, own):
     config = inherit(words_of(own, RECORDS, "stages=[train,evaluate]"))
     assert OmegaConf.to_container(config.task.rubric.dimensions) == DIMENSIONS
     assert (config.task.rubric.name, config.task.rubric.version) == ("moods", "2.5")
@@ -174,7 +174,7 @@ def test_an_older_run_has_its_settings_in_its_configuration(words_of, tmp_path):
     assert "Listen." in problems(words_of(f"checkpoint={tmp_path}", "task.system=No."))[0]
 
 
-def test_a_stranger_s_file_is_data(words_of, own, tmp_path):
+def test_a_file_of_unknown_origin_is_read_as_data_only(words_of, own, tmp_path):
     folder = own.partition("=")[2]
     values = yaml.safe_load(Path(folder, "judge.yaml").read_text(encoding="utf-8"))
     (tmp_path / "adapter_config.json").write_text("{}")

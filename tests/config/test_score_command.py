@@ -9,7 +9,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.score_command import with_settings_of_score
 
 
-def test_words_are_the_judge_the_clips_the_texts_and_settings(tmp_path, monkeypatch):
+def test_words_are_read_as_judge_clips_texts_and_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b.wav").touch()
     words = ["score", "tiny", "x y.wav", "take*.flac", "a=b.wav", "-"]

@@ -30,5 +30,5 @@ def test_the_arguments_of_every_target_of_the_configuration(target):
     "target",
     ["builtins.dict", "no_such_package.Class", "trl.NoSuchClass", "collections.OrderedDict", "x"],
 )
-def test_nothing_is_claimed_where_the_source_does_not_show_the_arguments(target):
+def test_arguments_that_the_source_does_not_show_are_unknown(target):
     assert arguments_in_source(target) is None

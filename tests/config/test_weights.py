@@ -1,4 +1,4 @@
-"""A model is identified by its settings and weights: a copy is the same model, other weights are another one."""
+"""A model is identified by its settings and weights: a copy is the same model, and other weights are another model."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_one_changed_number_in_any_tensor_up_to_a_mebibyte_is_another_model(mode
 
 
 @pytest.mark.parametrize("at", [0, 0.5, 1])
-def test_of_a_large_tensor_the_beginning_the_middle_and_the_end_count(tmp_path, at):
+def test_the_beginning_middle_and_end_of_a_large_tensor_change_the_fingerprint(tmp_path, at):
     values = np.zeros(2**19, np.float32)
     ids = []
     for added in (0, 1):
@@ -62,7 +62,7 @@ def test_of_a_large_tensor_the_beginning_the_middle_and_the_end_count(tmp_path, 
 
 
 @pytest.mark.parametrize("key", ["dtype", "shape", "settings", "file"])
-def test_settings_dtypes_and_shapes_count(tmp_path, key):
+def test_settings_dtypes_and_shapes_change_the_fingerprint(tmp_path, key):
     save_file({"weight": np.zeros((2, 8), np.float32)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"layers": 1}')
     before = fingerprint(tmp_path)

@@ -1,4 +1,4 @@
-"""Decoding: every format to the right samples; damaged files to a reason, never to silence."""
+"""Decoding: every format gives the right samples, and a damaged file a reason and never silence."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_resampling_gives_the_same_tone_at_the_new_rate(
     np.testing.assert_allclose(samples[inner], np.array(sine(1.0, RATE, 1_000.0))[inner], atol=1e-3)
 
 
-def test_resampling_lets_nothing_fold_back(tmp_path: Path, make_wav: Callable[..., Path]) -> None:
+def test_resampling_has_no_aliasing(tmp_path: Path, make_wav: Callable[..., Path]) -> None:
     file = make_wav(tmp_path / "a.wav", seconds=1.0, rate=48_000, hertz=11_000.0)  # above 8 kHz
     assert np.abs(decode(file, RATE)[400:-400]).max() < 1e-3
 
@@ -128,7 +128,7 @@ def refused(path: Path, reason: str, *, in_header: bool = True) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(("bits", "code"), [(32, "f"), (64, "d")])
-def test_samples_that_are_no_numbers(tmp_path: Path, value: float, bits: int, code: str) -> None:
+def test_samples_that_are_not_finite(tmp_path: Path, value: float, bits: int, code: str) -> None:
     content = struct.pack(f"<4{code}", 0.5, value, value, 0.5)  # two stereo frames
     file = wav(tmp_path / "a.wav", content, tag=3, bits=bits, channels=2)
     refused(file, "holds NaN or infinity (first at sample 0)", in_header=False)
@@ -170,7 +170,7 @@ def test_a_damaged_ogg_page_is_found_without_decoding(
     refused(file, "damaged")
 
 
-def test_a_tag_behind_an_ogg_stream_is_no_damage(tmp_path: Path) -> None:
+def test_a_tag_after_an_ogg_stream_is_not_damage(tmp_path: Path) -> None:
     file = tmp_path / "a.ogg"
     soundfile.write(file, np.array(sine(0.5)), RATE)
     file.write_bytes(file.read_bytes() + b"TAG" + bytes(125))
@@ -219,7 +219,7 @@ def test_an_mp3_of_constant_bit_rate_needs_no_index(tmp_path: Path) -> None:
     assert len(decode(file, RATE)) == pytest.approx(4 * RATE, abs=0.15 * RATE)
 
 
-def test_what_is_no_audio(tmp_path: Path) -> None:
+def test_files_that_are_not_audio(tmp_path: Path) -> None:
     refused(tmp_path / "gone.wav", "no such file")
     refused(tmp_path, "is a folder")
     os.mkfifo(tmp_path / "pipe.wav")
@@ -234,7 +234,7 @@ def test_what_is_no_audio(tmp_path: Path) -> None:
     refused(tmp_path / "break\nin name.wav", "empty")
 
 
-def test_the_error_survives_a_worker_process(tmp_path: Path) -> None:
+def test_the_error_is_the_same_after_a_worker_process(tmp_path: Path) -> None:
     error = UnreadableClipError(tmp_path / "a.wav", "why", "what to do")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)

@@ -1,4 +1,4 @@
-"""No more of a file is read than is needed, and nothing of what is no file or larger than any real one."""
+"""Only the needed part of a file is read; nothing is read of a file that is not regular or larger than any real one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("kind", "subtype"), FORMATS)
-def test_a_tail_behind_the_sound_takes_no_memory(tmp_path: Path, kind: str, subtype: str) -> None:
+def test_bytes_after_the_audio_take_no_memory(tmp_path: Path, kind: str, subtype: str) -> None:
     file = sound(tmp_path, kind, subtype)
     os.truncate(file, 60 * MIB)
     samples, peak = peak_of(lambda: (read_header(file), decode(file, RATE, max_seconds=30.0))[1])
@@ -57,7 +57,7 @@ def test_a_tail_behind_the_sound_takes_no_memory(tmp_path: Path, kind: str, subt
     assert peak < 20 * MIB
 
 
-def test_an_mp3_without_an_index_takes_no_memory_either(tmp_path: Path) -> None:
+def test_an_mp3_without_an_index_takes_no_memory(tmp_path: Path) -> None:
     file = sound(tmp_path, "MP3", "MPEG_LAYER_III")
     content = file.read_bytes()
     tag = b"ID3\x04\0\0" + bytes([0x0C, 0, 0, 0])  # 24 MiB of tag before the sound
@@ -90,7 +90,7 @@ READERS: list[Callable[[Path], Any]] = [
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_larger_than_any_real_file_is_not_read(
+def test_a_file_larger_than_any_real_one_is_not_read(
     tmp_path: Path, reader: Callable[[Path], Any]
 ) -> None:
     file = sound(tmp_path, "MP3", "MPEG_LAYER_III")
@@ -110,7 +110,7 @@ def _bytes_read() -> int:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_no_regular_file_is_not_waited_for(
+def test_a_file_that_is_not_regular_does_not_block(
     tmp_path: Path, reader: Callable[[Path], Any]
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -166,7 +166,7 @@ def test_a_wav_of_thousands_of_chunks(tmp_path: Path) -> None:
         assert readable or "no audio in its first 1000 chunks" in str(outcome)
 
 
-def test_sound_that_decodes_to_more_than_is_held(
+def test_audio_that_decodes_to_more_than_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A FLAC of silence is some hundred times smaller than its samples."""
@@ -190,7 +190,7 @@ def test_ffmpeg_is_stopped_when_there_is_enough(
 # JSON Lines
 
 
-def test_a_tail_behind_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_after_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonl, "_MAX_LINE_BYTES", 4 * MIB)
     file = tmp_path / "a.jsonl"
     file.write_text('{"id": "a"}\n{"id": "b"}\n')

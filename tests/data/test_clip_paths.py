@@ -126,7 +126,7 @@ def test_accents_compare_equal_however_they_are_composed(
 def test_folders_with_accents(
     tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_record: Literal["NFC", "NFD"]
 ) -> None:
-    """Two speakers have a clip of the same name, so that the name alone does not tell which is meant."""
+    """Two speakers have a clip of the same name, so that the name does not identify the clip."""
     first, second = (
         put(tmp_path / unicodedata.normalize(on_disk, f"{name}/été") / "a.wav")
         for name in ("Zoë", "Léa")
@@ -161,7 +161,7 @@ def test_backslashes_are_pointed_out(tmp_path: Path) -> None:
     assert "with / instead of \\" in found.fix
 
 
-def test_each_path_is_answered(tmp_path: Path) -> None:
+def test_every_path_has_a_result(tmp_path: Path) -> None:
     one, two = put(tmp_path / "1.wav"), put(tmp_path / "b" / "2.wav")
     found = locate_clips(["1.wav", "x/2.wav", "3.wav", "1.wav"], jsonl=tmp_path / "x.jsonl")
     assert found["1.wav"] == one

@@ -1,4 +1,4 @@
-"""The cache of clips' features: whole entries or none, a bounded folder, many processes, no foreign files."""
+"""The cache of clips' features: complete entries, a bounded folder, many processes, and no change of other files."""
 
 import logging
 import multiprocessing
@@ -36,7 +36,7 @@ def contents(folder):
     }
 
 
-def test_what_is_kept_is_found_again_by_another_process(tmp_path):
+def test_another_process_reads_the_entries(tmp_path):
     FeatureCache(tmp_path, 10**9).put("a clip", entry(3) | {"half": torch.ones(2).bfloat16()})
     found = FeatureCache(tmp_path, 10**9).get("a clip")
     assert torch.equal(found["values"], entry(3)["values"])
@@ -44,7 +44,7 @@ def test_what_is_kept_is_found_again_by_another_process(tmp_path):
     assert FeatureCache(tmp_path, 10**9).get("another") is None
 
 
-def test_a_damaged_entry_is_no_entry_and_is_counted(tmp_path):
+def test_a_damaged_entry_is_ignored_and_counted(tmp_path):
     cache = FeatureCache(tmp_path, 10**9)
     not_tensors = feature_cache._digest(b"x" * 20) + b"x" * 20
     damages = (
@@ -63,7 +63,7 @@ def test_a_damaged_entry_is_no_entry_and_is_counted(tmp_path):
         assert cache.counts["damaged"] == number + 1
 
 
-def test_the_least_recently_used_goes_first(tmp_path):
+def test_the_least_recently_used_entry_is_deleted_first(tmp_path):
     room = 10 * 1200  # an entry has 1,024 bytes of values, a header and a digest
     cache = FeatureCache(tmp_path, room)
     for number in range(40):
@@ -76,7 +76,7 @@ def test_the_least_recently_used_goes_first(tmp_path):
     assert cache.get("1") is None
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+def test_files_of_a_killed_process_are_deleted(tmp_path):
     cache = FeatureCache(tmp_path, 10**9)
     cache.put("a", entry(1))
     (path,) = files(tmp_path)
@@ -144,7 +144,7 @@ def test_a_folder_with_other_files_is_not_used(tmp_path, caplog, mark):
     assert "cache.folder" in message
 
 
-def test_what_is_put_into_the_cache_later_is_left_alone(tmp_path):
+def test_files_added_to_the_cache_later_are_kept(tmp_path):
     folder, outside = tmp_path / "cache", tmp_path / "outside"
     fill_until_it_evicts(folder)
     name = "ab" * 20 + ".clip"
@@ -177,7 +177,7 @@ def test_what_is_put_into_the_cache_later_is_left_alone(tmp_path):
     assert cache.counts["evicted"] > 0
 
 
-def test_another_owner_s_entries_are_left_alone(tmp_path):
+def test_entries_of_another_owner_are_kept(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
     fill_until_it_evicts(tmp_path)
@@ -192,7 +192,9 @@ def test_another_owner_s_entries_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "pipe", "link to nothing", "loop", "huge"])
-def test_anything_in_the_place_of_an_entry_costs_nothing_else(tmp_path, caplog, obstacle):
+def test_an_obstacle_in_the_place_of_an_entry_does_not_affect_other_entries(
+    tmp_path, caplog, obstacle
+):
     cache = FeatureCache(tmp_path, 10**9)
     cache.put("a", entry(1))
     (path,) = files(tmp_path)
@@ -261,7 +263,7 @@ def test_a_folder_that_cannot_be_made_is_reported_once(tmp_path, caplog):
     assert "Not a directory" in record.message
 
 
-def test_a_folder_that_is_deleted_meanwhile_is_made_again_with_its_mark(tmp_path):
+def test_a_folder_deleted_meanwhile_is_created_again_with_its_marker(tmp_path):
     folder = tmp_path / "cache"
     cache = FeatureCache(folder, 10**9)
     cache.put("a", entry(1))
@@ -284,7 +286,7 @@ def test_a_key_follows_the_content_and_not_the_name(tmp_path):
     assert content_key(one) != first
 
 
-def test_no_key_is_made_of_what_is_no_clip(tmp_path):
+def test_files_that_are_not_clips_have_no_key(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "sparse").touch()
     os.truncate(tmp_path / "sparse", MAX_FILE_BYTES + 1)

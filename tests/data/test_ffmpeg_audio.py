@@ -1,4 +1,4 @@
-"""Formats that libsndfile does not know: decoded by FFmpeg, or refused with the reason."""
+"""Formats that libsndfile does not support: decoded by FFmpeg, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_raw_aac_may_be_joined(tmp_path: Path) -> None:
     assert joined == 2 * alone
 
 
-def test_what_is_no_audio(tmp_path: Path) -> None:
+def test_files_that_are_not_audio(tmp_path: Path) -> None:
     file = tmp_path / "a.m4a"
     file.write_bytes(b"not audio" * 100)
     assert "not an audio format" in reason_of(file)

@@ -1,4 +1,4 @@
-"""Files that hold less or more than their header says: the right length or a refusal, never a part as a whole."""
+"""Files with less or more audio than their header states: they have the right length or are refused."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def tag(name: bytes, size: int) -> bytes:
     [b"", bytes(5_000), b"TAG" + b"x" * 125, tag(b"LIST", 2_000), tag(b"LIST", 2_001) + tag(b"id3 ", 900),
      tag(b"LIST", 2_001) + b"\0" + tag(b"id3 ", 900)],
 )  # fmt: skip
-def test_what_may_follow_the_audio_of_a_wav(tmp_path: Path, tail: bytes) -> None:
+def test_bytes_that_are_allowed_after_the_audio_of_a_wav(tmp_path: Path, tail: bytes) -> None:
     content = riff(pcm16(sine(1.0)), tag=1, bits=16, rate=RATE)
     assert read_header(written(tmp_path, content + tail)).seconds == 1.0
     assert len(decode(tmp_path / "a.audio", RATE)) == RATE
 
 
-def test_more_than_the_header_of_a_wav_counts(tmp_path: Path) -> None:
+def test_a_wav_with_more_or_less_audio_than_its_header_states_is_refused(tmp_path: Path) -> None:
     content = bytearray(riff(pcm16(sine(1.0)), tag=1, bits=16, rate=RATE))
     for counted in (2, 8_000, 8_001, 30_000):
         content[40:44] = struct.pack("<I", counted)
@@ -105,7 +105,7 @@ def test_streamed_wavs_that_are_joined(tmp_path: Path) -> None:
     refused(written(tmp_path, bytes(content) * 2), "joined")
 
 
-def test_more_than_the_header_of_a_flac_counts(tmp_path: Path) -> None:
+def test_a_flac_with_more_or_less_audio_than_its_header_states_is_refused(tmp_path: Path) -> None:
     content = bytearray(noise(3.0, "FLAC", "PCM_16"))
     # Bytes 18 to 25 hold rate, channels and bits, then 36 bits with the number of samples.
     fields = int.from_bytes(content[18:26], "big")

@@ -99,7 +99,7 @@ def test_another_content_under_the_same_path_is_another_clip(records):
     assert record_prints(of, ContentHashes(), reads_audio=False) == silent
 
 
-def test_folders_do_not_count(prints, tmp_path):
+def test_folders_do_not_change_the_fingerprint(prints, tmp_path):
     def absolute(lines):
         for line in lines:
             path = str(tmp_path / "elsewhere" / line["wav_path"])
@@ -150,7 +150,7 @@ def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("key", [content_key, None])
-def test_a_change_is_seen_though_size_and_time_are_the_same(tmp_path, monkeypatch, key):
+def test_a_change_that_keeps_size_and_time_is_detected(tmp_path, monkeypatch, key):
     monkeypatch.setattr(content_hashes, "SETTLED_NS", 0)
     file = tmp_path / "a.wav"
     hash_of = key or (lambda clip: ContentHashes(tmp_path / "kept").of([clip], origin=clip)[clip])

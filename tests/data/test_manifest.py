@@ -1,4 +1,4 @@
-"""Manifests: whatever happens to a file that they list is found, and what was written whole counts as whole."""
+"""Manifests: every change of a listed file is detected, and complete files are accepted."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("at", [0, 0.5, 1])
 @pytest.mark.parametrize("name", ["small.json", "inner/weights"])
-def test_a_damaged_file_is_named_with_what_is_wrong(folder, name, way, at):
+def test_a_damaged_file_is_named_with_its_damage(folder, name, way, at):
     assert damage_in(folder) == []
     damage(folder / name, way, at)
     (line,) = damage_in(folder)
@@ -50,7 +50,7 @@ def test_a_damaged_file_is_named_with_what_is_wrong(folder, name, way, at):
         require_undamaged(folder)
 
 
-def test_missing_files_are_damage_and_further_ones_are_none(folder):
+def test_missing_files_are_damage_and_additional_files_are_not(folder):
     (folder / "later").write_text("x")
     (folder / "README.md").write_text("changed")
     assert damage_in(folder) == []
@@ -60,7 +60,7 @@ def test_missing_files_are_damage_and_further_ones_are_none(folder):
     assert "empty is missing" in damage_in(folder)
 
 
-def test_of_large_files_the_size_alone_can_be_compared(folder):
+def test_large_files_can_be_compared_by_size_only(folder):
     damage(folder / "inner" / "weights", "changed")
     assert damage_in(folder, up_to=1000) == []
     assert len(damage_in(folder)) == 1
@@ -75,13 +75,13 @@ def test_a_folder_is_unfinished_until_it_is_sealed(folder):
     assert damage_in(folder) == []
 
 
-def test_a_folder_of_an_earlier_version_is_taken_as_it_is(tmp_path):
+def test_a_folder_without_a_manifest_is_not_damaged(tmp_path):
     (tmp_path / "model").write_text("x")
     assert damage_in(tmp_path) == []
     assert damage_of(tmp_path / "model") is None
 
 
-def test_every_byte_of_a_manifest_counts(folder):
+def test_a_change_of_any_byte_of_a_manifest_is_detected(folder):
     file = folder / NAME
     whole, listed = file.read_bytes(), manifest.read_manifest(folder)
     for at in range(len(whole)):
@@ -134,7 +134,7 @@ def test_a_single_file_is_checked_by_the_manifest_beside_it(tmp_path, way):
     assert damage_of(file) is None
 
 
-def test_what_is_set_aside_is_never_overwritten(tmp_path):
+def test_files_that_were_set_aside_are_never_overwritten(tmp_path):
     for number in range(3):
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "file").write_text(str(number))

@@ -13,7 +13,7 @@ from dramaeval.data.problems import BadRecordsError, Problem, line_list, problem
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a wide terminal: in a narrow one cells are folded."""
+    """A wide terminal; a narrow one folds cells."""
     monkeypatch.setenv("COLUMNS", "160")
 
 
@@ -60,13 +60,13 @@ def test_several_files_are_named() -> None:
     assert "d/b.jsonl" in text
 
 
-def test_names_stay_in_one_piece_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_not_broken_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     path = "speech_drame/finetuning/data/realism_data/role-eval_v1_0000.wav"
     assert path in problem_table([problem(problem=f"no such file: {path}")])
 
 
-def test_nothing_hostile_reaches_the_terminal() -> None:
+def test_hostile_characters_are_escaped_on_the_terminal() -> None:
     bad = problem(id="\x1b[31mred\nline [bold]", problem="half \ud800 pair")
     text = problem_table([bad])
     assert "\\x1b[31mred\\nline [bold]" in text  # and no markup is lost
@@ -84,6 +84,6 @@ def test_lists_of_lines(lines: list[int], text: str) -> None:
     assert line_list(lines) == text
 
 
-def test_the_error_survives_a_worker_process() -> None:
+def test_the_error_is_the_same_after_a_worker_process() -> None:
     error = BadRecordsError([problem()], "advice")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -36,14 +36,14 @@ def test_clips_that_cannot_be_used(
     assert name in found.problem
 
 
-def test_a_folder_is_no_clip(problems_of: Any, folder: Path) -> None:
+def test_a_folder_is_not_a_clip(problems_of: Any, folder: Path) -> None:
     (folder / "clips").mkdir()
     (found,) = problems_of(line(1, wav_path="clips"))
     assert found.key == "wav_path"
 
 
 @pytest.mark.parametrize("path", ["a\0b.wav", "x" * 5_000, ".", "/", "//"])
-def test_paths_no_file_can_have(problems_of: Any, path: str) -> None:
+def test_paths_that_no_file_can_have(problems_of: Any, path: str) -> None:
     (found,) = problems_of(line(1, wav_path=path))
     assert (found.line, found.key) == (1, "wav_path")
 

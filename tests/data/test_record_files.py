@@ -1,4 +1,4 @@
-"""A file of records as a whole: empty files, other kinds of files, broken text, skipped records."""
+"""Files of records: empty files, other kinds of files, broken text, skipped records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_empty_file_is_an_error(tmp_path: Path, content: bytes, on_bad: Any) 
         read_records(file, FORMAT, on_bad=on_bad)
 
 
-def test_files_that_are_no_jsonl(tmp_path: Path) -> None:
+def test_files_that_are_not_jsonl(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     with pytest.raises(BadRecordsError, match="no such file"):
         read_records(file, FORMAT)
@@ -115,7 +115,7 @@ def test_the_command_for_a_table_in_text_converts_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "first", ['"id": "r1", "transcript": "Go."}', "{", "[", '{"id": "r1",', "id, name", "7, 8"]
 )
-def test_a_broken_first_line_of_jsonl_is_no_table(
+def test_a_broken_first_line_of_jsonl_is_not_read_as_a_table(
     problems_of: Callable[..., list[Problem]], first: str
 ) -> None:
     (problem,) = problems_of(first, line(2))
@@ -135,14 +135,14 @@ def test_half_a_surrogate_pair_is_refused_under_every_key(
     assert "surrogate" in problem.problem
 
 
-def test_whole_surrogate_pairs_are_characters(folder: Path, write_jsonl: Writer) -> None:
+def test_complete_surrogate_pairs_are_characters(folder: Path, write_jsonl: Writer) -> None:
     file = write_jsonl(folder / "a.jsonl", json.dumps(line(1, transcript="Ha 🙂", system="🙂")))
     assert "\\ud83d" in file.read_text()
     assert read_records(file, FORMAT).records[0].system == "🙂"
 
 
 @pytest.mark.parametrize("value", [3, 1.5, True, ["a"], {"a": 1}])
-def test_a_system_that_is_no_text_is_refused(
+def test_a_system_that_is_not_text_is_refused(
     problems_of: Callable[..., list[Problem]], value: Any
 ) -> None:
     (problem,) = problems_of(line(1, system=value), line(2, system=None))
@@ -159,7 +159,7 @@ def test_nested_optional_texts_are_checked(
     assert (problem.line, problem.key) == (1, "audio_info.caption")
 
 
-def test_skip_goes_on_with_the_good_ones_and_says_which_were_bad(
+def test_skip_keeps_the_valid_records_and_reports_the_others(
     folder: Path, write_jsonl: Writer
 ) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1, wav_path="x.wav", transcript=""), line(2), "{")
@@ -173,7 +173,7 @@ def test_skip_goes_on_with_the_good_ones_and_says_which_were_bad(
     ]
 
 
-def test_skip_does_not_go_on_without_any_record(folder: Path, write_jsonl: Writer) -> None:
+def test_skip_is_an_error_without_a_valid_record(folder: Path, write_jsonl: Writer) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1, transcript=""))
     with pytest.raises(BadRecordsError, match="Not one good record is left"):
         read_records(file, FORMAT, on_bad="skip")

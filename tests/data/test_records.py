@@ -1,4 +1,4 @@
-"""Records of a JSONL file: what is accepted, and what is refused in a line."""
+"""Lines of a JSONL file of records: those that are accepted and those that are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Writer = Callable[..., Path]
 # What is accepted
 
 
-def test_a_good_record_keeps_everything_it_came_with(folder: Path, write_jsonl: Writer) -> None:
+def test_a_valid_record_keeps_all_its_fields(folder: Path, write_jsonl: Writer) -> None:
     given = line(note="kept", annotations=ratings(comments=["", "so-so", "N/A"]))
     file = write_jsonl(folder / "a.jsonl", given)
     result = read_records(file, FORMAT)
@@ -37,7 +37,7 @@ def test_a_good_record_keeps_everything_it_came_with(folder: Path, write_jsonl: 
     assert pickle.loads(pickle.dumps(record)) == record  # data loading workers get copies
 
 
-def test_ratings_may_stand_at_the_top_level(folder: Path, write_jsonl: Writer) -> None:
+def test_ratings_may_be_at_the_top_level(folder: Path, write_jsonl: Writer) -> None:
     top = line(annotations=..., **ratings(pitch_variation=[4, 4, 4]))
     split = line(2, annotations={"pitch_variation": [1, 1, 1]}, dynamic_range=[5, 5, 5])
     first, second = read_records(write_jsonl(folder / "a.jsonl", top, split), FORMAT).records
@@ -204,7 +204,7 @@ def test_records_to_be_scored_need_no_ratings(folder: Path, write_jsonl: Writer)
         ('{"id": ' + "9" * 5_000 + "}", "unreadable JSON", "syntax"),
     ],
 )
-def test_lines_that_are_no_objects(
+def test_lines_that_are_not_objects(
     problems_of: Any, raw: str | bytes, problem: str, fix: str
 ) -> None:
     (found,) = problems_of(line(1), raw)
@@ -287,7 +287,7 @@ def test_lines_that_are_no_objects(
          "annotations", "no rating at all", "at least one rating"),
     ],
 )  # fmt: skip
-def test_records_that_are_wrong(
+def test_invalid_records(
     problems_of: Any, changes: dict[str, Any], key: str, problem: str | None, fix: str | None
 ) -> None:
     written = json.dumps(line(2, **changes))  # as ASCII, so that half a surrogate pair gets through
@@ -318,7 +318,7 @@ def test_a_number_too_large_for_a_float_is_off_the_scale(problems_of: Any) -> No
     assert "off the scale" in found.problem
 
 
-def test_the_text_nan_is_no_number(folder: Path, write_jsonl: Writer) -> None:
+def test_the_text_nan_is_not_a_number(folder: Path, write_jsonl: Writer) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1, transcript="NaN, to Infinity and beyond"))
     assert len(read_records(file, FORMAT).records) == 1
 

@@ -1,4 +1,4 @@
-"""Splits that share nothing, and overlaps that are reported with the lines of both sides."""
+"""Splits without common groups, and overlaps that are reported with the lines of both sides."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_scene_and_any_other_key() -> None:
     assert group_of(record(1, take=3), "take") == "3"
 
 
-def test_clips_are_the_same_when_their_bytes_are(tmp_path: Path) -> None:
+def test_clips_with_the_same_bytes_are_the_same(tmp_path: Path) -> None:
     contents = {"a": b"12", "b": b"34", "copy of a": b"12", "longer": b"123"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -117,7 +117,7 @@ def test_a_missing_key_overlaps_with_nothing() -> None:
 
 
 def corpus() -> list[Record]:
-    """Every one of 20 sentences said by 4 systems."""
+    """Each of 20 sentences, spoken by 4 systems."""
     return [
         record(20 * system + text, transcript=f"Sentence {text}.", system=f"tts-{system}")
         for system in range(4)
@@ -125,7 +125,7 @@ def corpus() -> list[Record]:
     ]
 
 
-def test_texts_that_several_systems_say_are_kept_apart_and_overlap(tmp_path: Path) -> None:
+def test_texts_that_several_systems_speak_are_kept_apart_and_overlap(tmp_path: Path) -> None:
     records = corpus()
     for each in records:
         (tmp_path / str(each.clip)).write_bytes(b"%d" % each.line)
@@ -149,7 +149,7 @@ def test_texts_that_several_systems_say_are_kept_apart_and_overlap(tmp_path: Pat
     [{"system": "tts-0"}, {"system": None}, {"transcript": None}],
     ids=["one system", "no system", "no transcript"],
 )
-def test_a_text_that_one_system_says_twice_is_not_kept_apart(change: dict[str, Any]) -> None:
+def test_a_text_that_one_system_speaks_twice_is_not_kept_apart(change: dict[str, Any]) -> None:
     records = [replace(each, fields={**each.fields, **change}) for each in corpus()]
     assert default_keys(records) == APART == ("character", "scene", "clip")
     assert default_keys(corpus()) == (*APART, "transcript")
@@ -170,7 +170,7 @@ def many(count: int = 200) -> list[Record]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_parts_share_nothing_and_lose_nothing(seed: int) -> None:
+def test_parts_are_disjoint_and_complete(seed: int) -> None:
     records = [record(i, character=f"c{i // 3}", local_scene=f"s{i // 4}") for i in range(240)]
     # Characters take 3 lines, scenes 4: families are the 12 lines between two common multiples.
     parts = split_records(records, SHARES, seed, KEYS)
@@ -207,7 +207,7 @@ def test_large_families_are_placed_first(seed: int) -> None:
     assert [r.line for r in parts["test"]] == [8, 9]
 
 
-def test_the_seed_decides_and_the_order_of_records_does_not() -> None:
+def test_parts_depend_on_the_seed_and_not_on_the_order_of_records() -> None:
     records = [record(i, character=f"c{i}") for i in range(50)]
     first = {r.id for r in split_records(records, SHARES, 1, KEYS)["test"]}
     assert first == {r.id for r in split_records(records[::-1], SHARES, 1, KEYS)["test"]}
@@ -225,7 +225,7 @@ def test_the_source_clip_keeps_records_together(tmp_path: Path) -> None:
     assert len(pair) == 1
 
 
-def test_a_split_that_is_not_possible_says_why() -> None:
+def test_an_impossible_split_has_a_reason() -> None:
     linked = [record(i, character="one", local_scene=f"s{i}") for i in range(9)]
     with pytest.raises(SplitError) as error:
         split_records(linked, SHARES, 0, KEYS)
@@ -267,7 +267,7 @@ def test_where_all_share_a_value_the_other_keys_are_named(
 
 
 @pytest.mark.parametrize("shares", [{}, {"a": 0.0}, {"a": 1, "b": -1}, {"a": float("nan")}])
-def test_shares_that_make_no_sense(shares: dict[str, float]) -> None:
+def test_invalid_shares(shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="shares must be positive"):
         split_records(many(), shares, 0, KEYS)
 

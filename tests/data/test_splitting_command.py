@@ -43,7 +43,7 @@ def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
     assert "the file exists already" in capsys.readouterr().err
 
 
-def test_the_command_says_that_texts_were_kept_apart(tmp_path, capsys):
+def test_the_command_reports_that_texts_were_kept_apart(tmp_path, capsys):
     file, lines = a_file(tmp_path, 16)
     records = [json.loads(line) for line in lines]
     for number, record in enumerate(records):

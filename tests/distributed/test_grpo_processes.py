@@ -14,7 +14,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # one start trains a
 #: Plain ones first: accelerate does not forget DeepSpeed within a process.
 CASES = [
     "none-lora-sampled",
-    "none-lora-enumerated",
     "zero2-none-enumerated",
     "zero3-lora-sampled",
     "zero3-none-sampled",
@@ -22,7 +21,6 @@ CASES = [
 ]
 ALONE = {
     "none-lora-sampled": "none-lora-sampled",
-    "none-lora-enumerated": "none-lora-enumerated",
     "zero2-none-enumerated": "none-none-enumerated",
     # Under ZeRO-3 the reference's weights are split too.
     "zero3-lora-sampled": "none-lora-sampled",

@@ -1,7 +1,6 @@
 """Which process of a run this is: contradictions are refused, and a meeting says what it waits for and ends."""
 
 import logging
-import multiprocessing
 import os
 import socket
 from datetime import timedelta
@@ -167,13 +166,14 @@ def _meet(given, answers):
     torch.distributed.destroy_process_group()
 
 
-def test_processes_that_come_one_after_the_other_meet(port):
+def test_processes_that_come_one_after_the_other_meet(port, forkserver):
     """The second is there before anybody listens."""
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
+    answers = forkserver.Queue()
     shared = {**SECOND, "MASTER_PORT": str(port)}
     others = [
-        context.Process(target=_meet, args=({**shared, "RANK": rank, "LOCAL_RANK": rank}, answers))
+        forkserver.Process(
+            target=_meet, args=({**shared, "RANK": rank, "LOCAL_RANK": rank}, answers)
+        )
         for rank in ("1", "0")
     ]
     others[0].start()

@@ -9,10 +9,11 @@ import pytest
     ("overrides", "messages"),
     [
         (["zero=zero2", "+zero.zero_optimization.stge=1", "zero.zero_optimization.reduce_bucket_size=auto"],
-         ["stge is not a setting of DeepSpeed. Did you mean stage", "size=auto: give a value"]),
+         ["stge is not a setting of DeepSpeed. Did you mean stage", "size='auto' must be a number"]),
         (["zero=zero2_offload", "zero.zero_optimization.offload_optimizer.devic=cpu"],
          ["zero.zero_optimization.offload_optimizer.devic is not a setting of DeepSpeed. Did you mean device"]),
-        (["zero=zero2", "zero.zero_optimization.stage=4"], ["must be 1, 2 or 3"]),
+        (["zero=zero2", "zero.zero_optimization.stage=4"], ["stage=4 is not known; choose one of 1, 2, 3"]),
+        (["zero=zero2", "+zero.data_types.grad_accum_dtype=auto"], ["grad_accum_dtype=auto: give a value"]),
         (["zero=zero2_offload"], ["offload_optimizer moves memory from a GPU", "choose zero=zero2"]),
         (["zero=zero3_offload", "model.dtype=bfloat16"],
          ["offload_param moves memory from a GPU", "choose zero=zero3", "needs a GPU: use model.dtype=float32"]),

@@ -3,7 +3,8 @@
 Every process of a group runs this; the first leaves ``CASE.json`` with losses and predictions and the folder
 ``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
 
-A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 3
+A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+pair`` for the pairs of clips in files
+beside TRAIN and VAL (``train.pairs.jsonl``), ``+resume`` to go on from step 2
 of the same case, ``+other`` to go on from that of the group beside, which has another number of processes,
 and ``+best`` to validate at each step and go back to the best.
 ``score`` scores the judge as it is.
@@ -37,10 +38,10 @@ SETTINGS = (
     "batch.global=4",
     "batch.per_device=1",
     "batch.eval_clips=2",
-    "trainer.args.max_steps=4",
+    "trainer.args.max_steps=3",
     "trainer.args.learning_rate=1e-3",
     "trainer.args.logging_steps=1",
-    "trainer.args.save_steps=3",
+    "trainer.args.save_steps=2",
     "trainer.args.eval_strategy=no",
     "trainer.args.load_best_model_at_end=false",
     "trainer.args.warmup_steps=0",
@@ -75,12 +76,15 @@ def train(case, folder, data, textual, processes):
     if "causal" in more:
         name = f"{name}+causal"
         data = [*data, "model=causal_lm", f"model.path={textual}"]
+    if "pair" in more:
+        pairs = [f"{word.removesuffix('.jsonl')}.pairs.jsonl" for word in data]
+        data = [*pairs, "task=pair", "task.dimensions=[human_likeness,appropriateness]"]
     zero, peft = name.removesuffix("+causal").split("-")
     best = BEST if "best" in more else ()
     run = build([*data, f"zero={zero}", f"peft={peft}", *best], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
-    resume = source / name / "run" / "checkpoints" / "checkpoint-3" if source else None
+    resume = source / name / "run" / "checkpoints" / "checkpoint-2" if source else None
     trainer = make_trainer(run, resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = trainer.state.log_history

@@ -101,7 +101,7 @@ def test_notes_list_undefined_and_missing_values(phases: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
-def test_a_terminal_cuts_nothing_off(phases: dict[str, Any], width: int) -> None:
+def test_a_terminal_shows_complete_texts(phases: dict[str, Any], width: int) -> None:
     text = printed(phases, width, terminal=True)
     assert "…" not in text
     assert all(len(line.rstrip()) <= width for line in text.splitlines())
@@ -118,7 +118,7 @@ def test_output_other_than_a_terminal_is_plain_text(phases: dict[str, Any]) -> N
     assert text.isascii()
 
 
-def test_one_phase_alone(phases: dict[str, Any]) -> None:
+def test_a_single_phase(phases: dict[str, Any]) -> None:
     text = agreement_text({"final": phases["final"]})
     assert "zero-shot" not in text
     assert "pitch" in text

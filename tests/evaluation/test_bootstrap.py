@@ -1,4 +1,4 @@
-"""Draws hold whole clusters, repeat with their seed, and their intervals cover what they claim."""
+"""Draws consist of whole clusters and depend on the seed; their intervals have the stated coverage."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from dramaeval.evaluation.metrics.errors import Bias
 from dramaeval.evaluation.metrics.pearson import Pearson
 
 
-def test_each_draw_holds_as_many_clusters_as_there_are() -> None:
+def test_each_draw_has_as_many_clusters_as_the_data() -> None:
     draws = bootstrap_draws(7, 50, seed=0)
     assert draws.counts.shape == (50, 7)
     assert (draws.counts.sum(axis=1) == 7).all()
@@ -59,6 +59,7 @@ def test_interval_needs_most_draws_to_be_defined() -> None:
     assert interval(np.array([]), 0.9) is None
 
 
+@pytest.mark.slow
 def test_intervals_cover_a_known_correlation(make_arrays: Callable[..., DimensionArrays]) -> None:
     generator = np.random.default_rng(0)
     covered = 0
@@ -72,7 +73,8 @@ def test_intervals_cover_a_known_correlation(make_arrays: Callable[..., Dimensio
     assert 0.90 <= covered / 300 <= 0.99
 
 
-def test_only_whole_clusters_give_honest_intervals(
+@pytest.mark.slow
+def test_intervals_have_their_level_only_with_whole_clusters(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     generator = np.random.default_rng(1)

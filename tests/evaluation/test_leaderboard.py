@@ -61,7 +61,7 @@ def test_scores_ranks_and_differences_by_hand(spoken):
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_pairs_worked_out_together_are_those_worked_out_one_by_one(spoken, missing):
+def test_pairs_computed_together_equal_those_computed_one_by_one(spoken, missing):
     """Against the formula of `rank`, a pair at a time; odd numbers of draws and prompts."""
     rng = np.random.default_rng(3)
     scores = {f"s{at}": rng.uniform(1, 5, 9) for at in range(7)}
@@ -93,7 +93,7 @@ def test_pairs_worked_out_together_are_those_worked_out_one_by_one(spoken, missi
     assert [pair["p_adjusted"] for pair in tested] == pytest.approx(adjusted)
 
 
-def test_noise_is_no_difference(spoken):
+def test_noise_is_not_a_significant_difference(spoken):
     rng = np.random.default_rng(1)
     made = spoken({name: rng.uniform(1, 5, 12) for name in "abcd"})
     result = board(made)

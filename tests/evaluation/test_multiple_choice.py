@@ -1,4 +1,4 @@
-"""Accuracy on options by hand: ties, unscored answers, categories, intervals; and what is written to files."""
+"""Accuracy on options by hand: ties, unscored answers, categories, intervals, and the lines of files."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_intervals_draw_clips():
     assert summarise_options(predictions[:6], seed=0)["overall"]["likelihood"]["interval"] is None
 
 
-def test_lines_come_back_and_the_table_reads_well():
+def test_lines_are_read_back_and_the_table_has_every_category():
     for prediction in THREE:
         assert (
             OptionPrediction.from_json(json.loads(json.dumps(prediction.to_json()))) == prediction

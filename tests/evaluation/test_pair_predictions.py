@@ -38,10 +38,9 @@ def test_a_line_reads_back_as_the_same_prediction(more):
     assert not is_pair_line({"id": "p1", "expected": 2.0})
 
 
-def test_the_mean_vote_and_the_share_of_wins():
+def test_the_mean_vote():
     prediction = PairPrediction(**VALUES)
     assert prediction.mean_vote == pytest.approx(0.5 / 3)
-    assert prediction.win_share == pytest.approx(0.6)
     assert PairPrediction(**{**VALUES, "votes": (None,)}).mean_vote is None
 
 

@@ -21,7 +21,7 @@ def records():
 
 @pytest.fixture
 def scorer(make_prediction):
-    """Scores two dimensions a record, and remembers which it was asked for."""
+    """Scores two dimensions for each record, and stores which records it scored."""
 
     class Scorer:
         def __init__(self):
@@ -54,8 +54,10 @@ def test_a_new_file_gets_every_record_in_order(tmp_path, records, scorer):
 
 
 @pytest.mark.parametrize("cut", [1, 40, 118, 119, 120, 300, -1, 10**6])
-def test_a_file_torn_by_a_kill_ends_as_one_never_torn(tmp_path, monkeypatch, records, scorer, cut):
-    """The kill comes in the midst of an append, before the manifest lists it."""
+def test_a_file_cut_off_by_a_kill_gets_the_content_of_a_complete_one(
+    tmp_path, monkeypatch, records, scorer, cut
+):
+    """The process is killed during an append, before the manifest lists it."""
     path = tmp_path / "predictions.jsonl"
     with monkeypatch.context() as killed:
         killed.setattr(growing_file, "list_file", lambda *_: None)

@@ -1,4 +1,4 @@
-"""Predictions keep what was said, refuse contradictions, and name the bad lines of a file."""
+"""Predictions: values of a line, contradictions, and messages about bad lines of a file."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def test_spread_is_the_standard_deviation_of_the_distribution() -> None:
     assert unscored().spread is None
 
 
-def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+def test_a_file_is_read_back_as_written(tmp_path: Path) -> None:
     written = [
         scored(group="Élan 角色", system="tts-a"),
         unscored(id="clip-2"),

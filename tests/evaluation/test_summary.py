@@ -1,4 +1,4 @@
-"""What goes to metrics.json: fixed names, counts by hand, null with its reason where undefined."""
+"""The content of metrics.json: fixed names, counts by hand, and null with a reason where undefined."""
 
 import json
 import math
@@ -308,7 +308,7 @@ def test_predictions_must_fit_the_dimensions(make_prediction: Make) -> None:
         summarise([one, one], ["pitch"], seed=0)
 
 
-def test_nothing_at_all() -> None:
+def test_no_predictions() -> None:
     result = summarise([], ["pitch"], seed=0)
     assert result["macro"]["pearson"] is None
     assert result["macro"]["dimensions_defined"]["pearson"] == 0

@@ -1,4 +1,4 @@
-"""Several sampled thoughts about a question: the mean over them, what it does not depend on, figures and cost."""
+"""Several sampled thoughts about a question: the mean over them, its determinism, figures and cost."""
 
 import json
 
@@ -98,6 +98,7 @@ def sampled_texts(judge, records, encoder, **settings):
     return {key: prediction.thought_texts for key, prediction in predictions.items()}
 
 
+@pytest.mark.slow
 def test_sampled_thoughts_depend_on_seed_record_question_and_number_only(
     judge, prepared, monkeypatch
 ):

@@ -34,7 +34,7 @@ def test_spread_by_hand():
     assert "Over 2 wordings a score varies by 1.155" in wording_text(summary)
 
 
-def test_one_wording_says_nothing():
+def test_one_wording_has_no_figures():
     predictions = [Prediction.from_json({**prediction(at, (2.0, 2.0), 2.0).to_json(), "wordings": None})
                    for at in range(3)]  # fmt: skip
     summary = with_wordings(summarise(predictions, ["d"], seed=0, draws=0), predictions)
@@ -80,7 +80,7 @@ def test_the_fixed_point_is_greedy_decoding():
     assert len(passes) <= 7
 
 
-def test_no_more_passes_than_it_takes():
+def test_passes_end_when_the_values_are_confirmed():
     passes = []
     # Independent of what came before: the first pass reads it, the second confirms it.
     consistent_values(

@@ -66,7 +66,7 @@ def test_excel(workbook):
         ("1,5", "'1,5' can be 1.5 or two numbers"),
     ],
 )
-def test_cells_of_excel_that_are_no_scores(workbook, cell, problem):
+def test_cells_of_excel_that_are_not_scores(workbook, cell, problem):
     with pytest.raises(BadSourceError) as error:
         read(workbook(*ROWS, ("b.wav", "r1", cell, 1)))
     first = error.value.problems[0]
@@ -240,7 +240,9 @@ def test_webdataset(tmp_path, clip):
     ("member", "content", "expected"),
     [("cls", b"3", [3]), ("json", b'{"pace": [4, null, 5]}', [4, None, 5])],
 )
-def test_keys_of_an_archive_are_no_ratings_and_lists_are(tmp_path, clip, member, content, expected):
+def test_keys_of_an_archive_are_not_ratings_and_lists_are(
+    tmp_path, clip, member, content, expected
+):
     """Keys such as 0001 would else be a dimension with the scores 1, 2, …"""
     path, audio = tmp_path / "shard.tar", (tmp_path / clip("a.wav")).read_bytes()
     with tarfile.open(path, "w") as archive:

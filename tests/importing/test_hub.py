@@ -92,7 +92,7 @@ def test_a_data_set_of_the_hub_is_a_file_of_records(tmp_path):
         ("owner/voices", "no such file or folder", "is named hf:owner/voices"),
     ],
 )
-def test_what_cannot_be_loaded_is_reported_with_its_fix(name, problem, fix, tmp_path):
+def test_data_sets_that_cannot_be_loaded_are_reported_with_the_fix(name, problem, fix, tmp_path):
     with pytest.raises(BadSourceError) as refusal:
         read_import(ImporterConfig(file=name), tmp_path)
     (only,) = refusal.value.problems

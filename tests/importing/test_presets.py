@@ -1,4 +1,4 @@
-"""The files of configs/importer: look-alikes of each corpus, made by hand, and the real ones in the shared folder."""
+"""The files of configs/importer: small imitations of each corpus, and the real corpora in the shared folder."""
 
 import csv
 import json
@@ -233,7 +233,7 @@ def test_real_corpora(tmp_path, name, splits, key):
 
 
 def test_every_text_column_of_a_preset_survives_csv(corpus):
-    """Quotes, line breaks, and other scripts come back unchanged."""
+    """Quotes, line breaks and other scripts are read back unchanged."""
     rows = [{"wav_path": "a.wav", "score": "4", "system_id": 's"1,\n', "sample_id": "拖延"}]
     text = ",".join(rows[0]) + "\n"
     text += ",".join('"' + value.replace('"', '""') + '"' for value in rows[0].values()) + "\n"

@@ -74,7 +74,7 @@ def round_trip(file, folder, **settings):
 
 
 def ratings_of(records):
-    """Every rating as (clip, rater, question, score), from the annotations alone."""
+    """Every rating as (clip, rater, question, score), read only from the annotations."""
     return {
         (record["id"], rater, question, score)
         for record in records
@@ -85,7 +85,7 @@ def ratings_of(records):
 
 
 @pytest.mark.parametrize("write", FORMATS)
-def test_rows_and_ratings_come_back(write, tmp_path, clip):
+def test_rows_and_ratings_are_read_back(write, tmp_path, clip):
     for name in ("a.wav", "b.wav"):
         clip(name)
     file, rows = write(tmp_path)
@@ -97,7 +97,7 @@ def test_rows_and_ratings_come_back(write, tmp_path, clip):
     }
 
 
-def test_members_of_an_archive_come_back(tmp_path, clip):
+def test_members_of_an_archive_are_read_back(tmp_path, clip):
     sound = (tmp_path / clip("a.wav")).read_bytes()
     values = {f"u{n}": {"rater": f"r{n}", "score": n, "note": "拖延"} for n in (1, 2)}
     with tarfile.open(tmp_path / "source.tar", "w") as archive:
@@ -115,7 +115,7 @@ def test_members_of_an_archive_come_back(tmp_path, clip):
     ]
 
 
-def test_lines_of_a_kaldi_folder_come_back(tmp_path, clip):
+def test_lines_of_a_kaldi_folder_are_read_back(tmp_path, clip):
     lines = {
         "u1": (clip("a.wav"), "s1", "hello  there", "4"),
         "u2": (clip("b.wav"), "s2", "bye", "1"),

@@ -65,7 +65,7 @@ def test_texts_raters_and_lookup_of_clips(imported, tmp_path):
     assert first["wav_path"] == str(tmp_path / "a.wav")
 
 
-def test_numbers_of_trials_are_no_ratings(imported):
+def test_numbers_of_trials_are_not_ratings(imported):
     result = imported("clip,listener,Trial Number,Response\na.wav,r1,1,4\n")
     assert annotations(result) == {"a": {"Response": [4]}}
 
@@ -119,7 +119,7 @@ def problems(imported, text, **settings):
         ("clip,score\na.wav,\"4\n", None, None, "not a table"),
     ],
 )  # fmt: skip
-def test_what_has_two_readings_or_none_is_reported(imported, text, row, column, problem):
+def test_values_with_two_readings_or_none_are_reported(imported, text, row, column, problem):
     found = problems(imported, text)
     assert any(
         (each.line, each.key) == (row, column) and problem in each.problem for each in found
@@ -227,7 +227,7 @@ def test_unknown_names_in_settings_are_reported(imported):
     assert "rater" in found[1].problem
 
 
-def test_what_this_version_cannot_train_is_stated(imported):
+def test_dimensions_that_cannot_be_trained_are_stated(imported):
     def reasons(text, **settings):
         result = imported(text, **settings)
         return cannot_train(rubric_values("x", "en", result.dimensions), result.records)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from clips import write_clips
+from launch_fixtures import Going
 from private_slurm import PrivateSlurm, missing
 from repository import ROOT
 
@@ -55,46 +55,57 @@ def slurm() -> Iterator[PrivateSlurm]:
 
 
 class Sweep:
-    """``python launch.py …`` against the cluster, and the folder that it fills."""
+    """``python launch.py …`` against the cluster, and the folder that it fills.
 
-    quick = QUICK
+    The commands run in processes that have the libraries loaded; the jobs that SLURM starts are new Pythons.
+    """
 
-    def __init__(self, cluster: PrivateSlurm, folder: Path, data: list[str]) -> None:
+    quick, small = QUICK, SMALL
+
+    def __init__(
+        self,
+        cluster: PrivateSlurm,
+        folder: Path,
+        data: list[str],
+        launch: Callable[..., subprocess.CompletedProcess[str]],
+        start_launch: Callable[..., Going],
+    ) -> None:
         self.cluster, self.folder, self.data = cluster, folder, data
+        self._launch, self._start_launch = launch, start_launch
 
     @property
     def environment(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return {**self.cluster.environment, **own}
 
+    @property
+    def quoted(self) -> str:
+        """The folder as a value for Hydra, whatever its name."""
+        return "'{}'".format(str(self.folder).replace("\\", "\\\\").replace("'", "\\'"))
+
     def words(self, *words: str, launcher: str = "slurm_cpu") -> list[str]:
-        """The command of a new sweep."""
+        """The arguments of launch.py for a new sweep."""
         return [
-            sys.executable, "launch.py", "-m", f"hydra/launcher={launcher}", *SMALL, *QUICK, *self.data,
-            f"hydra.sweep.dir='{self.folder}'", *words,
+            "-m", f"hydra/launcher={launcher}", *SMALL, *QUICK, *self.data,
+            f"hydra.sweep.dir={self.quoted}", *words,
         ]  # fmt: skip
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *words: str, **options: Any) -> Going:
         """Begin, and come back."""
-        return subprocess.Popen(
-            self.words(*words, **options), cwd=ROOT, env=self.environment, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        return self._start_launch(*self.words(*words, **options), environment=self.environment)
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Go on to the end."""
-        return self.go(self.words(*words, **options))
+        return self.go(*self.words(*words, **options))
 
     def again(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command about this sweep."""
-        return self.go([sys.executable, "launch.py", f"sweep='{self.folder}'", *words])
+        return self.go(f"sweep={self.quoted}", *words)
 
-    def go(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        """Any command, to its end."""
-        return subprocess.run(
-            words, cwd=ROOT, env=self.environment, text=True, timeout=400, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    def go(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Any command of launch.py, to its end; stdout has its stderr too."""
+        done = self._launch(*words, environment=self.environment, timeout=400)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout + done.stderr)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -129,13 +140,18 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(slurm: PrivateSlurm, tmp_path: Path) -> Sweep:
+def sweep(
+    slurm: PrivateSlurm,
+    tmp_path: Path,
+    launch: Callable[..., subprocess.CompletedProcess[str]],
+    start_launch: Callable[..., Going],
+) -> Sweep:
     """A sweep to be."""
     data = [
         f"task.data.{split}={write_clips(tmp_path, split, count, seed=seed)}"
         for seed, (split, count) in enumerate({"train": 10, "val": 6}.items())
     ]
-    return Sweep(slurm, tmp_path / "sweep", data)
+    return Sweep(slurm, tmp_path / "sweep", data, launch, start_launch)
 
 
 @pytest.fixture(autouse=True)

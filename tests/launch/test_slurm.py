@@ -12,6 +12,8 @@ import sys
 import time
 
 import pytest
+import yaml
+from clips import write_clips
 from repository import ROOT
 from safetensors.torch import load_file
 
@@ -35,48 +37,32 @@ def log_of(sweep, number=0):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_costs_itself_alone(sweep):
-    """A grid of two by two with a fifth and a sixth run whose settings are refused."""
-    done = sweep.run("trainer.args.max_steps=2", "peft.r=4,8,-1", "seed=range(0,2)")
-    assert done.returncode == 1, done.stdout
-    rows = sweep.rows
-    assert [row["state"] for row in rows] == ["done"] * 4 + ["failed"] * 2
-    for row in rows[:4]:
-        metrics = json.loads((sweep.folder / row["folder"] / "metrics.json").read_text())
-        assert row["objective"] == row["val_pearson"] == metrics["val"]["final"]["macro"]["pearson"]
-    for row in rows[4:]:
-        assert "peft.r=-1 must be 1 or more" in row["reason"]
-        assert row["folder"] in done.stdout.split("2 of 6 runs did not finish:")[1]
-    groups = json.loads((sweep.folder / "sweep.json").read_text())["seeds"]
-    assert [group["runs"] for group in groups] == [[0, 1], [2, 3]]
-    # One array; SLURM saw the failing runs fail.
-    assert len({sweep.job(number).split("_")[0] for number in range(6)}) == 1
-    sweep.until(lambda: sweep.cluster.job(sweep.job(4))["JobState"] == "FAILED")
+def test_runs_that_fail_or_are_killed_do_not_affect_the_others(sweep):
+    """Three runs: one that finishes, one that is killed while it trains, and one whose setting is refused."""
+    going = sweep.start("trainer.args.max_steps=2,60,none")
+    sweep.until(lambda: sweep.step(1, 2))
+    os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
+    done = going.end()
+    printed = done.stdout + done.stderr
+    assert done.returncode == 1, printed
+    fine, killed, refused = sweep.rows
+    assert [row["state"] for row in sweep.rows] == ["done", "failed", "failed"]
+    metrics = json.loads((sweep.folder / fine["folder"] / "metrics.json").read_text())
+    assert fine["objective"] == fine["val_pearson"] == metrics["val"]["final"]["macro"]["pearson"]
+    assert killed["reason"].startswith("SLURM: FAILED, NonZeroExitCode, exit code ")
+    assert "trainer.args.max_steps=none must be a whole number" in refused["reason"]
+    for row in (killed, refused):
+        assert row["folder"] in printed.split("2 of 3 runs did not finish:")[1]
+    # One array; SLURM saw the failing run fail.
+    assert len({sweep.job(number).split("_")[0] for number in range(3)}) == 1
+    sweep.until(lambda: sweep.cluster.job(sweep.job(2))["JobState"] == "FAILED")
     # The table comes back from the folders alone.
     before = {name: (sweep.folder / name).read_text() for name in ("sweep.csv", "sweep.html")}
     for name in before:
         (sweep.folder / name).unlink()
-    told = sweep.again("stages=[report]")
-    assert told.returncode == 0, told.stdout
+    again = sweep.again("stages=[report]")
+    assert again.returncode == 0, again.stdout
     assert {name: (sweep.folder / name).read_text() for name in before} == before
-
-
-@pytest.mark.slow
-def test_two_nodes_of_two_processes_share_a_run(sweep):
-    done = sweep.run(
-        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=1", "zero=zero2",
-        "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    folder = sweep.run_folder(0)
-    environment = json.loads((folder / "environment.json").read_text())
-    assert environment["processes"] == 4
-    assert sweep.cluster.job(sweep.job(0))["NodeList"] == "first,second"
-    assert [(folder / "logs" / f"rank-{rank}.log").is_file() for rank in (1, 2, 3)] == [True] * 3
-    log = (folder / "train.log").read_text()
-    assert "2 of 4 clips: 1 a pass, 1 accumulated, 4 processes" in log
-    assert "(ZeRO stage 2)" in log
-    assert sweep.rows[0]["state"] == "done"
 
 
 @pytest.mark.slow
@@ -95,16 +81,14 @@ def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
     assert state["state"] == "interrupted"
     at = int(state["reason"].removeprefix("stopped at step "))
     assert (folder / "checkpoints" / f"checkpoint-{at}" / "trainer_state.json").is_file()
-    told, _ = going.communicate(timeout=400)
-    assert going.returncode == 0, told
+    done = going.end()
+    assert done.returncode == 0, done.stdout + done.stderr
     row = sweep.rows[0]
     assert (row["state"], row["preempted"], row["timed_out"]) == ("done", 1, 0)
     assert f"Resuming from checkpoint-{at}" in (folder / "train.log").read_text()
-    assert "preempted 1 time" in told
+    assert "preempted 1 time" in done.stdout + done.stderr
     # The same without SLURM and in one go.
-    data = [*sweep.data, *sweep.quick, steps]
-    words = [sys.executable, "launch.py", *data, f"hydra.run.dir={tmp_path / 'whole'}"]
-    whole = sweep.go(words)
+    whole = sweep.go(*sweep.data, *sweep.quick, steps, f"hydra.run.dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stdout
     assert same(weights(folder), weights(tmp_path / "whole"))
     assert (folder / "predictions.jsonl").read_text() == (
@@ -113,71 +97,113 @@ def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_out_of_time_goes_on_in_its_folder_as_often_as_it_may(sweep):
-    """Two processes, and SLURM's signal sent early; below ten minutes submitit counts each as a time-out."""
+def test_a_run_of_two_nodes_that_is_out_of_time_continues_in_its_folder_as_often_as_it_may(sweep):
+    """A process on each node, and SLURM's signal sent early; below ten minutes submitit counts each as a time-out."""
     going = sweep.start(
         "trainer.args.max_steps=30", "hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=60",
-        "hydra.launcher.max_num_timeout=1",
-        "hydra.launcher.tasks_per_node=2", "trainer.args.per_device_train_batch_size=1",
+        "hydra.launcher.max_num_timeout=1", "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1",
+        "trainer.args.per_device_train_batch_size=1", "zero=zero2",
     )  # fmt: skip
 
-    def told_of_its_time(count, after):
+    def send_time_out(count, after):
         sweep.until(lambda: "train: step" in log_of(sweep)[after:])
         sweep.cluster.run("scancel", "--signal=USR2", sweep.job(0))
         sweep.until(lambda: state_of(sweep)["timed_out"] == count)
 
-    told_of_its_time(1, 0)
-    told_of_its_time(2, len(log_of(sweep)))
-    told, _ = going.communicate(timeout=400)
-    assert going.returncode == 1, told
+    send_time_out(1, 0)
+    send_time_out(2, len(log_of(sweep)))
+    done = going.end()
+    assert done.returncode == 1, done.stdout
     assert "timed-out too many times" in sweep.rows[0]["reason"]
-    assert "timed out 2 times" in told
-    # Whoever wants it to go on says so; it goes on from its checkpoint.
+    assert "timed out 2 times" in done.stdout + done.stderr
+    # With resume=true it continues from its checkpoint.
     resumed = sweep.again("resume=true")
     assert resumed.returncode == 0, resumed.stdout
     assert sweep.rows[0]["state"] == "done"
     log = log_of(sweep)
     assert log.count("Resuming from checkpoint-") == 2
     assert sweep.again("resume=true").returncode == 0
+    # The two nodes have shared the run.
+    assert sweep.cluster.job(sweep.job(0))["NodeList"] == "first,second"
+    assert "30 of 2 clips: 1 a pass, 1 accumulated, 2 processes" in log
+    assert "(ZeRO stage 2)" in log
+    folder = sweep.run_folder(0)
+    assert json.loads((folder / "environment.json").read_text())["processes"] == 2
+    assert (folder / "logs" / "rank-1.log").is_file()
 
 
 @pytest.mark.slow
-def test_a_killed_job_is_told_by_slurm_and_leaves_the_others(sweep):
-    going = sweep.start("trainer.args.max_steps=20,2")
-    sweep.until(lambda: sweep.step(0, 2))
-    process = json.loads((sweep.run_folder(0) / "state.json").read_text())["process"]
-    os.kill(process, signal.SIGKILL)
+def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_path):
+    """An array of two shards; the second is killed between two of its writes, and resumed."""
+    clips = write_clips(tmp_path, "input", 200, seconds=(0.2,))
+    score = [
+        sys.executable, "launch.py", "stages=[score]", f"input={clips}", "task.dimensions=[pitch_dynamics]",
+        "device=cpu", "logger=none", "cache.enabled=false", "batch.eval_clips=1",
+    ]  # fmt: skip
+    going = subprocess.Popen(
+        [*score, "shards=2", "hydra/launcher=slurm_cpu", *sweep.small, f"hydra.sweep.dir={sweep.folder}"],
+        cwd=ROOT, env=sweep.environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+    def scored(number):
+        text = (sweep.run_folder(number) / "predictions.jsonl").read_text(encoding="utf-8")
+        return text.split("\n")[:-1]
+
+    sweep.until(lambda: scored(1))
+    os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
     told, _ = going.communicate(timeout=400)
     assert going.returncode == 1, told
-    killed, fine = sweep.rows
-    assert killed["state"] == "failed"
-    assert killed["reason"].startswith("SLURM: FAILED, NonZeroExitCode, exit code ")
-    assert fine["state"] == "done"
+    assert [row["state"] for row in sweep.rows] == ["done", "failed"]
+    before = len(scored(1))
+    assert 0 < before < 100
+    joined = sweep.folder / "predictions.jsonl"
+    assert not joined.exists()
+
+    resumed = sweep.again("resume=true")
+    assert resumed.returncode == 0, resumed.stdout
+    assert "200 clips, joined from 2 shards" in resumed.stdout
+    assert f"{before} of 100 clips were scored before" in log_of(sweep, 1)
+    assert [len(scored(number)) for number in (0, 1)] == [100, 100]
+    whole = sweep.go([*score, f"hydra.run.dir={tmp_path / 'whole'}"])
+    assert whole.returncode == 0, whole.stdout
+    assert joined.read_text() == (tmp_path / "whole" / "predictions.jsonl").read_text()
 
 
 @pytest.mark.slow
-def test_detached_with_a_gpu_and_collected(sweep):
+def test_a_detached_run_with_a_gpu_in_a_folder_with_a_hostile_name(sweep, tmp_path):
+    """Blanks, quotes, a dollar and a newline that would begin a command, in the folder and in a setting."""
+    name = 'it\'s $(touch hurt) "so";\ntouch hurt #'
+    sweep.folder = tmp_path / name
+    setting = name.replace("'", "\\'")
     done = sweep.run(
-        "trainer.args.max_steps=1", "launch.detach=true", "hydra.launcher.gpus_per_node=1",
+        "stages=[evaluate]", f"task.system='{setting}'", "launch.detach=true", "hydra.launcher.gpus_per_node=1",
         "hydra.launcher.setup=['echo GPUs: $CUDA_VISIBLE_DEVICES']", launcher="slurm",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "1 runs are submitted" in done.stdout
     assert sweep.rows[0]["state"] in ("waiting", "running")
-    told = sweep.again("stages=[report]")
-    assert told.returncode == 0, told.stdout
-    assert "PENDING" in told.stdout or "RUNNING" in told.stdout
-    # Nobody watches: the run itself keeps the table.
+    report = sweep.again("stages=[report]")
+    assert report.returncode == 0, report.stdout
+    assert "PENDING" in report.stdout or "RUNNING" in report.stdout
+    # No launcher watches: the run itself updates the table.
     sweep.until(lambda: sweep.rows[0]["state"] == "done")
     assert "gres:gpu:1" in str(sweep.cluster.job(sweep.job(0)))
     assert "GPUs: 0" in (sweep.folder / ".submitit" / f"{sweep.job(0)}_0_log.out").read_text()
+    config = yaml.safe_load((sweep.run_folder(0) / "config.yaml").read_text(encoding="utf-8"))
+    assert config["task"]["system"] == name
+    assert not list(tmp_path.rglob("hurt"))
+    assert not (ROOT / "hurt").exists()
 
 
 @pytest.mark.slow
 def test_ctrl_c_asks_and_cancels(sweep):
     master, slave = pty.openpty()
     going = subprocess.Popen(
-        sweep.words("trainer.args.max_steps=40", "seed=0,1", "hydra.launcher.array_parallelism=1"),
+        [
+            sys.executable, "launch.py",
+            *sweep.words("trainer.args.max_steps=40", "seed=0,1", "hydra.launcher.array_parallelism=1"),
+        ],
         cwd=ROOT, env={**sweep.environment, "TERM": "xterm", "COLUMNS": "200"},
         stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
     )  # fmt: skip
@@ -219,26 +245,3 @@ def test_what_sbatch_refuses_is_shown_as_it_is(sweep):
     assert done.returncode == 1
     assert "sbatch refuses: sbatch: error: invalid partition specified: none" in done.stdout
     assert "Traceback" not in done.stdout
-
-
-@pytest.mark.slow
-def test_hostile_names_arrive_unharmed_and_run_nothing(sweep, tmp_path):
-    """Blanks, quotes, a dollar and a newline that would begin a command, in the folder and in a setting."""
-    name = 'it\'s $(touch hurt) "so";\ntouch hurt #'
-    sweep.folder = tmp_path / name
-    quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'")
-    words = [word for word in sweep.words("stages=[evaluate]") if "hydra.sweep.dir" not in word]
-    setting = name.replace("'", "\\'")
-    done = sweep.go([*words, f"hydra.sweep.dir='{quoted}'", f"task.system='{setting}'"])
-    assert done.returncode == 0, done.stdout
-    (row,) = sweep.rows
-    assert row["state"] == "done"
-    assert sweep_config(sweep)["task"]["system"] == name
-    assert not list(tmp_path.rglob("hurt"))
-    assert not (ROOT / "hurt").exists()
-
-
-def sweep_config(sweep):
-    import yaml
-
-    return yaml.safe_load((sweep.run_folder(0) / "config.yaml").read_text(encoding="utf-8"))

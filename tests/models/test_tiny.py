@@ -165,10 +165,10 @@ def test_judge_recognises_deliveries_of_unseen_voices(model, processor):
         key for key, voice in VOICES.items() if voice.split == "sample" and voice.age == "adult"
     ]
     correct = []
-    for seed, voice in enumerate(sorted(voices)):
+    for seed, voice in enumerate(sorted(voices)[::2]):  # a man and a woman
         for changes, question, words in QUESTIONS:
             waveform = synthesise(TEXT, "en", delivery(voice, **changes), seed)
             correct.append(ask(model, processor, waveform, question) in words)
     # A guess is correct in at most two cases of five.
-    assert len(correct) == 32
+    assert len(correct) == 16
     assert np.mean(correct) >= 0.75

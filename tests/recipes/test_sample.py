@@ -38,7 +38,7 @@ BOTH_LANGUAGES = pytest.mark.parametrize(("language", "text"), LANGUAGES, ids=["
 
 def pitch_in_semitones(samples):
     found, voiced, _ = compiled_librosa().pyin(
-        samples, fmin=65, fmax=500, sr=16000, frame_length=1024
+        samples, fmin=65, fmax=500, sr=16000, frame_length=1024, hop_length=512, resolution=0.2
     )
     return 12 * np.log2(found[voiced & ~np.isnan(found)])
 
@@ -183,7 +183,7 @@ def test_stressed_words_are_longer():
 
 
 @pytest.mark.slow
-def test_emotions_colour_the_voice_and_intensity_how_much():
+def test_emotions_change_the_voice_in_proportion_to_their_intensity():
     def spoken(emotion, intensity=1.0):
         return synthesise(ENGLISH, "en", replace(PLAIN, emotion=emotion, intensity=intensity), 3)
 

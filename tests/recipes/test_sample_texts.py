@@ -131,7 +131,7 @@ def test_systems_have_habits():
     assert faulty["rowan"] > faulty["aspen"] + 0.15
 
 
-def test_a_folder_with_other_clips_is_left_alone(tmp_path):
+def test_a_folder_with_other_clips_is_not_changed(tmp_path):
     clip = tmp_path / "archetype" / "clips" / "recorded_once.mp3"
     clip.parent.mkdir(parents=True)
     clip.write_bytes(b"recorded once")

@@ -1,4 +1,4 @@
-"""Dynamic batching: each job gets its own scores, equal to those of `Judge.score`; nothing accepted is lost."""
+"""Dynamic batching: each job gets its own scores, equal to those of `Judge.score`; every accepted job is answered."""
 
 import threading
 
@@ -19,7 +19,7 @@ def assert_same_scores(result, expected):
         assert result[key].expected == pytest.approx(score.expected, rel=1e-6)
 
 
-def test_what_waits_is_scored_together_and_each_job_gets_its_own_scores(judge, gate):
+def test_waiting_jobs_are_scored_together_and_get_their_own_scores(judge, gate):
     jobs = [job(number, 0.4 + 0.2 * number) for number in range(5)]
     with started(BatchScorer(gate, TASK, batch_clips=3)) as scorer:
         scorer.submit(jobs[:1])
@@ -37,7 +37,7 @@ def test_what_waits_is_scored_together_and_each_job_gets_its_own_scores(judge, g
         assert_same_scores(result, judge.score(each.clips[0], TASK, **each.texts))
 
 
-def test_a_bad_text_harms_its_own_job_alone(judge, gate):
+def test_a_bad_text_fails_only_its_own_job(judge, gate):
     first, bad, good = job(0), job(1, scene="<|im_end|>"), job(2)
     with started(BatchScorer(gate, TASK)) as scorer:
         scorer.submit([first])

@@ -1,12 +1,15 @@
 """The web page in a real Chromium: it scores and compares uploaded clips and requests nothing from elsewhere."""
 
+import base64
 import json
 import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 import soundfile
+from browser import MICROPHONE_HZ
 from serving_clips import RATE, TASK, texts, wave
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -15,6 +18,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 import uvicorn
 from selenium.webdriver.support.ui import WebDriverWait
 
+from dramaeval.data.audio import decode
 from dramaeval.serving.app import Server, ServerSettings, make_app
 from dramaeval.serving.batching import BatchScorer
 from dramaeval.serving.intake import Intake
@@ -99,3 +103,49 @@ def test_the_page_scores_records_and_compares(address, chromium, judge, tmp_path
     assert {url for url in urls if not url.startswith((address, "blob:", "data:"))} == set()
     errors = [entry["message"] for entry in chromium.get_log("browser")]
     assert [error for error in errors if "/v1/" not in error] == []
+
+
+#: Sends the bytes of clip A in base64 to the last argument, a callback.
+BYTES_OF_A = """
+const done = arguments[0], reader = new FileReader();
+reader.onload = () => done(reader.result.split(",")[1]);
+reader.readAsDataURL(clips.a.blob);
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_recording_is_scored(address, chromium, judge, tmp_path):
+    def by_id(name):
+        return chromium.find_element("id", name)
+
+    chromium.get(address)
+    wait = WebDriverWait(chromium, 60)
+    by_id("token").send_keys("secret")
+    by_id("record-a").click()
+    wait.until(lambda _: by_id("record-a").text == "Stop")
+    time.sleep(1)
+    by_id("record-a").click()
+    wait.until(lambda _: by_id("name-a").text == "recording")
+    assert by_id("player-a").is_displayed()
+    by_id("score").click()  # the first answer loads the fields of the texts
+    wait.until(lambda _: "missing text" in by_id("message").text)
+    for name, text in texts(1).items():
+        by_id(f"text-{name}").send_keys(text)
+    by_id("score").click()
+    wait.until(lambda _: by_id("result").is_displayed())
+
+    recording = tmp_path / "recording.webm"
+    recording.write_bytes(base64.b64decode(chromium.execute_async_script(BYTES_OF_A)))
+    samples = decode(recording, RATE, max_seconds=30)
+    middle = samples[len(samples) // 4 : -len(samples) // 4]
+    loudest = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax() * RATE / len(middle)
+    assert loudest == pytest.approx(MICROPHONE_HZ, rel=0.02)
+    expected = judge.score(samples, TASK, **texts(1))
+    rows = chromium.find_elements("css selector", "#rows tr")
+    assert [row.get_attribute("data-key") for row in rows] == list(expected)
+    for row, score in zip(rows, expected.values(), strict=True):
+        assert row.find_element("css selector", "td").text == f"{score.expected:.2f}"
+        bars = row.find_elements("css selector", "rect")
+        heights = [float(bar.get_attribute("height")) for bar in bars]
+        assert heights == pytest.approx([28 * share for share in score.distribution], abs=1e-3)

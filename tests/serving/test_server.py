@@ -1,4 +1,4 @@
-"""The server of a run scores as `Judge.load` does, also where the run keeps encodings of clips on disk."""
+"""The server of a run scores as `Judge.load` does, in batches also where the run keeps encodings of clips on disk."""
 
 import pytest
 from serving_clips import TASK, started, texts, wave
@@ -19,10 +19,18 @@ def test_the_judge_of_a_run_and_that_of_the_python_api_agree(composed, judge, tm
     )  # fmt: skip
     server = make_server(RunContext(config, RunFolder(tmp_path / "run")))
     assert (server.intake.max_clips, server.scorer.batch_clips) == (3, 2)
+    passes = []
+    tower = server.scorer.judge.model.model.audio_tower.conv1
+    hook = tower.register_forward_hook(lambda *_: passes.append(1))
     jobs = [Job(clips=(wave(number),), texts=texts(number)) for number in range(3)]
-    with started(server.scorer) as scorer:
-        scorer.submit(jobs)
+    server.scorer.submit(
+        jobs
+    )  # before the thread starts, so that the batches are two clips and one
+    with started(server.scorer):
         results = [job.result.result(60) for job in jobs]
+    hook.remove()
+    # With the run's cache of encodings, which does not know uploaded clips, each clip would have a pass of its own.
+    assert len(passes) == 2
     for job, result in zip(jobs, results, strict=True):
         expected = judge.score(job.clips[0], TASK, **job.texts)
         for key, score in expected.items():

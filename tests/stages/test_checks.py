@@ -65,7 +65,7 @@ GROUPS = {
         ("task.shots=-1", "task.shots=-1 must be a whole number"),
         ("task.data.train=no.jsonl", "task.data.train: no.jsonl does not exist"),
         ("task.data.test=no2.jsonl", "task.data.test: no2.jsonl does not exist"),
-        ("task.data.val=/etc", "task.data.val: /etc is a folder of no known kind (audio, datasets, Kaldi): give the path"),
+        ("task.data.val=/etc", "task.data.val: /etc is a folder of no known kind (audio, datasets, Kaldi, Parquet): give the path"),
         ("trainer.objective=soft_c", "'soft_c' is not known", "Did you mean soft_ce"),
         ("evaluation.metrics=[foo]", "evaluation.metrics: foo is not a metric"),
         ("evaluation.controls=[silense]", "evaluation.controls=silense is not known; choose one of training_mean",

@@ -49,7 +49,7 @@ def export(composed, tmp_path):
     config = composed(
         "task.dimensions=[rhythmic_naturalness]", f"task.data.train={tmp_path}/t.jsonl"
     )
-    text = judge_text(saved_form(config), base=str(folder), front_end=1)
+    text = judge_text(saved_form(config), base=str(folder), front_end=1, raters=["ann@example.org"])
     assert str(tmp_path) in text
     (folder / "judge.yaml").write_text(text)
     (folder / "README.md").write_text(CARD)
@@ -99,7 +99,14 @@ def test_what_is_published_has_no_records_paths_or_secrets(hub, export, publish_
         "README.md", "judge.yaml", "rubric.yaml", "metrics.json", "dramaeval_manifest.json",
     }  # fmt: skip
     everything = b"".join(files.values())
-    for secret in (str(tmp_path), "secret ratings", "clip-17", "speaker-9", TOKEN):
+    for secret in (
+        str(tmp_path),
+        "secret ratings",
+        "clip-17",
+        "speaker-9",
+        "ann@example.org",
+        TOKEN,
+    ):
         assert secret.encode() not in everything, secret
     assert yaml.safe_load(files["rubric.yaml"])["name"] == "realism"
     assert json.loads(files["metrics.json"])["val"] == {

@@ -85,7 +85,7 @@ def test_the_stage_writes_page_markdown_tables_and_json(composed, judges, tmp_pa
     report.run(config, folder)
     values = json.loads((folder.path / "comparison.json").read_text(encoding="utf-8"))
     assert values["names"] == ["half", "good", "third"]
-    assert [(each["run"], each["against"]) for each in values["two"]] == [
+    assert [(each["run"], each["against"]) for each in values["pairs"]] == [
         ("good", "half"), ("third", "half"), ("third", "good")
     ]  # fmt: skip
     html = folder.report.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ SAMPLE = PACKAGE / "data" / "sample" / "archetype"
 QUICK = (
     "device=cpu", "trainer.args.per_device_train_batch_size=4", "trainer.args.save_strategy=no",
     "trainer.args.load_best_model_at_end=false", "trainer.args.eval_strategy=no",
-    "evaluation.draws=20", "logger=none", "peft=lora", "trainer.args.learning_rate=1e-2",
+    "evaluation.draws=20", "evaluation.html=false", "logger=none", "peft=lora", "trainer.args.learning_rate=1e-2",
 )  # fmt: skip
 MIXED = (
     "task=mixed", "~task.tasks.role", "~task.weights.role", "~task.tasks.avqa", "~task.weights.avqa",

@@ -140,6 +140,7 @@ def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, 
         check_context(context, starts=True)
 
 
+@pytest.mark.slow
 def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
     config = composed("peft=none", "model.freeze_audio=true", "model.train_projector=false")
     check(config)

@@ -3,10 +3,9 @@
 import base64
 import concurrent.futures
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -83,44 +82,39 @@ def test_the_command_is_the_stage_with_settings(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_sigterm_under_load_loses_no_accepted_request(tmp_path):
-    log = tmp_path / "out.txt"
-    command = [
-        sys.executable, str(ROOT / "launch.py"), "serve", "tiny", "device=cpu", "serve.port=0", "cache.enabled=false",
+def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
+    server = start_launch(
+        "serve", "tiny", "device=cpu", "serve.port=0", "cache.enabled=false",
         f"hydra.run.dir={tmp_path / 'run'}",
-    ]  # fmt: skip
-    with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path)
-    try:
-        address = wait_for(r"at (http://\S+)", log, process)
-        body = json.dumps({"audio": base64.b64encode(CLIP.read_bytes()).decode(), "texts": TEXTS})
+    )  # fmt: skip
+    address = wait_for(r"at (http://\S+)", server)
+    body = json.dumps({"audio": base64.b64encode(CLIP.read_bytes()).decode(), "texts": TEXTS})
 
-        def ask(_):
-            """The status of one request; None if no connection was accepted."""
-            request = urllib.request.Request(
-                f"{address}/v1/score", body.encode(), {"Content-Type": "application/json"}
-            )
-            try:
-                with urllib.request.urlopen(request, timeout=60) as response:
-                    return response.status, json.load(response)
-            except urllib.error.HTTPError as error:
-                return error.code, None
-            except OSError:
-                return None, None
+    def ask(_):
+        """The status of one request; None if no connection was accepted."""
+        request = urllib.request.Request(
+            f"{address}/v1/score", body.encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, None
+        except OSError:
+            return None, None
 
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            wait_until_up(address)
-            asked = [pool.submit(ask, number) for number in range(48)]
-            next(concurrent.futures.as_completed(asked))
-            process.send_signal(signal.SIGTERM)
-            answers = [each.result() for each in asked]
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        wait_until_up(address)
+        asked = [pool.submit(ask, number) for number in range(48)]
+        next(concurrent.futures.as_completed(asked))
+        os.kill(server.pid, signal.SIGTERM)
+        answers = [each.result() for each in asked]
+    done = server.end(60)
+    assert done.returncode == 0, done.stderr
     answered = [answer for status, answer in answers if status == 200]
     assert 1 <= len(answered) < 48
     assert {status for status, _ in answers} <= {200, 503, None}
-    (accepted,) = re.findall(r"It accepted (\d+) requests", log.read_text())
+    (accepted,) = re.findall(r"It accepted (\d+) requests", done.stdout + done.stderr)
     assert len(answered) == int(accepted)
     first = answered[0]["results"][0]["scores"]
     for answer in answered:
@@ -128,13 +122,13 @@ def test_sigterm_under_load_loses_no_accepted_request(tmp_path):
             assert score["distribution"] == pytest.approx(first[key]["distribution"], abs=1e-6)
 
 
-def wait_for(pattern, log, process):
+def wait_for(pattern, server):
     for _ in range(600):
-        if match := re.search(pattern, log.read_text()):
+        if match := re.search(pattern, server.out):
             return match[1]
-        assert process.poll() is None, log.read_text()
+        assert not server.is_over, server.end().stderr
         time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    raise AssertionError(server.out)
 
 
 def wait_until_up(address):

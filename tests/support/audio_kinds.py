@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -58,42 +59,64 @@ AUDIO = {
 }  # fmt: skip
 
 
+@cache
+def loaded(kind, folder):
+    """A model, a tokenizer or a feature extractor of a folder that no test changes."""
+    value = kind.from_pretrained(folder)
+    return value.eval() if isinstance(value, torch.nn.Module) else value
+
+
 class Omni:
     """Without its processor, which needs torchvision; the features have that processor's settings."""
 
     name, family, long_windows = "qwen2_5_omni", Qwen25Omni, 1
     model_class = Qwen2_5OmniThinkerForConditionalGeneration
     frozen = ("model.visual.", "audio_bos_eos_token")
+    rope = MappingProxyType({"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]})
+    vision = MappingProxyType(
+        {
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 48,
+        }
+    )
+    #: Of the feature extractor in the processor.
+    padding = MappingProxyType({"padding": "max_length"})
 
-    @staticmethod
-    def write(folder, tokenizer):
-        token = tokenizer.convert_tokens_to_ids
-        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
-        vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
-                "out_hidden_size": 48, "fullatt_block_indexes": [0]}  # fmt: skip
-        config = Qwen2_5OmniThinkerConfig(
-            audio_config={**AUDIO, "output_dim": 48}, vision_config=vision,
-            text_config={**TEXT, "rope_parameters": rope}, audio_token_index=token("<|AUDIO|>"),
+    @classmethod
+    def config(cls, token):
+        return Qwen2_5OmniThinkerConfig(
+            audio_config={**AUDIO, "output_dim": 48},
+            vision_config={**cls.vision, "fullatt_block_indexes": [0]},
+            text_config={**TEXT, "rope_parameters": dict(cls.rope)}, audio_token_index=token("<|AUDIO|>"),
             audio_start_token_id=token("<|audio_bos|>"), audio_end_token_id=token("<|audio_eos|>"),
             image_token_index=1000, video_token_index=1001, vision_start_token_id=1002, initializer_range=0.2,
         )  # fmt: skip
-        Qwen2_5OmniThinkerForConditionalGeneration(config).save_pretrained(folder)
+
+    @staticmethod
+    def positions(frames):
+        """`Qwen2_5OmniProcessor.replace_audio_token`."""
+        return (((frames - 1) // 2 + 1) - 2) // 2 + 1
+
+    @classmethod
+    def write(cls, folder, tokenizer):
+        cls.model_class(cls.config(tokenizer.convert_tokens_to_ids)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         # 300 s, as in the published checkpoints.
         WhisperFeatureExtractor(
             feature_size=128, chunk_length=300, return_attention_mask=True
         ).save_pretrained(folder)
 
-    @staticmethod
-    def logits(folder, messages, wave):
-        plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
-            wave, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
+    @classmethod
+    def logits(cls, folder, messages, wave):
+        plain = loaded(cls.model_class, folder)
+        tokenizer = loaded(AutoTokenizer, folder)
+        inputs = loaded(WhisperFeatureExtractor, folder)(
+            wave, sampling_rate=RATE, return_attention_mask=True, return_tensors="pt", **cls.padding
         )  # fmt: skip
-        frames = int(inputs.attention_mask.sum())
-        # Qwen2_5OmniProcessor.replace_audio_token
-        count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
+        count = int(cls.positions(inputs.attention_mask.sum()))
         text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
         given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
         with torch.no_grad():
@@ -104,58 +127,28 @@ class Omni:
             ).logits[0, -1]
 
 
-class Omni3:
-    """Without its processor, which needs torchvision; the features have that processor's settings."""
+class Omni3(Omni):
+    """With a mixture of experts, and features that are not padded."""
 
-    name, family, long_windows = "qwen3_omni", Qwen3Omni, 1
+    name, family = "qwen3_omni", Qwen3Omni
     model_class = Qwen3OmniMoeThinkerForConditionalGeneration
     frozen = ("model.visual.", ".mlp.gate.weight")
+    # Qwen3OmniMoeProcessor.audio_kwargs
+    padding = MappingProxyType({"padding": True, "truncation": False})
+    positions = staticmethod(processing_qwen3_omni_moe._get_feat_extract_output_lengths)
 
-    @staticmethod
-    def write(folder, tokenizer):
-        token = tokenizer.convert_tokens_to_ids
-        rope = {
-            "rope_type": "default",
-            "rope_theta": 1e4,
-            "mrope_section": [2, 2, 2],
-            "mrope_interleaved": True,
-        }
-        vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
-                "out_hidden_size": 48, "deepstack_visual_indexes": [0]}  # fmt: skip
-        config = Qwen3OmniMoeThinkerConfig(
+    @classmethod
+    def config(cls, token):
+        rope = {**cls.rope, "mrope_interleaved": True}
+        return Qwen3OmniMoeThinkerConfig(
             # Windows of two seconds, so that a short clip has several.
             audio_config={**AUDIO, "output_dim": 48, "downsample_hidden_size": 8, "n_window_infer": 200},
-            vision_config=vision,
+            vision_config={**cls.vision, "deepstack_visual_indexes": [0]},
             text_config={**TEXT, "rope_parameters": rope, "num_experts": 4, "num_experts_per_tok": 2,
                          "moe_intermediate_size": 32},
             audio_token_id=token("<|AUDIO|>"), audio_start_token_id=token("<|audio_bos|>"),
             image_token_id=1000, video_token_id=1001, vision_start_token_id=1002, initializer_range=0.2,
         )  # fmt: skip
-        Qwen3OmniMoeThinkerForConditionalGeneration(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        WhisperFeatureExtractor(
-            feature_size=128, chunk_length=300, return_attention_mask=True
-        ).save_pretrained(folder)
-
-    @staticmethod
-    def logits(folder, messages, wave):
-        plain = Qwen3OmniMoeThinkerForConditionalGeneration.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        # Qwen3OmniMoeProcessor.audio_kwargs
-        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
-            wave, sampling_rate=RATE, padding=True, truncation=False, return_attention_mask=True, return_tensors="pt"
-        )  # fmt: skip
-        count = int(
-            processing_qwen3_omni_moe._get_feat_extract_output_lengths(inputs.attention_mask.sum())
-        )
-        text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
-        given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
-        with torch.no_grad():
-            return plain(
-                **given,
-                input_features=inputs.input_features,
-                feature_attention_mask=inputs.attention_mask,
-            ).logits[0, -1]
 
 
 class Flamingo:
@@ -181,8 +174,8 @@ class Flamingo:
 
     @classmethod
     def logits(cls, folder, messages, wave):
-        plain = cls.model_class.from_pretrained(folder).eval()
-        processor = cls.processor_class.from_pretrained(folder)
+        plain = loaded(cls.model_class, folder)
+        processor = loaded(cls.processor_class, folder)
         text = rendered(processor, messages)
         inputs = processor(text=[text], audio=[wave], sampling_rate=RATE)
         with torch.no_grad():
@@ -284,9 +277,9 @@ class Mistrals:
     def logits(folder, messages, wave):
         from transformers import MistralCommonBackend, VoxtralProcessor
 
-        plain = VoxtralForConditionalGeneration.from_pretrained(folder).eval()
-        tokenizer = MistralCommonBackend.from_pretrained(folder)
-        processor = VoxtralProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
+        plain = loaded(VoxtralForConditionalGeneration, folder)
+        tokenizer = loaded(MistralCommonBackend, folder)
+        processor = VoxtralProcessor(loaded(WhisperFeatureExtractor, folder), tokenizer)
         system, user = messages
         file = io.BytesIO()
         soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
@@ -356,8 +349,8 @@ class Granite:
 
     @classmethod
     def logits(cls, folder, messages, wave):
-        plain = cls.model_class.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        plain = loaded(cls.model_class, folder)
+        tokenizer = loaded(AutoTokenizer, folder)
         features, count = cls.features(wave)
         texts = [
             {**message, "content": "".join(part.get("text", "<|audio|>" * count) for part in parts)}

@@ -26,7 +26,7 @@ FIELDS = (
 def write_clips(
     folder: Path, name: str, count: int, *, seconds: Sequence[float] = (), seed: int = 0
 ) -> Path:
-    """Write a JSONL of realism records whose loudness goes with their ratings."""
+    """Write a JSONL of realism records whose loudness increases with their ratings."""
     rng = np.random.default_rng(seed)
     lines = []
     for number in range(count):

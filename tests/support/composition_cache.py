@@ -1,26 +1,31 @@
 """Composes the files of ``configs/`` once per choice of groups; most tests change single values alone.
 
 Composing takes half a second, nearly all of it for reading and merging the same files. Hydra applies the values of a
-command to a copy of the merged files, as it does to the merged files themselves.
+command to a copy of the merged files, as it does to the merged files themselves. Each file is parsed once, since
+PyYAML parses slowly and most files are part of many compositions.
 """
 
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig
 from repository import ROOT
 
 Key = tuple[Any, ...]
 _lists: dict[Key, DefaultsList] = {}
-_merged: dict[Key, DictConfig] = {}
+_merged: dict[Key, bytes] = {}
+_files: dict[Key, bytes] = {}
 
 
 def _sources(repo: IConfigRepository) -> Key | None:
@@ -64,14 +69,52 @@ def _kept_merges(merge: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             return merge(loader, defaults=defaults, repo=repo)
         key = (sources, *map(repr, defaults))
         if key not in _merged:
-            _merged[key] = merge(loader, defaults=defaults, repo=repo)
-        return copy.deepcopy(_merged[key])
+            _merged[key] = pickle.dumps(merge(loader, defaults=defaults, repo=repo))
+        # Quicker than a deep copy, and just as complete.
+        config: DictConfig = pickle.loads(_merged[key])
+        return config
 
     return merge_or_copy
 
 
+def _kept_files(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult]:
+    @wraps(load)
+    def load_or_copy(source: ConfigSource, config_path: str) -> ConfigResult:
+        if source.scheme() == "file" and source.path != str(ROOT / "configs"):
+            return load(source, config_path)  # files of a test may change
+        key = (source.full_path(), source.provider, config_path)
+        if key not in _files:
+            _files[key] = pickle.dumps(load(source, config_path))
+        # A new object each time: Hydra takes the defaults list out of it.
+        result: ConfigResult = pickle.loads(_files[key])
+        return result
+
+    return load_or_copy
+
+
+def _kept_sources(resolve: Callable[..., type[ConfigSource]]) -> Callable[..., type[ConfigSource]]:
+    """Hydra loads the classes of its sources as plugins, which are others than those of an import."""
+
+    @wraps(resolve)
+    def resolve_and_keep(registry: SourcesRegistry, scheme: str) -> type[ConfigSource]:
+        source = resolve(registry, scheme)
+        if scheme in ("file", "pkg") and not hasattr(source.load_config, "__wrapped__"):
+            source.load_config = _kept_files(source.load_config)
+        return source
+
+    return resolve_and_keep
+
+
+def _refer_to(caching: CachingConfigRepository, delegate: IConfigRepository) -> None:
+    """Stands for a constructor that copies all sources; other sources are put in their place, they are not changed."""
+    caching.delegate = copy.copy(delegate)
+    caching.cache = {}
+
+
 def install() -> None:
     """Use the cache in this process; processes that it starts compose anew."""
+    SourcesRegistry.resolve = _kept_sources(SourcesRegistry.resolve)
+    CachingConfigRepository.__init__ = _refer_to
     config_loader_impl.create_defaults_list = _kept_lists(config_loader_impl.create_defaults_list)
     ConfigLoaderImpl._compose_config_from_defaults_list = _kept_merges(
         ConfigLoaderImpl._compose_config_from_defaults_list

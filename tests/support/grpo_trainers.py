@@ -1,7 +1,7 @@
 """Settings and helpers of the tests of GRPO."""
 
 import torch
-from transformers import Qwen2AudioProcessor
+from plain_judge import plain_processor
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
@@ -65,8 +65,7 @@ def gradient_of(trainer, inputs):
 def plain_log_p(plain, trainer, record, tokens, side="left", clip=None):
     """The reference: log-probabilities of one completion from plain transformers, ``[tokens]``."""
     group = trainer.groups(record, 0)
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
-    processor.tokenizer.padding_side = side
+    processor = plain_processor(side)
     messages = group.question.messages
     inputs = processor(
         text=[processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)],
@@ -84,7 +83,7 @@ def plain_log_p(plain, trainer, record, tokens, side="left", clip=None):
 
 
 def check_parity(plain, trainer, inputs, side="left"):
-    """Compare all log-probabilities of a pass with those of each completion alone; return them."""
+    """Compare all log-probabilities of a pass with those of single completions; return them."""
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     with torch.no_grad():
         log_p, entropies = trainer.scorer(trainer.model, trainer.groups.of_pass(inputs), ids, mask)

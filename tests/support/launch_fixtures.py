@@ -105,6 +105,10 @@ def forkserver(surroundings: dict[str, str]) -> multiprocessing.context.ForkServ
         for name, value in surroundings.items():
             patched.setenv(name, value)
         patched.delenv("CI", raising=False)
+        # The tests may themselves run under SLURM.
+        for name in surroundings:
+            if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")):
+                patched.delenv(name)
         # For `preloaded`, which removes it.
         patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         first = context.Process(target=int)  # the server is started by its first process
@@ -192,10 +196,11 @@ def start_launch(
     """Start launch.py and come back, for runs that are interrupted or watched."""
     started = []
 
-    def start(*words: str) -> Going:
+    def start(*words: str, environment: Mapping[str, str] | None = None) -> Going:
         output = tmp_path_factory.mktemp("output")
         process = forkserver.Process(
-            target=forked_python.run, args=(("launch.py", *words), str(output), str(ROOT))
+            target=forked_python.run,
+            args=(("launch.py", *words), str(output), str(ROOT), environment),
         )
         process.start()
         started.append(process)

@@ -1,4 +1,4 @@
-"""role_all: what is asked, in which order it is answered, and whose scores are written."""
+"""role_all: the question, the order of the scores in an answer, and the rater of each score."""
 
 from collections import Counter
 

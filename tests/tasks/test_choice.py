@@ -1,4 +1,4 @@
-"""Multiple-choice records: what is read, what is wrong with them, what is asked; and the bundled ones."""
+"""Multiple-choice records: reading, problems and questions; and the bundled ones."""
 
 import json
 from collections import Counter
@@ -102,7 +102,7 @@ def test_the_best_checkpoint_is_the_most_accurate(composed):
 
 
 def test_the_bundled_questions_follow_from_the_manifest(task, tmp_path):
-    """Made again they are the same; and answers are what the synthesiser was told, read here anew."""
+    """A second build gives the same records, and each answer is the delivery in the manifest."""
     build(tmp_path / "avqa", SAMPLE / "realism", say=lambda text: None)
     manifest = {}
     for line in (SAMPLE / "realism" / "manifest.jsonl").read_text("utf-8").splitlines():
@@ -133,7 +133,7 @@ def test_the_bundled_questions_follow_from_the_manifest(task, tmp_path):
     assert set(clips.values()) == {3}
 
 
-def test_the_right_option_stands_anywhere(task):
+def test_the_right_option_is_at_any_position(task):
     records = task.read(SAMPLE / "avqa" / "train.jsonl").records
     places = Counter(record.fields["answer"] for record in records)
     assert set(places) == {0, 1, 2, 3, 4}

@@ -15,7 +15,7 @@ from dramaeval.stages.checks import check
 
 @pytest.fixture
 def prepared(composed, make_clips):
-    """A task with examples and the records that it asks about."""
+    """A task with examples, and its records."""
 
     def build(*overrides, seed=0):
         task = build_task(composed("task.shots=3", *overrides))
@@ -77,7 +77,7 @@ def test_the_prompt_shows_examples_before_the_question(prepared):
         assert str(list(rating)) not in text
 
 
-def test_without_shots_the_prompt_is_as_ever(prepared, composed):
+def test_without_shots_the_prompt_is_unchanged(prepared, composed):
     task, _, test = prepared("task.shots=0")
     plain = build_task(composed())
     assert task.messages(test[0], task.dimensions[0]) == plain.messages(
@@ -99,7 +99,7 @@ def test_examples_are_rated_on_every_dimension(composed, make_clips):
         build_task(composed("task.shots=4")).show_examples(train, 0)
 
 
-def test_too_few_examples_stop_the_run_in_words(composed, make_clips):
+def test_too_few_examples_stop_the_run_with_a_message(composed, make_clips):
     task = build_task(composed("task.shots=6"))
     train = read_records(make_clips("train", 6), task.record_format()).records
     with pytest.raises(ConfigError, match=r"task\.shots=6, but only 4 training records"):

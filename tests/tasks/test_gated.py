@@ -75,13 +75,13 @@ def test_the_gate_applies_where_only_other_dimensions_are_selected(records_of):
     assert [one.key for one in task.dimensions_for(record)] == ["audio_quality"]
 
 
-def test_rejected_ratings_are_no_target(records_of):
+def test_rejected_ratings_are_not_targets(records_of):
     task, record = records_of([True, True, False], [4, 5, None])
     target = task.target(record, task.dimensions[1], np.random.default_rng(0))
     np.testing.assert_allclose(target, [0, 0, 0, 0.5, 0.5])
 
 
-def test_the_question_stands_as_it_is(records_of):
+def test_the_question_is_unchanged(records_of):
     task, record = records_of([True], [3])
     text = task.messages(record, task.dimensions[0])[1]["content"][1]["text"]
     assert text.startswith("Prompt: 你是法官。你说：\nContent: ")

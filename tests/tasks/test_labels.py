@@ -46,19 +46,19 @@ def test_policies(policy, ratings, expected):
 
 
 @pytest.mark.parametrize("policy", [distribution, mean, median, sample])
-def test_nobody_rated(policy):
+def test_without_ratings_there_is_no_target(policy):
     assert policy([None, None], SCALE, RNG) is None
     assert policy([], SCALE, RNG) is None
 
 
-def test_samples_come_as_often_as_raters_gave_them():
+def test_samples_have_the_frequencies_of_the_ratings():
     rng = np.random.default_rng(1)
     drawn = sum(sample([1, 1, 4, None], SCALE, rng) for _ in range(3000)) / 3000
     # 2/3 and 1/3, within four standard errors of 0.0086
     np.testing.assert_allclose(drawn, [2 / 3, 0, 0, 1 / 3, 0], atol=0.035)
 
 
-def test_the_same_generator_draws_the_same():
+def test_the_same_generator_gives_the_same_draws():
     draws = [sample([1, 2, 3, 4, 5], SCALE, np.random.default_rng(7)) for _ in range(2)]
     np.testing.assert_array_equal(*draws)
 

@@ -1,6 +1,7 @@
 """The listener model: whose ratings a visit in training trains, under which line of the prompt."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from dramaeval.config.composition import compose
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.raters import UNKNOWN_RATERS, RaterInfo
 from dramaeval.data.records import Record
-from dramaeval.stages.builders import build_task, check_listeners
+from dramaeval.stages.builders import build_task, check_listeners, trained_raters
+from dramaeval.tasks.listeners import listener_line
+from dramaeval.tasks.rubric import RubricError, read_rubric
 from dramaeval.training.question_sampler import sample_questions, training_record
 
 NAMED = RaterInfo(ids=("ann", "bob", "cy"))
@@ -128,3 +131,54 @@ def test_contradicting_settings_are_refused(override, fix):
 def test_names_of_raters_are_checked_as_texts_of_the_prompt():
     assert speech("task.listeners=embed").texts(record())["raters.bob"] == "bob"
     assert speech().texts(record()) == {}
+
+
+RUBRIC = {
+    "name": "r",
+    "version": "1",
+    "dimensions": [
+        {
+            "key": "naturalness",
+            "annotation": "naturalness",
+            "title": "N",
+            "description": "D",
+            "scale": [1, 2],
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("texts", "mean", "named"),
+    [
+        ({}, "Rating wanted: the mean of all raters.", 'Rating wanted: that of rater "a{b".'),
+        ({"language": "zh"}, "所需评分：所有评分者的平均评分。", '所需评分：评分者"a{b"的评分。'),
+        (
+            {"language": "de", "mean_rater_line": "Mittel.", "rater_line": "Von {rater}."},
+            "Mittel.",
+            'Von "a{b".',
+        ),
+        (
+            {"language": "fr"},
+            "Rating wanted: the mean of all raters.",
+            'Rating wanted: that of rater "a{b".',
+        ),
+    ],
+    ids=["english", "chinese", "own lines", "no translation"],
+)
+def test_the_line_is_in_the_language_of_the_rubric(texts, mean, named):
+    rubric = read_rubric({**RUBRIC, **texts})
+    assert listener_line(record(), rubric) == mean
+    assert listener_line(replace(record(), listener="a{b"), rubric) == named
+
+
+@pytest.mark.parametrize("line", ["Rater", "{rater} {other}", "{rater", "{}"])
+def test_a_line_that_does_not_name_the_rater_is_refused(line):
+    with pytest.raises(RubricError, match=r"rubric\.rater_line must hold \{rater\}"):
+        read_rubric({**RUBRIC, "rater_line": line})
+
+
+def test_the_raters_of_a_training_are_those_who_gave_a_rating():
+    records = [record(), record((3.0,), RaterInfo(ids=("dan",))), record(info=UNKNOWN_RATERS)]
+    assert trained_raters(speech("task.listeners=embed"), records) == {"ann", "bob", "dan"}
+    assert trained_raters(speech(), records) == set()

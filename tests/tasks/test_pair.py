@@ -1,4 +1,4 @@
-"""Pairs: what a file of pairs may hold, pairs derived from rated clips, the questions and the targets."""
+"""Pairs: files of pairs, pairs derived from rated clips, questions and targets."""
 
 import json
 from itertools import combinations
@@ -139,7 +139,7 @@ def test_derived_votes_are_those_of_raters_who_rated_both(task, clips):
     )
 
 
-def test_without_raters_in_common_the_means_vote(task, clips):
+def test_without_raters_in_common_the_means_decide_the_vote(task, clips):
     records = [
         rated("r1", "s", {"ann": 5, "bob": 4}, "x"), rated("r2", "t", {"eve": 2}, "y"),
     ]  # fmt: skip

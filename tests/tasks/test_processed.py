@@ -283,7 +283,7 @@ def test_scales_of_a_dimension_that_contradict_each_other_are_refused(read, clip
         assert "'2' is another score" in contradiction(*(lines if first else lines[::-1]))
 
 
-def test_places_keep_what_is_known_of_the_raters(tmp_path):
+def test_places_keep_what_is_known_about_the_raters(tmp_path):
     def line(ratings, raters):
         content = [{"type": "audio", "audio_url": "a.wav"}, {"type": "text", "text": "Rate it."}]
         place = {"dimension": "pitch", "scale": [1, 2, 3, 4, 5], "ratings": ratings}

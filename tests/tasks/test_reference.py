@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval import Judge
 from dramaeval.api.clip_input import references_of
@@ -70,15 +70,14 @@ def encoder_of(judge, task):
 
 def plain_logits(messages, clips):
     """One prompt, prepared and run by transformers."""
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor = plain_processor()
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     audio = [decode(clip, 16_000) for clip in clips]
     inputs = processor(
         text=[text + "<answer>"], audio=audio, sampling_rate=16_000, return_tensors="pt"
     )
     with torch.no_grad():
-        return inputs, model(**inputs).logits[0, -1]
+        return inputs, plain_judge()(**inputs).logits[0, -1]
 
 
 @pytest.mark.slow
@@ -102,7 +101,7 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
         assert question_tokens(encoder, record, question) >= inputs["input_ids"].shape[1]
 
 
-def test_the_reference_matters_to_its_dimension_alone(judge, task, tmp_path):
+def test_the_reference_affects_only_its_dimension(judge, task, tmp_path):
     built = task()
     file = write(tmp_path, {}, {"wav_path_reference": "other.wav"})
     records = built.read(file).records
@@ -144,7 +143,7 @@ def test_a_task_without_such_dimensions_needs_no_reference(composed, tmp_path):
     assert list(record.prompt_clips) == [record.clip]
 
 
-def test_records_with_one_reference_are_no_copies_of_each_other(task, tmp_path):
+def test_records_with_one_reference_are_not_duplicates(task, tmp_path):
     records = task().read(write(tmp_path, {}, {"wav_path": "y.wav"})).records
     assert len(set(group_records(records, "clip"))) == 2
 
@@ -163,7 +162,7 @@ def test_all_dimensions_in_one_question_have_the_reference(task, tmp_path, compo
     assert kinds == ["text", "audio", "text", "audio", "text"]
 
 
-def test_examples_have_no_place_beside_a_reference(task):
+def test_examples_are_refused_beside_a_reference(task):
     with pytest.raises(ValueError, match=r"task\.shots=2: the rubric .* reference"):
         task("task.shots=2")
 

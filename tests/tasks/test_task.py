@@ -1,4 +1,4 @@
-"""Rubrics and prompts: everything wrong is said at once; a prompt says what it should."""
+"""Rubrics and prompts: all problems are reported together, and prompts have the expected texts."""
 
 import copy
 import json

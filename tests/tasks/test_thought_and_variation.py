@@ -89,7 +89,7 @@ def test_sampled_thoughts(composed):
         ),
     ],
 )
-def test_sampling_that_cannot_be_done_is_refused(composed, settings, message):
+def test_unsupported_sampling_is_refused(composed, settings, message):
     with pytest.raises(ConfigError, match=message):
         build_task(composed("task=role_emotion", *(f"task.{each}" for each in settings)))
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval import AudioDataset, Judge
 from dramaeval.api.clip_input import turns_of
@@ -105,8 +105,7 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
     batch = collate([encoded], pad=encoder.pad, shared_prefix=shared_prefix)
     with torch.no_grad():
         logits = judge.model(**batch.inputs).logits
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor = plain_processor()
     audio = [decode(tmp_path / f"{name}.wav", 16_000) for name in ("guard", "guard2", "x")]
     for row, dimension in enumerate(built.dimensions):
         messages = [
@@ -121,7 +120,7 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
             text=f"{text}<answer>", audio=audio, sampling_rate=16_000, return_tensors="pt"
         )
         with torch.no_grad():
-            expected = model(**inputs).logits[0, -1]
+            expected = plain_judge()(**inputs).logits[0, -1]
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
         (question,) = built.questions(record, [dimension])
         # The plan counts the clips of the turns too, and the answer after its first token.
@@ -299,7 +298,7 @@ def test_pairs_share_their_turns(task, tmp_path):
     assert task("text", words=words).for_single_clips().turns == "text"
 
 
-def test_examples_and_options_have_no_place_beside_turns(task, composed):
+def test_examples_and_options_are_refused_beside_turns(task, composed):
     with pytest.raises(ValueError, match=r"task\.shots=2: an example would stand between"):
         task("text", "task.shots=2")
     with pytest.raises(ValueError, match=r"task\.turns=all is not known; choose one of none, text"):
@@ -328,6 +327,28 @@ def test_python_and_jsonl_give_the_same_scores(judge, task, tmp_path):
             assert {key: each.expected for key, each in scores.items()} == pytest.approx(
                 expected, abs=1e-5
             )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["score", "direct"])
+def test_compare_in_python_and_a_run_have_the_same_turns(judge, task, tmp_path, by):
+    changes = [
+        {"system": clip, "wav_path": f"{clip}.wav", "question": "Q", "annotations": {key: [rating] for key in KEYS}}
+        for clip, rating in (("x", 1), ("y", 4))
+    ]  # fmt: skip
+    words = ("task=pair", f"task.dimensions=[{','.join(KEYS)}]", "task.derive.prompt=question")
+    built = task("audio", "task.derive.margin=1", f"task.by={by}", words=words)
+    (pair,) = built.read(write(tmp_path, *changes)).records
+    of_run = {each.dimension: each for each in score(judge.model, [pair], encoder_of(judge, built))}
+    judge._tasks = {("pair",): built}
+    turns = [replace_path(turn, tmp_path) for turn in TURNS]
+    compared = judge.compare(*pair.clips, "pair", question="Q", turns=turns)
+    assert list(compared) == KEYS
+    for key, each in compared.items():
+        shares = (each.p_a, each.p_tie, each.p_b)
+        assert shares == pytest.approx(of_run[key].outcomes, abs=1e-5)
+    without = judge.compare(*pair.clips, "pair", question="Q", turns=[])
+    assert any(abs(without[key].p_a - compared[key].p_a) > 1e-4 for key in KEYS)
 
 
 def replace_path(turn, folder):

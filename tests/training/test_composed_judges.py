@@ -17,7 +17,7 @@ from dramaeval.data.records import read_records
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planning import make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Task
@@ -26,6 +26,7 @@ ONE_STEP = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=2",
     "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
     "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
+    "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
 )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def test_a_run_trains_saves_and_reloads_the_judge(context, parts, peft, tmp_path
     assert torch.equal(plain.state_dict()[projector], trained.linear.weight)
     moved = (trained.linear.weight - base[projector]).abs()
     assert (moved > 0).float().mean() > 0.99
-    for path in (run.folder.path, run.folder.model, run.folder.path):
+    for path in (run.folder.path, run.folder.model):
         judge = Judge.load(path, device="cpu")
         # On another machine the parts are joined again.
         shutil.rmtree(tmp_path / "composed", ignore_errors=True)
@@ -116,6 +117,19 @@ def test_a_plan_names_the_new_projector(context, parts):
     (line,) = [line for line in plan.lines() if line.startswith("    projector")]
     assert "trained in full beside the adapter" in line
     assert not (run.folder.path.parent / "composed").exists()
+
+
+def test_files_of_parts_are_looked_up_while_they_are_not_joined(context, parts, tmp_path):
+    run = context(*parts, "peft=lora")
+    assert missing_files(run, starts=True) == []
+    folder = tmp_path / "no_weights"
+    shutil.copytree(parts[2].removeprefix("model.text="), folder)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    run = context(*parts[:2], f"model.text={folder}", "peft=lora", name="second")
+    (problem,) = missing_files(run, starts=True)
+    assert str(folder) in problem
+    assert "safetensors" in problem
 
 
 @pytest.mark.parametrize(
@@ -168,8 +182,7 @@ def test_an_adapter_continues_with_the_projector(context, parts, tmp_path):
 def test_grpo_trains_the_projector_from_its_first_weights(context, parts):
     run = context(
         *parts, "trainer=grpo", "stages=[train]", "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=1",
-        "trainer.args.num_generations=2", "trainer.args.max_completion_length=8", "trainer.args.save_strategy=no",
-        "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
+        "trainer.args.num_generations=2", "trainer.args.max_completion_length=8",
     )  # fmt: skip
     make_plan(run)
     trainer = make_trainer(run)

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 
 import forked_python
@@ -51,13 +49,10 @@ def test_a_second_start_changes_nothing_and_names_the_first(launch, tmp_path, wo
     assert "hydra.sweep.dir=" in told if "-m" in words else "Wait until it ends" in told
 
 
-def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(tmp_path):
+def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(run_python, tmp_path):
     with locked(tmp_path):
         before = content(tmp_path)
-        done = subprocess.run(
-            [sys.executable, "-m", "dramaeval.launch.job", str(tmp_path)],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = run_python("-m", "dramaeval.launch.job", str(tmp_path))
         assert content(tmp_path) == before
     assert done.returncode == 1
     assert f"in use by process {os.getpid()} on" in done.stderr

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import time
 
@@ -155,7 +154,7 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
     # Training goes on from it.
     further = launch(
         *LEAN, *mine, f"checkpoint={quoted(folder)}", f"hydra.run.dir={tmp_path / 'further'}",
-        "trainer.args.max_steps=2",
+        "trainer.args.max_steps=2", "stages=[train]",
     )  # fmt: skip
     assert further.returncode == 0, further.stderr
     after = load_file(tmp_path / "further" / "model" / "adapter_model.safetensors")
@@ -166,7 +165,8 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
 @pytest.mark.slow
 def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mine, tmp_path):
     folder = tmp_path / "run"
-    done = launch(*LEAN, *mine, "peft=none", f"hydra.run.dir={folder}", "trainer.args.max_steps=2")
+    words = [*LEAN, *mine, "peft=none", "evaluation.zero_shot=false", "trainer.args.max_steps=2"]
+    done = launch(*words, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     from transformers import Qwen2AudioForConditionalGeneration
 
@@ -190,46 +190,59 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
         assert json.loads(one)["expected"] == pytest.approx(json.loads(other)["expected"], abs=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("trainer", [(), REWARDED], ids=["sft", "grpo"])
-def test_a_killed_run_ends_as_one_never_stopped(launch, start_launch, mine, tmp_path, trainer):
-    """SIGKILL at a random moment of training; the same adapter, bit for bit."""
-    settings = [*LEAN, *mine[:2], *trainer, "evaluation.zero_shot=false"]
-    whole = tmp_path / "whole"
-    assert launch(*settings, f"hydra.run.dir={whole}").returncode == 0
-    killed = tmp_path / "killed"
-    chance = random.Random()
-    at = chance.randint(1, 5)
-    going = start_launch(*settings, f"hydra.run.dir={killed}")
+def killed_at_step(start_launch, settings, folder, step):
+    """Kill a run a moment after a step of its training."""
+    going = start_launch(*settings, f"hydra.run.dir={folder}")
     deadline = time.monotonic() + 200
-    while f"step {at} of" not in going.out and not going.is_over and time.monotonic() < deadline:
+    while f"step {step} of" not in going.out and not going.is_over and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(chance.uniform(0, 0.3))
+    time.sleep(random.uniform(0, 0.3))
     os.kill(going.pid, signal.SIGKILL)
     assert going.end().returncode == -signal.SIGKILL
-    done = launch(*settings, f"hydra.run.dir={killed}")
-    assert done.returncode == 0, (at, done.stderr)
+
+
+def assert_same_judge(whole, other, step):
+    """The same adapter, bit for bit, and the same predictions."""
     expected = load_file(whole / "model" / "adapter_model.safetensors")
-    found = load_file(killed / "model" / "adapter_model.safetensors")
+    weights = load_file(other / "model" / "adapter_model.safetensors")
     for name, weight in expected.items():
-        assert (weight == found[name]).all(), (at, name)
-    assert (whole / "predictions.jsonl").read_text() == (killed / "predictions.jsonl").read_text()
+        assert (weight == weights[name]).all(), (step, name)
+    assert (whole / "predictions.jsonl").read_text() == (other / "predictions.jsonl").read_text()
 
 
 @pytest.mark.slow
-def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, finished, tmp_path):
-    shutil.copytree(finished[0], tmp_path / "run")
-    settings = [*QUICK, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
-    checkpoints = tmp_path / "run" / "checkpoints"
+def test_a_killed_run_ends_as_one_never_stopped(launch, start_launch, mine, tmp_path):
+    """SIGKILL at a random moment of GRPO."""
+    settings = [*LEAN, *mine[:2], *REWARDED, "evaluation.zero_shot=false"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert launch(*settings, f"hydra.run.dir={whole}").returncode == 0
+    step = random.randint(1, 5)
+    killed_at_step(start_launch, settings, killed, step)
+    done = launch(*settings, f"hydra.run.dir={killed}")
+    assert done.returncode == 0, (step, done.stderr)
+    assert_same_judge(whole, killed, step)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(
+    launch, start_launch, mine, finished, tmp_path
+):
+    """SIGKILL at a random moment after the first checkpoint of SFT; the newest checkpoint is then incomplete."""
+    settings = [*LEAN, *mine]
+    killed = tmp_path / "killed"
+    step = random.randint(3, 5)
+    killed_at_step(start_launch, settings, killed, step)
+    checkpoints = killed / "checkpoints"
     newest = last_checkpoint(checkpoints)
-    assert newest.name == "checkpoint-6"
-    whole = (newest / "trainer_state.json").read_text()
-    (newest / "trainer_state.json").write_text(whole[: len(whole) // 2])
-    assert last_checkpoint(checkpoints).name != "checkpoint-6"
-    shutil.rmtree(tmp_path / "run" / "model")
-    done = launch(*settings)
-    assert done.returncode == 0, done.stderr
-    assert "Resuming from checkpoint-" in done.stdout
+    state = newest / "trainer_state.json"
+    state.write_text(state.read_text()[: state.stat().st_size // 2])
+    previous = last_checkpoint(checkpoints)
+    assert previous != newest
+    done = launch(*settings, f"hydra.run.dir={killed}")
+    assert done.returncode == 0, (step, done.stderr)
+    if previous:
+        assert f"Resuming from {previous.name}" in done.stdout
+    assert_same_judge(finished[0], killed, step)
 
 
 @pytest.mark.slow
@@ -248,6 +261,7 @@ def test_a_real_record_is_learnt(launch, tmp_path):
         "trainer.args.load_best_model_at_end=false",
         "evaluation.draws=20",
         "evaluation.html=false",
+        "evaluation.zero_shot=false",
         f"hydra.run.dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
@@ -261,6 +275,7 @@ def test_a_real_record_is_learnt(launch, tmp_path):
 
 @pytest.mark.slow
 def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, mine, tmp_path):
-    done = launch(*LEAN, mine[0], mine[2], f"hydra.run.dir={tmp_path / 'run'}")
+    words = [*LEAN, mine[0], mine[2], "trainer.args.max_steps=2", "evaluation.zero_shot=false"]
+    done = launch(*words, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "There is no val split" in done.stdout

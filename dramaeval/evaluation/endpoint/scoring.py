@@ -28,7 +28,6 @@ from dramaeval.evaluation.endpoint.reply import Completion
 from dramaeval.evaluation.record_reply import AnyPrediction, RecordReply
 from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.question import LEAD, Question
-from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -218,11 +217,6 @@ class EndpointJudge:
 
     def _encoded_file(self, path: str) -> str:
         return _encoded(decode(path, RATE, max_seconds=self.max_seconds))
-
-
-def questions_of(task: Task, record: Record) -> list[Question]:
-    """The questions that are asked about a record."""
-    return task.questions(record, task.dimensions_for(record))
 
 
 def _encoded(waveform: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The page of a comparison of runs, with its tables and sentences."""
+"""The page of a comparison of runs, with its tables and sentences; `comparison_kinds` has what differs by kind of run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from markupsafe import Markup
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
+from dramaeval.evaluation.report.comparison_kinds import SCORES, Part, kind_of
 from dramaeval.evaluation.report.markup import render_page
-from dramaeval.evaluation.report.pairs_side_by_side import PairComparison
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
     Table,
-    count,
     first_rows,
     number,
     shown,
@@ -30,16 +29,6 @@ LOOKS = (
     ("#0072B2", "o"), ("#B34700", "s"), ("#00724E", "^"), ("#8C4A78", "D"), ("#1b1f24", "v"),
     ("#7A6000", "P"),
 )  # fmt: skip
-_SHOWN = {
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "kendall": "Kendall's tau-b",
-    "mse": "MSE",
-    "mae": "MAE",
-    "ccc": "CCC",
-}
-
-
 #: What the place of an interval beside 0 means.
 VERDICTS = {
     "above": "it is better",
@@ -48,7 +37,7 @@ VERDICTS = {
     "unknown": "there are too few groups for an interval",
 }
 #: Prefixes of the tables of single runs.
-_EACH = ("further_", "calibration_")
+_EACH = tuple(f"{prefix}_" for prefix in SCORES.each_run)
 MOST_PAIRS = 500
 """Maximum number of pairs of runs on the page; tables/pairs.csv has all pairs."""
 MOST_EACH = 40_000
@@ -65,27 +54,28 @@ def render_comparison(
     """The page, self-contained.
 
     Args:
-        comparison: the result of `side_by_side`.
+        comparison: the result of `side_by_side` or `pairs_side_by_side`.
         tables: the bounded tables, see `shown_tables`.
         name: name of the comparison.
         facts: short facts, for the head of the page.
         config: its resolved configuration, as YAML.
     """
+    kind = kind_of(comparison)
     run_tables = [table for key, table in tables.items() if key.startswith(_EACH)]
-    all_run_tables = len(_EACH) * len(comparison.names)
+    all_run_tables = len(kind.each_run) * len(comparison.names)
     each_note = ""
     if len(run_tables) < all_run_tables:
         each_note = f"The first {len(run_tables):,} of {all_run_tables:,} tables; the folder tables has all of them."
     context = {
         "title": f"{name}: comparison",
-        "kind": "dramaeval comparison",
+        "kind": kind.title,
         "heading": " · ".join(comparison.names) if len(comparison.names) < 5 else name,
         "facts": facts,
         "contents": [
             ("summary", "Summary"),
             ("overview", "Overview"),
             ("dimensions", "Dimensions"),
-            ("each", "Each run"),
+            *([("each", "Each run")] if kind.each_run else []),
             ("settings", "Settings"),
         ],
         "summary": sentences(comparison),
@@ -96,7 +86,7 @@ def render_comparison(
         "overview": [
             tables[key] for key in ("overview", "pairs", "published", "test_sets") if key in tables
         ],
-        "dimensions": [tables[key] for key in _SHOWN],
+        "dimensions": [tables[key] for key in kind.metrics],
         "each": run_tables,
         "each_note": each_note,
         "settings": tables.get("settings"),
@@ -125,6 +115,7 @@ def shown_tables(tables: Mapping[str, Table], folder: str = "tables") -> dict[st
 
 def tables_of(comparison: Comparison) -> dict[str, Table]:
     """All tables by key, with every row."""
+    kind = kind_of(comparison)
     tables = {"overview": overview(comparison)}
     if len(comparison.names) > 2:
         tables["pairs"] = pairs(comparison)
@@ -133,29 +124,27 @@ def tables_of(comparison: Comparison) -> dict[str, Table]:
     )
     if table := sections.published(comparison.published, "Run", [own]):
         tables["published"] = table
-    tables |= {metric: by_dimension(comparison, metric) for metric in _SHOWN}
+    tables |= {metric: by_dimension(comparison, metric) for metric in kind.metrics}
     for run, (name, summary) in enumerate(comparison.summaries.items(), 1):
-        for kind, table_of in (
-            ("further", sections.further),
-            ("calibration", sections.calibration),
-        ):
+        for prefix, table_of in kind.each_run.items():
             table = table_of(summary, comparison.dimensions)
-            tables[f"{kind}_{run}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
+            tables[f"{prefix}_{run}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
     if comparison.differing:
         tables["settings"] = settings(comparison)
     return tables
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Whether each run is better than the first, with interval and p value."""
-    first = comparison.names[0]
-    base = comparison.summaries[first]["macro"]
-    pearson = "undefined" if base["pearson"] is None else shown(base["pearson"])
-    lines = [f"{first}: macro Pearson {pearson} on {counted(base['n'], 'answer')}."]
+    """Whether each run is better than the first in the main metric, with interval and p value."""
+    first, kind = comparison.names[0], kind_of(comparison)
+    metric, (answers, unit) = kind.main[0], kind.answers
+    macro = comparison.summaries[first]["macro"]
+    value = "undefined" if macro[metric] is None else shown(macro[metric])
+    lines = [f"{first}: {kind.base} {value} on {counted(macro[answers], unit)}."]
     for name, difference in comparison.against_first.items():
-        entry = difference["macro"]["pearson"]
+        entry = difference["macro"][metric]
         if entry is None:
-            lines.append(f"{name}: the correlation of one of the two runs is undefined.")
+            lines.append(f"{name}: {kind.undefined}.")
             continue
         size = with_interval(entry["difference"], entry["interval"], sign=True).plain
         verdict = VERDICTS[words.position(entry["interval"])]
@@ -165,20 +154,16 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def overview(comparison: Comparison) -> Table:
-    """The macro metrics of every run, and its difference from the first run."""
-    first = comparison.names[0]
+    """The macro metrics of every run, and its differences from the first run."""
+    first, kind = comparison.names[0], kind_of(comparison)
+    (main, main_title), (error, error_title) = kind.main, kind.error
     columns = [
         Column("Run", numeric=False),
-        Column("Pearson"),
-        Column("Spearman"),
-        Column("MSE"),
-        Column("CCC"),
-        Column("ECE"),
-        Column(f"Pearson − {first}", help="paired"),
+        *_columns(kind.overview),
+        Column(f"{main_title} − {first}", help="paired"),
         Column("p", help="permutation test"),
-        Column(f"MSE − {first}", help="below zero is better"),
-        Column("n"),
-        Column("Unscored"),
+        Column(f"{error_title} − {first}", help="paired; below zero is better"),
+        *_columns(kind.counts),
     ]
     rows = []
     for name in comparison.names:
@@ -188,33 +173,25 @@ def overview(comparison: Comparison) -> Table:
         rows.append(
             [
                 Cell(name),
-                *(
-                    sections.metric_cell(macro, metric)
-                    for metric in ("pearson", "spearman", "mse", "ccc", "ece")
-                ),
-                sections.difference_cell(macro_difference.get("pearson"), missing),
-                number((macro_difference.get("pearson") or {}).get("p"), 4, missing=missing),
-                sections.difference_cell(macro_difference.get("mse"), missing),
-                count(macro["n"]),
-                count(macro["unscored"]),
+                *_cells(kind.overview, macro),
+                sections.difference_cell(macro_difference.get(main), missing),
+                number((macro_difference.get(main) or {}).get("p"), 4, missing=missing),
+                sections.difference_cell(macro_difference.get(error), missing),
+                *_cells(kind.counts, macro),
             ]
         )
-    return Table(
-        "Macro over the dimensions",
-        columns,
-        rows,
-        notes=sections.notes(comparison.summaries[first]),
-    )
+    return Table(kind.mean[0], columns, rows, notes=kind.notes(comparison.summaries[first]))
 
 
 def pairs(comparison: Comparison) -> Table:
     """Every pair of runs."""
+    caption, difference, adjustment = kind_of(comparison).every_two
     columns = [
         Column("Run", numeric=False),
         Column("Against", numeric=False),
-        Column("Difference in Pearson"),
+        Column(difference),
         Column("p"),
-        Column("Adjusted p", help="Benjamini & Yekutieli over the pairs"),
+        Column("Adjusted p", help=adjustment),
     ]
     rows = [
         [
@@ -226,21 +203,20 @@ def pairs(comparison: Comparison) -> Table:
         ]
         for pair in comparison.pairs
     ]
-    return Table("Every pair", columns, rows)
+    return Table(caption, columns, rows)
 
 
 def by_dimension(comparison: Comparison, metric: str) -> Table:
     """One metric: one column for each run and one for each difference from the first run."""
+    kind = kind_of(comparison)
     first, *others = comparison.names
-    title = _SHOWN[metric]
-    ceiling = metric == "pearson"
+    last = [*kind.beside.get(metric, ()), kind.counts[0]]
     columns = [
         sections.DIMENSION,
         *(Column(name) for name in comparison.names),
         *(Column(f"{name} − {first}", help="paired") for name in others),
-        *([sections.CEILING] if ceiling else []),
-        Column("n"),
-    ]  # fmt: skip
+        *_columns(last),
+    ]
 
     def row(title: str, key: str | None) -> list[Cell]:
         def part(results: Mapping[str, Any]) -> Any:
@@ -250,14 +226,22 @@ def by_dimension(comparison: Comparison, metric: str) -> Table:
         differences = [part(comparison.against_first[name]) for name in others]
         return [
             Cell(title),
-            *(sections.metric_cell(summary, metric) for summary in summaries),
+            *(sections.metric_cell(summary, metric, kind.reason) for summary in summaries),
             *(sections.difference_cell(entries.get(metric)) for entries in differences),
-            *([number(summaries[0]["ceiling"]["pearson"])] if ceiling else []),
-            count(summaries[0]["n"]),
+            *_cells(last, summaries[0]),
         ]
 
     rows = [row(name, key) for key, name in comparison.dimensions.items()]
-    return Table(f"{title} by dimension", columns, rows, [row("Macro", None)])
+    caption = f"{kind.metrics[metric]} by dimension"
+    return Table(caption, columns, rows, [row(kind.mean[1], None)])
+
+
+def _columns(parts: Sequence[Part]) -> list[Column]:
+    return [column for column, _ in parts]
+
+
+def _cells(parts: Sequence[Part], values: Mapping[str, Any]) -> list[Cell]:
+    return [cell(values) for _, cell in parts]
 
 
 def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -293,7 +277,7 @@ def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("Test sets: macro over the dimensions", columns, rows)
 
 
-def settings(comparison: Comparison | PairComparison) -> Table:
+def settings(comparison: Comparison) -> Table:
     """The settings that differ between the runs."""
     columns = [
         Column("Setting", numeric=False),
@@ -306,10 +290,13 @@ def settings(comparison: Comparison | PairComparison) -> Table:
     return Table("Settings that differ", columns, rows)
 
 
-def _forest(comparison: Comparison) -> Markup:
+def _forest(comparison: Comparison) -> Markup | None:
+    marks_of = kind_of(comparison).marks
+    if marks_of is None:
+        return None
     names = comparison.names[: len(LOOKS)]
     keys = list(comparison.dimensions)[: plots.MOST_ROWS]
-    series = {name: sections.pearson_marks(comparison.summaries[name], keys) for name in names}
+    series = {name: marks_of(comparison.summaries[name], keys) for name in names}
     rows = [*(comparison.dimensions[key] for key in keys), "Macro"]
     label = "Pearson by dimension and run; the tables below hold the same figures."
     looks = dict(zip(names, LOOKS, strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -138,18 +139,24 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
         f"{systems[0]} is the first of {len(systems)} systems, with a score of {shown(first['score'], 3)} on a scale "
         f"from {low:g} to {high:g}, over {counted(board['prompts'], 'prompt')}."
     ]
-    tested = [pair for pair in board["pairs"] if pair["real"] is not None]
-    if not tested:
-        lines.append("No two systems have enough prompts in common to test their difference.")
-    else:
-        real = [pair for pair in tested if pair["real"]]
-        lines.append(
-            f"{len(real)} of {len(tested)} differences between two systems are significant (adjusted p at most "
-            f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
-        )
-        lines.append(lead(systems[0], tested))
+    lines += difference_sentences(
+        board, "No two systems have enough prompts in common to test their difference."
+    )
     lines += _cautions(board)
     return lines
+
+
+def difference_sentences(board: Mapping[str, Any], untested: str) -> list[str]:
+    """How many differences are significant, and those of the first place; ``untested`` where none was tested."""
+    tested = [pair for pair in board["pairs"] if pair["real"] is not None]
+    if not tested:
+        return [untested]
+    real = sum(pair["real"] for pair in tested)
+    return [
+        f"{real} of {len(tested)} differences between two systems are significant (adjusted p at most "
+        f"{1 - board['bootstrap']['level']:.2g}); the others may be chance.",
+        lead(next(iter(board["systems"])), tested),
+    ]
 
 
 def lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
@@ -219,10 +226,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
         Column("Clips"),
         Column("Unscored"),
     ]
-    above: dict[str, list[str]] = {}
-    for pair in board["pairs"]:
-        if pair["real"]:
-            above.setdefault(pair["better"], []).append(pair["worse"])
+    above = significantly_above(board)
     rows = []
     for name, system in board["systems"].items():
         rows.append(
@@ -232,7 +236,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
                 rank_interval(system["ranks"]),
                 with_interval(system["score"], system["interval"], 3),
                 *([number(system["people"], 3)] if rated else []),
-                Cell(named(above.get(name, [])) or "none"),
+                above[name],
                 count(system["prompts"]),
                 count(system["clips"]),
                 count(system["unscored"]),
@@ -242,6 +246,15 @@ def ranking(board: Mapping[str, Any]) -> Table:
     return Table("Ranking", columns, rows, notes=[note])
 
 
+def significantly_above(board: Mapping[str, Any]) -> dict[str, Cell]:
+    """By system the names of those that are significantly below it."""
+    worse: dict[str, list[str]] = {name: [] for name in board["systems"]}
+    for pair in board["pairs"]:
+        if pair["real"]:
+            worse[pair["better"]].append(pair["worse"])
+    return {name: Cell(named(systems) or "none") for name, systems in worse.items()}
+
+
 def rank_interval(bounds: Sequence[float] | None) -> Cell:
     """The interval of a rank, or the reason why there is none."""
     if bounds is None:
@@ -249,45 +262,76 @@ def rank_interval(bounds: Sequence[float] | None) -> Cell:
     return Cell("{:.0f}–{:.0f}".format(*bounds), sort=bounds[0])
 
 
-def by_dimension(board: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
-    """Mean expected score of each system on each dimension."""
+def by_dimension(
+    board: Mapping[str, Any],
+    titles: Mapping[str, str],
+    caption: str = "Mean score by dimension",
+    missing: str = "not scored",
+) -> Table:
+    """The value of each system on each dimension: its mean expected score, or its rating from pairs."""
     systems = board["systems"]
     keys = list(dict.fromkeys(key for system in systems.values() for key in system["dimensions"]))
     columns = [Column("System", numeric=False), *(Column(titles.get(key, key)) for key in keys)]
     rows = [
-        [Cell(name), *(number(system["dimensions"].get(key), missing="not scored") for key in keys)]
+        [Cell(name), *(number(system["dimensions"].get(key), missing=missing) for key in keys)]
         for name, system in systems.items()
     ]
-    return Table("Mean score by dimension", columns, rows)
+    return Table(caption, columns, rows)
 
 
 def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
     """Pairs of systems."""
+    table = difference_table(
+        compared, size=Column("Difference", help="on the prompts that both have"), digits=3,
+        test="sign-flip test over prompts", why="too few prompts in common", no_size="no prompt in common",
+    )  # fmt: skip
+    return with_column(table, Column("Prompts"), [count(pair["prompts"]) for pair in compared])
+
+
+def difference_table(
+    compared: Sequence[Mapping[str, Any]],
+    *,
+    size: Column,
+    digits: int,
+    test: str,
+    why: str,
+    no_size: str = "",
+) -> Table:
+    """The columns that the tables of pairs of systems share.
+
+    Args:
+        compared: the pairs of a ranking.
+        size: column of the differences, with ``digits`` after the point.
+        test: the test that p is from.
+        why: why a pair has no p.
+        no_size: why a pair has no difference.
+    """
     columns = [
         Column("Better", numeric=False),
         Column("Worse", numeric=False),
-        Column("Difference", help="on the prompts that both have"),
-        Column("p", help="sign-flip test over prompts"),
+        size,
+        Column("p", help=test),
         Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"),
         Column("Significant", numeric=False),
-        Column("Prompts"),
     ]
-    why = "too few prompts in common"
     rows = [
         [
             Cell(pair["better"]),
             Cell(pair["worse"]),
-            with_interval(
-                pair["difference"], pair["interval"], 3, sign=True, missing="no prompt in common"
-            ),
+            with_interval(pair["difference"], pair["interval"], digits, sign=True, missing=no_size),
             number(pair["p"], 4, missing=why),
             number(pair["p_adjusted"], 4, missing=why),
             yes_or_no(pair["real"], why),
-            count(pair["prompts"]),
         ]
         for pair in compared
     ]
     return Table("Differences", columns, rows)
+
+
+def with_column(table: Table, column: Column, cells: Sequence[Cell]) -> Table:
+    """A table with a further column on the right."""
+    rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
+    return replace(table, columns=[*table.columns, column], rows=rows)
 
 
 def _forest(board: Mapping[str, Any]) -> Markup:

@@ -12,10 +12,13 @@ from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.leaderboard_page import (
-    lead,
-    named,
+    by_dimension,
+    difference_sentences,
+    difference_table,
     rank_interval,
     render_ranking,
+    significantly_above,
+    with_column,
 )
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -53,16 +56,7 @@ def board_sentences(board: Mapping[str, Any]) -> list[str]:
         f"{systems[0]} is the first of {len(systems)} systems, with a Bradley-Terry rating of {shown(first['rating'])} "
         f"logits, over {counted(board['comparisons'], 'comparison')} on {counted(board['prompts'], 'prompt')}."
     ]
-    tested = [pair for pair in board["pairs"] if pair["real"] is not None]
-    if tested:
-        real = sum(pair["real"] for pair in tested)
-        lines.append(
-            f"{real} of {len(tested)} differences between two systems are significant (adjusted p at most "
-            f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
-        )
-        lines.append(lead(systems[0], tested))
-    else:
-        lines.append("There are too few prompts to test the differences.")
+    lines += difference_sentences(board, "There are too few prompts to test the differences.")
     lines.append(_order("the raters' votes", board["people_order"]))
     lines.append(_order("the scores of single clips", board["score_order"]))
     return lines + _limits(board)
@@ -101,7 +95,7 @@ def board_tables(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[st
     """All tables by key, with every row."""
     return {
         "ranking": ranking(board),
-        "dimensions": by_dimension(board, titles),
+        "dimensions": by_dimension(board, titles, "Rating by dimension", "not ranked"),
         "pairs": differences(board["pairs"]),
     }
 
@@ -129,10 +123,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
         Column("Comparisons"),
         Column("Prompts"),
     ]
-    above: dict[str, list[str]] = {}
-    for pair in board["pairs"]:
-        if pair["real"]:
-            above.setdefault(pair["better"], []).append(pair["worse"])
+    above = significantly_above(board)
     rows = [
         [
             Cell(name),
@@ -141,7 +132,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
             with_interval(system["rating"], system["interval"]),
             *([with_interval(system["people"], system["people_interval"])] if voted else []),
             *([number(system["score"], 3)] if scored else []),
-            Cell(named(above.get(name, [])) or "none"),
+            above[name],
             count(system["comparisons"]),
             count(system["prompts"]),
         ]
@@ -151,46 +142,14 @@ def ranking(board: Mapping[str, Any]) -> Table:
     return Table("Ranking", columns, rows, notes=[note])
 
 
-def by_dimension(board: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
-    """Rating of each system on each dimension."""
-    systems = board["systems"]
-    keys = list(next(iter(systems.values()))["dimensions"])
-    columns = [Column("System", numeric=False), *(Column(titles.get(key, key)) for key in keys)]
-    rows = [
-        [
-            Cell(name),
-            *(number(system["dimensions"][key], missing="not ranked") for key in keys),
-        ]
-        for name, system in systems.items()
-    ]
-    return Table("Rating by dimension", columns, rows)
-
-
 def differences(compared: Sequence[Mapping[str, Any]]) -> Table:
     """Pairs of systems."""
-    columns = [
-        Column("Better", numeric=False),
-        Column("Worse", numeric=False),
-        Column("Difference", help="of the ratings, in logits"),
-        Column("p", help="two-sided, over the bootstrap draws"),
-        Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"),
-        Column("Significant", numeric=False),
-        Column("Compared", numeric=False, help="whether a pair has clips of both"),
-    ]
-    why = "too few prompts"
-    rows = [
-        [
-            Cell(pair["better"]),
-            Cell(pair["worse"]),
-            with_interval(pair["difference"], pair["interval"], sign=True),
-            number(pair["p"], 4, missing=why),
-            number(pair["p_adjusted"], 4, missing=why),
-            yes_or_no(pair["real"], why),
-            yes_or_no(pair["compared"], ""),
-        ]
-        for pair in compared
-    ]
-    return Table("Differences", columns, rows)
+    table = difference_table(
+        compared, size=Column("Difference", help="of the ratings, in logits"), digits=2,
+        test="two-sided, over the bootstrap draws", why="too few prompts",
+    )  # fmt: skip
+    column = Column("Compared", numeric=False, help="whether a pair has clips of both")
+    return with_column(table, column, [yes_or_no(pair["compared"], "") for pair in compared])
 
 
 def board_forest(board: Mapping[str, Any]) -> Markup:

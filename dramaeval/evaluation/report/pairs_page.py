@@ -30,9 +30,12 @@ from dramaeval.evaluation.report.pair_tables import (
 )
 from dramaeval.evaluation.report.shared_context import (
     MOST_TEXT,
+    NO_SOUND,
     PageSettings,
     contents,
     page_context,
+    reference_clips,
+    reference_player,
     render_run_page,
     render_with_clips,
 )
@@ -40,8 +43,6 @@ from dramaeval.evaluation.report.tables import Table, shown
 
 MOST = 10
 """Maximum number of pairs on the page."""
-
-NO_SOUND = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,11 @@ def render_pairs(findings: PairFindings) -> str:
         shown_pairs = [_shown(each, findings, clips) for each in worst]
         return render_run_page("pairs.html.j2", {**context, "worst": shown_pairs})
 
-    singles = [single for each in worst for single in _singles(each.record)]
+    singles = [
+        single
+        for each in worst
+        for single in (*_singles(each.record), *reference_clips(each.record))
+    ]
     return render_with_clips(page, singles, findings.max_seconds)
 
 
@@ -218,6 +223,7 @@ def _shown(worst: WorstPair, findings: PairFindings, clips: Mapping[str, str]) -
         "title": findings.titles.get(prediction.dimension, prediction.dimension),
         "texts": [(key, shortened(text, MOST_TEXT)) for key, text in texts if text],
         "sides": sides,
+        "reference": reference_player(record, clips),
         "tie": prediction.p_tie,
         "votes": votes,
         "mean_vote": shown(prediction.mean_vote or 0, sign=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -13,33 +12,14 @@ from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
 from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.report.read_results import Results, ResultsError
-from dramaeval.evaluation.report.side_by_side import differing, require_same_clips
+from dramaeval.evaluation.report.side_by_side import Comparison, differing, require_same_clips
 
 #: The metric by which every two runs are compared.
 MAIN = "accuracy_untied"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairComparison:
-    """The result of a comparison.
-
-    Attributes:
-        names: names of the runs; the others are compared with the first.
-        dimensions: titles of the dimensions of the common pairs, by key.
-        summaries: by run, on the common pairs (see `summarise_pairs`).
-        against_first: run − first, by run (see `pair_gain`).
-        two: the macro difference in `MAIN` of every two runs, with p adjusted over them.
-        differing: settings that differ between the runs, by dotted key.
-        notes: what the comparison leaves out.
-    """
-
-    names: Sequence[str]
-    dimensions: Mapping[str, str]
-    summaries: Mapping[str, Mapping[str, Any]]
-    against_first: Mapping[str, Mapping[str, Any]]
-    two: Sequence[Mapping[str, Any]]
-    differing: Mapping[str, Sequence[Any]]
-    notes: Sequence[str]
+class PairComparison(Comparison):
+    """The result of a comparison on the common pairs (see `summarise_pairs` and `pair_gain`)."""
 
 
 def pairs_side_by_side(
@@ -72,15 +52,15 @@ def pairs_side_by_side(
     against = {
         name: pair_gain(kept[name], kept[first], list(dimensions), **settings) for name in others
     }
-    two = []
+    pairs = []
     for a, b in combinations(kept, 2):
         gain = (
             against[b] if a == first else pair_gain(kept[b], kept[a], list(dimensions), **settings)
         )
         entry = gain["macro"][MAIN] or {}
         values = {name: entry.get(name) for name in ("difference", "interval", "p")}
-        two.append({"run": b, "against": a, **values, "p_adjusted": None})
-    adjust_p_values(two)
+        pairs.append({"run": b, "against": a, **values, "p_adjusted": None})
+    adjust_p_values(pairs)
     return PairComparison(
         names=list(kept),
         dimensions=dimensions,
@@ -89,7 +69,7 @@ def pairs_side_by_side(
             for name, predictions in kept.items()
         },
         against_first=against,
-        two=two,
+        pairs=pairs,
         differing=differing(runs),
         notes=[
             f"{name}: {counted(left_out, 'comparison')} left out, because not every run has them."

@@ -20,9 +20,12 @@ from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import shortened
 from dramaeval.evaluation.report.shared_context import (
     MOST_TEXT,
+    NO_SOUND,
     PageSettings,
     contents,
     page_context,
+    reference_clips,
+    reference_player,
     render_run_page,
     render_with_clips,
 )
@@ -66,7 +69,11 @@ def render(findings: Findings) -> str:
         shown_worst = [_disagreement(each, findings, clips) for each in disagreements]
         return render_run_page("run.html.j2", {**context, "worst": shown_worst})
 
-    records = [disagreement.record for disagreement in disagreements]
+    records = [
+        record
+        for disagreement in disagreements
+        for record in (disagreement.record, *reference_clips(disagreement.record))
+    ]
     return render_with_clips(page, records, findings.max_seconds)
 
 
@@ -241,7 +248,7 @@ def _disagreement(
     counts = Counter(nearest_step(ratings, np.array(prediction.scale)).tolist())
     reason = "The judge takes no audio; the clip was not decoded."
     if record.seconds > 0:
-        reason = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
+        reason = NO_SOUND
     return {
         "id": record.id,
         "system": record.system,
@@ -250,6 +257,7 @@ def _disagreement(
         "mean": shown(prediction.mean_rating or 0.0),
         "gap": f"{shown(abs(disagreement.gap))} too {'high' if disagreement.gap > 0 else 'low'}",
         "sound": clips.get(record.id),
+        "reference": reference_player(record, clips),
         "no_sound": reason,
         "texts": [
             (

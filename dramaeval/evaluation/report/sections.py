@@ -330,11 +330,11 @@ def notes(summary: Summary) -> list[str]:
     return lines
 
 
-def metric_cell(values: Summary, name: str) -> Cell:
-    """A metric with its interval, or a dash with the reason why it is undefined."""
+def metric_cell(values: Summary, name: str, reason: str = "does not apply to this scale") -> Cell:
+    """A metric with its interval; without a value a dash and why, ``reason`` where the results do not state it."""
     bounds = (values.get("interval") or {}).get(name)
     undefined = values.get("undefined") or {}
-    reason = undefined.get(name, "does not apply to this scale") if values else "not evaluated"
+    reason = undefined.get(name, reason) if values else "not evaluated"
     return with_interval(values.get(name), bounds, missing=str(reason))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ LIMIT = 2_950_000
 
 MOST_TEXT = 2_000
 """Maximum number of characters of one text of a record."""
+
+NO_SOUND = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
 
 #: Versions in the table of the environment; environment.json has all of them.
 VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
@@ -78,6 +80,26 @@ def render_with_clips(
     room = LIMIT - len(page({}).encode())
     with_audio = [record for record in records if record.seconds > 0]
     return page(sounds(with_audio, room, max_seconds))
+
+
+def reference_clips(record: Record) -> list[Record]:
+    """A record of the recording beside which a record is judged, for `render_with_clips`; empty without one."""
+    if record.reference is None:
+        return []
+    name, seconds = _reference_id(record), record.reference_seconds
+    return [replace(record, id=name, clip=record.reference, seconds=seconds)]
+
+
+def reference_player(record: Record, clips: Mapping[str, str]) -> dict[str, Any] | None:
+    """The template variables of the reference's player; None for a record without a reference."""
+    if record.reference is None:
+        return None
+    sound = clips.get(_reference_id(record))
+    return {"file": record.reference.name, "sound": sound, "no_sound": NO_SOUND}
+
+
+def _reference_id(record: Record) -> str:
+    return f"{record.id}\0reference"
 
 
 def page_context(settings: PageSettings) -> dict[str, Any]:

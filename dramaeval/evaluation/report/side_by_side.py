@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -32,7 +32,8 @@ class Comparison:
         dimensions: titles of the dimensions that all runs have, by key.
         summaries: by run, on the common records (see `summarise`).
         against_first: run − first, by run (see `compare`).
-        pairs: the macro difference in Pearson of every pair, with p adjusted over the pairs.
+        pairs: the macro difference of every pair in Pearson (runs that judge pairs: accuracy without ties), with p
+            adjusted over the pairs.
         published: by run its figures in the published ways of counting, each on all records of its run; empty where no
             run has them.
         differing: settings that differ between the runs, by dotted key.
@@ -44,7 +45,7 @@ class Comparison:
     summaries: Mapping[str, Mapping[str, Any]]
     against_first: Mapping[str, Mapping[str, Any]]
     pairs: Sequence[Mapping[str, Any]]
-    published: Mapping[str, Mapping[str, Any]]
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     differing: Mapping[str, Sequence[Any]]
     notes: Sequence[str]
 

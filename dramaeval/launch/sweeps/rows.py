@@ -98,7 +98,7 @@ class Table:
         give a mean that is high or low by chance.
         """
         groups = seed_groups(self) or [
-            _group({}, [(row.run.number, row.state.objective)], 0.95)
+            _group({}, [(row.run.number, row.state.objective)])
             for row in self.rows
             if row.state.state == DONE and row.state.objective is not None
         ]
@@ -238,7 +238,7 @@ class SeedGroup:
         settings: the settings in which they differ from other runs of the sweep, without the seed.
         runs: their numbers.
         mean: the mean of their objectives.
-        low, high: confidence interval of the mean, from Student's t over the seeds; None for a single run.
+        low, high: 95 % confidence interval of the mean, from Student's t over the seeds; None for a single run.
     """
 
     settings: Mapping[str, str]
@@ -248,7 +248,7 @@ class SeedGroup:
     high: float | None
 
 
-def seed_groups(table: Table, level: float = 0.95) -> list[SeedGroup]:
+def seed_groups(table: Table) -> list[SeedGroup]:
     """The finished runs grouped by their settings without the seed; empty if the seed does not vary."""
     if "seed" not in table.varied:
         return []
@@ -262,17 +262,17 @@ def seed_groups(table: Table, level: float = 0.95) -> list[SeedGroup]:
             )
             grouped.setdefault(rest, []).append(row)
     return [
-        _group(dict(rest), [(row.run.number, row.state.objective or 0.0) for row in rows], level)
+        _group(dict(rest), [(row.run.number, row.state.objective or 0.0) for row in rows])
         for rest, rows in grouped.items()
     ]
 
 
-def _group(settings: dict[str, str], runs: list[tuple[int, float]], level: float) -> SeedGroup:
+def _group(settings: dict[str, str], runs: list[tuple[int, float]]) -> SeedGroup:
     numbers, values = [number for number, _ in runs], [value for _, value in runs]
     mean = fmean(values)
     if len(values) < 2:
         return SeedGroup(settings=settings, runs=numbers, mean=mean, low=None, high=None)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    half = float(t.ppf((1 + 0.95) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
     return SeedGroup(settings=settings, runs=numbers, mean=mean, low=mean - half, high=mean + half)

@@ -279,6 +279,10 @@ class Family(ABC):
             return ModelFiles(str(checkpoint), None, self.trust_remote_code)
         return ModelFiles(self.path, self.revision, self.trust_remote_code)
 
+    def files_problem(self, checkpoint: Path | None = None) -> str | None:
+        """As `ModelFiles.problem`, of the files that a load reads."""
+        return self.files(checkpoint).problem()
+
     def read_configuration(self, checkpoint: Path | None = None) -> Any:
         """The model's configuration: from ``architecture``, or from the files.
 

@@ -89,6 +89,12 @@ class Composed(Qwen2Audio):
             return self.judge_parts.processor()
         return super().processor(checkpoint)
 
+    def files_problem(self, checkpoint: Path | None = None) -> str | None:
+        """That of the joined checkpoint, or of the first part while they are not joined."""
+        if checkpoint is not None or self._is_written():
+            return super().files_problem(checkpoint)
+        return self.judge_parts.audio.problem() or self.judge_parts.text.problem()
+
     def load(
         self,
         device: torch.device,

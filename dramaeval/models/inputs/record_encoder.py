@@ -388,7 +388,6 @@ def _labels(question: Question, target: Target | None) -> dict[str, Any]:
 def _by_key(
     questions: Sequence[Dimension | Question], targets: Targets | None
 ) -> dict[str, Target] | None:
-    """Targets by dimension key."""
     if targets is None:
         return None
     if not isinstance(targets, Mapping):

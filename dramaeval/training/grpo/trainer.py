@@ -68,6 +68,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         rewards: see `dramaeval.training.rewards.weighted_rewards.WeightedRewards`.
         batch: the settings ``batch.*`` of the configuration.
         callbacks: further callbacks of transformers.
+        learning_rates: of parts of the model, see `JudgeTrainer`.
         augment: see `QuestionSampler`.
         sampler: gives the question of a record in an epoch; None samples those of the task.
     """
@@ -87,6 +88,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         rewards: Mapping[str, Any],
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
+        learning_rates: dict[str, float | None] | None = None,
         sampler: Sampler | None = None,
         augment: str = "none",
     ) -> None:
@@ -113,6 +115,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
                 train_records=train_records,
                 val_records=val_records,
                 batch=batch,
+                learning_rates=learning_rates,
                 reward_funcs=[_reward_func(name) for name in self.rewards.weights],
                 rollout_func=getattr(self.estimator, "rollout", None),
                 # With a processor TRL would look for images.

@@ -55,6 +55,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         objectives: the functions that ``objective`` names.
         batch: the settings ``batch.*`` of the configuration.
         callbacks: further callbacks of transformers.
+        learning_rates: of parts of the model, see `JudgeTrainer`.
         sampler: gives the questions of a record in an epoch; None samples those of the task.
         augment: see `QuestionSampler`.
     """
@@ -73,6 +74,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         objectives: Mapping[str, Objective],
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
+        learning_rates: dict[str, float | None] | None = None,
         sampler: Sampler | None = None,
         augment: str = "none",
     ) -> None:
@@ -98,6 +100,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             train_records=train_records,
             val_records=val_records,
             batch=batch,
+            learning_rates=learning_rates,
             processing_class=record_encoder.processor,
             data_collator=TrainingCollator(
                 sampler, order, pad=record_encoder.pad, shared_prefix=batch["shared_prefix"]

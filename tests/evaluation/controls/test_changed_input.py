@@ -50,6 +50,7 @@ def test_shifts_by_hand(build_context):
         assert values["rank_correlation"] == pytest.approx(spearmanr(old, new).statistic)
 
 
+@pytest.mark.slow
 def test_a_change_equals_scoring_the_changed_file(build_context, tmp_path, monkeypatch):
     """Every change but noise is written to files, which the judge's own encoder then reads."""
     context = build_context()
@@ -120,6 +121,7 @@ def test_reverberation_adds_the_stated_energy():
     assert 10 * np.log10(early / later) == pytest.approx(12, abs=1.5)
 
 
+@pytest.mark.slow
 def test_a_remark_is_the_prompts_only_change(build_context):
     context = build_context()
     _, measured = text_bias(context)
@@ -145,6 +147,7 @@ def test_a_remark_is_the_prompts_only_change(build_context):
     )
 
 
+@pytest.mark.slow
 def test_examples_are_reversed_and_have_no_remark(build_context):
     context = build_context("task.shots=2")
     task, record = context.task, context.records[0]
@@ -162,6 +165,7 @@ def test_a_sample_of_the_records_is_scored(build_context):
     assert len({entry.id for entry in predictions}) == 2
 
 
+@pytest.mark.slow
 def test_the_probe_is_a_ridge_on_the_plain_encoder(build_context):
     """The features are what transformers' own model gives to its projector, cut by hand and averaged."""
     context = build_context()

@@ -1,4 +1,4 @@
-"""Controls that take the sound away: each changes the clip and nothing else."""
+"""Controls that remove the sound: each changes only the clip."""
 
 from dataclasses import replace
 
@@ -89,7 +89,7 @@ def test_without_audio_the_clips_do_not_matter(build_context, shots):
         context.record_encoder.encode(context.records[0], context.task.dimensions)
 
 
-def test_a_judge_that_only_reads_has_no_such_controls(build_context, monkeypatch):
+def test_a_judge_without_audio_has_no_such_controls(build_context, monkeypatch):
     context = build_context()
     monkeypatch.setattr(type(context.record_encoder.family), "takes_audio", False)
     for control in (shuffled_audio, silence, transcript_only):
@@ -98,7 +98,7 @@ def test_a_judge_that_only_reads_has_no_such_controls(build_context, monkeypatch
 
 
 @pytest.mark.parametrize("control", [silence, shuffled_audio, transcript_only])
-def test_a_given_thought_describes_the_right_sound(build_context, composed, control):
+def test_controls_without_sound_are_refused_with_given_thoughts(build_context, composed, control):
     task = build_task(composed("task=role_caption", "task.thought_in_scoring=given"))
     with pytest.raises(NotPossibleError, match="describes the right sound"):
         control(build_context(task=task))

@@ -30,7 +30,7 @@ def test_the_mean_of_the_records_means(build_context):
     assert len(result) == 2 * len(context.records)
 
 
-def test_a_dimension_nobody_rated_stays_unscored(build_context):
+def test_a_dimension_without_ratings_stays_unscored(build_context):
     context = build_context()
     train = [replace(record, ratings={"pitch_variation": (2.0,)}) for record in context.train]
     states = {
@@ -67,7 +67,7 @@ def test_a_clip_that_cannot_be_decoded_is_named(build_context):
     assert result[2].state == "scored"
 
 
-def test_too_little_to_learn_from(build_context):
+def test_too_few_rated_training_records(build_context):
     context = build_context()
     assert {
         prediction.state for prediction in prosody(replace(context, train=context.train[:5]))

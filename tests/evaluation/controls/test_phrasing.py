@@ -78,7 +78,7 @@ def test_role_is_scored_under_several_wordings(build_context):
 
 @pytest.mark.slow
 def test_a_task_with_several_wordings_has_the_set_number_of_wordings(build_context, composed):
-    """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
+    """`evaluation.phrasings` decides, not `task.wordings_in_scoring`, and each wording is scored separately."""
     context = build_context()
     task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
     record_encoder = replace_task(context.record_encoder, task)

@@ -43,7 +43,7 @@ def test_the_distribution_is_that_of_the_score_token_over_the_scale():
     np.testing.assert_allclose(row, [0, 0, 0.3 / 0.8, 0.5 / 0.8, 0])
 
 
-def test_tokens_that_hold_more_than_the_score_count_for_it():
+def test_tokens_with_more_text_than_the_score_count_for_it():
     answer = completion("<answer", {">4</": 0.6, ">3": 0.2, ">5</": 0.2}, "answer>")
     (row,) = from_logprobs(answer, fields())
     np.testing.assert_allclose(row, [0, 0, 0.2, 0.6, 0.2])
@@ -68,7 +68,7 @@ def test_an_unwritten_token_that_begins_two_scores_decides_nothing():
     assert from_logprobs(answer, fields(tuple(range(1, 11)))) is None
 
 
-def test_tokens_of_another_text_decide_nothing():
+def test_tokens_of_another_text_are_ignored():
     tokens = completion("<answer>", "4", "</answer>").tokens
     assert from_logprobs(Completion("<answer>5</answer>", None, True, tokens), fields()) is None
 

@@ -40,7 +40,7 @@ def ask(client, text="Rate it.", **fields):
         [(429, "slow down", {"Retry-After": "0.05"}), 500],
     ],
 )
-def test_a_passing_fault_is_retried(endpoint, client_of, faults):
+def test_a_temporary_error_is_retried(endpoint, client_of, faults):
     endpoint.faults = list(faults)
     client = client_of(timeout=0.3)
     assert ask(client).completions[0].text == "<answer>4</answer>"
@@ -48,7 +48,7 @@ def test_a_passing_fault_is_retried(endpoint, client_of, faults):
     assert len(endpoint.bodies) == len(faults) + 1
 
 
-def test_retry_after_holds_all_requests_back(endpoint, client_of, monkeypatch):
+def test_retry_after_delays_all_requests(endpoint, client_of, monkeypatch):
     waits = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
     endpoint.faults = [(429, "slow down", {"Retry-After": "7"})]
@@ -89,7 +89,7 @@ def test_retry_after_has_seconds_or_a_date(header, seconds):
     assert retry_after(header, lambda: datetime(2026, 11, 29, 12, tzinfo=UTC)) == seconds
 
 
-def test_a_lasting_fault_leaves_the_request_without_a_reply(endpoint, client_of):
+def test_a_permanent_error_leaves_the_request_without_a_reply(endpoint, client_of):
     endpoint.faults = [500] * 3
     client = client_of(retries=2)
     with pytest.raises(NoReplyError, match="after 3 attempts: status 500: out of order"):
@@ -109,7 +109,7 @@ def test_many_failures_in_a_row_stop_the_run(endpoint, client_of):
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
-def test_a_fault_of_all_requests_stops_at_once(endpoint, client_of, status):
+def test_an_error_of_all_requests_stops_at_once(endpoint, client_of, status):
     endpoint.faults = [status] * 5
     with pytest.raises(EndpointError, match=f"status {status}: out of order"):
         ask(client_of())
@@ -136,7 +136,7 @@ def test_a_server_that_does_not_listen_gives_the_reason():
         ask(ChatClient(model, Usage(), backoff=0.001))
 
 
-def test_nothing_is_paid_twice(endpoint, client_of):
+def test_no_request_is_paid_twice(endpoint, client_of):
     first, again = client_of(), client_of()
     replies = [ask(first, n=2), ask(again, n=2)]
     assert replies[0] == replies[1]
@@ -150,7 +150,7 @@ def test_nothing_is_paid_twice(endpoint, client_of):
     assert len(endpoint.bodies) == 5
 
 
-def test_a_damaged_entry_is_asked_again(endpoint, client_of, tmp_path, caplog):
+def test_a_damaged_entry_is_requested_again(endpoint, client_of, tmp_path, caplog):
     ask(client_of())
     (entry,) = (tmp_path / "cache").rglob("*.json")
     entry.write_text('{"completions": [')
@@ -171,7 +171,9 @@ def test_extra_fields_are_sent_and_null_leaves_a_field_out(endpoint, client_of):
     }
 
 
-def test_the_key_is_sent_and_is_nowhere_else(endpoint, client_of, monkeypatch, tmp_path, caplog):
+def test_the_key_is_sent_and_is_not_written_anywhere(
+    endpoint, client_of, monkeypatch, tmp_path, caplog
+):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("MY_VOICE_SERVICE", KEY)  # a name that no pattern for secrets knows
     client = client_of(key_variable="MY_VOICE_SERVICE")

@@ -99,7 +99,7 @@ def test_a_question_without_a_readable_answer_is_unscored_with_its_reason(
     assert set(states.values()) == {"scored"}
 
 
-def test_a_lasting_fault_leaves_a_question_unscored(endpoint, judge_of, encoder_of, records):
+def test_a_permanent_error_leaves_a_question_unscored(endpoint, judge_of, encoder_of, records):
     endpoint.faults = [500, 500]
     judge = judge_of(retries=1, concurrency=1)
     first, *others = score(judge, records, encoder_of(RHYTHM))
@@ -128,7 +128,9 @@ def test_an_unreadable_clip_stops_or_is_left_out(judge_of, encoder_of, records):
     assert second.state.startswith("unreadable clip: ")
 
 
-def test_a_restart_after_a_stop_pays_for_the_rest_only(endpoint, judge_of, encoder_of, records):
+def test_a_restart_after_a_stop_requests_only_the_missing_replies(
+    endpoint, judge_of, encoder_of, records
+):
     endpoint.faults = []
     score(judge_of(), records[:3], encoder_of(RHYTHM))
     judge = judge_of()

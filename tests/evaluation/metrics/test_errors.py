@@ -23,7 +23,7 @@ def test_errors_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
 
 
 @pytest.mark.parametrize("metric", [MeanSquaredError(), MeanAbsoluteError(), Bias()])
-def test_errors_of_nothing_have_no_value(
+def test_errors_without_records_have_no_value(
     make_arrays: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(UndefinedError, match="no record is both scored and rated"):

@@ -45,7 +45,7 @@ def test_raters_without_variation_are_left_out() -> None:
     assert ceiling.pearson == pytest.approx(1)
 
 
-def test_nobody_to_compare() -> None:
+def test_without_a_second_rater_there_is_no_ceiling() -> None:
     for ratings in (np.empty((0, 3)), np.full((4, 2), NAN), np.array([[1.0], [2.0], [3.0]])):
         ceiling = leave_one_rater_out(ratings)
         assert ceiling.pearson is None

@@ -58,7 +58,7 @@ def test_the_draws_are_the_metric_of_resampled_records(
     assert defined >= 50 or n == 5
 
 
-def test_metrics_together_have_the_values_of_each_alone(
+def test_metrics_computed_together_have_the_values_of_single_ones(
     random_arrays: Callable[..., DimensionArrays],
 ) -> None:
     several = [random_arrays(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
@@ -70,7 +70,7 @@ def test_metrics_together_have_the_values_of_each_alone(
 
 
 def mean_rating(arrays: DimensionArrays) -> float:
-    """A metric of one's own, computed draw by draw."""
+    """A custom metric, computed draw by draw."""
     return float(arrays.rated.mean())
 
 

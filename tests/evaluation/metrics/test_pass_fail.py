@@ -35,7 +35,7 @@ def test_f1_by_hand(mixed: DimensionArrays) -> None:
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy()])
 @pytest.mark.parametrize(("rated", "reason"), [(1, "every record passed"), (0, "record failed")])
-def test_one_verdict_alone_has_no_value(
+def test_a_single_verdict_has_no_value(
     make_arrays: Callable[..., DimensionArrays],
     metric: Callable[[DimensionArrays], float],
     rated: int,
@@ -46,7 +46,7 @@ def test_one_verdict_alone_has_no_value(
 
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy(), F1()])
-def test_even_raters_throughout_have_no_value(
+def test_without_a_clear_majority_there_is_no_value(
     make_arrays: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(UndefinedError, match="no record has a clear majority"):

@@ -1,4 +1,4 @@
-"""Accuracy and quadratic weighted kappa by hand; halfway goes up."""
+"""Accuracy and quadratic weighted kappa by hand; halves are rounded up."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.rounded_scores import Accuracy, QuadraticWeightedKappa
 
 
-def test_halfway_goes_up_and_ends_hold() -> None:
+def test_halves_are_rounded_up_within_the_scale() -> None:
     scale = np.array([1.0, 2.0, 3.0])
     values = np.array([0.9, 1.0, 1.49, 1.5, 2.4, 2.5, 3.0001])
     assert nearest_step(values, scale).tolist() == [0, 0, 0, 1, 1, 2, 2]

@@ -98,7 +98,7 @@ def test_a_system_that_always_wins_has_a_finite_rating(make_pair):
     assert board["systems"]["y"]["people"] == pytest.approx(-np.log(13) / 2)
 
 
-def test_pairs_that_rank_nothing_say_why(make_pair):
+def test_pairs_that_rank_no_system_have_a_reason(make_pair):
     p = make_pair("p", (0.5, 0.2, 0.3), ())
     same = replace(p, system_a="x", system_b="x")
     with pytest.raises(NoRankingError, match="no pair has clips of two different systems"):

@@ -62,7 +62,7 @@ def test_few_prompts_have_no_intervals(random_pairs):
     assert "4 prompts are too few" in summary["bootstrap"]["undefined"]
 
 
-def test_scored_pairs_have_no_position_bias_and_say_why(make_pair):
+def test_scored_pairs_have_no_position_bias_and_a_reason(make_pair):
     summary = summarise_pairs(
         [make_pair("p", (0.6, 0.1, 0.3), (1.0,), margin=0.4)], ["overall"], seed=0
     )

@@ -1,4 +1,4 @@
-"""A real headless Chromium that notes whatever it is asked to load, and a small run to report on."""
+"""A real headless Chromium that records every request, and a small run for reports."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +67,7 @@ def judged(make_clips, make_prediction, composed):
 
 @pytest.fixture
 def findings(judged, tmp_path):
-    """All that a page is made of, for a run of two phases with a control."""
+    """The input of a page, for a run of two phases with a control."""
     keys = list(TITLES)
     after, before, deaf = judged(0.3), judged(2.0, seed=1), judged(3.0, seed=2)
     settings = {"seed": 0, "draws": 50, "level": 0.95}

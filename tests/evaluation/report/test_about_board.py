@@ -1,4 +1,4 @@
-"""What a leaderboard's page says about its judge, and its best and worst prompts."""
+"""The facts about the judge on a leaderboard's page, and its best and worst prompts."""
 
 import re
 from dataclasses import replace
@@ -20,7 +20,7 @@ SCORES = {"old": [2.0, 3.0, 1.0, 2.5], "new": [4.0, 3.0, 2.0, float("nan")]}
 
 @pytest.fixture
 def scored(make_prediction):
-    """Predictions of two systems on four prompts; the last one has a clip of one system alone."""
+    """Predictions of two systems on four prompts; the last prompt has a clip of only one system."""
     predictions, prompts = [], {}
     for system, row in SCORES.items():
         for prompt, value in enumerate(row):

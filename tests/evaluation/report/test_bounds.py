@@ -1,4 +1,4 @@
-"""Pages stay small, however many systems, dimensions, runs or letters there are, and say what is left out."""
+"""Pages stay small with many systems, dimensions, runs or letters, and state what is left out."""
 
 import csv
 import io

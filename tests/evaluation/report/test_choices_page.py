@@ -17,7 +17,7 @@ OPTIONS = ("happy", "sad & <i>low</i>", "calm")
 
 
 def answers(records, sure):
-    """One a record: right where ``sure`` is positive; the likeliest option has its size as probability."""
+    """One prediction for each record: right where ``sure`` is positive; its size is the probability of the likeliest option."""
     made = []
     for record, share in zip(records, sure, strict=True):
         rest = (1 - abs(share)) / 2

@@ -1,4 +1,4 @@
-"""Every page with a hostile text in every place: it is shown as it is, and nothing of it becomes markup."""
+"""Every page with a hostile text in every place: the text is shown unchanged, and no part of it becomes markup."""
 
 import hashlib
 import re
@@ -156,7 +156,7 @@ def choices_page(findings):
 
 
 def check(page, least):
-    """Nothing of the text is markup, and it is shown in so many places."""
+    """No part of the text is markup, and it is shown in as many places as given."""
     elements = Elements(page)
     assert {tag for tag, _ in elements.found} <= TAGS
     assert elements.text.count(HOSTILE) >= least
@@ -198,7 +198,7 @@ def test_the_report_of_multiple_choice(choices_page):
 
 
 @pytest.mark.slow
-def test_in_a_browser_nothing_of_it_runs(others, run_page, chromium, tmp_path):
+def test_hostile_texts_do_not_run_in_a_browser(others, run_page, chromium, tmp_path):
     for name, page in {**others, "run": run_page}.items():
         file = tmp_path / f"{name}.html"
         file.write_text(page, encoding="utf-8")
@@ -209,8 +209,8 @@ def test_in_a_browser_nothing_of_it_runs(others, run_page, chromium, tmp_path):
         assert HOSTILE in chromium.execute_script("return document.body.textContent")
 
 
-def test_markup_that_came_in_would_not_run(others, chromium, tmp_path):
-    """The policy is a second wall: were something left unescaped, a browser would refuse it."""
+def test_the_content_policy_blocks_unescaped_markup(others, chromium, tmp_path):
+    """If a text were not escaped, the page's content policy would stop a browser from running it."""
     file = tmp_path / "injected.html"
     page = others["leaderboard"].replace("</main>", f"{HOSTILE.partition('</title>')[0]}</main>")
     assert page != others["leaderboard"]

@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: no errors, nothing from outside, tables sort, clips play, phones and paper."""
+"""The pages in a real Chromium: no errors or requests, sorted tables, players, small screens and printing."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from dramaeval.evaluation.report.run_page import render
 
 
 def loaded(browser):
-    """Everything that the page asked for, from the browser's own network log."""
+    """Every request of the page, from the browser's network log."""
     urls = []
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
@@ -46,7 +46,7 @@ def by(browser, css):
 
 
 @pytest.mark.slow
-def test_it_opens_without_errors_and_asks_for_nothing(page):
+def test_it_opens_without_errors_and_sends_no_request(page):
     assert page.get_log("browser") == []
     assert "run <1>" in page.title
     outside = [url for url in loaded(page) if not url.startswith(("file:", "data:"))]
@@ -63,14 +63,14 @@ def test_it_opens_without_errors_and_asks_for_nothing(page):
 
 
 @pytest.mark.slow
-def test_a_request_would_be_seen(page):
+def test_a_request_of_a_page_is_detected(page):
     """The test above can fail: a picture from outside is noticed, and the page's own policy blocks it."""
     page.execute_script("new Image().src = 'http://127.0.0.1:9/x.png'")
     assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
 
 
 @pytest.mark.slow
-def test_ids_are_unique_and_links_lead_somewhere(page):
+def test_ids_are_unique_and_links_have_targets(page):
     ids = page.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
     for link in by(page, "nav a"):

@@ -31,7 +31,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_markdown_shows_a_text_literally_wherever_it_stands(text):
+def test_markdown_shows_a_text_literally_in_every_place(text):
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     shown = " ".join(text.splitlines())
     table = Table(text, [Column(text), Column("b")], [[Cell(text), Cell("2")]], notes=[text])

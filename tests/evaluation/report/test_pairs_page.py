@@ -92,7 +92,20 @@ def test_the_page_plays_both_clips_and_escapes_all_names(page):
     assert "Pitch dynamics: calibration." in html
 
 
-def test_a_page_without_systems_and_without_orders_says_so(page):
+def test_the_reference_of_a_pair_is_played_beside_both_clips(page, tmp_path):
+    soundfile.write(tmp_path / "ref <1>.wav", np.full(4_000, 0.05), 16_000)
+    records = [
+        replace(record, reference=tmp_path / "ref <1>.wav", reference_seconds=0.25)
+        for record in page.records
+    ]
+    html = render_pairs(replace(page, records=records))
+    assert len(re.findall(r'<audio [^>]*src="data:audio/mpeg;base64,', html)) == 21
+    assert html.count('aria-label="Reference of pair &lt;') == 7
+    assert html.count("<strong>Reference</strong> <small>ref &lt;1&gt;.wav</small>") == 7
+    assert "Reference of" not in render_pairs(page)
+
+
+def test_a_page_without_systems_and_without_orders_states_it(page):
     predictions = [replace(p, order_ab=None, order_ba=None, margin=0.2) for p in page.predictions]
     summary = summarise_pairs(predictions, ["pitch_dynamics"], **SETTINGS)
     metrics = {

@@ -29,7 +29,7 @@ def texts(svg):
     return [element.text for element in ElementTree.fromstring(svg).iter(f"{{{SVG}}}text")]
 
 
-def test_dollar_signs_are_text_and_no_mathematics():
+def test_dollar_signs_are_text_and_not_mathematics():
     assert "from $5 to $6" in texts(forest(["from $5 to $6"]))
     assert "$a_b$" in texts(forest(["x"], ["$a_b$", "y"]))
 

@@ -1,4 +1,4 @@
-"""Results to compare: the published scripts' folders and runs of one's own."""
+"""Results to compare: folders of the published scripts, and run folders."""
 
 import json
 from dataclasses import replace
@@ -230,14 +230,14 @@ def test_other_clips_for_the_same_record_are_refused(runs, tmp_path):
         side_by_side([first, second], seed=0, draws=20, level=0.95)
 
 
-def test_scores_without_ratings_are_no_results(tmp_path, make_prediction):
+def test_scores_without_ratings_are_not_results(tmp_path, make_prediction):
     line = make_prediction("a", 3.0, ()).to_json()
     (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(ResultsError, match="scores of clips without ratings"):
         read_run(tmp_path, "a", "test", None)
 
 
-def test_answers_to_multiple_choice_are_no_results(tmp_path):
+def test_answers_to_multiple_choice_are_not_results(tmp_path):
     (tmp_path / "predictions.jsonl").write_text('{"split": "test", "options": ["a"]}\n')
     (tmp_path / "config.yaml").write_text("task: {name: avqa}\n")
     with pytest.raises(ResultsError, match="multiple-choice questions, which have no scores"):
@@ -245,7 +245,7 @@ def test_answers_to_multiple_choice_are_no_results(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["[]", "3", '{"split": "test"}', "{"])
-def test_a_line_that_is_no_prediction_is_named(tmp_path, line):
+def test_a_line_that_is_not_a_prediction_is_named(tmp_path, line):
     (tmp_path / "predictions.jsonl").write_text(line + "\n")
     with pytest.raises(ResultsError, match=r"predictions\.jsonl, line 1: "):
         read_run(tmp_path, "a", "test", None)
@@ -301,7 +301,7 @@ def test_runs_with_and_without_bins_are_compared(make_prediction):
     assert compared.against_first["coarse"]["macro"]["mse"]["difference"] == pytest.approx(100 / 3)
 
 
-def test_the_published_ways_of_counting_stand_side_by_side(make_prediction, written, rubric):
+def test_the_published_ways_of_counting_are_shown_side_by_side(make_prediction, written, rubric):
     ratings = [[5, None, "N/A"], [3, 3], [1, None]]
     old = read_published(
         written(

@@ -72,6 +72,24 @@ def test_a_zero_shot_run_without_curves_controls_or_clips(findings, tmp_path):
     assert "cannot be decoded" in page
 
 
+def test_the_reference_is_played_beside_the_clip(findings, tmp_path):
+    reference = findings.records[0].clip.with_name("original.wav")
+    soundfile.write(reference, np.full(8_000, 0.05), 16_000)
+    records = [replace(r, reference=reference, reference_seconds=0.5) for r in findings.records]
+    page = render(replace(findings, records=records))
+    players = dict(re.findall(r'<audio [^>]*src="([^"]+)" aria-label="(Clip|Reference of)', page))
+    assert page.count("<audio") == 20
+    # Ten different clips, each beside the same reference, whose sound is that of its file.
+    assert list(players.values()).count("Clip") == 10
+    (sound,) = (uri for uri, kind in players.items() if kind == "Reference of")
+    only = replace(findings.records[0], id="x", clip=reference)
+    assert sound == sounds([only], 10**6, 30)["x"]
+    assert page.count("<strong>Reference</strong> <small>original.wav</small>") == 10
+    reference.unlink()
+    page = render(replace(findings, records=records))
+    assert (page.count("<audio"), page.count("cannot be decoded")) == (10, 10)
+
+
 def test_unscored_questions_are_counted(findings, make_prediction):
     from dramaeval.evaluation.summary import summarise
 
@@ -88,7 +106,7 @@ def test_unscored_questions_are_counted(findings, make_prediction):
     assert "28 of 28 questions were not scored" in page
 
 
-def test_the_worst_are_the_largest_gaps_once_a_clip(findings):
+def test_the_worst_answers_have_the_largest_gaps_one_for_each_clip(findings):
     result = worst(findings.predictions, findings.records, most=5)
     assert len({entry.record.id for entry in result}) == 5
     gaps = [abs(entry.gap) for entry in result]
@@ -104,7 +122,7 @@ def test_gaps_count_by_the_scale(make_prediction, findings):
     assert [disagreement.prediction for disagreement in worst([five, two], record)] == [two, five]
 
 
-def test_a_clip_in_the_page_is_the_clip(findings, tmp_path):
+def test_a_clip_in_the_page_has_the_sound_of_its_file(findings, tmp_path):
     import base64
 
     record = findings.records[2]

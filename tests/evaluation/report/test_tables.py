@@ -25,7 +25,7 @@ def test_numbers(value, text):
     assert shown(value) == text
 
 
-def test_a_difference_carries_its_sign_and_stands_out_where_its_interval_leaves_out_zero():
+def test_a_difference_has_a_sign_and_is_bold_where_its_interval_excludes_zero():
     cell = with_interval(0.2, [0.1, 0.3], sign=True)
     assert (cell.plain, cell.strong) == ("+0.20 [+0.10, +0.30]", True)
     assert not with_interval(0.2, [-0.1, 0.3], sign=True).strong

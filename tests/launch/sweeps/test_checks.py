@@ -27,6 +27,7 @@ def plans(composed, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_each_problem_names_all_runs_that_have_it(plans):
     missing = "task.data.test=/nope.jsonl"
     with pytest.raises(ConfigError) as raised:
@@ -73,6 +74,7 @@ def test_a_folder_without_weights_is_incomplete(plans, tmp_path_factory):
         plans([f"model.path={folder}"])
 
 
+@pytest.mark.slow
 def test_the_plan_is_for_the_machine_of_the_launcher(plans):
     train = ["stages=[train]", "batch.per_device=2", "batch.global=null"]
     (here,), (there,), (gpus,) = (
@@ -90,6 +92,7 @@ def test_the_plan_is_for_the_machine_of_the_launcher(plans):
     assert steps(gpus).startswith("84 of 16 clips: 2 a pass, 1 accumulated, 8 processes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "refused"),
     [

@@ -40,8 +40,8 @@ def until_step(tmp_path, number, step):
 @pytest.mark.slow
 def test_a_killed_run_leaves_the_others_and_resumes(start_launch, launch, words, tmp_path):
     """A run that fails, and is tried again, is in the tests of the search and of SLURM."""
-    going = start_launch(*words, "trainer.args.max_steps=1,20", "hydra.launcher.parallel=2")
-    folder = until_step(tmp_path, 1, 5)
+    going = start_launch(*words, "trainer.args.max_steps=1,12", "hydra.launcher.parallel=2")
+    folder = until_step(tmp_path, 1, 3)
     os.kill(json.loads((folder / "state.json").read_text())["process"], signal.SIGKILL)
     done = going.end()
     assert done.returncode == 1, done.stderr
@@ -57,7 +57,7 @@ def test_a_killed_run_leaves_the_others_and_resumes(start_launch, launch, words,
     # What was done was not done again.
     kept = tmp_path / "sweep" / rows(tmp_path)[0]["folder"] / "state.json"
     assert kept.stat().st_mtime_ns == first
-    for number, steps in enumerate((1, 20)):
+    for number, steps in enumerate((1, 12)):
         (made,) = (tmp_path / "sweep").glob(f"{number}-*")
         assert f"\n    max_steps: {steps}\n" in (made / "config.yaml").read_text()
         assert (made / "metrics.json").is_file()

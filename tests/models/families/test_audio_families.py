@@ -106,36 +106,34 @@ def test_both_clips_of_a_pair_fit_into_a_prompt(kind, folder, composed, make_cli
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shared", [True, False])
-def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shared):
+def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips):
     task = build_task(composed())
-    file = make_clips("clip", 4, seconds=(0.11, 3.21, 2.0, 7.77))
+    file = make_clips("clip", 3, seconds=(0.11, 3.21, 7.77))
     records = read_records(file, task.record_format()).records
     family = kind.family(path=str(folder))
     judge, processor = family.load(CPU), family.processor()
     record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=4)
     dimensions = task.dimensions[::5]
     encoded = [record_encoder.encode(record, dimensions) for record in records]
-    batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
+    # Each clip once: plain features of 300 s are slow.
+    rows = [0, 3, 4]
+    questions = list(itertools.product(records, dimensions))
+    expected = [
+        kind.logits(folder, task.messages(record, dimension), decode(record.clip, RATE))
+        for record, dimension in (questions[row] for row in rows)
+    ]
+    for shared in (False, True):
+        batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
+        with torch.no_grad():
+            logits = judge(**batch.inputs).logits
+        torch.testing.assert_close(logits[rows], torch.stack(expected), atol=1e-4, rtol=0)
+    features = encoded[1].clips[0]
+    quiet = type(features)(np.full_like(features.values, features.floor), features.frames, 0.0)
+    silenced = [encoded[0], type(encoded[1])((quiet,), encoded[1].questions), encoded[2]]
     with torch.no_grad():
-        logits = judge(**batch.inputs).logits
-    for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
-        if row % 2 == int(shared):
-            continue  # half of the questions in each layout: plain features of 300 s are slow
-        expected = kind.logits(folder, task.messages(record, dimension), decode(record.clip, RATE))
-        torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
-    quiet = type(encoded[1].clips[0])(
-        np.full_like(encoded[1].clips[0].values, encoded[1].clips[0].floor),
-        encoded[1].clips[0].frames,
-        0.0,
-    )
-    silenced = collate(
-        [encoded[0], type(encoded[1])((quiet,), encoded[1].questions), *encoded[2:]],
-        pad=record_encoder.pad,
-    )
-    with torch.no_grad():
-        changes = (judge(**silenced.inputs).logits - logits).abs().amax(dim=1)
-    assert changes[2:4].min() > 1e-3 > changes[[0, 1, 4, 5, 6, 7]].max()
+        other = judge(**collate(silenced, pad=record_encoder.pad).inputs).logits
+    changes = (other - logits).abs().amax(dim=1)
+    assert changes[2:4].min() > 1e-3 > changes[[0, 1, 4, 5]].max()
 
 
 @pytest.mark.slow
@@ -199,7 +197,9 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         f"model={kind.name}", f"model.path={folder}", f"peft={peft}", f"adapt={adapt}", "device=cpu",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=1",
         "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
-        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
+        "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no",
+        "trainer.args.load_best_model_at_end=false", "trainer.args.per_device_train_batch_size=2",
+        "evaluation.draws=20", "evaluation.html=false",
         f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))
@@ -243,10 +243,10 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["qlora", "none"])
-def test_a_resumed_training_gives_the_same_loss(kind, folder, composed, make_clips, tmp_path, peft):
+def test_a_resumed_training_gives_the_same_loss(kind, folder, composed, make_clips, tmp_path):
+    """With 4-bit weights; trained base weights are saved and loaded again by the test of a step."""
     config = composed(
-        f"model={kind.name}", f"model.path={folder}", f"peft={peft}", "adapt=llm", "device=cpu", "stages=[train]",
+        f"model={kind.name}", f"model.path={folder}", "peft=qlora", "adapt=llm", "device=cpu", "stages=[train]",
         "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=2", "trainer.args.logging_steps=1",
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=1", "trainer.args.save_total_limit=2",
         "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_strategy=no",
@@ -264,14 +264,12 @@ def test_a_resumed_training_gives_the_same_loss(kind, folder, composed, make_cli
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", ["sampled", "enumerated"])
-def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator):
+def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path):
     config = composed(
         f"model={kind.name}", f"model.path={folder}", "trainer=grpo", "stages=[train]", "device=cpu",
         "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=1", "trainer.args.logging_steps=1",
         "trainer.args.warmup_steps=0", "trainer.args.per_device_train_batch_size=2", "logger=none",
-        f"trainer.args.num_generations={'null' if estimator == 'enumerated' else 2}",
-        f"trainer.estimator={estimator}", "trainer.args.max_completion_length=12",
+        "trainer.args.num_generations=2", "trainer.args.max_completion_length=12",
         "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no",
         "trainer.args.load_best_model_at_end=false",
         # Random weights generate random tokens up to the limit; this reward differs between them.

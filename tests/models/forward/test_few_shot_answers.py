@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
@@ -41,8 +41,7 @@ def prepared(composed, make_clips):
 
 def plain_logits(record_encoder, record, dimension):
     """The reference: one question, prepared and run by transformers."""
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor = plain_processor()
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     owners = (*record_encoder.task.examples(record), record)
@@ -53,7 +52,7 @@ def plain_logits(record_encoder, record, dimension):
         return_tensors="pt",
     )
     with torch.no_grad():
-        return model(**inputs).logits[0, -1]
+        return plain_judge()(**inputs).logits[0, -1]
 
 
 @pytest.mark.slow

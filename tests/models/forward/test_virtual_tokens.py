@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from peft import PrefixTuningConfig, PromptTuningConfig
-from transformers import DynamicCache, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
+from transformers import DynamicCache
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
@@ -44,7 +45,7 @@ def wrapped(family, method):
 
 def by_hand(plain, record_encoder, record, dimension, method, learnt):
     """Logits of one question: transformers inserts the audio, this function the virtual tokens."""
-    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor = plain_processor()
     text = processor.apply_chat_template(
         record_encoder.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
     )
@@ -79,7 +80,7 @@ def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, met
     learnt = model.prompt_encoder["default"].embedding.weight.detach().clone()
     model.save_pretrained(tmp_path)
     model = load_adapter(family.load(torch.device("cpu")), tmp_path, trainable=False)
-    plain = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    plain = plain_judge()
     dimensions = record_encoder.task.dimensions[::4]
     encoded = [record_encoder.encode(record, dimensions) for record in records]
     with torch.no_grad():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from plain_judge import plain_judge, plain_processor
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
@@ -26,7 +26,7 @@ TINY = PACKAGE / "models" / "tiny"
 
 @pytest.fixture(scope="module")
 def plain():
-    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    return plain_judge()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def judge(family):
 
 @pytest.fixture(scope="module")
 def processor():
-    return Qwen2AudioProcessor.from_pretrained(TINY)
+    return plain_processor()
 
 
 @pytest.fixture
@@ -173,26 +173,26 @@ def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepare
     assert batch.questions == 3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shared_prefix", [True, False])
-def test_likelihoods_of_options_are_those_of_complete_answers(
-    plain, processor, judge, options, shared_prefix
-):
+def test_likelihoods_of_options_are_those_of_complete_answers(plain, processor, judge, options):
     records, record_encoder = options
-    predictions = score(judge, records, record_encoder, shared_prefix=shared_prefix)
-    for record, prediction in zip(records, predictions, strict=True):
+    layouts = [
+        score(judge, records, record_encoder, shared_prefix=shared) for shared in (True, False)
+    ]
+    for record, *predictions in zip(records, *layouts, strict=True):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         totals = []
-        for option in prediction.options:
+        for option in predictions[0].options:
             answer = f"<answer>{option}</answer><|im_end|>"
             ids, logits, begin = plain_logits(plain, processor, question, record, answer)
             log_p = logits[begin - 1 : -1].double().log_softmax(-1)
             totals.append(float(log_p.gather(1, ids[begin:, None]).sum()))
         # The lead <answer> is common to all and cancels.
         share = np.exp(np.array(totals) - np.logaddexp.reduce(totals))
-        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
-    assert [prediction.answer for prediction in predictions] == [1, 0]
-    assert predictions[0].id == "0"
+        for prediction in predictions:
+            np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+    for predictions in layouts:
+        assert [prediction.answer for prediction in predictions] == [1, 0]
+        assert predictions[0].id == "0"
 
 
 @pytest.mark.slow

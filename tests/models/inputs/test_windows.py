@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from plain_judge import plain_judge
 from repository import ROOT
-from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
@@ -57,8 +57,8 @@ def processor(family):
 
 
 @pytest.fixture
-def task(composed):
-    return build_task(composed())
+def task(composed, request):
+    return build_task(composed(*getattr(request, "param", ())))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_logits_equal_plain_transformers_with_an_audio_part_for_each_window(
     batch = collate([encoded], pad=encoder.pad, shared_prefix=shared)
     with torch.no_grad():
         logits = judge(**batch.inputs).logits
-    plain = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    plain = plain_judge()
     wave = decode(record.clip, RATE)
     pieces = [wave[start * RATE : (start + 30) * RATE] for start in (0, 30, 60)]
     for row, dimension in enumerate(dimensions):
@@ -141,6 +141,9 @@ def test_a_defect_at_second_45_changes_the_score_with_segments_only(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "task", [("task.dimensions=[pitch_dynamics,trait_embodiment]",)], indirect=True
+)
 def test_scores_do_not_depend_on_batch_order_or_padding(records, judge, encoder_of):
     encoder = encoder_of()
 

@@ -71,7 +71,7 @@ def loss_of(trainer, batch):
 
 @pytest.mark.slow
 @CASES
-def test_operations_equal_those_counted_by_pytorch(step_of, overrides, rank):
+def test_operations_and_activations_equal_those_of_pytorch(step_of, overrides, rank):
     trainer, batch = step_of(*overrides)
     shape, work = shape_of(trainer), work_of(batch)
     # The counter does not count fused attention on the CPU.
@@ -83,10 +83,6 @@ def test_operations_equal_those_counted_by_pytorch(step_of, overrides, rank):
     step = training_step(shape, [work], rank=rank).total
     assert step == pytest.approx(counter.get_total_flops(), rel=0.01)
 
-
-@CASES
-def test_activations_equal_those_kept_by_pytorch(step_of, overrides, rank):
-    trainer, batch = step_of(*overrides)
     weights = {weight.untyped_storage().data_ptr() for weight in trainer.model.parameters()}
     kept = {}
 
@@ -99,7 +95,6 @@ def test_activations_equal_those_kept_by_pytorch(step_of, overrides, rank):
         loss = loss_of(trainer, batch)
     measured = sum(size for pointer, size in kept.items() if pointer not in weights)
     assert loss.requires_grad
-    shape, work = shape_of(trainer), work_of(batch)
     expected = estimate(
         total=0, trainable=0, bytes_per_weight=4, tokens=work.tokens, hidden=shape.hidden,
         layers=shape.layers, inner=shape.inner, copied=work.copied,

@@ -59,12 +59,12 @@ def test_callbacks_that_cannot_work_are_refused(composed, tmp_path, overrides, a
 
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best_step_and_resumes_with_its_count(
-    composed, make_clips, tmp_path, caplog
+    composed, make_clips, tmp_path, caplog, small_judge
 ):
     """With a learning rate of almost 0 no validation improves on the first: two more end the training at step 3."""
     caplog.set_level(logging.INFO)
     config = composed(
-        f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 3, seed=1)}",
+        small_judge, f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 3, seed=1)}",
         "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=6",
         "trainer.args.learning_rate=1e-12", "trainer.args.per_device_train_batch_size=2",
         "trainer.args.eval_steps=1", "trainer.args.save_steps=1", "trainer.args.save_total_limit=9",

@@ -1,8 +1,11 @@
+import os
+
 import pytest
 from clips import write_clips
-from grpo_trainers import QUICK, TINY
+from filelock import FileLock
+from grpo_trainers import QUICK
+from plain_judge import plain_judge
 from trained_adapter import teach
-from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -25,7 +28,14 @@ def config_of(composed, files):
 
 @pytest.fixture(scope="session")
 def trained_adapter(files, tmp_path_factory):
-    return f"checkpoint={teach(tmp_path_factory.mktemp('adapter'), files)}"
+    """``checkpoint=…`` of an adapter that one of the session's processes trains."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, finished = shared / "taught", shared / "taught.path"
+    with FileLock(shared / "taught.lock"):
+        if not finished.is_file():
+            finished.write_text(str(teach(folder, files)), encoding="utf-8")
+    return f"checkpoint={finished.read_text(encoding='utf-8')}"
 
 
 @pytest.fixture
@@ -42,4 +52,4 @@ def trainer_of(config_of, tmp_path):
 
 @pytest.fixture(scope="module")
 def plain():
-    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    return plain_judge()

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 from grpo_trainers import ENUMERATED, check_parity, generate, gradient_of, loss_inputs, plain_log_p
@@ -8,12 +10,12 @@ from dramaeval.training.grpo.sampling import sample_completions
 
 @pytest.mark.slow
 def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_adapter):
-    """2,880 sampled completions of one question, in groups of four, against its five answers.
+    """All 625 groups of four answers to one question, each with its probability.
 
     Without scaling, a group's own mean as baseline makes the sampled gradient (G − 1)/G of the enumerated one:
     E[Σ_i (r_i − r̄) ∇log p_i] / G = (G − 1)/G · Cov(r, ∇log p). (With scaling by a group's own spread there is
-    no common factor.) The loss is linear in the advantages at the policy that was sampled, so completions that
-    were sampled several times go through it once, with the sum of their advantages.
+    no common factor.) The loss is linear in the advantages at the policy that was sampled, so each answer
+    goes through it once, with its expected sum of advantages.
     """
     settings = (
         "trainer.args.scale_rewards=none", "trainer.args.loss_type=dr_grpo", "trainer.args.beta=0",
@@ -26,37 +28,24 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
     enumerated = gradient_of(exact, inputs)
     # Nearly every completion is one of the five answers.
     assert exact.statistics.values["outside"][0] < 0.01
+    ids, mask = inputs["completion_ids"], inputs["completion_mask"]
+    answers = [
+        tuple(tokens[: int(row.sum())]) for tokens, row in zip(ids.tolist(), mask, strict=True)
+    ]
+    p = loss_inputs(exact, inputs)["tool_mask"][:, 0] / len(answers)
+    assert float(p.sum()) == pytest.approx(1, abs=1e-4)
 
-    size, at_once, turns = 4, 240, 12
+    size = 4
     sampled = trainer_of(*settings, f"trainer.args.num_generations={size}")
     sampled.current_gradient_accumulation_steps = 1
     group = sampled.groups(1, 0)
-    advantages, count = {}, 0
-    for seed in range(turns):
-        with torch.no_grad():
-            continuation = continue_prompts(sampled, sampled.model, [group], at_once)
-            (completions,) = sample_completions(
-                continuation, [group.prompt], [seed], sampling_parameters(sampled)
-            )
-        # Completions that are no answers of the scale do not count in the enumerated estimator.
-        completions = [tokens for tokens in completions if tuple(tokens) in group.answers]
-        completions = completions[: len(completions) // size * size]
-        values = sampled.rewards([sampled.read(group, 0, tokens) for tokens in completions])
-        rewards = sampled.rewards.total(values).view(-1, size)
-        differences = (rewards - rewards.mean(dim=1, keepdim=True)).flatten()
-        for tokens, advantage in zip(completions, differences.tolist(), strict=True):
-            advantages[tuple(tokens)] = advantages.get(tuple(tokens), 0.0) + advantage
-        count += len(completions)
-    assert count > 2700
-    assert len(advantages) == 5
-    answers = [torch.tensor(tokens) for tokens in advantages]
-    ids = torch.nn.utils.rnn.pad_sequence(answers, batch_first=True)
-    mask = torch.nn.utils.rnn.pad_sequence(
-        [torch.ones_like(tokens) for tokens in answers], batch_first=True
-    )
-    # TRL divides by the number of rows.
-    mean = torch.tensor(list(advantages.values())) * len(answers) / count
-    estimate = gradient_of(
+    values = sampled.rewards([sampled.read(group, 0, list(tokens)) for tokens in answers])
+    rewards = sampled.rewards.total(values).view(-1)
+    drawn = torch.cartesian_prod(*[torch.arange(len(answers))] * size)
+    differences = rewards[drawn] - rewards[drawn].mean(dim=1, keepdim=True)
+    weighted = p[drawn].prod(dim=1, keepdim=True) * differences
+    advantages = torch.zeros(len(answers)).index_add(0, drawn.flatten(), weighted.flatten())
+    expectation = gradient_of(
         sampled,
         {
             "row": torch.full((len(answers),), 1),
@@ -65,13 +54,25 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
             "prompt_mask": mask[:, :0],
             "completion_ids": ids,
             "completion_mask": mask,
-            "advantages": mean,
+            # TRL divides by the number of rows.
+            "advantages": advantages * len(answers) / size,
             "num_items_in_batch": mask.sum(),
         },
     )
     expected = enumerated * (size - 1) / size
-    assert (estimate - expected).norm() / expected.norm() < 0.1
-    assert torch.cosine_similarity(estimate, expected, dim=0) > 0.995
+    assert (expectation - expected).norm() / expected.norm() < 1e-3
+
+    # Sampled completions are distributed like that: each share within four standard errors.
+    count = 96
+    with torch.no_grad():
+        continuation = continue_prompts(sampled, sampled.model, [group], count)
+        (completions,) = sample_completions(
+            continuation, [group.prompt], [0], sampling_parameters(sampled)
+        )
+    found = Counter(map(tuple, completions))
+    for answer, share in zip(answers, p.tolist(), strict=True):
+        error = (share * (1 - share) / count) ** 0.5
+        assert found[answer] / count == pytest.approx(share, abs=4 * error)
 
 
 @pytest.mark.slow

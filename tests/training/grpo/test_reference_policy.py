@@ -5,12 +5,11 @@ from grpo_trainers import generate, log_p_of, logged
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "ia3", "adalora", "prompt", "prefix", "none"])
-def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, peft):
-    # An untrained judge's answers differ in length, and seldom in anything else that is rewarded.
+def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, peft, small_judge):
+    # A random judge's answers seldom get another reward.
     trainer = trainer_of(
-        f"peft={peft}", "trainer.args.max_steps=3", "trainer.args.learning_rate=0.02",
-        "trainer.rewards.distance.weight=0", "trainer.rewards.length.weight=1",
-        "trainer.rewards.length.free=5",
+        small_judge, f"peft={peft}", "trainer.args.max_steps=2", "trainer.args.learning_rate=0.02",
+        "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
     )  # fmt: skip
     reference = trainer.reference
     assert reference.adapter_off == (peft in ("lora", "ia3", "adalora"))

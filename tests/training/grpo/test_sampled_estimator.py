@@ -20,8 +20,8 @@ def test_completions_end_at_the_end_of_the_turn(trainer_of):
 
 
 @pytest.mark.slow
-def test_completions_depend_on_record_and_epoch_only(trainer_of):
-    trainer = trainer_of()
+def test_completions_depend_on_record_and_epoch_only(trainer_of, small_judge):
+    trainer = trainer_of(small_judge)
     (first,) = generate(trainer, 4, 2)
     (reversed_,) = generate(trainer, 2, 4)
     assert first["completion_ids"][:3].tolist() == reversed_["completion_ids"][3:].tolist()
@@ -31,9 +31,9 @@ def test_completions_depend_on_record_and_epoch_only(trainer_of):
 
 
 @pytest.mark.slow
-def test_shared_and_separate_prefixes_sample_the_same(trainer_of):
+def test_shared_and_separate_prefixes_sample_the_same(trainer_of, small_judge):
     sampled = []
     for shared in (True, False):
-        (inputs,) = generate(trainer_of(f"batch.shared_prefix={shared}"), 0, 1)
+        (inputs,) = generate(trainer_of(small_judge, f"batch.shared_prefix={shared}"), 0, 1)
         sampled.append(inputs["completion_ids"].tolist())
     assert sampled[0] == sampled[1]

@@ -61,9 +61,9 @@ def test_all_answers_are_enumerated_with_their_probabilities_and_rewards(plain, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", [(), ENUMERATED])
-def test_a_policy_trains(trainer_of, estimator):
+def test_a_policy_trains(trainer_of, estimator, small_judge):
     trainer = trainer_of(
-        *estimator, "trainer.args.max_steps=1", "trainer.args.max_completion_length=16",
+        small_judge, *estimator, "trainer.args.max_steps=1", "trainer.args.max_completion_length=16",
         "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
     )  # fmt: skip
     trainer.train()

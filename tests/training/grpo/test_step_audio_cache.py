@@ -4,8 +4,8 @@ import torch
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "times"), [((), 1), (("batch.shared_prefix=false",), 3 * 3)])
-def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times):
-    trainer = trainer_of("trainer.args.max_steps=1", "cache.enabled=false", *overrides)
+def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times, small_judge):
+    trainer = trainer_of(small_judge, "trainer.args.max_steps=1", "cache.enabled=false", *overrides)
     judge, encoded = trainer.model.get_base_model(), []
     embed = judge.embed_audio
 
@@ -21,8 +21,8 @@ def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times
 
 
 @pytest.mark.slow
-def test_cached_clips_train_the_same_weights(trainer_of, tmp_path):
-    settings = ("trainer.args.max_steps=2", f"cache.folder={tmp_path / 'cache'}")
+def test_cached_clips_train_the_same_weights(trainer_of, tmp_path, small_judge):
+    settings = (small_judge, "trainer.args.max_steps=2", f"cache.folder={tmp_path / 'cache'}")
     trainers = [trainer_of(*settings) for _ in range(2)]
     for trainer in trainers:
         trainer.train()

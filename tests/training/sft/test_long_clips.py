@@ -76,8 +76,9 @@ def test_loss_and_gradient_of_a_step_equal_plain_transformers(run_of):
 
 
 @pytest.mark.slow
-def test_a_resumed_training_is_bit_identical(run_of):
+def test_a_resumed_training_is_bit_identical(run_of, small_judge):
     settings = (
+        small_judge,
         "batch.max_tokens=3500", "trainer.args.num_train_epochs=2", "trainer.args.save_strategy=steps",
         "trainer.args.save_steps=1", "trainer.args.save_total_limit=20",
     )  # fmt: skip

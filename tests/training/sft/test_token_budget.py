@@ -33,11 +33,11 @@ SHORT = ("task.dimensions=[pitch_dynamics]", "batch.max_tokens=1500")
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train = make_clips("train", 14, seconds=(0.5, 7.0, 1.3, 0.9, 3.0, 2.0, 0.6))
 
     def build(*overrides, name="run"):
-        config = composed(*SETTINGS, f"task.data.train={train}", *overrides)
+        config = composed(*SETTINGS, small_judge, f"task.data.train={train}", *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / name))
 
@@ -94,12 +94,12 @@ def test_real_batches_are_within_the_budget_with_their_padding(run_of, overrides
     run = run_of(*overrides)
     trainer = make_trainer(run)
     loader = trainer.get_train_dataloader()
-    for epoch in range(2):
-        loader.batch_sampler.set_epoch(epoch)
-        batches = [one["batch"] for one in loader]
-        widths = [batch.inputs["input_ids"].numel() for batch in batches]
-        assert max(widths) <= run.config.batch.max_tokens
-        assert sum(batch.clips for batch in batches) == 14
+    loader.batch_sampler.set_epoch(1)
+    batches = [one["batch"] for one in loader]
+    assert (
+        max(batch.inputs["input_ids"].numel() for batch in batches) <= run.config.batch.max_tokens
+    )
+    assert sum(batch.clips for batch in batches) == 14
     assert len(batches) < 14  # they do hold more than a clip each
 
 

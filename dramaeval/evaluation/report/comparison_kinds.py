@@ -1,0 +1,145 @@
+"""What differs between the pages of runs that score clips and of runs that judge pairs: metrics, titles and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from dramaeval.evaluation.report import plots, sections
+from dramaeval.evaluation.report.pair_tables import AGREEMENT, CALIBRATION
+from dramaeval.evaluation.report.pairs_side_by_side import MAIN, PairComparison
+from dramaeval.evaluation.report.side_by_side import Comparison
+from dramaeval.evaluation.report.tables import Cell, Column, Table, count, interval_note, number
+
+Values = Mapping[str, Any]
+#: A column, and its cell from the metrics of one run.
+Part = tuple[Column, Callable[[Values], Cell]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonKind:
+    """The figures that a comparison shows.
+
+    Attributes:
+        title: kind of the page.
+        main: metric by which each run is compared with the first, and every two runs; with its title.
+        error: metric, below zero is better, whose difference the overview also has; with its title.
+        answers: key of the number of answers in the macro, and their name.
+        base: name of the main metric in the sentence about the first run.
+        undefined: sentence about a run without a difference in the main metric.
+        every_two: caption of the table of every two runs, title of its differences, and how p is adjusted.
+        mean: title of the mean over the dimensions, of the overview's caption and of its row in other tables.
+        overview: columns of the overview before the differences.
+        counts: its columns after the differences; the first one is also in the tables of each metric.
+        metrics: titles of the metrics with a table by dimension.
+        beside: further columns of these tables, by metric.
+        reason: why a metric has no value, where the results give no reason.
+        notes: notes below the overview, from the first run's results.
+        each_run: tables of every single run, by the prefix of their key.
+        marks: the marks of the forest plot from the results of a run; None for no plot.
+    """
+
+    title: str
+    main: tuple[str, str]
+    error: tuple[str, str]
+    answers: tuple[str, str]
+    base: str
+    undefined: str
+    every_two: tuple[str, str, str]
+    mean: tuple[str, str]
+    overview: Sequence[Part]
+    counts: Sequence[Part]
+    metrics: Mapping[str, str]
+    beside: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    reason: str
+    notes: Callable[[Values], list[str]]
+    each_run: Mapping[str, Callable[[Values, Mapping[str, str]], Table]] = field(
+        default_factory=dict
+    )
+    marks: Callable[[Values, Sequence[str]], list[plots.Interval]] | None = None
+
+
+def _metric(title: str, name: str) -> Part:
+    return Column(title), partial(sections.metric_cell, name=name)
+
+
+def _count(title: str, name: str) -> Part:
+    return Column(title), lambda values: count(values[name])
+
+
+SCORES = ComparisonKind(
+    title="dramaeval comparison",
+    main=("pearson", "Pearson"),
+    error=("mse", "MSE"),
+    answers=("n", "answer"),
+    base="macro Pearson",
+    undefined="the correlation of one of the two runs is undefined",
+    every_two=("Every pair", "Difference in Pearson", "Benjamini & Yekutieli over the pairs"),
+    mean=("Macro over the dimensions", "Macro"),
+    overview=[
+        _metric("Pearson", "pearson"), _metric("Spearman", "spearman"), _metric("MSE", "mse"),
+        _metric("CCC", "ccc"), _metric("ECE", "ece"),
+    ],
+    counts=[_count("n", "n"), _count("Unscored", "unscored")],
+    metrics={
+        "pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall's tau-b", "mse": "MSE", "mae": "MAE",
+        "ccc": "CCC",
+    },
+    beside={
+        "pearson": [(sections.CEILING, lambda values: number(values["ceiling"]["pearson"]))]
+    },
+    reason="does not apply to this scale",
+    notes=sections.notes,
+    each_run={"further": sections.further, "calibration": sections.calibration},
+    marks=sections.pearson_marks,
+)  # fmt: skip
+
+
+def _pair_notes(summary: Values) -> list[str]:
+    bootstrap = summary["bootstrap"]
+    return [interval_note(bootstrap, " of prompts", bootstrap["undefined"] or "none are asked for")]
+
+
+_PAIR_METRICS = {
+    MAIN: AGREEMENT[MAIN],
+    "accuracy": AGREEMENT["accuracy"],
+    "cross_entropy": CALIBRATION["cross_entropy"],
+}
+_UNDEFINED = "not defined on any dimension"
+PAIRS = ComparisonKind(
+    title="dramaeval comparison of judges of pairs",
+    main=(MAIN, "Accuracy without ties"),
+    error=("cross_entropy", "Cross-entropy"),
+    answers=("voted", "comparison"),
+    base="accuracy without ties",
+    undefined="the raters prefer no clip of any pair that both judge",
+    every_two=(
+        "Every two runs",
+        "Difference in accuracy without ties",
+        "Benjamini & Yekutieli over the rows",
+    ),
+    mean=("Mean over the dimensions", "Mean"),
+    overview=[
+        *(
+            (column, partial(sections.metric_cell, name=name, reason=_UNDEFINED))
+            for name, column in {
+                **_PAIR_METRICS, "auroc": AGREEMENT["auroc"], "ece": CALIBRATION["ece"],
+            }.items()
+        ),
+        (
+            Column("Raters without ties", help="each vote against the other votes of the same pair"),
+            lambda values: number(values["ceiling"][MAIN]),
+        ),
+    ],
+    counts=[_count("Pairs", "pairs")],
+    metrics={name: column.title for name, column in _PAIR_METRICS.items()},
+    reason=_UNDEFINED,
+    notes=_pair_notes,
+)  # fmt: skip
+
+
+def kind_of(comparison: Comparison) -> ComparisonKind:
+    """The kind of a comparison."""
+    return PAIRS if isinstance(comparison, PairComparison) else SCORES

@@ -1,0 +1,59 @@
+"""Learning rates of parts of the model, such as a smaller one for a trained audio tower beside a new projector."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dramaeval.models.adapters import part_of
+from dramaeval.models.families.base import Family
+
+log = logging.getLogger(__name__)
+
+
+def divide_groups(
+    optimizer: torch.optim.Optimizer, model: Any, family: Family, rates: Mapping[str, float | None]
+) -> None:
+    """Divide the groups of a new optimizer, so that each part has its rate; groups of other weights keep theirs.
+
+    Args:
+        optimizer: has taken no step and has no scheduler yet.
+        model: the judge, or PEFT's wrapper around it.
+        family: knows the parts.
+        rates: of the parts; None is the optimizer's own.
+    """
+    given = {part: rate for part, rate in rates.items() if rate is not None}
+    if not given:
+        return
+    parts = {weight: part_of(name, family) for name, weight in model.named_parameters()}
+    groups = list(optimizer.param_groups)
+    optimizer.param_groups.clear()
+    for group in groups:
+        of_rate: dict[float, list[torch.nn.Parameter]] = {}
+        for weight in group["params"]:
+            rate = given.get(parts[weight], group["lr"])
+            of_rate.setdefault(rate, []).append(weight)
+        for rate, weights in of_rate.items():
+            optimizer.add_param_group({**group, "params": weights, "lr": rate})
+    listed = ", ".join(f"{part} {rate:g}" for part, rate in given.items())
+    log.info("Largest learning rates of parts: %s.", listed)
+
+
+def untrained_parts(
+    rates: Mapping[str, float | None], by_part: Mapping[str, tuple[int, int]]
+) -> list[str]:
+    """Problems of rates of parts that are not trained.
+
+    Args:
+        rates: of the parts; None for none.
+        by_part: trained and all parameters of each part.
+    """
+    return [
+        f"trainer.learning_rates.{part}={rate}, but no weight of this part is trained: train it "
+        "(model.freeze_audio, model.train_projector, model.freeze_llm, adapt), or leave the rate out."
+        for part, rate in rates.items()
+        if rate is not None and not by_part.get(part, (0, 0))[0]
+    ]
