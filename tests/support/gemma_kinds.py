@@ -123,9 +123,9 @@ class Gemma4:
         }
         config = Gemma4Config(
             text_config={**TEXT, "vocab_size": len(tokenizer), "vocab_size_per_layer_input": len(tokenizer),
-                         "global_head_dim": 16},
+                         "global_head_dim": 16, "pad_token_id": tokenizer.pad_token_id},
             audio_config={"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "output_proj_dims": 24,
-                          "subsampling_conv_channels": [4, 4]},
+                          "subsampling_conv_channels": [128, 4]},
             vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
                            "num_key_value_heads": 2, "head_dim": 8, "position_embedding_size": 16},
             eoa_token_index=tokenizer.eoa_token_id, **ids, **kinds,

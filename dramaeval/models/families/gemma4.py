@@ -93,15 +93,40 @@ class Gemma4(GemmaFamily):
             )
         return configuration
 
+    def processor(self, checkpoint: Path | None = None) -> Any:
+        """`GemmaFamily.processor`.
+
+        Raises:
+            ModelError: as there, or the padding tokens of tokenizer and model differ. A clip's positions have the
+                embeddings of the model's, which a trainer of transformers sets to the tokenizer's.
+        """
+        processor = super().processor(checkpoint)
+        given = processor.tokenizer.pad_token_id
+        own = self.read_configuration(checkpoint).get_text_config().pad_token_id
+        if given != own:
+            raise ModelError(
+                f"The model {self.files(checkpoint).source} pads with token {own} (pad_token_id of text_config in "
+                f"config.json), its tokenizer with {given}: training would change the embeddings of clips. Set both to "
+                "the same token."
+            )
+        return processor
+
     def attention_implementations(self) -> str | dict[str, str]:
         """The language model's; the audio tower has one of its own, which transformers calls eager."""
         return {"text_config": self.attention, "audio_config": "eager"}
 
     def shape(self, configuration: Any) -> Shape:
-        """The sizes with those of the conformer, whose layers have two feed-forward blocks."""
-        audio = configuration.audio_config
+        """The sizes with means over the layers, and those of the conformer, whose layers have two feed-forward blocks."""
+        text, audio = configuration.get_text_config(), configuration.audio_config
+        layers = [text.per_layer_config[number] for number in range(text.num_hidden_layers)]
+        wide = text.num_kv_shared_layers if text.use_double_wide_mlp else 0
         return Shape.of(
             configuration,
+            queries=text.num_attention_heads
+            * sum(layer.head_dim for layer in layers)
+            // len(layers),
+            keys=sum(layer.num_key_value_heads * layer.head_dim for layer in layers) // len(layers),
+            inner=text.intermediate_size * (len(layers) + wide) // len(layers),
             audio=audio.hidden_size,
             audio_layers=audio.num_hidden_layers,
             audio_inner=8 * audio.hidden_size,

@@ -31,7 +31,10 @@ def merge_own_adapter(model: Any, files: ModelFiles, subfolder: str = "") -> Any
             f"The adapter beside the model {files.source} has no weights for {len(unread)} of its layers "
             f"({unread[0]}, …): it was made for other names. Merge it in the version of transformers that made it."
         )
-    return wrapped.merge_and_unload(safe_merge=True).requires_grad_(True)
+    merged = wrapped.merge_and_unload(safe_merge=True)
+    for weight in merged.parameters():
+        weight.requires_grad_(weight.is_floating_point())  # packed weights are not
+    return merged
 
 
 def _adapter_folder(files: ModelFiles, subfolder: str) -> Path | None:

@@ -48,19 +48,21 @@ class Shape:
 
         Args:
             configuration: with Whisper's encoder, or without any.
-            others: sizes in place of those that the configuration gives; with ``audio`` all of the encoder's.
+            others: sizes in place of those that the configuration gives; with ``audio`` all of the encoder's, with
+                ``queries`` also ``keys``.
         """
         text = configuration.get_text_config()
-        heads = text.num_attention_heads
-        size = getattr(text, "head_dim", None) or text.hidden_size // heads
         sizes = {
             "hidden": text.hidden_size,
             "layers": text.num_hidden_layers,
-            "queries": heads * size,
-            "keys": (getattr(text, "num_key_value_heads", None) or heads) * size,
             "inner": getattr(text, "intermediate_size", 4 * text.hidden_size),
             "vocabulary": text.vocab_size,
         }
+        if "queries" not in others:
+            heads = text.num_attention_heads
+            size = getattr(text, "head_dim", None) or text.hidden_size // heads
+            sizes["queries"] = heads * size
+            sizes["keys"] = (getattr(text, "num_key_value_heads", None) or heads) * size
         audio = getattr(configuration, "audio_config", None)
         if audio is not None and "audio" not in others:
             sizes |= {

@@ -71,6 +71,29 @@ def test_gemma_3n_is_loaded_without_its_image_encoder(folders, tmp_path, caplog)
     assert after["model_type"] == before["model_type"] == "gemma3n_vision"
 
 
+@pytest.mark.parametrize("kind", [Gemma3n, Gemma4])
+def test_virtual_tokens_have_embeddings_for_every_layer(folders, kind):
+    """Those of a clip's positions, which are those of one id: as virtual tokens or as ids, it gives the same logits."""
+    judge = kind.family(path=str(folders[kind])).load(CPU)
+    filling = 0 if kind is Gemma3n else judge.config.get_text_config().pad_token_id
+    ids = torch.tensor([[5, 9, 11, 13]])
+    positions = torch.arange(6)[None]
+    padding = torch.full((1, 2), filling)
+    with torch.no_grad():
+        expected = judge(
+            input_ids=torch.cat([padding, ids], dim=1),
+            position_ids=positions,
+            answer_index=torch.tensor([[0, 5]]),
+        ).logits
+        logits = judge(
+            input_ids=ids,
+            position_ids=positions[:, :4],
+            answer_index=torch.tensor([[0, 3]]),
+            virtual_embeddings=judge.embed_text(padding),
+        ).logits
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
 def test_clipped_layers_are_not_quantised(folders):
     family = Gemma3n.family(path=str(folders[Gemma3n]))
     skeleton = family.skeleton()
@@ -87,6 +110,28 @@ def test_clipped_layers_are_not_quantised(folders):
     assert (
         packed_bytes(settings, skeleton, family.parts, family.unquantised)[0] == everything - kept
     )
+
+
+# Gemma 4: heads of 8 values in layers with a window and of 16 in the others, of which each is half.
+@pytest.mark.parametrize(
+    ("kind", "queries", "keys"), [(Gemma3n, 4 * 8, 2 * 8), (Gemma4, 4 * 12, 2 * 12)]
+)
+def test_sizes_for_the_plan(folders, kind, queries, keys):
+    family = kind.family(path=str(folders[kind]))
+    shape = family.shape(family.read_configuration())
+    assert (shape.queries, shape.keys, shape.inner, shape.layers) == (queries, keys, 48, 4)
+    assert (shape.audio, shape.audio_layers, shape.mel_bins) == (32, 2, 128)
+
+
+def test_gemma_4_with_another_padding_token_than_its_tokenizer_is_refused(folders, tmp_path):
+    """A trainer would set it to the tokenizer's, and with it the embeddings of clips for every layer."""
+    for file in folders[Gemma4].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["text_config"]["pad_token_id"] = 7
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"pads with token 7 .* its tokenizer with \d+"):
+        Gemma4.family(path=str(tmp_path)).processor()
 
 
 def test_gemma_4_without_an_audio_encoder_is_refused(folders, tmp_path):
