@@ -1,7 +1,8 @@
 """GRPO for the tests of several processes: ``python grpo_training.py FOLDER TRAIN VAL CHECKPOINT CASE …``.
 
 Every process of a group runs this; the first leaves ``CASE.json``. A case is
-``zero-peft-estimator``, with ``+fresh`` for an adapter that begins anew instead of with CHECKPOINT.
+``zero-peft-estimator``, with ``+fresh`` for an adapter that begins anew instead of with CHECKPOINT, and ``+pair`` for the
+same on pairs of clips in one prompt (see ``training.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from training import build
+from training import build, pairs_beside
 
 from dramaeval import startup
 from dramaeval.config import registration
@@ -34,14 +35,16 @@ FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "completions/mean_
 
 def train(case, folder, data, checkpoint, processes):
     """One training; its figures by step."""
-    zero, peft, estimator = case.removesuffix("+fresh").split("-")
-    fresh = case.endswith("+fresh")
+    name, _, kind = case.partition("+")
+    zero, peft, estimator = name.split("-")
+    if kind == "pair":
+        data = pairs_beside(data, "pair_direct")
     count = "null" if estimator == "enumerated" else "4"
     words = [
         *GRPO, *data, f"zero={zero}", f"peft={peft}", f"trainer.estimator={estimator}",
         f"trainer.args.num_generations={count}",
     ]  # fmt: skip
-    if peft == "none" or fresh:
+    if peft == "none" or kind:
         # Untaught answers differ in length at least.
         words += ["trainer.rewards.length.weight=1", "trainer.rewards.length.free=2"]
     else:

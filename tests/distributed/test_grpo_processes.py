@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import write_clips
+from clips import write_clips, write_pairs
 from safetensors.torch import load_file
 from trained_adapter import teach
 
@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # one start trains a
 #: Plain ones first: accelerate does not forget DeepSpeed within a process.
 CASES = [
     "none-lora-sampled",
+    "none-lora-enumerated+pair",
     "zero2-none-enumerated",
     "zero3-lora-sampled",
     "zero3-none-sampled",
@@ -21,6 +22,7 @@ CASES = [
 ]
 ALONE = {
     "none-lora-sampled": "none-lora-sampled",
+    "none-lora-enumerated+pair": "none-lora-enumerated+pair",
     "zero2-none-enumerated": "none-none-enumerated",
     # Under ZeRO-3 the reference's weights are split too.
     "zero3-lora-sampled": "none-lora-sampled",
@@ -33,6 +35,8 @@ def trained(tmp_path_factory, run_group):
     """All cases with two processes, and those of `ALONE` with one; returns what each said."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
     files = [write_clips(data, "train", 9), write_clips(data, "val", 5, seed=1)]
+    for file in files:
+        write_pairs(file)
     taught = teach(root / "taught", [f"task.data.train={files[0]}", f"task.data.val={files[1]}"])
     found = {}
     for count, cases in ((2, CASES), (1, list(dict.fromkeys(ALONE.values())))):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import write_clips
+from clips import write_clips, write_pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # one start trains all that follows
 
@@ -62,23 +62,6 @@ def trained(tmp_path_factory, textual, run_group):
             **{case: json.loads((folder / f"{case}.json").read_text()) for case in cases},
         }
     return found
-
-
-def write_pairs(file):
-    """A pair of each clip of a file with the clip before it; the raters prefer now the one, now the other."""
-    clips = [json.loads(line)["wav_path"] for line in file.read_text().splitlines()]
-    lines = [
-        {
-            "id": f"pair {number}", "question": f"Line {number}.", "wav_path_a": clip, "wav_path_b": clips[number - 1],
-            "annotations": {
-                "human_likeness": ["a", "tie"] if number % 2 else ["b", "b"],
-                "appropriateness": [number % 5 - 2, None],
-            },
-        }
-        for number, clip in enumerate(clips)
-    ]  # fmt: skip
-    pairs = file.with_suffix(".pairs.jsonl")
-    pairs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def alone_of(case):

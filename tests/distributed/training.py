@@ -58,6 +58,12 @@ def build(words, folder, processes):
     return RunContext(config, RunFolder(folder / "run"), processes)
 
 
+def pairs_beside(data, task):
+    """The settings for the pairs in files beside those of these settings."""
+    pairs = [f"{word.removesuffix('.jsonl')}.pairs.jsonl" for word in data]
+    return [*pairs, f"task={task}", "task.dimensions=[human_likeness,appropriateness]"]
+
+
 def train(case, folder, data, textual, processes):
     """One training; what came of it."""
     name, *more = case.split("+")
@@ -65,8 +71,7 @@ def train(case, folder, data, textual, processes):
         name = f"{name}+causal"
         data = [*data, "model=causal_lm", f"model.path={textual}"]
     if "pair" in more:
-        pairs = [f"{word.removesuffix('.jsonl')}.pairs.jsonl" for word in data]
-        data = [*pairs, "task=pair", "task.dimensions=[human_likeness,appropriateness]"]
+        data = pairs_beside(data, "pair")
     zero, peft = name.removesuffix("+causal").split("-")
     run = build([*data, f"zero={zero}", f"peft={peft}"], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}

@@ -23,9 +23,8 @@ def test_the_judge_of_a_run_and_that_of_the_python_api_agree(composed, judge, tm
     tower = server.scorer.judge.model.model.audio_tower.conv1
     hook = tower.register_forward_hook(lambda *_: passes.append(1))
     jobs = [Job(clips=(wave(number),), texts=texts(number)) for number in range(3)]
-    server.scorer.submit(
-        jobs
-    )  # before the thread starts, so that the batches are two clips and one
+    # Before the thread starts, so that the batches are two clips and one.
+    server.scorer.submit(jobs)
     with started(server.scorer):
         results = [job.result.result(60) for job in jobs]
     hook.remove()

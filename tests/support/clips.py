@@ -55,3 +55,21 @@ def write_clips(
     file = folder / f"{name}.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return file
+
+
+def write_pairs(file: Path) -> Path:
+    """A pair of each clip of a file with the clip before it; the raters prefer now the one, now the other."""
+    clips = [json.loads(line)["wav_path"] for line in file.read_text().splitlines()]
+    lines = [
+        {
+            "id": f"pair {number}", "question": f"Line {number}.", "wav_path_a": clip, "wav_path_b": clips[number - 1],
+            "annotations": {
+                "human_likeness": ["a", "tie"] if number % 2 else ["b", "b"],
+                "appropriateness": [number % 5 - 2, None],
+            },
+        }
+        for number, clip in enumerate(clips)
+    ]  # fmt: skip
+    pairs = file.with_suffix(".pairs.jsonl")
+    pairs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return pairs
