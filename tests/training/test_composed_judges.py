@@ -150,6 +150,7 @@ def test_a_projector_that_is_not_trained_in_full_beside_an_adapter(
     assert "in full" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dora", "rslora", "adalora", "ia3", "qlora"])
 def test_every_adapter_trains_the_projector(context, parts, method):
     plan = make_plan(context(*parts, f"peft={method}", "trainer.args.max_steps=20"))
@@ -196,6 +197,7 @@ def test_grpo_trains_the_projector_from_its_first_weights(context, parts):
     assert abs(entry["kl"]) < 1e-6
 
 
+@pytest.mark.slow
 def test_alignment_trains_the_projector_alone_to_write_transcripts(parts, context):
     run = context(
         "experiment=align", *parts[1:], "trainer.args.max_steps=12", "trainer.args.learning_rate=0.05",

@@ -173,6 +173,7 @@ def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepare
     assert batch.questions == 3
 
 
+@pytest.mark.slow
 def test_likelihoods_of_options_are_those_of_complete_answers(plain, processor, judge, options):
     records, record_encoder = options
     layouts = [
