@@ -136,7 +136,7 @@ def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
     dotted = f"{where}." if where else ""
     # A key of this node that is no sibling is an argument of another class.
     elsewhere = {
-        name: [full for full in keys if not where or not full.startswith(dotted)]
+        name: [full for full in keys if not where or full.rpartition(".")[0] != where]
         for name, keys in _full_keys().items()
     }
     same = elsewhere.get(key, [])
