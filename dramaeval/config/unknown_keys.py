@@ -140,7 +140,7 @@ def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
         for name, keys in _full_keys().items()
     }
     same = elsewhere.get(key, [])
-    close = near_matches(first, siblings, 0.9 if same else 0.6)
+    close = [] if same and where else near_matches(first, siblings, 0.9 if same else 0.6)
     near = [*(f"{dotted}{name}{dot}{rest}" for name in close), *same]
     if not near:
         near = [full for name in near_matches(leaf, elsewhere, 0.7) for full in elsewhere[name]]
