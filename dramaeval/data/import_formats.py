@@ -17,7 +17,8 @@ ENDINGS = {
 #: Endings that no JSON Lines file has; other files are converted only if ``importer.format`` names their format.
 OTHER_FORMATS = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet", ".tar")
 
-PARQUET = "parquet"
+#: The formats of which a folder of files is one source, with the ending of the files.
+SHARDED = {"parquet": ".parquet", "webdataset": ".tar"}
 #: Begins the name of a data set of the Hugging Face hub.
 HUB = "hf:"
 #: The form of such a name, for messages.
@@ -38,13 +39,13 @@ def hub_hint(file: str | Path) -> str:
 
 
 def folder_format(file: Path, importer_format: str | None = None) -> str | None:
-    """The format of a folder by its content: kaldi, datasets, audio_folder or parquet; None for another one or a file.
+    """The format of a folder by its content: kaldi, datasets, audio_folder or one of `SHARDED`; None for other paths.
 
     A name of the hub counts as a folder of the library datasets.
 
     Args:
         file: the folder.
-        importer_format: ``importer.format``: with ``parquet``, Parquet files are read in a folder that also holds audio.
+        importer_format: ``importer.format``: with one of `SHARDED`, its files are read in a folder that also holds audio.
     """
     if is_hub_name(file):
         return "datasets"
@@ -54,17 +55,17 @@ def folder_format(file: Path, importer_format: str | None = None) -> str | None:
         return "kaldi"
     if (file / "dataset_info.json").is_file() or (file / "dataset_dict.json").is_file():
         return "datasets"
-    if importer_format == PARQUET and parquet_files(file):
-        return PARQUET
+    if importer_format in SHARDED and shards(file, importer_format):
+        return importer_format
     names = (name for _, _, names in os.walk(file) for name in names)
     if any(name.lower().endswith(AUDIO_ENDINGS) for name in names):
         return "audio_folder"
-    return PARQUET if parquet_files(file) else None
+    return next((kind for kind in SHARDED if shards(file, kind)), None)
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder at any depth, in the order of their names; not those of hidden folders."""
-    files = (file for file in folder.rglob("*") if file.suffix.lower() == f".{PARQUET}")
+def shards(folder: Path, kind: str) -> list[Path]:
+    """The files of one of the formats `SHARDED` at any depth, in the order of their names; not those of hidden folders."""
+    files = (file for file in folder.rglob("*") if file.suffix.lower() == SHARDED[kind])
     inside = sorted(file.relative_to(folder) for file in files if file.is_file())
     return [
         folder / file for file in inside if not any(part.startswith(".") for part in file.parts)

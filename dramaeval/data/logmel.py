@@ -76,11 +76,7 @@ class LogMel:
     def __init__(self, feature_extractor: Any) -> None:
         import torch
 
-        if getattr(feature_extractor, "dither", 0.0):
-            raise ValueError(
-                "The feature extractor asks for dither, which adds noise to every clip and makes scores "
-                "irreproducible. Set `dither` to 0.0 in preprocessor_config.json."
-            )
+        require_no_dither(feature_extractor)
         self.sampling_rate: int = feature_extractor.sampling_rate
         self.hop: int = feature_extractor.hop_length
         self.n_fft: int = feature_extractor.n_fft
@@ -186,6 +182,19 @@ class PaddedLogMel(LogMel):
         floor = max(float(values.max()) - 2.0, -1.5)
         return ClipFeatures(
             values=np.ascontiguousarray(values[:, :width]), frames=frames, floor=floor
+        )
+
+
+def require_no_dither(feature_extractor: Any) -> None:
+    """Refuse features with random noise.
+
+    Raises:
+        ValueError: the feature extractor adds noise.
+    """
+    if getattr(feature_extractor, "dither", 0.0):
+        raise ValueError(
+            "The feature extractor asks for dither, which adds noise to every clip and makes scores "
+            "irreproducible. Set `dither` to 0.0 in preprocessor_config.json."
         )
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.data.import_formats import hub_hint, is_hub_name, parquet_files
-from dramaeval.data.problems import counted
+from dramaeval.data.import_formats import hub_hint, is_hub_name
 from dramaeval.importing.extracted_audio import AudioFolder, is_audio
-from dramaeval.importing.gather import SPLITS
 from dramaeval.importing.hub import load_hub
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
@@ -69,47 +65,6 @@ def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> T
         labels = _class_labels(part.features)
         table.add(_table(file, (_named(row, labels) for row in part), clips, split))
     return table
-
-
-def parquet_of_folder(folder: Path) -> list[tuple[str | None, Path]]:
-    """The Parquet files of a folder in the order of their names, each with its split: train, val, test or None.
-
-    A usual name of a split (`SPLITS`) is a word in the name of the file, as in ``data/train-00000-of-00002.parquet``,
-    else in the name of the closest folder that has one.
-
-    Raises:
-        BadSourceError: there is no such file, or a name has the words of two splits.
-    """
-    files = parquet_files(folder)
-    if not files:
-        fix = "give a folder with .parquet files"
-        raise BadSourceError([in_file(folder, "no Parquet file", fix)])
-    splits = {file: _splits_of_name(file.relative_to(folder)) for file in files}
-    unclear = [file for file, names in splits.items() if len(names) > 1]
-    if unclear:
-        fix = "name the files of each split: importer.files={train: NAMES, val: NAMES, test: NAMES}"
-        problem = "the name has the words of two splits"
-        raise BadSourceError([in_file(file, problem, fix) for file in unclear])
-    return [(next(iter(names), None), file) for file, names in splits.items()]
-
-
-def _splits_of_name(inside: Path) -> set[str]:
-    for name in (inside.stem, *(folder.name for folder in inside.parents)):
-        words = re.split(r"[^a-z]+", name.lower())
-        if splits := {SPLITS[word] for word in words if word in SPLITS}:
-            return splits
-    return set()
-
-
-def parquet_notice(parts: Sequence[tuple[str | None, Path]]) -> str:
-    """How the files of a folder are read: as one table, with the splits that their names tell."""
-    files = Counter(split for split, _ in parts)
-    named = ", ".join(f"{split} ({counted(files[split], 'file')})" for split in files if split)
-    read = f"{counted(len(parts), 'Parquet file')} read as one table in the order of their names"
-    if not named:
-        return f"{read}; no name tells a split."
-    without = f", {counted(files[None], 'file')} without a split" if None in files else ""
-    return f"{read}; splits by their names: {named}{without}."
 
 
 def _load_folder(file: Path) -> Any:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import FORMATS, ImporterConfig
-from dramaeval.data.import_formats import ENDINGS, PARQUET, folder_format, hub_hint, is_hub_name
-from dramaeval.importing.columnar import parquet_notice, parquet_of_folder
+from dramaeval.data.import_formats import ENDINGS, SHARDED, folder_format, hub_hint, is_hub_name
 from dramaeval.importing.columns import plain_text
 from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.gather import split_name
 from dramaeval.importing.json_rows import read_json_object
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.sharded_folder import folder_notice, shards_with_splits
 from dramaeval.importing.text_table import read_text_table
 
 #: Module and function of each other format.
@@ -51,8 +51,8 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
         part = _reader(file, settings)(file, settings, audio)
         part.rows = [replace(row, split=split or row.split) for row in part.rows]
         table.add(part)
-    if _is_parquet_folder(settings):
-        table.notices.append(parquet_notice(files))
+    if kind := _sharded(settings):
+        table.notices.append(folder_notice(files, kind))
     _join(table, settings)
     _filter(table, settings)
     _unpivot(table, settings)
@@ -87,8 +87,8 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
         fix = f"check importer.file=….{hub_hint(root)}"
         raise BadSourceError([in_file(root, "no such file or folder", fix)])
     given = settings.files if root.is_dir() else None
-    if _is_parquet_folder(settings):
-        yield from parquet_of_folder(root)
+    if kind := _sharded(settings):
+        yield from shards_with_splits(root, kind)
         return
     if given is None:
         yield None, root
@@ -110,12 +110,13 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
     yield from named
 
 
-def _is_parquet_folder(settings: ImporterConfig) -> bool:
-    """Whether the source is a folder, of which every Parquet file is read."""
+def _sharded(settings: ImporterConfig) -> str | None:
+    """The format of a source that is a folder, of which every file of this format is read; else None."""
     root = source_path(settings)
     if is_hub_name(root) or not root.is_dir() or settings.files is not None:
-        return False
-    return (settings.format or folder_format(root)) == PARQUET
+        return None
+    kind = settings.format or folder_format(root)
+    return kind if kind in SHARDED else None
 
 
 def _reader(file: Path, settings: ImporterConfig) -> Reader:

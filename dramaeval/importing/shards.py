@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.data.import_formats import AUDIO_ENDINGS, parquet_files
+from dramaeval.data.import_formats import AUDIO_ENDINGS, SHARDED, shards
 from dramaeval.data.problems import counted
 from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.sharded_folder import NAMES
 from dramaeval.importing.text_table import decoded
 
 
@@ -134,11 +135,12 @@ def read_audio_folder(file: Path, settings: ImporterConfig, clips: AudioFolder) 
         values = {"clip": inside.as_posix(), "name": path.stem, "folder": folder}
         rows.append(Row(file=file, number=number, values=values))
     table = Table(columns=["clip", "name", "folder"], rows=rows)
-    if others := parquet_files(file):
-        table.notices.append(
-            f"{counted(len(others), 'Parquet file')} beside the audio not read: importer.format=parquet reads Parquet in "
-            "place of the folder's audio."
-        )
+    for kind in SHARDED:
+        if others := shards(file, kind):
+            table.notices.append(
+                f"{counted(len(others), f'{NAMES[kind]} file')} beside the audio not read: importer.format={kind} reads "
+                f"{NAMES[kind]} in place of the folder's audio."
+            )
     return table
 
 

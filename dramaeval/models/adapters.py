@@ -117,7 +117,7 @@ def _layers(config: Any) -> str:
     names = config.layers_pattern or []
     config.layers_to_transform = config.layers_pattern = None
     # As in PEFT the first number in a name is that of its layer.
-    before = rf"(?:(?!\d+\.)[^.]+\.)*{_lists(names)}" if names else r"(?:(?!\d+\.)[^.]+\.)+"
+    before = r"(?:(?!\d+\.)[^.]+\.)*" + (_lists(names) if names else "")
     return rf"{before}(?:{numbers})\."
 
 
@@ -198,13 +198,14 @@ def read_adapter(folder: Path) -> Any:
     return config
 
 
-def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
+def load_adapter(model: Any, folder: Path, *, trainable: bool, own: bool = False) -> Any:
     """Wrap a model with a saved adapter.
 
     Args:
         model: the base, quantised as it was in training.
         folder: with PEFT's files.
         trainable: whether its weights are trained further.
+        own: whether it belongs to the base's checkpoint, and knows of no head of a judge.
 
     Raises:
         ModelError: the files are damaged, unsafe, or do not fit the base.
@@ -215,7 +216,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     with_head = SCORE_HEAD in (getattr(config, "modules_to_save", None) or [])
     if with_head and not hasattr(model, SCORE_HEAD):
         raise ModelError(f"The adapter in {folder} {NEEDS_HEAD}")
-    if hasattr(model, SCORE_HEAD) and not with_head:
+    if hasattr(model, SCORE_HEAD) and not with_head and not own:
         raise ModelError(
             f"model.head=regression, but the adapter in {folder} was trained without such a head: there are no "
             "weights for it. Set model.head=vocabulary, or train from the base."

@@ -98,6 +98,18 @@ def _renders_clips(tokenizer: Any, template: str) -> bool:
     return text.count(AUDIO_TOKENS[0]) == 1 and "SYSTEM" in text and "Q" in text
 
 
+def as_texts(messages: Messages, placeholder: str) -> list[dict[str, Any]]:
+    """Messages whose contents are texts, in which each clip is a placeholder; for templates that take no parts."""
+    texts = []
+    for message in messages:
+        content = message["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        texts.append(
+            {**message, "content": "".join(part.get("text", placeholder) for part in parts)}
+        )
+    return texts
+
+
 def end_of_turn(tokenizer: Any, render: Callable[[Messages], str]) -> str | None:
     """The text that a chat template writes after an answer, up to its first special token; None without one.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ FILE = "quantization.json"
 
 
 def for_language_model(
-    config: Any, parts: Mapping[str, str], skeleton: Any, dtype: torch.dtype
+    config: Any,
+    parts: Mapping[str, str],
+    skeleton: Any,
+    dtype: torch.dtype,
+    unquantised: Sequence[str] = (),
 ) -> Any:
     """A copy of a quantisation that leaves out every layer outside the language model.
 
@@ -32,11 +36,16 @@ def for_language_model(
         parts: module path of each part, see `Family.parts`.
         skeleton: the model without weights.
         dtype: of the computation, where the configuration names none.
+        unquantised: see `Family.unquantised`.
     """
     config = copy.deepcopy(config)
     paths = [path for part, path in parts.items() if part != "llm"]
     inside = tuple(f"{path}." for path in parts.values())
-    others = [name for name, _ in _linear_layers(skeleton) if not name.startswith(inside)]
+    others = [
+        name
+        for name, _ in _linear_layers(skeleton)
+        if not name.startswith(inside) or any(part in name for part in unquantised)
+    ]
     leave_out(config, [*paths, *others])
     if config.bnb_4bit_compute_dtype is None:
         config.bnb_4bit_compute_dtype = dtype
@@ -82,12 +91,15 @@ def read_quantization(folder: Path) -> Any | None:
     return BitsAndBytesConfig(**known)
 
 
-def packed_bytes(config: Any, skeleton: Any, parts: Mapping[str, str]) -> tuple[int, float]:
+def packed_bytes(
+    config: Any, skeleton: Any, parts: Mapping[str, str], unquantised: Sequence[str] = ()
+) -> tuple[int, float]:
     """Number of weights that a quantisation packs, and the bytes per weight with its scales."""
+    kept = ("lora_", *unquantised)
     packed = sum(
         module.weight.numel()
         for name, module in _linear_layers(skeleton)
-        if f"{parts['llm']}." in name and "lora_" not in name
+        if f"{parts['llm']}." in name and not any(part in name for part in kept)
     )
     if not config.load_in_4bit:
         return packed, 1.0

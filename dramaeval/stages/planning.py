@@ -84,7 +84,9 @@ def make_plan(context: RunContext) -> Plan:
     in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
     packed, each = 0, 0.0
     if context.quantization:
-        packed, each = packed_bytes(context.quantization, skeleton, family.parts)
+        packed, each = packed_bytes(
+            context.quantization, skeleton, family.parts, family.unquantised
+        )
     if packed:
         memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
     return Plan(

@@ -26,10 +26,13 @@ ANY_CHECKPOINT = (
     "voxtral",
     "audio_flamingo3",
     "causal_lm",
+    "gemma3n",
+    "gemma4",
     "glm_asr",
     "granite_speech",
     "granite_speech_plus",
     "music_flamingo",
+    "phi4_multimodal",
     "qwen3_omni",
 )
 SINGLE = ("model", "task", "peft", "zero", "trainer", "callbacks", "logger", "experiment")

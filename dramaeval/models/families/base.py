@@ -12,7 +12,7 @@ A new architecture is one file beside this one, with two classes, and one YAML:
 No family builds an attention mask: `JudgeModel.answer_logits` hands the layout of a shared prefix to the language model
 as a mask (`dramaeval.models.forward.shared_prefix`). `Family.shared_prefix_problem` refuses language models that would
 not use it, and `Family.check_shared_prefix` compares both layouts on the loaded model, unless its language model is one
-of `TESTED_DECODERS`.
+of `dramaeval.models.forward.prefix_support.TESTED_DECODERS`.
 
 docs/guides/extending.md has the steps, with `dramaeval.models.families.music_flamingo` as the example.
 """
@@ -30,14 +30,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.compat.bitsandbytes import keep_packing
 from dramaeval.compat.deepspeed import unpartitioned_weights
-from dramaeval.compat.transformers import (
-    forget_attention_implementation,
-    model_class_for,
-    takes_registered_attention,
-)
+from dramaeval.compat.transformers import forget_attention_implementation
 from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.models.errors import ModelError
-from dramaeval.models.forward import prefix_parity, shared_prefix
+from dramaeval.models.forward import prefix_parity, prefix_support, shared_prefix
 from dramaeval.models.forward.judge_model import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.loading import ModelFiles
 from dramaeval.models.planning.flops import Shape
@@ -47,10 +43,6 @@ log = logging.getLogger(__name__)
 
 #: Why a judge with a regression head is refused; the sentence begins with its name.
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
-#: ``model_type`` of the language models whose shared prefixes the tests compare with separate questions.
-TESTED_DECODERS = frozenset(
-    {"gemma", "granite", "llama", "opt", "qwen2", "qwen2_5_omni_text", "qwen3", "qwen3_omni_moe_text"}
-)  # fmt: skip
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -101,6 +93,8 @@ class Family(ABC):
     turn_end: str = "<|im_end|>"
     #: Full names, or their ends, of weights that are constants of the architecture and never trained.
     fixed: Sequence[str] = ()
+    #: Parts of the names of the language model's linear layers that a quantisation leaves in their precision.
+    unquantised: Sequence[str] = ()
     #: Parts with new weights: an adapter is trained together with all their weights, see `parts_in_full`.
     new_parts: Sequence[str] = ()
 
@@ -222,18 +216,7 @@ class Family(ABC):
 
     def shared_prefix_problem(self) -> str | None:
         """Why questions of this model cannot share a prefix, as a sentence; None where they can."""
-        text = self.read_configuration().get_text_config()
-        kind = text.model_type
-        windowed = sorted(set(getattr(text, "layer_types", None) or ()) - {"full_attention"})
-        if windowed:
-            return f"{kind} has layers of {', '.join(windowed)}, whose questions cannot share a prefix."
-        window = getattr(text, "sliding_window", None)
-        if window and getattr(text, "use_sliding_window", True):
-            return f"{kind} attends within a window of {window} tokens: its questions cannot share a prefix."
-        decoder = model_class_for(text)
-        if decoder is not None and not takes_registered_attention(decoder):
-            return f"{kind} has its own attention in transformers: its questions cannot share a prefix."
-        return None
+        return prefix_support.problem(self.read_configuration().get_text_config())
 
     def write_files(self) -> bool:
         """Write the files that `load` reads, where the family produces them; rank 0 calls it before loading.
@@ -287,7 +270,7 @@ class Family(ABC):
             ModelError: the answers differ.
         """
         kind = model.config.get_text_config().model_type
-        if kind not in TESTED_DECODERS:
+        if kind not in prefix_support.TESTED_DECODERS:
             prefix_parity.check(model, kind)
 
     def files(self, checkpoint: Path | None = None) -> ModelFiles:
@@ -363,13 +346,13 @@ class Family(ABC):
             arguments["config"] = self.read_configuration(checkpoint)
         if quantization is not None:
             arguments["quantization_config"] = for_language_model(
-                quantization, self.parts, self.skeleton(checkpoint), dtype
+                quantization, self.parts, self.skeleton(checkpoint), dtype, self.unquantised
             )
             arguments.setdefault("device_map", {"": device})
         model = files.read(
             self.model_class().from_pretrained,
             dtype=dtype,
-            attn_implementation=self.attention,
+            attn_implementation=self.attention_implementations(),
             **arguments,
         )
         if hasattr(model, SCORE_HEAD) and self.head != REGRESSION:
@@ -387,6 +370,10 @@ class Family(ABC):
         if self.attention == "sdpa":
             shared_prefix.register()
             model.decoder.set_attn_implementation(shared_prefix.NAME)
+
+    def attention_implementations(self) -> str | dict[str, str]:
+        """The attention implementation to load a model with, or those of the parts of its configuration."""
+        return self.attention
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype of the weights on a device."""

@@ -105,6 +105,11 @@ class CausalLM(Family):
                 f"model.path={self.path} is a {kind}, which takes more than text. model=causal_lm is for models that "
                 "take text alone: give one, or choose another model=."
             )
+        if getattr(configuration, "hidden_size_per_layer_input", None):
+            raise ModelError(
+                f"model.path={self.path} is a {kind}, which embeds every token again for each of its layers. "
+                "model=causal_lm does not compute these embeddings: choose another model=."
+            )
         return plain_class
 
     def model_class(self) -> Any:

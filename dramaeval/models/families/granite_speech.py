@@ -21,10 +21,9 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from dramaeval.data.logmel import ClipFeatures, LogMel
-from dramaeval.models.adapters import load_adapter
-from dramaeval.models.chat_templates import end_of_turn
-from dramaeval.models.errors import ModelError
+from dramaeval.models.chat_templates import as_texts, end_of_turn
 from dramaeval.models.families.base import Family
+from dramaeval.models.families.own_adapter import merge_own_adapter
 from dramaeval.models.families.qwen2_audio import PROJECTIONS
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
 from dramaeval.models.planning.flops import Shape
@@ -229,30 +228,8 @@ class GraniteSpeech(Family):
             ModelError: as `Family.load`, or the adapter does not fit.
         """
         model = super().load(device, checkpoint, dtype, quantization)
-        folder = self._adapter_folder(checkpoint)
-        if folder is None:
-            return model
-        wrapped = load_adapter(model, folder, trainable=False)
-        unread = [n for n, w in wrapped.named_parameters() if ".lora_B." in n and not w.any()]
-        if unread:
-            raise ModelError(
-                f"The adapter beside the model {self.path} has no weights for {len(unread)} of its layers "
-                f"({unread[0]}, …): it was made for other names. Merge it in the version of transformers that made it."
-            )
-        return wrapped.merge_and_unload(safe_merge=True).requires_grad_(True)
-
-    def _adapter_folder(self, checkpoint: Path | None) -> Path | None:
-        """The folder with the adapter that belongs to a checkpoint; None without one."""
-        from transformers.utils import cached_file
-
-        def find(source: str, **arguments: Any) -> Path | None:
-            files = [
-                cached_file(source, name, _raise_exceptions_for_missing_entries=False, **arguments)
-                for name in ("adapter_config.json", "adapter_model.safetensors")
-            ]
-            return Path(files[0]).parent if all(files) else None
-
-        return self.files(checkpoint).read(find, accepts_code=False)
+        merged = merge_own_adapter(model, self.files(checkpoint))
+        return model if merged is None else merged
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor with the settings of its feature extractor; `log_mel` computes the features.
@@ -276,12 +253,7 @@ class GraniteSpeech(Family):
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text: Granite's chat template takes texts, in which a clip is its placeholder."""
-        texts = []
-        for message in messages:
-            content = message["content"]
-            parts = [{"text": content}] if isinstance(content, str) else content
-            text = "".join(part.get("text", processor.audio_token) for part in parts)
-            texts.append({**message, "content": text})
+        texts = as_texts(messages, processor.audio_token)
         return processor.tokenizer.apply_chat_template(
             texts, tokenize=False, add_generation_prompt=True
         )

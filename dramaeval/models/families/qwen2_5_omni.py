@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration as PlainThinker
 
-from dramaeval.models.errors import ModelError
+from dramaeval.models.families.audio_processor import audio_processor
 from dramaeval.models.families.base import Family
 from dramaeval.models.families.qwen2_audio import audio_tokens
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
@@ -85,17 +85,5 @@ class Qwen25Omni(Family):
         Raises:
             ModelError: the files cannot be read, or hold no chat template.
         """
-        from transformers import AutoFeatureExtractor, AutoTokenizer, Qwen2AudioProcessor
-
-        files = self.files(checkpoint)
-        tokenizer = files.read(AutoTokenizer.from_pretrained)
-        extractor = files.read(AutoFeatureExtractor.from_pretrained)
-        values, _ = files.read(Qwen2AudioProcessor.get_processor_dict)
-        template = values.get("chat_template") or tokenizer.chat_template
-        if not template:
-            raise ModelError(
-                f"The model {files.source} has no chat template: its folder needs chat_template.jinja (or .json)."
-            )
         names = ("audio_token", "audio_bos_token", "audio_eos_token")
-        tokens = {name: token for name in names if (token := getattr(tokenizer, name, None))}
-        return Qwen2AudioProcessor(extractor, tokenizer, chat_template=template, **tokens)
+        return audio_processor(self.files(checkpoint), {name: name for name in names})

@@ -230,7 +230,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         clip_windows: Sequence[int] = (),
     ) -> torch.Tensor:
         """Embeddings ``[rows, tokens, hidden]`` with clips in the place of audio tokens; see `answer_logits`."""
-        embeddings = self.get_input_embeddings()(input_ids)
+        embeddings = self.embed_text(input_ids)
         if clip_order is None:
             return embeddings
         clips = self.embed_clips(
@@ -247,6 +247,10 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         return embeddings.masked_scatter(
             reserved.unsqueeze(-1), audio.to(embeddings.device, embeddings.dtype)
         )
+
+    def embed_text(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``[rows, tokens, hidden]`` of token ids; the values at placeholders of clips are not used."""
+        return self.get_input_embeddings()(input_ids)
 
     def embed_clips(
         self,

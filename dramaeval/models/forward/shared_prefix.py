@@ -12,6 +12,9 @@ mask it is the sdpa attention of transformers.
 A branch may be a tree of tokens in depth-first order (see `dramaeval.models.inputs.answer_sequences`): a token then
 attends to the tokens on its path only.
 
+In a layer with a sliding window a token attends to the last positions before it only, counted along its own path, as in
+a separate sequence.
+
 A layout passes through a language model as a mask of four dimensions, which every decoder of transformers hands to its
 attention unchanged (see `carrier_mask`).
 """
@@ -99,6 +102,25 @@ class SharedPrefixLayout:
         prefix = prefix[:, None, None, :].expand(rows, 1, self.width, prefix_width)
         return torch.cat([prefix, branch.expand(rows, 1, -1, -1)], dim=-1)
 
+    def visible_in_window(self, visible: torch.Tensor, earlier: int, window: int) -> torch.Tensor:
+        """The keys that a branch attends to in a layer with a sliding window.
+
+        Args:
+            visible: of `visible_keys`.
+            earlier: keys before those of the prefix.
+            window: a token attends to the keys less than ``window`` positions before it.
+
+        Returns:
+            bool, as ``visible`` with the earlier keys in front.
+        """
+        # A token attends to all tokens of its path: their number gives its position.
+        position = visible.sum(-1, keepdim=True) - 1
+        prefix = torch.arange(-earlier, self.prefix.shape[1], device=visible.device)
+        own = position.transpose(-1, -2)
+        keys = torch.cat([prefix.expand(*own.shape[:-1], -1), own], dim=-1)
+        visible = nn.functional.pad(visible, (earlier, 0), value=True)
+        return visible & (position - keys < window)
+
     def split_branches(self, states: torch.Tensor) -> torch.Tensor:
         """``[rows, heads, count × width, size]`` to ``[rows × count, heads, width, size]``."""
         rows, heads, _, size = states.shape
@@ -139,19 +161,25 @@ def shared_prefix_attention(
         ``[rows, tokens, heads, head size]`` and no attention weights, as transformers expects it.
 
     Raises:
-        ValueError: the layer has a sliding window or a position bias, which a shared prefix does not have.
+        ValueError: the layer has a position bias, which a shared prefix does not have.
     """
     layout = SharedPrefixLayout.from_mask(attention_mask, query.shape[2])
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    if kwargs.get("sliding_window") or kwargs.get("position_bias") is not None:
+    if kwargs.get("position_bias") is not None:
         raise ValueError(
-            "This layer has a sliding window or a position bias, which is not defined for questions that share a "
-            "prefix: set batch.shared_prefix=false."
+            "This layer has a position bias, which is not defined for questions that share a prefix: set "
+            "batch.shared_prefix=false."
         )
     earlier = key.shape[2] - query.shape[2]
     prefix_width = layout.prefix.shape[1]
+    # A window above the width of a row limits nothing.
+    window = kwargs.get("sliding_window") or key.shape[2]
     visible = layout.visible_keys().to(query.device)
+    if window < key.shape[2]:
+        visible = layout.visible_in_window(visible, earlier, window)
+    else:
+        visible = nn.functional.pad(visible, (earlier, 0), value=True)
     # One mask serves all branches of a single row; trees have their own.
     if layout.ends is None and len(query) > 1:
         visible = visible.repeat_interleave(layout.count, dim=0)
@@ -160,7 +188,7 @@ def shared_prefix_attention(
         query[:, :, :prefix_width],
         key[:, :, : prefix_width + earlier],
         value[:, :, : prefix_width + earlier],
-        _causal_mask(earlier, prefix_width, query.device) if earlier else None,
+        _causal_mask(earlier, prefix_width, window, query.device),
         **kwargs,
     )
     branches = _attention_in_chunks(
@@ -168,7 +196,7 @@ def shared_prefix_attention(
         layout.split_branches(query[:, :, prefix_width:]),
         layout.copy_to_branches(key),
         layout.copy_to_branches(value),
-        nn.functional.pad(visible, (earlier, 0), value=True),
+        visible,
         **kwargs,
     )
     rows, heads, _, size = query.shape
@@ -202,10 +230,17 @@ def _attention_in_chunks(
     return torch.cat(chunks, dim=1)
 
 
-def _causal_mask(earlier: int, tokens: int, device: torch.device) -> torch.Tensor:
-    """A causal mask after earlier keys that all tokens attend to: bool ``[1, 1, tokens, earlier + tokens]``."""
+def _causal_mask(
+    earlier: int, tokens: int, window: int, device: torch.device
+) -> torch.Tensor | None:
+    """A causal mask after earlier keys, with a sliding window: bool ``[1, 1, tokens, earlier + tokens]``.
+
+    None where sdpa's own causal attention is the same.
+    """
+    if not earlier and window >= tokens:
+        return None
     mask = torch.ones(tokens, earlier + tokens, dtype=torch.bool, device=device)
-    return mask.tril(diagonal=earlier)[None, None]
+    return mask.tril(diagonal=earlier).triu(diagonal=earlier - window + 1)[None, None]
 
 
 def register() -> None:

@@ -47,8 +47,8 @@ class Shape:
         """The shape of a transformers configuration.
 
         Args:
-            configuration: with Whisper's encoder or without any.
-            others: sizes in place of those that the configuration gives.
+            configuration: with Whisper's encoder, or without any.
+            others: sizes in place of those that the configuration gives; with ``audio`` all of the encoder's.
         """
         text = configuration.get_text_config()
         heads = text.num_attention_heads
@@ -62,7 +62,7 @@ class Shape:
             "vocabulary": text.vocab_size,
         }
         audio = getattr(configuration, "audio_config", None)
-        if audio is not None:
+        if audio is not None and "audio" not in others:
             sizes |= {
                 "audio": getattr(audio, "d_model", None) or audio.hidden_size,
                 "audio_layers": getattr(audio, "encoder_layers", None) or audio.num_hidden_layers,

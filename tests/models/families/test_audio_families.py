@@ -20,7 +20,9 @@ from audio_kinds import (
     Omni,
     Omni3,
 )
+from gemma_kinds import Gemma3n, Gemma4
 from grpo_trainers import generate, log_p_of
+from phi_kinds import Phi4
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
@@ -51,6 +53,9 @@ KINDS = [
     Glm,
     Granite,
     GranitePlus,
+    Gemma3n,
+    Gemma4,
+    Phi4,
     pytest.param(
         Mistrals,
         marks=pytest.mark.skipif(
@@ -133,7 +138,7 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", [Omni, Omni3, Flamingo, Music, Glm, Granite], ids=lambda kind: kind.name
+    "kind", [Omni, Omni3, Flamingo, Music, Glm, Granite, Phi4], ids=lambda kind: kind.name
 )
 def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_clips, tmp_path):
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from plain_judge import encode_each_clip_once
 from transformers import (
+    AutoConfig,
     AutoProcessor,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
@@ -16,6 +17,7 @@ from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.models.adapters import attach, count_parameters
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.forward import prefix_support
 from dramaeval.models.forward.generation import CachedGeneration, UncachedGeneration
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -100,7 +102,7 @@ def test_logits_equal_the_plain_forward(checkpoint_of, encoded, kind):
     task, records, encoder = encoded(family)
     dimensions = task.dimensions[::5]
     judge, layouts = family.load(CPU), []
-    for shared in (False,) if kind in WINDOWED else (True, False):
+    for shared in (True, False):
         batch = collate(
             [encoder.encode(record, dimensions) for record in records],
             pad=encoder.pad,
@@ -127,13 +129,23 @@ def test_logits_equal_the_plain_forward(checkpoint_of, encoded, kind):
             torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", WINDOWED)
-def test_a_window_is_refused_by_the_plan_and_not_in_the_pass(checkpoint_of, kind):
-    family = Qwen2Audio(path=str(checkpoint_of(kind)))
-    (problem,) = family.problems(shared_prefix=True)
-    assert problem.startswith(kind)
-    assert "batch.shared_prefix=false" in problem
-    assert not family.problems(shared_prefix=False)
+@pytest.mark.parametrize(
+    ("kind", "sizes", "reason"),
+    [
+        ("starcoder2", {"sliding_window": 16}, "within a window of 16"),
+        ("gemma2", {}, "sliding_attention"),
+        (
+            "mistral",
+            {"layer_types": ["chunked_attention"], "num_hidden_layers": 1},
+            "chunked_attention",
+        ),
+        ("mistral", {"sliding_window": 16}, None),
+        ("starcoder2", {"sliding_window": None}, None),
+    ],
+)
+def test_a_window_is_shared_by_tested_architectures_only(kind, sizes, reason):
+    found = prefix_support.problem(AutoConfig.for_model(kind, **sizes))
+    assert (found is None) if reason is None else (found.startswith(kind) and reason in found)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox", *WINDOWED])

@@ -1,5 +1,7 @@
-"""A folder of Parquet files, such as a local copy of a data set's repository on the Hugging Face hub."""
+"""A folder of Parquet files or of WebDataset archives, such as a local copy of a data set's repository on the Hugging Face hub."""
 
+import io
+import tarfile
 from pathlib import Path
 
 import datasets
@@ -9,10 +11,10 @@ import pytest
 
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.import_formats import folder_format, is_source
-from dramaeval.importing.columnar import parquet_of_folder
 from dramaeval.importing.direct import convert, settings_for
 from dramaeval.importing.importer import read_import
 from dramaeval.importing.problems import BadSourceError
+from dramaeval.importing.sharded_folder import shards_with_splits
 
 
 @pytest.fixture
@@ -129,7 +131,36 @@ def test_the_split_that_a_path_tells(tmp_path, name, split):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    assert parquet_of_folder(tmp_path) == [(split, path)]
+    assert shards_with_splits(tmp_path, "parquet") == [(split, path)]
+
+
+def test_a_folder_of_tar_archives_is_one_table_too(tmp_path, clip):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    contents = {}
+    for name, recording, score in (
+        ("train-0", "a.wav", 2),
+        ("train-1", "b.wav", 3),
+        ("val-0", "c.wav", 5),
+    ):
+        contents[name] = (tmp_path / clip(recording)).read_bytes()
+        with tarfile.open(folder / f"{name}.tar", "w") as archive:
+            for ending, content in (("wav", contents[name]), ("json", b'{"pace": %d}' % score)):
+                member = tarfile.TarInfo(f"000000.{ending}")  # each archive counts from 0
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    assert folder_format(folder) == "webdataset"
+    assert is_source(folder, None)
+    imported = read(folder)
+    assert rows(imported) == [
+        ("train-0.tar", [2], "train"), ("train-1.tar", [3], "train"), ("val-0.tar", [5], "val")
+    ]  # fmt: skip
+    clips = [Path(record["wav_path"]).read_bytes() for record in imported.records]
+    assert clips == list(contents.values())
+    assert imported.notices[0].startswith("3 tar files read as one table")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadSourceError, match="no tar file"):
+        read(tmp_path / "empty", format="webdataset")
 
 
 def test_class_labels_that_datasets_writes_into_parquet_are_names(tmp_path, clip):

@@ -1,0 +1,156 @@
+"""What Gemma 3n and Gemma 4 have in common: embeddings for every layer, a limit on logits, features, and the prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dramaeval.data.logmel import VERSION, ClipFeatures, LogMel, require_no_dither
+from dramaeval.models.chat_templates import end_of_turn
+from dramaeval.models.families.audio_processor import audio_processor
+from dramaeval.models.families.base import Family
+from dramaeval.models.families.qwen2_audio import PROJECTIONS
+from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel
+
+
+class GemmaJudge(JudgeModel):
+    """A judge whose language model embeds each token once more for every layer, and limits its logits."""
+
+    model: Any
+
+    def answer_logits(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        virtual_embeddings: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`JudgeModel.answer_logits` with the embeddings for the layers; a virtual token gets those of a clip's position."""
+        ids = input_ids
+        if virtual_embeddings is not None:
+            count = virtual_embeddings.shape[1]
+            ids = nn.functional.pad(ids, (count, 0), value=self.audio_token)
+        return super().answer_logits(
+            input_ids=input_ids,
+            virtual_embeddings=virtual_embeddings,
+            per_layer_inputs=self.embed_for_layers(ids),
+            **kwargs,
+        )
+
+    def embed_for_layers(self, input_ids: torch.Tensor) -> torch.Tensor | None:
+        """Embeddings ``[rows, tokens, layers, size]``, as transformers computes them for a prompt with audio."""
+        return self.decoder.get_per_layer_inputs(input_ids)
+
+    def logits_at(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """`JudgeModel.logits_at`, with the soft cap that transformers applies after the vocabulary head."""
+        logits = super().logits_at(answer_index, **inputs)
+        cap = self.config.get_text_config().final_logit_softcapping
+        if cap is None or hasattr(self, SCORE_HEAD):
+            return logits
+        return torch.tanh(logits / cap) * cap
+
+
+class GemmaLogMel(LogMel):
+    """Log-mel features as Gemma's feature extractor computes them for a clip alone, without masked frames.
+
+    Args:
+        extractor: computes the features.
+        seconds: the longest clip.
+    """
+
+    def __init__(self, extractor: Any, seconds: float) -> None:
+        require_no_dither(extractor)
+        self._extractor = extractor
+        self.sampling_rate: int = extractor.sampling_rate
+        self.hop: int = extractor.hop_length
+        self.n_fft: int = extractor.fft_length
+        self.mel_bins: int = extractor.feature_size
+        self.max_samples = int(seconds * self.sampling_rate)
+        values = json.dumps(extractor.to_dict(), default=np.ndarray.tolist, sort_keys=True)
+        digest = hashlib.blake2b(values.encode(), digest_size=8).hexdigest()
+        #: Identifies the transform: equal names give equal values.
+        self.name = f"gemma {VERSION} {self.max_samples} {digest}"
+
+    def __call__(self, waveform: np.ndarray) -> ClipFeatures:
+        """Transform one clip; arguments and errors are those of `LogMel`. A clip below one window has no frames."""
+        self._require_valid(waveform)
+        output = self._extractor([waveform], max_length=self.max_samples, return_tensors="np")
+        values, mask = output["input_features"][0], output["input_features_mask"][0]
+        frames = int(mask.sum())
+        floor = math.log(float(self._extractor.mel_floor))
+        return ClipFeatures(np.ascontiguousarray(values[:frames].T), frames, floor)
+
+
+class GemmaFamily(Family):
+    """A Gemma with an audio encoder; see `Family` for the arguments."""
+
+    #: Weights that a judge does not use.
+    unused: Sequence[str] = ()
+    #: A clip in a prompt: the mark before it, the placeholder, and the mark after it.
+    clip_format: str
+    plain_options = ("head",)
+    parts: Mapping[str, str] = {
+        "llm": "model.language_model",
+        "audio": "model.audio_tower",
+        "projector": "model.embed_audio",
+    }
+    projections: Mapping[str, Sequence[str]] = {
+        "llm": PROJECTIONS["llm"],
+        "audio": (
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "post",
+            "ffw_layer_1",
+            "ffw_layer_2",
+            "linear_start",
+            "linear_end",
+        ),
+        "projector": ("embedding_projection",),
+    }
+
+    def freeze_fixed(self, model: Any) -> None:
+        """Freeze also the weights that are never used."""
+        super().freeze_fixed(model)
+        for name, weight in model.named_parameters():
+            if any(part in name for part in self.unused):
+                weight.requires_grad_(False)
+
+    def processor(self, checkpoint: Path | None = None) -> Any:
+        """A processor without images, which writes the same prompts; Gemma's own needs torchvision.
+
+        Raises:
+            ModelError: the files cannot be read, or hold no chat template.
+        """
+        tokens = {
+            "audio_token": "audio_token",
+            "audio_bos_token": "boa_token",
+            "audio_eos_token": "eoa_token",
+        }
+        return audio_processor(self.files(checkpoint), tokens)
+
+    def log_mel(self, processor: Any) -> LogMel:
+        """The transform of Gemma's feature extractor; there is no other, so that ``plain`` does not name it."""
+        return GemmaLogMel(processor.feature_extractor, self.longest_clip)
+
+    def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
+        """A question's messages as text, with the marks that Gemma's processor writes around a clip."""
+        text = str(super().render(processor, messages))
+        marks = (processor.audio_bos_token, processor.audio_token, processor.audio_eos_token)
+        return text.replace(processor.audio_token, self.clip_format.format(*marks))
+
+    def end_of_turn(self, processor: Any) -> str:
+        """The text that the checkpoint's chat template writes after an answer."""
+
+        def render(turns: Any) -> str:
+            return processor.apply_chat_template(list(turns), tokenize=False)
+
+        return end_of_turn(processor.tokenizer, render) or self.turn_end

@@ -1,0 +1,109 @@
+"""Gemma 4 with an audio encoder (E2B and E4B): a conformer of 25 steps per second before Gemma's language model.
+
+Architecture: the classes of transformers; Google published the weights without a paper. The encoder is that of Zhang et
+al. 2023, "Google USM" (arXiv 2303.01037). The language model has an embedding of each token for every layer, and layers
+that take keys and values of earlier ones, as in Gemma 3n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Gemma4ForConditionalGeneration as PlainGemma4
+
+from dramaeval.models.errors import ModelError
+from dramaeval.models.families.gemma import GemmaFamily, GemmaJudge
+from dramaeval.models.forward.judge_model import gradients_if_trained
+from dramaeval.models.planning.flops import Shape
+
+
+class Gemma4ForConditionalGeneration(GemmaJudge, PlainGemma4):
+    """transformers' Gemma 4 with the judge's forward pass; same weights, same names, same files."""
+
+    def embed_text(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings in which placeholders have that of the padding token, as in transformers."""
+        return super().embed_text(self._without_placeholders(input_ids))
+
+    def embed_for_layers(self, input_ids: torch.Tensor) -> torch.Tensor | None:
+        """`GemmaJudge.embed_for_layers`; None for a model that has no such embeddings."""
+        if not self.config.get_text_config().hidden_size_per_layer_input:
+            return None
+        return super().embed_for_layers(self._without_placeholders(input_ids))
+
+    def _without_placeholders(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The ids with the padding token in the place of audio, images and videos."""
+        config = self.config
+        tokens = (config.audio_token_id, config.image_token_id, config.video_token_id)
+        placeholders = torch.isin(input_ids, torch.tensor(tokens, device=input_ids.device))
+        return input_ids.masked_fill(placeholders, config.get_text_config().pad_token_id)
+
+    def encode_audio(
+        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Encode all clips at once; the tower masks the padding in every layer."""
+        tower = self.model.audio_tower
+        weight = tower.output_proj.weight
+        device = input_features.device if weight.is_meta else weight.device
+        features = input_features.transpose(1, 2).to(device)
+        frames = torch.arange(features.shape[1], device=device)
+        with gradients_if_trained(tower):
+            output = tower(features, frames < feature_frames.to(device)[:, None])
+        steps = output.attention_mask.sum(1).tolist()
+        return [clip[:count] for clip, count in zip(output.last_hidden_state, steps, strict=True)]
+
+    def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Project the steps of all clips at once."""
+        projected = self.model.embed_audio(inputs_embeds=torch.cat(encoded))
+        return list(projected.split(list(map(len, encoded))))
+
+
+class Gemma4(GemmaFamily):
+    """Any Gemma 4 checkpoint with an audio encoder; see `Family` for the arguments."""
+
+    unused = ("model.vision_tower.", "model.embed_vision.")
+    clip_format = "{}{}{}"
+    turn_end = "<turn|>"
+    #: transformers clamps the inputs and outputs of the audio layers, each of which is inside a module of its name.
+    projections: Mapping[str, Sequence[str]] = {
+        **GemmaFamily.projections,
+        "audio": (*(f"{name}.linear" for name in GemmaFamily.projections["audio"]), "output_proj"),
+    }
+
+    def model_class(self) -> Any:
+        """The judge's Gemma 4."""
+        return Gemma4ForConditionalGeneration
+
+    def audio_tokens(self, frames: int) -> int:
+        """25 per second."""
+        return (frames + 3) // 4
+
+    def stored_configuration(self, checkpoint: Path | None = None) -> Any:
+        """The configuration in the model's files.
+
+        Raises:
+            ModelError: it cannot be read, or has no audio encoder.
+        """
+        configuration = super().stored_configuration(checkpoint)
+        if configuration.audio_config is None:
+            raise ModelError(
+                f"The Gemma 4 in {self.path} has no audio encoder (audio_config): give one that has (E2B or E4B)."
+            )
+        return configuration
+
+    def attention_implementations(self) -> str | dict[str, str]:
+        """The language model's; the audio tower has one of its own, which transformers calls eager."""
+        return {"text_config": self.attention, "audio_config": "eager"}
+
+    def shape(self, configuration: Any) -> Shape:
+        """The sizes with those of the conformer, whose layers have two feed-forward blocks."""
+        audio = configuration.audio_config
+        return Shape.of(
+            configuration,
+            audio=audio.hidden_size,
+            audio_layers=audio.num_hidden_layers,
+            audio_inner=8 * audio.hidden_size,
+            mel_bins=128,
+        )
