@@ -52,7 +52,7 @@ def trained(tmp_path_factory, run_group):
 
 
 @pytest.mark.parametrize("case", ALONE)
-def test_two_processes_have_the_figures_of_one(trained, case):
+def test_two_processes_do_as_one(trained, case):
     together, alone = trained[2][case], trained[1][ALONE[case]]
     assert len(together) == 2
     for by_two, by_one in zip(together, alone, strict=True):
