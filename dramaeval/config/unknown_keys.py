@@ -134,12 +134,15 @@ def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
     first, dot, rest = key.partition(".")
     leaf = key.rpartition(".")[2]
     dotted = f"{where}." if where else ""
-    elsewhere = _full_keys()
-    if leaf in elsewhere and leaf == key:
-        near = elsewhere[leaf]
-    elif close := near_matches(first, siblings, 0.6):
-        near = [f"{dotted}{name}{dot}{rest}" for name in close]
-    else:
+    # A key of this node that is no sibling is an argument of another class.
+    elsewhere = {
+        name: [full for full in keys if not where or full.rpartition(".")[0] != where]
+        for name, keys in _full_keys().items()
+    }
+    same = elsewhere.get(key, [])
+    close = [] if same and where else near_matches(first, siblings, 0.9 if same else 0.6)
+    near = [*(f"{dotted}{name}{dot}{rest}" for name in close), *same]
+    if not near:
         near = [full for name in near_matches(leaf, elsewhere, 0.7) for full in elsewhere[name]]
     return did_you_mean(near) or ("" if where else f" {command_name()} --help lists the settings.")
 

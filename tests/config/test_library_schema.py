@@ -66,11 +66,12 @@ def test_wrong_types_and_values_are_reported_together(node, problems):
 def test_an_unknown_key_is_reported_with_a_near_match_or_the_valid_keys():
     config = OmegaConf.create(
         {
-            "peft": {"_target_": LORA, "lora_alfa": 1, "qqq": 1},
+            "peft": {"_target_": LORA, "lora_alfa": 1, "qqq": 1, "deltaT": 2},
             "quantization": {"_target_": BITS, "load_in_4bits": True},
         }
     )
-    alpha, other, bits = problems_of_arguments(config)
+    alpha, other, adalora, bits = problems_of_arguments(config)
+    assert "Did you mean" not in adalora  # neither itself nor a key with another meaning
     assert "peft.LoraConfig. Did you mean peft.lora_alpha" in alpha
     assert "There are " in other
     assert "lora_dropout" in other

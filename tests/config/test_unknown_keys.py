@@ -11,6 +11,7 @@ from dramaeval.config.unknown_keys import problems_of_words
         ("pefft=lora", "peft"),
         ("+pefft=lora", "peft"),
         ("modle=tiny", "model"),
+        ("stage=[train]", "stages"),
         ("evaluation.drawss=1", "evaluation.draws"),
         ("evaluaton.draws=1", "evaluation.draws"),
         ("logger.wandb.enabld=true", "logger.wandb.enabled"),

@@ -84,7 +84,7 @@ def elsewhere(folder, seconds, **changes):
     os.utime(folder / NAME, (renewed, renewed))
 
 
-def test_a_living_process_keeps_its_folder_whatever_the_clock_says(tmp_path, start):
+def test_a_running_process_keeps_its_folder_at_any_clock_time(tmp_path, start):
     holder = start(HOLD, tmp_path, 60)
     for moment in (0, 1e9, 4e9):
         os.utime(tmp_path / NAME, (moment, moment))
@@ -98,7 +98,7 @@ def test_a_living_process_keeps_its_folder_whatever_the_clock_says(tmp_path, sta
     assert [one.name for one in tmp_path.iterdir()] == [NAME]
 
 
-def test_a_killed_process_keeps_nothing(tmp_path, start):
+def test_a_killed_process_keeps_no_folder(tmp_path, start):
     holder = start(HOLD, tmp_path, 60)
     holder.kill()
     holder.wait()
@@ -108,7 +108,7 @@ def test_a_killed_process_keeps_nothing(tmp_path, start):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_number_that_is_used_again_is_another_process(tmp_path):
+def test_a_reused_process_number_is_another_process(tmp_path):
     own = ProcessIdentity.own()
     assert own.alive()
     assert replace(own, started=own.started - 1).alive() is False
@@ -127,7 +127,7 @@ def test_a_change_of_the_clock_does_not_end_a_process(monkeypatch):
     assert own.alive()
 
 
-def test_a_zombie_is_no_living_process():
+def test_a_zombie_is_not_a_running_process():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     own = replace(ProcessIdentity.own(), process=child.pid, started=lock_holder._started(child.pid))
     assert own.alive()
@@ -150,7 +150,7 @@ def test_a_holder_elsewhere_is_named_with_its_lock(tmp_path):
     assert holder_of(tmp_path) is not None
 
 
-def test_a_holder_elsewhere_that_renews_nothing_is_gone(tmp_path, monkeypatch):
+def test_a_holder_elsewhere_that_does_not_renew_its_lock_has_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "WATCH", 0.2)
     elsewhere(tmp_path, STALE + 5)
     assert holder_of(tmp_path) is None
@@ -158,7 +158,7 @@ def test_a_holder_elsewhere_that_renews_nothing_is_gone(tmp_path, monkeypatch):
         assert read_holder(tmp_path / NAME).token == lock.holder.token
 
 
-def test_a_renewal_is_seen_under_a_clock_that_was_set(tmp_path, monkeypatch):
+def test_a_renewal_is_detected_after_a_change_of_the_clock(tmp_path, monkeypatch):
     """A server's clock that was set by hours makes a lock look old; its next renewal shows that it is not."""
     monkeypatch.setattr(folder_lock, "WATCH", 2.0)
     elsewhere(tmp_path, STALE + 3600)
@@ -214,7 +214,7 @@ def test_a_requeued_job_takes_its_folder_over(tmp_path, monkeypatch, job, restar
 
 
 @pytest.mark.slow
-def test_of_several_that_find_a_stale_lock_one_takes_it(tmp_path, start):
+def test_only_one_of_several_processes_takes_a_stale_lock(tmp_path, start):
     racers = [start(RACE, tmp_path / str(turn)) for turn in range(2) for _ in range(3)]
     gone = replace(ProcessIdentity.own(), started=1.0)
     for turn in range(2):
@@ -270,7 +270,7 @@ def test_a_lock_is_renewed_and_outlives_its_removal_by_hand(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_who_lost_its_folder_writes_no_more(tmp_path, start):
+def test_a_process_that_lost_its_folder_stops_writing(tmp_path, start):
     holder = start(HOLD, tmp_path, 0.05)
     elsewhere(tmp_path, 0)
     assert holder.wait(timeout=10) == 1

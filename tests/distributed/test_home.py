@@ -45,7 +45,7 @@ def test_a_user_whom_the_system_does_not_know(nobody, capsys):
 
 
 @pytest.mark.parametrize("place", ["/nonexistent/home", "relative", "", "/proc/version"])
-def test_a_home_that_is_no_folder(nobody, monkeypatch, place):
+def test_a_home_that_is_not_a_folder(nobody, monkeypatch, place):
     monkeypatch.setenv("HOME", place)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # an empty HOME stands for /
     ensure_home()
@@ -58,7 +58,7 @@ def test_a_cache_that_is_named_is_kept(nobody, monkeypatch):
     assert os.environ["DRAMAEVAL_CACHE"] == "/scratch/features"
 
 
-def test_whoever_has_a_home_keeps_everything(nobody, monkeypatch, tmp_path, capsys):
+def test_a_user_with_a_home_keeps_it(nobody, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LOGNAME", "mara")
     before = dict(os.environ)

@@ -94,7 +94,7 @@ def test_contradictions_are_refused(given, word, environment, capsys):
     assert word in str(raised.value)
 
 
-def test_ranks_of_launchers_that_are_not_used_are_taken_away(environment, monkeypatch):
+def test_ranks_of_unused_launchers_are_removed(environment, monkeypatch):
     environment(SECOND)
     for name in ("OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "MV2_COMM_WORLD_RANK"):
         monkeypatch.setenv(name, "2")
@@ -111,7 +111,7 @@ def test_ranks_of_launchers_that_are_not_used_are_taken_away(environment, monkey
     assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
 
 
-def test_the_first_says_who_is_missing_and_gives_up(environment, port, impatient, caplog):
+def test_the_first_process_names_the_missing_ones_and_stops(environment, port, impatient, caplog):
     environment({**SECOND, "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": str(port)})
     with caplog.at_level(logging.WARNING), pytest.raises(RendezvousError) as raised:
         ranks.join("gloo", time_limit=0.3)
@@ -122,7 +122,9 @@ def test_the_first_says_who_is_missing_and_gives_up(environment, port, impatient
     assert "\n" not in str(raised.value)
 
 
-def test_another_says_that_nobody_is_there_and_gives_up(environment, port, impatient, caplog):
+def test_another_process_reports_that_no_process_answers_and_stops(
+    environment, port, impatient, caplog
+):
     environment({**SECOND, "MASTER_PORT": str(port)})
     with caplog.at_level(logging.WARNING), pytest.raises(RendezvousError) as raised:
         ranks.join("gloo", time_limit=0.3)
@@ -130,7 +132,7 @@ def test_another_says_that_nobody_is_there_and_gives_up(environment, port, impat
     assert "gave up after 0 s: nobody listens there yet" in str(raised.value)
 
 
-def test_an_address_that_is_taken_is_said_in_one_line(environment):
+def test_an_address_in_use_is_reported_in_one_line(environment):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -166,7 +168,7 @@ def _meet(given, answers):
     torch.distributed.destroy_process_group()
 
 
-def test_processes_that_come_one_after_the_other_meet(port, forkserver):
+def test_processes_that_start_one_after_the_other_meet(port, forkserver):
     """The second is there before anybody listens."""
     answers = forkserver.Queue()
     shared = {**SECOND, "MASTER_PORT": str(port)}

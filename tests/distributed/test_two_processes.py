@@ -74,14 +74,14 @@ def losses(told):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_lose_as_one_does(trained, case):
+def test_two_processes_have_the_losses_of_one(trained, case):
     together = trained[2][case]
     assert len(losses(together)) == 3
     np.testing.assert_allclose(losses(together), losses(trained[1][alone_of(case)]), rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_was_asked_for_is_what_ran(trained, case):
+def test_the_engine_has_the_configured_settings(trained, case):
     zero = case.split("-")[0]
     told = trained[2][case]
     if zero == "none":
@@ -102,7 +102,7 @@ def test_what_was_asked_for_is_what_ran(trained, case):
     ]
 
 
-def test_evaluation_is_shared_out_and_stays_the_same(trained):
+def test_evaluation_by_two_processes_has_the_same_results(trained):
     assert trained[2]["score"] == trained[1]["score"]
     assert len(trained[1]["score"]["predictions"]) == 10
 
@@ -121,7 +121,7 @@ def test_the_predictions_are_those_of_one_process_and_in_its_order(trained, case
 
 
 @pytest.mark.parametrize("case", [*RESUMED, *RESUMED_BY_ONE])
-def test_a_resumed_training_goes_on_as_if_never_stopped(trained, case):
+def test_a_resumed_training_has_the_same_result(trained, case):
     """By two processes, or by one that takes over what two have begun."""
     whole = trained[2][case.split("+")[0]]
     resumed = trained[1 if case in RESUMED_BY_ONE else 2][case]

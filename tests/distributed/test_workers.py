@@ -19,7 +19,7 @@ def test_a_killed_process_is_named_with_the_end_of_its_log(tmp_path: Path):
         _explain([(0, 1), (1, -signal.SIGKILL)], WORKERS, tmp_path)
 
 
-def test_what_process_0_has_said_is_not_said_twice(tmp_path: Path):
+def test_a_message_of_process_0_is_not_repeated(tmp_path: Path):
     with pytest.raises(SystemExit) as raised:
         _explain([(1, 1), (0, 1)], WORKERS, tmp_path)
     assert raised.value.code == 1

@@ -73,7 +73,7 @@ def test_a_run_whose_processes_have_printed_the_reason(folder):
     assert read_state(folder).reason == "ValueError: in process 0"
 
 
-def test_a_run_that_is_pruned_is_no_failure(folder):
+def test_a_pruned_run_is_not_a_failure(folder):
     with job.recorded(folder):
         raise Pruned("at step 4", 0.25)
     state = read_state(folder)

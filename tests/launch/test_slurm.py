@@ -66,7 +66,7 @@ def test_runs_that_fail_or_are_killed_do_not_affect_the_others(sweep):
 
 
 @pytest.mark.slow
-def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
+def test_a_preempted_run_has_the_result_of_an_uninterrupted_one(sweep, tmp_path):
     """A job of the higher partition takes the nodes in the middle of training."""
     steps = "trainer.args.max_steps=16"
     going = sweep.start(steps, "hydra.launcher.partition=low", "hydra.launcher.timeout_min=60")
@@ -194,7 +194,7 @@ def test_a_detached_run_with_a_gpu_in_a_folder_with_a_hostile_name(sweep, tmp_pa
 
 
 @pytest.mark.slow
-def test_ctrl_c_asks_and_cancels(sweep):
+def test_ctrl_c_asks_before_it_cancels_the_jobs(sweep):
     master, slave = pty.openpty()
     going = subprocess.Popen(
         [
@@ -237,7 +237,7 @@ def test_ctrl_c_asks_and_cancels(sweep):
 
 
 @pytest.mark.slow
-def test_what_sbatch_refuses_is_shown_as_it_is(sweep):
+def test_the_error_of_sbatch_is_shown_unchanged(sweep):
     done = sweep.run("hydra.launcher.partition=none")
     assert done.returncode == 1
     assert "sbatch refuses: sbatch: error: invalid partition specified: none" in done.stdout

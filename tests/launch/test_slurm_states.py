@@ -48,7 +48,9 @@ def test_the_accounts_lines():
         ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {}),
     ],
 )
-def test_a_controller_that_does_not_answer_has_ended_no_job(tmp_path, monkeypatch, script, states):
+def test_jobs_have_not_ended_if_the_controller_does_not_answer(
+    tmp_path, monkeypatch, script, states
+):
     for name in ("scontrol", "sacct"):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)

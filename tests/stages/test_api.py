@@ -69,7 +69,7 @@ def test_scoring_clips_without_ratings(run, endpoint, make_clips, tmp_path):
     assert json.loads((folder / "api.json").read_text())["requests"] == 4
 
 
-def test_the_plan_says_calls_and_audio(composed, make_clips, tmp_path, endpoint):
+def test_the_plan_states_calls_and_audio(composed, make_clips, tmp_path, endpoint):
     file = make_clips("test", 3, seconds=(2.0,))
     config = composed(
         *SERVED,

@@ -39,7 +39,7 @@ def test_the_task_of_the_records(file_of, capsys, name, words):
     assert words[0] in capsys.readouterr().err
 
 
-def test_words_that_are_given_stay_as_they_are(file_of):
+def test_given_words_are_unchanged(file_of):
     words = ["task.order=fixed", "task=auto", f"task.data.test={file_of('a', 'RoleAllFlexOrder')}"]
     assert with_task_of_records(words) == [
         words[0], "task=role_all", "task.rater=independent", words[2],

@@ -94,7 +94,7 @@ def results(path):
 
 
 @pytest.mark.slow
-def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(whole, finished, start, caplog):
+def test_damaged_files_are_written_again_with_the_same_content(whole, finished, start, caplog):
     """The judge comes from the newest checkpoint that is whole, one step before the end.
 
     Each file is damaged in one of the ways; tests/data/test_manifest.py has both ways for one file.
@@ -124,7 +124,7 @@ def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(whole, finishe
 
 
 @pytest.mark.slow
-def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finished, start, caplog):
+def test_a_damaged_file_of_an_earlier_version_is_written_again(whole, finished, start, caplog):
     """Without a manifest the form alone tells: half a line, an empty file."""
     for folder in (finished, finished / "controls"):
         (folder / NAME).unlink()
@@ -139,7 +139,7 @@ def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finish
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_damaged_file_of_any_kind_passes_a_checkpoint_over(finished, caplog, way):
+def test_a_checkpoint_with_a_damaged_file_of_any_kind_is_skipped(finished, caplog, way):
     checkpoints = finished / "checkpoints"
     newest = checkpoints / "checkpoint-4"
     kinds = {file.name for file in newest.iterdir()}
@@ -157,7 +157,7 @@ def test_a_damaged_file_of_any_kind_passes_a_checkpoint_over(finished, caplog, w
         assert last_checkpoint(checkpoints) == newest
 
 
-def test_without_a_whole_checkpoint_training_begins_anew(finished, caplog):
+def test_without_a_complete_checkpoint_training_starts_again(finished, caplog):
     for file in finished.glob("checkpoints/*/optimizer.pt"):
         damage(file, "changed")
     assert last_checkpoint(finished / "checkpoints") is None
@@ -192,7 +192,7 @@ def test_other_settings_are_not_taken_for_those_of_a_damaged_file(finished, star
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("listed", [True, False], ids=["", "of an earlier version"])
-def test_a_damaged_judge_is_refused_in_words(finished, composed, way, listed):
+def test_a_damaged_judge_is_refused_with_a_message(finished, composed, way, listed):
     model = finished / "model"
     if not listed:
         (model / NAME).unlink()
@@ -219,7 +219,7 @@ def test_a_damaged_run_is_not_compared(finished, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_card_says_what_is_not_known(finished, caplog, way):
+def test_a_card_states_what_is_unknown(finished, caplog, way):
     for name in ("metrics.json", "environment.json", "config.yaml"):
         damage(finished / name, way)
     write_card(finished / "model", finished)

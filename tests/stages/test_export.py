@@ -82,7 +82,7 @@ def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_merged_says_so_before_weights_load(run_of, tmp_path):
+def test_methods_that_cannot_be_merged_are_refused_before_weights_load(run_of, tmp_path):
     saved_adapter(run_of("peft=prefix"), tmp_path / "adapter")
     words = ["stages=[export]", f"checkpoint={tmp_path / 'adapter'}"]
     with pytest.raises(ConfigError, match="PrefixTuningConfig learns virtual tokens"):

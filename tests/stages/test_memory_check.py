@@ -79,12 +79,12 @@ def test_a_plan_for_another_machine_is_only_warned_of(attempt):
     assert "this machine has 10.0 MiB" in log
 
 
-def test_plan_force_goes_on(attempt, tmp_path):
+def test_plan_force_starts_the_run(attempt, tmp_path):
     _, log = attempt(10 * MIB, "stages=[prepare]", "plan_force=true")
     assert "this machine has 10.0 MiB" in log
     assert list((tmp_path / "run" / "prepared").iterdir())
 
 
-def test_what_fits_is_not_spoken_of(attempt):
+def test_a_plan_that_fits_has_no_warning(attempt):
     _, log = attempt(10**15, "plan=true")
     assert "this machine has" not in log

@@ -29,7 +29,7 @@ def test_a_base_without_a_card_has_no_known_licence(tmp_path):
     assert licence_of("nobody/has-this-base") is None
 
 
-def test_what_is_not_known_is_said():
+def test_unknown_facts_are_stated():
     text = card({}, {}, {}, {"peft_type": "LORA", "base_model_name_or_path": "owner/base"})
     assert "An adapter (LORA)" in text
     assert "Rubric: not known, version not known" in text

@@ -112,7 +112,7 @@ def test_overlap_with_training_is_reported(composed, make_clips, tmp_path, caplo
     assert "Scores on test may be too high" in caplog.text
 
 
-def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
+def test_all_problems_of_the_objects_are_reported_together(composed, tmp_path):
     config = composed(
         "task.dimensions=[nonsense]", "adapt=head", f"checkpoint={tmp_path}",
         "evaluation.metrics=[{_target_: builtins.dict}]",
@@ -141,7 +141,7 @@ def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, 
 
 
 @pytest.mark.slow
-def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
+def test_settings_that_train_nothing_are_a_problem_of_the_plan(composed, tmp_path):
     config = composed("peft=none", "model.freeze_audio=true", "model.train_projector=false")
     check(config)
     plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
@@ -150,7 +150,7 @@ def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
     assert "No weights would be trained" in replace(plan, trainable=0).problems()[0]
 
 
-def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, tmp_path):
+def test_a_plan_without_training_states_only_memory(composed, tmp_path):
     config = composed("stages=[evaluate]", "batch.eval_clips=2")
     plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
     text = "\n".join(plan.lines())

@@ -13,7 +13,7 @@ from dramaeval.evaluation.report.read_results import read_run
 from dramaeval.stages.predictions_file import read_phase
 
 
-def test_ratings_and_options_come_back_by_split(tmp_path):
+def test_ratings_and_options_are_read_back_by_split(tmp_path):
     rated = Prediction(
         id="a\u2028b\x85c\x0bd", dimension="pitch", scale=(1.0, 2.0), distribution=(0.25, 0.75),
         expected=1.75, ratings=(1.0, None, 2.0), state="scored", group="g\u2029",

@@ -11,7 +11,7 @@ from dramaeval.data.manifest import NAME, read_manifest
 from dramaeval.stages.run_folder import RunFolder
 
 
-def test_a_file_is_old_or_new_never_half(tmp_path):
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     file = tmp_path / "a.json"
     write_text_atomic(file, "old")
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -22,7 +22,7 @@ def test_a_file_is_old_or_new_never_half(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_folder_is_filled_or_not_there(tmp_path):
+def test_a_folder_is_complete_or_absent(tmp_path):
     def half(folder):
         (folder / "one").write_text("1")
         raise RuntimeError("killed")
@@ -56,7 +56,7 @@ def test_another_configuration_is_refused_where_there_is_work(tmp_path):
         folder.open(OmegaConf.create({**before, "evaluation": {"group_by": "language"}}))
 
 
-def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_later_settings(tmp_path):
+def test_a_run_of_an_earlier_version_continues_with_the_defaults_of_later_settings(tmp_path):
     before = {"seed": 1, "batch": {"eval_clips": 8}}
     folder = RunFolder(tmp_path)
     folder.open(OmegaConf.create(before))

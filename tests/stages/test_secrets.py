@@ -202,7 +202,7 @@ def test_the_settings_that_a_sweep_reads_back_are_verbatim(composed, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_command_leaves_no_secret_behind_whatever_becomes_of_it(launch, tmp_path):
+def test_a_command_writes_no_secret_however_it_ends(launch, tmp_path):
     """Refused for one setting; Hydra has written all of them by then."""
     words = [
         f"+hydra.job.env_set.HF_TOKEN={KEY}", f"task.context={HF}", f"task.system={KEY}",

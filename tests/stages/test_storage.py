@@ -213,7 +213,7 @@ def logging_kept():
     logging.captureWarnings(False)
 
 
-def test_a_log_that_cannot_be_written_is_said_once(tmp_path, capsys, logging_kept):
+def test_a_log_that_cannot_be_written_is_reported_once(tmp_path, capsys, logging_kept):
     set_up_logging(tmp_path / "train.log")
     log = logging.getLogger("dramaeval.test")
     with largest_file(200):
@@ -225,7 +225,7 @@ def test_a_log_that_cannot_be_written_is_said_once(tmp_path, capsys, logging_kep
     assert "Traceback" not in said.err
 
 
-def test_a_thread_that_cannot_write_is_said_in_the_file_alone(tmp_path, capsys, logging_kept):
+def test_the_error_of_a_writing_thread_is_in_the_log_file_only(tmp_path, capsys, logging_kept):
     set_up_logging(tmp_path / "train.log")
 
     def write():

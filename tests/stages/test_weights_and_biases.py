@@ -168,7 +168,7 @@ def test_without_a_key_auto_is_offline(no_key, monkeypatch, tmp_path):
         (["trainer.args.hub_token=x"], "use HF_TOKEN in the environment"),
     ],
 )  # fmt: skip
-def test_wrong_loggers_are_answered(composed, overrides, message):
+def test_wrong_loggers_are_refused(composed, overrides, message):
     with pytest.raises(ConfigError) as raised:
         check(composed(*overrides))
     assert message in str(raised.value)

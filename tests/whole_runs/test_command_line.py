@@ -118,7 +118,7 @@ def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_answered_without_a_traceback(launch, tmp_path, words, messages):
+def test_mistakes_are_reported_without_a_traceback(launch, tmp_path, words, messages):
     if words == ["device=cuda"]:
         torch = pytest.importorskip("torch")
         if torch.cuda.is_available():

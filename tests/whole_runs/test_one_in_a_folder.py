@@ -59,9 +59,7 @@ def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(run_python, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_holds_its_folder_from_its_first_moment_to_its_last(
-    launch, forkserver, tmp_path, tmp_path_factory
-):
+def test_a_run_locks_its_folder_from_start_to_end(launch, forkserver, tmp_path, tmp_path_factory):
     folder, said = tmp_path / "run", tmp_path_factory.mktemp("said")
     data = [f"task.data.{split}={write_clips(tmp_path, split, 4)}" for split in ("train", "val")]
     words = [

@@ -59,7 +59,7 @@ def finished(launch, mine, tmp_path_factory):
     return folder, done
 
 
-def test_a_run_leaves_everything_behind(launch, mine, finished, read_metrics):
+def test_a_run_writes_all_its_files(launch, mine, finished, read_metrics):
     folder, done = finished
     for name in (
         "config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "environment.json", "train.log",
@@ -211,7 +211,7 @@ def assert_same_judge(whole, other, step):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_one_never_stopped(launch, start_launch, mine, tmp_path):
+def test_a_killed_run_has_the_result_of_an_uninterrupted_one(launch, start_launch, mine, tmp_path):
     """SIGKILL at a random moment of GRPO."""
     settings = [*LEAN, *mine[:2], *REWARDED, "evaluation.zero_shot=false"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -224,9 +224,7 @@ def test_a_killed_run_ends_as_one_never_stopped(launch, start_launch, mine, tmp_
 
 
 @pytest.mark.slow
-def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(
-    launch, start_launch, mine, finished, tmp_path
-):
+def test_a_checkpoint_cut_off_by_a_kill_is_skipped(launch, start_launch, mine, finished, tmp_path):
     """SIGKILL at a random moment after the first checkpoint of SFT; the newest checkpoint is then incomplete."""
     settings = [*LEAN, *mine]
     killed = tmp_path / "killed"

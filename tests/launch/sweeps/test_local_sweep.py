@@ -38,7 +38,7 @@ def until_step(tmp_path, number, step):
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_the_others_and_resumes(start_launch, launch, words, tmp_path):
+def test_a_killed_run_resumes_and_does_not_affect_the_others(start_launch, launch, words, tmp_path):
     """A run that fails, and is tried again, is in the tests of the search and of SLURM."""
     going = start_launch(*words, "trainer.args.max_steps=1,12", "hydra.launcher.parallel=2")
     folder = until_step(tmp_path, 1, 3)

@@ -169,9 +169,7 @@ def test_records_are_skipped_or_all_problems_are_raised(composed, records, text_
         check_texts(Splits({"val": read[2:]}), task, text_check, skips=True)
 
 
-def test_what_no_check_has_seen_is_refused_where_it_is_encoded(
-    composed, records, family, processor
-):
+def test_unchecked_texts_are_refused_when_they_are_encoded(composed, records, family, processor):
     """Two harmless texts that the context joins to a control token."""
     config = composed()
     config.task.context = "{char_age}{transcript}"

@@ -282,7 +282,7 @@ def test_a_truncated_clip_is_named_with_its_record(run_of):
 
 
 @pytest.mark.slow
-def test_clips_prepared_beside_the_training_are_the_same(run_of):
+def test_clips_prepared_in_loader_processes_are_the_same(run_of):
     """Over several epochs: loader processes know the epoch and sample its questions."""
     found = []
     for workers in (0, 2):
