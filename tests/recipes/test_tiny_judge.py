@@ -273,8 +273,8 @@ def test_an_interrupted_course_ends_with_the_same_result(tmp_path):
 @pytest.mark.slow
 def test_the_recipe_from_nothing_to_a_folder(tmp_path):
     plan = replace(
-        Plan(processes=1).shortened(0.001),
-        audio_batch=4, checked_clips=2, tokenizer_lines=300, score_records=4,
+        Plan(processes=1).shortened(0.002),
+        audio_batch=8, checked_clips=2, tokenizer_lines=1_000, score_records=20,
     )  # fmt: skip
     figures = Recipe(plan, tmp_path / "work").run(tmp_path / "tiny")
     assert 0 <= figures["words"]["hear:rate"] <= 1

@@ -127,14 +127,14 @@ def test_every_method_trains_saves_reloads_and_resumes(run_of, tmp_path):
         # All four clips in every step, so that losses can be compared. Few parameters want a higher rate.
         rate = 1e-2 if name in ("adalora", "ia3", "prefix", "prompt") else 1e-3
         run = run_of(
-            f"peft={name}", "trainer.args.max_steps=5", f"trainer.args.learning_rate={rate}",
+            f"peft={name}", "trainer.args.max_steps=8", f"trainer.args.learning_rate={rate}",
             "trainer.args.per_device_train_batch_size=4", name=name,
         )  # fmt: skip
         run.folder.path.mkdir()
         trainer = make_trainer(run)
         trainer.train()
         found = losses(trainer)
-        assert len(found) == 5
+        assert len(found) == 8
         assert max(found[-2:]) < found[0] - 1e-3, (name, found)
         run.folder.model.mkdir()
         save_judge(run, trainer, run.folder.model)

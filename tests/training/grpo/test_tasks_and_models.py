@@ -31,6 +31,7 @@ QUICK = (
 )  # fmt: skip
 SAMPLED = ("trainer.args.num_generations=3", "trainer.args.max_completion_length=12")
 ENUMERATED = ("trainer.estimator=enumerated",)
+TINY = f"model.path={PACKAGE / 'models' / 'tiny'}"
 PAIRS = ("trainer.rewards.distance.weight=0", "trainer.rewards.pair_accuracy.weight=1")
 CHOICES = ("trainer.rewards.distance.weight=0", "trainer.rewards.exact.weight=1")
 
@@ -93,7 +94,8 @@ def trained(trainer):
     ("task", "folder", "more"),
     [
         ("role_all", "realism", ("trainer.args.max_completion_length=128",)),
-        ("role_caption", "realism", ("trainer.args.max_completion_length=96",)),
+        # A random judge ends no thought.
+        ("role_caption", "realism", (TINY, "trainer.args.max_completion_length=96")),
         ("role_variation", "realism", ()),
         ("archetype", "archetype", ()),
         ("avqa", "avqa", (*CHOICES, "trainer.args.max_completion_length=24")),
