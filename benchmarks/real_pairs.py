@@ -30,13 +30,16 @@ import numpy as np
 
 from benchmarks.page import interval_text, mean_text, write_with_remarks
 from dramaeval.config.schema import PACKAGE
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.pair_predictions import PairPrediction
-from dramaeval.evaluation.pairs.pair_gain import pair_gain
+from dramaeval.evaluation.pairs.pair_arrays import pair_arrays, pair_clusters
+from dramaeval.evaluation.pairs.pair_metrics import PAIR_METRICS, pair_value, pair_values_over_draws
 from dramaeval.stages.predictions_file import read_phase
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "real_pairs.md"
 METRICS = ("accuracy_untied", "accuracy", "cross_entropy")
+DRAWS, LEVEL = 2_000, 0.95
 FIRST = "pairs, scored"
 """The way that the others are compared with."""
 
@@ -246,7 +249,7 @@ def page(given: argparse.Namespace) -> str:
             "",
             "Written by `python -m benchmarks.real_pairs`. Judges trained on comparisons of clips, on ratings of "
             "single clips, and on both, and compared on the same pairs of `test`, which are derived from the ratings. "
-            "Figures are means over the seeds and over the dimensions, with the 95 % interval of the first seed in "
+            "Figures are means over the seeds and over the dimensions, with the 95 % interval of this mean in "
             "brackets. The interval comes from a bootstrap of prompts on the archetype sample. In speechocean762 every "
             "sentence occurs once: the clips of a pair are of two speakers of one age, with other sentences and no "
             "texts in the prompt, and each pair is a cluster of its own. A clip is in several pairs there, so that "
@@ -259,7 +262,8 @@ def page(given: argparse.Namespace) -> str:
             "",
             f"## Differences from {FIRST}",
             "",
-            "The mean over the seeds; interval and p of the first seed, paired, on the same pairs.",
+            "The mean over the seeds and its interval, from the same draws for both ways. The intervals are over prompts; "
+            "how much the seeds differ is in the table above.",
             "",
             *_differences(given),
             "",
@@ -286,8 +290,9 @@ def _table(given: argparse.Namespace) -> Iterator[str]:
         macros = [_metrics(folder)["macro"] for folder in finished.values()]  # type: ignore[index]  # finished
         main = [macro["accuracy_untied"] for macro in macros]
         ceiling = macros[0]["ceiling"]
+        means = over_seeds([_predictions(folder) for folder in finished.values()])
         cells = [
-            experiment.name, len(macros), f"{mean_text(main)} {interval_text(macros[0]['interval'].get('accuracy_untied'))}",
+            experiment.name, len(macros), f"{mean_text(main)} {interval_text(interval(means['accuracy_untied'][1], LEVEL))}",
             f"{np.std(main, ddof=1):.3f}" if len(main) > 1 else "-", mean_text([m["accuracy"] for m in macros]),
             mean_text([m["cross_entropy"] for m in macros]), mean_text([ceiling["accuracy_untied"]]),
             mean_text([m["ceiling"]["judge_accuracy_untied"] for m in macros]),
@@ -303,8 +308,8 @@ def _finished(experiment: Experiment, given: argparse.Namespace) -> dict[int, Pa
 
 
 def _differences(given: argparse.Namespace) -> Iterator[str]:
-    yield "| experiment | seeds | accuracy without ties | p | accuracy | cross-entropy |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield "| experiment | seeds | accuracy without ties | accuracy | cross-entropy |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
     firsts = {
         each.corpus.name: _finished(each, given) for each in experiments() if each.way == FIRST
     }
@@ -313,19 +318,35 @@ def _differences(given: argparse.Namespace) -> Iterator[str]:
         seeds = [seed for seed in own if seed in first]
         if experiment.way == FIRST or not seeds:
             continue
-        gains = []
-        for seed in seeds:
-            a, b = _predictions(own[seed]), _predictions(first[seed])
-            keys = list(dict.fromkeys(p.dimension for p in a))
-            gains.append(pair_gain(a, b, keys, seed=0, draws=2_000, level=0.95)["macro"])
+        ours, theirs = (
+            over_seeds([_predictions(folders[seed]) for seed in seeds]) for folders in (own, first)
+        )
         cells = [experiment.name, len(seeds)]
         for name in METRICS:
-            known = [gain[name] for gain in gains if gain[name]]
-            mean = f"{np.mean([each['difference'] for each in known]):+.3f}" if known else "-"
-            cells.append(f"{mean} {interval_text(known[0]['interval'] if known else None)}".strip())
-            if name == METRICS[0]:
-                cells.append(mean_text([known[0]["p"]]) if known else "-")
+            difference, draws = (a - b for a, b in zip(ours[name], theirs[name], strict=True))
+            cells.append(f"{difference:+.3f} {interval_text(interval(draws, LEVEL))}")
         yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def over_seeds(runs: list[list[PairPrediction]]) -> dict[str, tuple[float, np.ndarray]]:
+    """Each metric of `METRICS`, averaged over dimensions and runs: its value, and its values in draws of prompts.
+
+    Args:
+        runs: the predictions of several judges for the same pairs.
+    """
+    clusters = pair_clusters(runs[0])
+    draws = bootstrap_draws(len(clusters), DRAWS, 0)
+    metrics = {name: PAIR_METRICS[name] for name in METRICS}
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
+    for predictions in runs:
+        for key in dict.fromkeys(p.dimension for p in predictions):
+            arrays = pair_arrays([p for p in predictions if p.dimension == key], clusters)
+            in_draws = pair_values_over_draws(metrics, arrays, draws)
+            for name, metric in metrics.items():
+                values[name].append(pair_value(metric, arrays))
+                drawn[name].append(in_draws[name])
+    return {name: (float(np.mean(values[name])), np.mean(drawn[name], axis=0)) for name in METRICS}
 
 
 def _commands(given: argparse.Namespace) -> Iterator[str]:
