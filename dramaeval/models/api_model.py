@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import torch
 
 from dramaeval.models.errors import ModelError
-from dramaeval.models.loading import ModelFiles
 
 ANSWERS = ("auto", "logprobs", "samples")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -28,14 +27,6 @@ _MINIMA = {
     "top_logprobs": 1, "samples": 1, "max_tokens": 1, "concurrency": 1, "retries": 0, "temperature": 0,
     "price_input": 0, "price_audio": 0, "price_output": 0,
 }  # fmt: skip
-
-
-class _NoFiles(ModelFiles):
-    """The files of a model that has none here."""
-
-    def problem(self) -> str | None:
-        """None: nothing is missing."""
-        return None
 
 
 @dataclass(kw_only=True)
@@ -161,9 +152,9 @@ class ApiModel:
         """None: the endpoint decides how it computes prompts."""
         return None
 
-    def files(self, checkpoint: Path | None = None) -> ModelFiles:
-        """No files."""
-        return _NoFiles(self.path)
+    def files_problem(self, checkpoint: Path | None = None) -> str | None:
+        """None: it has no files here."""
+        return None
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype of nothing: no tensor of a model exists here."""

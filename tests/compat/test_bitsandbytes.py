@@ -44,7 +44,7 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, make_clips)
         env={key: value for key, value in os.environ.items() if key != "TORCHDYNAMO_DISABLE"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     with contract(entries.import_without_compiler):

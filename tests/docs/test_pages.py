@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shlex
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from repository import ROOT
 from runnable_blocks import blocks_of, pages, run_page
 
 from dramaeval.config import registration
+from dramaeval.config.library_schema import PeftConfig, QuantizationConfig, ZeroConfig
 from dramaeval.config.reference import GROUPS, SETTINGS, groups_page, settings_page
 from dramaeval.config.score_command import with_settings_of_score
 from dramaeval.config.sweep_options import OPTIONS
@@ -111,13 +113,21 @@ def test_the_settings_page_has_every_setting_launcher_and_sweeper_option():
             nested = isinstance(value, dict) and value
             yield from leaves(value, f"{where}{key}.") if nested else [f"{where}{key}"]
 
-    internal = {"model._target_", "task._target_", "trainer._target_"}
+    def declared(node, where):
+        for field in fields(node):
+            inside = field.metadata.get("node")
+            name = f"{where}.{field.name}"
+            yield from declared(inside, name) if inside else [name]
+
+    libraries = {"peft": PeftConfig, "quantization": QuantizationConfig, "zero": ZeroConfig}
+    arguments = {name for where, node in libraries.items() for name in declared(node, where)}
+    internal = {f"{node}._target_" for node in ("model", "task", "trainer", "peft", "quantization")}
     options = {
         f"{group.replace('/', '.')}.{name}"
         for (group, _), declared in OPTIONS.items()
         for name in declared.__annotations__
     }
-    assert listed == (set(leaves(plain)) - internal) | options
+    assert listed == ((set(leaves(plain)) - set(libraries)) | arguments | options) - internal
 
 
 def test_the_groups_page_shows_every_file():

@@ -38,7 +38,7 @@ BOTH_LANGUAGES = pytest.mark.parametrize(("language", "text"), LANGUAGES, ids=["
 
 def pitch_in_semitones(samples):
     found, voiced, _ = compiled_librosa().pyin(
-        samples, fmin=65, fmax=500, sr=16000, frame_length=1024, hop_length=512, resolution=0.2
+        samples, fmin=65, fmax=500, sr=16000, frame_length=1024
     )
     return 12 * np.log2(found[voiced & ~np.isnan(found)])
 
