@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.page import surroundings
+from benchmarks.page import surroundings, write_with_remarks
 from dramaeval import Judge
 from dramaeval.tasks.text_names import required_names
 
@@ -260,7 +260,7 @@ def main() -> None:
     if wrong:
         raise SystemExit(f"Wrong or missing answers: {wrong}")
     if chosen.write:
-        (ROOT / "docs/serving.md").write_text(text, encoding="utf-8")
+        write_with_remarks(ROOT / "docs/serving.md", text)
 
 
 if __name__ == "__main__":
