@@ -37,7 +37,7 @@ from dramaeval.tasks.task import Task
 #: A target for each dimension, in the order of the dimensions or by their keys.
 Targets = Sequence[np.ndarray | Target] | Mapping[str, np.ndarray | Target]
 #: Tokenised questions that stay in memory, a few kB each.
-_PROMPTS_KEPT = 50_000
+_PROMPTS_KEPT = 10_000
 
 
 class RecordEncoder:
