@@ -80,7 +80,7 @@ def read(folder: Path, split: str, tower: Tower) -> dict[str, Any]:
 
 
 def correlations(data: dict[str, Any], layers: Sequence[int], split: str) -> dict[str, float]:
-    """The correlation of each dimension for a ridge on the averages of these layers."""
+    """Pearson correlation of each dimension: a ridge regression on the averaged outputs of these layers."""
 
     def inputs(part: dict[str, Any]) -> np.ndarray:
         chosen = part["features"][:, list(layers)]

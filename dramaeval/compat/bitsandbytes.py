@@ -31,7 +31,7 @@ _QUANTISED = ("Linear4bit", "Linear8bitLt")
 def import_without_compiler(config: DictConfig) -> None:
     """Import bitsandbytes with its functions uncompiled, unless this process may compute with them.
 
-    Its advice on a faster kernel for 4-bit weights is shown with a quantization alone.
+    Its advice on a faster kernel for 4-bit weights is shown only if ``quantization`` is set.
 
     Reaches: torch's switch TORCHDYNAMO_DISABLE, under which `torch.compile` returns a function as it is, and the
         logger of bitsandbytes' operations.

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def divide_groups(
     optimizer: torch.optim.Optimizer, model: Any, family: Family, rates: Mapping[str, float | None]
 ) -> None:
-    """Divide the groups of a new optimizer, so that each part has its rate; groups of other weights keep theirs.
+    """Divide the parameter groups of a new optimizer so that each part has its own learning rate.
 
     Args:
         optimizer: has taken no step and has no scheduler yet.

@@ -280,7 +280,7 @@ class Family(ABC):
         return ModelFiles(self.path, self.revision, self.trust_remote_code)
 
     def files_problem(self, checkpoint: Path | None = None) -> str | None:
-        """As `ModelFiles.problem`, of the files that a load reads."""
+        """Why the files that `load` reads cannot be read; see `ModelFiles.problem`."""
         return self.files(checkpoint).problem()
 
     def read_configuration(self, checkpoint: Path | None = None) -> Any:

@@ -90,7 +90,7 @@ class Composed(Qwen2Audio):
         return super().processor(checkpoint)
 
     def files_problem(self, checkpoint: Path | None = None) -> str | None:
-        """That of the joined checkpoint, or of the first part while they are not joined."""
+        """Why the joined checkpoint cannot be read; before the parts are joined, why a part cannot."""
         if checkpoint is not None or self._is_written():
             return super().files_problem(checkpoint)
         return self.judge_parts.audio.problem() or self.judge_parts.text.problem()
