@@ -68,7 +68,10 @@ def read_lines(file: Path) -> list[Line]:
         with io.BufferedReader(open_regular(file)) as stream:
             if finding := foreign_kind(file, stream.peek(HEAD)[:HEAD]):
                 raise UnreadableFileError(finding)
-            lines = [_parse_line(number, raw.rstrip()) for number, raw in _raw_lines(stream)]
+            shared: dict[str, str] = {}
+            lines = [
+                _parse_line(number, raw.rstrip(), shared) for number, raw in _raw_lines(stream)
+            ]
     except UnsuitableFileError as error:
         fix = FOLDER_FIX if file.is_dir() else error.fix
         raise UnreadableFileError(Finding(None, f"this {error.reason}", fix)) from None
@@ -112,7 +115,8 @@ def _is_one_document(file: Path) -> bool:
         return False
 
 
-def _parse_line(number: int, raw: bytes) -> Line:
+def _parse_line(number: int, raw: bytes, shared: dict[str, str]) -> Line:
+    """One line; ``shared`` holds the texts of the lines before, since most keys and many texts recur in every line."""
     try:
         # utf-8-sig: a BOM may begin the file, or a later line after files were joined.
         text = raw.decode("utf-8-sig")
@@ -122,7 +126,12 @@ def _parse_line(number: int, raw: bytes) -> Line:
     repeated: list[str] = []
 
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        built = dict(pairs)
+        built = {
+            shared.setdefault(name, name): shared.setdefault(value, value)
+            if isinstance(value, str)
+            else value
+            for name, value in pairs
+        }
         if len(built) < len(pairs):
             names = [name for name, _ in pairs]
             repeated.extend(sorted({name for name in names if names.count(name) > 1}))

@@ -37,8 +37,8 @@ class ApiEncoder:
 
     text_check = TagCheck()
 
-    def for_task(self, task: Task) -> ApiEncoder:
-        """The same for another task."""
+    def for_task(self, task: Task, prompts_kept: int | None = None) -> ApiEncoder:
+        """The same for another task; no prompts are kept."""
         return ApiEncoder(task, self.family)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,9 @@ class Splits:
 
     def __getitem__(self, name: str) -> list[Record]:
         return self.records.get(name, [])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.records)
 
     @property
     def held_out(self) -> list[str]:

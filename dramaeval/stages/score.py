@@ -72,7 +72,8 @@ def run(context: RunContext) -> None:
     records, file = context.splits[INPUT], context.folder.predictions("final")
     # The ratings of a clip, if it has any, must not decide which dimensions are scored.
     task = context.task.without_ratings()
-    record_encoder = context.record_encoder.for_task(task)
+    # Each question is encoded once: kept prompts are of no use, and memory grows while they are kept.
+    record_encoder = context.record_encoder.for_task(task, prompts_kept=0)
     missing = resume(
         file, records, lambda record: len(task.dimensions_for(record)), context.processes
     )

@@ -36,8 +36,6 @@ from dramaeval.tasks.task import Task
 
 #: A target for each dimension, in the order of the dimensions or by their keys.
 Targets = Sequence[np.ndarray | Target] | Mapping[str, np.ndarray | Target]
-#: Tokenised questions that stay in memory, a few kB each.
-_PROMPTS_KEPT = 10_000
 
 
 class RecordEncoder:
@@ -50,10 +48,10 @@ class RecordEncoder:
         max_seconds: clips are cut at this length; longer clips are refused earlier unless trimming is configured.
         cache_clips: clips whose features stay in memory (about 50 kB per second of audio).
         cache: keeps log-mels on disk; None computes them in every process.
+        prompts_kept: tokenised questions that stay in memory, about 20 kB each.
 
     Attributes:
-        encoding_cache: the encodings of the judge's frozen audio tower; a clip that has one is neither decoded nor
-            encoded again. `attach_encoding_cache` sets it.
+        encoding_cache: encodings of the judge's frozen audio tower, set by `attach_encoding_cache`.
         decoded: number of clips that were decoded.
         pad: id of the padding token.
         text_check: finds texts that the model would read as markup.
@@ -71,6 +69,7 @@ class RecordEncoder:
         max_seconds: float,
         cache_clips: int,
         cache: FeatureCache | None = None,
+        prompts_kept: int = 10_000,
     ) -> None:
         self.task = task
         self.family = family
@@ -78,6 +77,7 @@ class RecordEncoder:
         self.max_seconds = max_seconds
         self.cache_clips = cache_clips
         self.cache = cache
+        self.prompts_kept = prompts_kept
         self.decoded = 0
         tokenizer = getattr(processor, "tokenizer", processor)
         self.text_check = TextCheck(family, processor)
@@ -99,8 +99,8 @@ class RecordEncoder:
         self._encodings: dict[str, Windows] = {}
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
-    def for_task(self, task: Task) -> RecordEncoder:
-        """An encoder of the same clips for another task."""
+    def for_task(self, task: Task, prompts_kept: int | None = None) -> RecordEncoder:
+        """An encoder of the same clips for another task; ``prompts_kept`` is this encoder's, unless given."""
         other = RecordEncoder(
             task,
             self.processor,
@@ -108,6 +108,7 @@ class RecordEncoder:
             max_seconds=self.max_seconds,
             cache_clips=self.cache_clips,
             cache=self.cache,
+            prompts_kept=self.prompts_kept if prompts_kept is None else prompts_kept,
         )
         other.encoding_cache = self.encoding_cache
         return other
@@ -237,7 +238,7 @@ class RecordEncoder:
         order = tuple(field.lead for field in question.answer_fields)
         key = (str(record.file), record.line, record.listener, question.key, order, counts)
         if key not in self._prompts:
-            if len(self._prompts) >= _PROMPTS_KEPT:
+            if len(self._prompts) >= self.prompts_kept:
                 self._prompts.clear()
             self._require_text(record, question)
             self._prompts[key] = self.encoder.encode_question(self.in_windows(question, counts))
