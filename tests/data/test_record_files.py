@@ -173,6 +173,14 @@ def test_skip_keeps_the_valid_records_and_reports_the_others(
     ]
 
 
+def test_equal_texts_of_a_file_are_in_memory_once(folder: Path, write_jsonl: Writer) -> None:
+    file = write_jsonl(folder / "a.jsonl", line(1), line(2, transcript="Stop."), line(3))
+    first, second, third = (record.fields for record in read_records(file, FORMAT).records)
+    assert first["transcript"] is third["transcript"]
+    assert (second["transcript"], second["id"]) == ("Stop.", "r2")
+    assert all(key is same_key for key, same_key in zip(first, third, strict=True))
+
+
 def test_skip_is_an_error_without_a_valid_record(folder: Path, write_jsonl: Writer) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1, transcript=""))
     with pytest.raises(BadRecordsError, match="Not one good record is left"):

@@ -159,6 +159,7 @@ def test_records_are_skipped_or_all_problems_are_raised(composed, records, text_
     task = build_task(composed())
     read = records(task, lambda fields: fields.update(transcript=FORGED, char_age="<|AUDIO|>"), 3)
     splits = Splits({"train": read})
+    assert list(splits) == ["train"]
     with pytest.raises(BadRecordsError) as raised:
         check_texts(splits, task, text_check, skips=False)
     assert [(p.line, p.key) for p in raised.value.problems] == [(3, "char_age"), (3, "transcript")]

@@ -280,3 +280,20 @@ def test_plain_encoder_computes_whole_windows():
     assert [plain.encoded_frames(frames) for frames in (1, 3000, 3001, 7000)] == [
         WINDOW, WINDOW, 2 * WINDOW, 3 * WINDOW,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(10, 2), (2, 2), (1, 4), (0, 4)])
+def test_prompts_are_kept_up_to_the_limit(records, task, encoder_of, monkeypatch, kept, expected):
+    encoder = encoder_of().for_task(task, prompts_kept=kept)
+    tokenised = []
+    encode = encoder.encoder.encode_question
+    monkeypatch.setattr(
+        encoder.encoder, "encode_question", lambda q: tokenised.append(q.key) or encode(q)
+    )
+    dimension = task.dimensions[0]
+    first, second = (
+        [encoder.encode(record, [dimension]).questions[0].question for record in records[1:]]
+        for _ in range(2)
+    )
+    assert len(tokenised) == expected
+    assert first == second
