@@ -1,4 +1,4 @@
-"""The settings of ``stages=[import]``: where rated speech is, and how its columns are read."""
+"""The settings of ``stages=[import]``: the source of rated speech, and the meaning of its columns."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The settings of ``peft``, ``quantization`` and ``zero``, a part of `dramaeval.config.schema`.
 
-They are arguments of PEFT, transformers and DeepSpeed, with the defaults of these libraries. A node takes further arguments
-of its class, and a type here is the widest that a class of the library has: `dramaeval.config.keys.check_arguments` compares
-names and types with the class under ``_target_``.
+They are arguments of PEFT, transformers and DeepSpeed, with these libraries' defaults. A node accepts further arguments of
+its class. If the classes of a library declare different types for an argument, the type here accepts all of them.
+`dramaeval.config.keys.check_arguments` compares names and types with the class under ``_target_``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class QuantizationConfig(Target):
 
 @dataclass(kw_only=True)
 class OffloadConfig(OpenNode):
-    """What both kinds of offloading take."""
+    """The settings that both kinds of offloading have."""
 
     device: str = setting("none", help="where to", choices=("none", "cpu", "nvme"))
     nvme_path: str | None = setting(None, help="folder on the disk of device=nvme")
@@ -127,7 +127,7 @@ class OffloadParamConfig(OffloadConfig):
     )
 
 
-# Sizes are of type float, because Hydra reads 2e8 as one; DeepSpeed takes it as a whole number.
+# Sizes are floats, because Hydra reads 2e8 as a float; DeepSpeed converts them to whole numbers.
 @dataclass(kw_only=True)
 class ZeroOptimizationConfig(OpenNode):
     """``zero.zero_optimization``: what is divided over the processes, and how it is sent."""

@@ -1,9 +1,9 @@
 """The schema of a run: every setting of this project with its type, default, limits and a line of help.
 
 Other arguments of libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes under a
-``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' arguments.
-``--help`` and shell completion import this module, so it imports nothing heavy. `dramaeval.config.registration`
-registers it with Hydra.
+``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' signatures.
+``--help`` and shell completion import this module, so it imports no heavy library. `dramaeval.config.registration`
+registers the schema with Hydra.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dramaeval.config.task_schema import TaskConfig
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-#: The stages of a run, in the order in which they run. One is named by a word of Python: ``Stage["import"]``.
+#: The stages of a run, in the order in which they run. Since ``import`` is a Python keyword: ``Stage["import"]``.
 Stage = Enum(
     "Stage",
     {
@@ -98,7 +98,7 @@ class BatchConfig:
     )
 
 
-#: The controls: each the name of a module in `dramaeval.evaluation.controls`.
+#: The controls, which are the names of modules in `dramaeval.evaluation.controls`.
 CONTROLS = (
     "training_mean",
     "transcript_only",
@@ -364,6 +364,6 @@ class Root:
 
 
 def is_about_a_sweep(config: Any) -> bool:
-    """Whether a command is about an existing sweep, and not about a run."""
+    """Whether a command reports or resumes an existing sweep, and starts no single run."""
     collects = Stage.report in config.stages and not config.runs
     return config.sweep is not None or config.resume or collects
