@@ -329,7 +329,10 @@ class Root:
     task: TaskConfig = setting(TaskConfig, help="the questions, and the records")
     peft: Any = setting(dict, help="an adapter; null: none", kind=MAPPING, node=PeftConfig)
     quantization: Any = setting(
-        dict, help="of the language model; empty: none", kind=MAPPING, node=QuantizationConfig
+        dict,
+        help="quantization of the language model; empty: none",
+        kind=MAPPING,
+        node=QuantizationConfig,
     )
     zero: Any = setting(dict, help="DeepSpeed; null: none", kind=MAPPING, node=ZeroConfig)
     trainer: TrainerConfig = setting(TrainerConfig, help="how the judge is trained")

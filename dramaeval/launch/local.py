@@ -25,7 +25,7 @@ from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import change_state, read_state
 from dramaeval.stages.storage_errors import storage_problem
 
-#: Seconds in which a run can save a checkpoint after a request to stop.
+#: Seconds that a run has to save a checkpoint after a request to stop.
 PATIENCE = 30.0
 
 
@@ -35,7 +35,7 @@ class LocalLauncher(SweepLauncher):
     OPTIONS = LocalOptions
 
     def problems(self) -> list[str]:
-        """The problems of the sweep's settings on this machine."""
+        """The problems of the sweep's settings, including those on this machine."""
         problems = super().problems()
         if self.config.launch.detach:
             problems.append(
@@ -45,7 +45,7 @@ class LocalLauncher(SweepLauncher):
         return problems
 
     def job_runner(self) -> JobRunner:
-        """A job runner that starts processes."""
+        """The object that starts and watches the processes."""
         return LocalJobRunner(**self.options)
 
     def preview(self, runs: Sequence[SweepRun]) -> str:
@@ -65,12 +65,12 @@ def command(run: SweepRun) -> list[str]:
 
 
 class LocalJobRunner(JobRunner):
-    """Starts runs as processes of this machine.
+    """Starts runs as processes on this machine.
 
     Args:
-        parallel: the number of runs at a time.
-        gpus_per_run: the number of GPUs that each run sees; None shows all GPUs to all runs.
-        poll_seconds: between two calls of `poll`.
+        parallel: the number of runs at the same time.
+        gpus_per_run: the number of GPUs that each run sees; None: every run sees all GPUs.
+        poll_seconds: seconds between two calls of `poll`.
     """
 
     def __init__(self, parallel: int, gpus_per_run: int | None, poll_seconds: float) -> None:
@@ -123,7 +123,7 @@ class LocalJobRunner(JobRunner):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C reaches this process only, which asks the user.
+                # Ctrl-C must reach this process only, which asks the user.
                 start_new_session=True,
             )
 
@@ -140,10 +140,10 @@ class LocalJobRunner(JobRunner):
 
 
 def _settle(run: SweepRun, code: int) -> None:
-    """Record the end of a run that could not record it."""
+    """Record the end of a run that could not record it itself."""
     state = read_state(run.folder)
     if state.final or (state.state == "interrupted" and code) or holder_of(run.folder):
-        return  # the run, or the process that has locked its folder, records the state
+        return  # the run, or the process that has locked its folder, records the end
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""Asks SLURM for the states of jobs: its controller, and its accounting for jobs that the controller has dropped."""
+"""Asks SLURM's controller for the states of jobs, and SLURM's accounting if the controller has dropped a job."""
 
 from __future__ import annotations
 
@@ -43,11 +43,7 @@ class SlurmState:
 
 
 def job_states(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
-    """The states of jobs (``12`` or ``12_3``), by job.
-
-    Returns:
-        the jobs that SLURM knows; None if the controller does not answer, so that no state is known.
-    """
+    """The states of the jobs (``12`` or ``12_3``) that SLURM knows, by job; None if the controller does not answer."""
     wanted = set(jobs)
     states: dict[str, SlurmState] = {}
     for number in sorted({job.split("_")[0] for job in wanted}):
@@ -59,7 +55,7 @@ def job_states(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
     if missing:
         fields = "--format=JobID,State,ExitCode,NodeList"
         command = ["sacct", "-X", "--parsable2", "--noheader", fields, "-j", ",".join(missing)]
-        # On a cluster without accounting, sacct fails.
+        # sacct fails on a cluster without accounting.
         states = {**parse_sacct(_output_of(command) or ""), **states}
     return {job: state for job, state in states.items() if job in wanted}
 
@@ -111,7 +107,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def parse_sacct(text: str) -> dict[str, SlurmState]:
-    """Parse the output of ``sacct --parsable2`` with job, state, exit code and nodes."""
+    """Parse the output of ``sacct --parsable2`` with the columns job, state, exit code and nodes."""
     states: dict[str, SlurmState] = {}
     for line in text.splitlines():
         fields = line.split("|")
