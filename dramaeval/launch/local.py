@@ -10,14 +10,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 from dramaeval import startup
 from dramaeval.config.sweep_options import LocalOptions
 from dramaeval.distributed.lock_holder import holder_of
-from dramaeval.distributed.spawn import available_cores
+from dramaeval.distributed.spawn import available_cores, terminate
 from dramaeval.launch.job import console_of
 from dramaeval.launch.launcher import SweepLauncher, import_path
 from dramaeval.launch.runner import JobRunner
@@ -102,16 +101,7 @@ class LocalJobRunner(JobRunner):
     def stop(self) -> None:
         """Ask all runs to save a checkpoint and stop, and kill those that do not stop in time."""
         self.waiting.clear()
-        for _, process in self.working.values():
-            if process.poll() is None:
-                process.terminate()
-        until = time.monotonic() + PATIENCE
-        for _, process in self.working.values():
-            try:
-                process.wait(max(until - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        terminate([process for _, process in self.working.values()], PATIENCE)
 
     def _start(self, run: SweepRun, slot: int) -> subprocess.Popen[bytes]:
         console = console_of(run.folder)

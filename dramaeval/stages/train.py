@@ -64,7 +64,7 @@ def run(context: RunContext) -> None:
         debug.dump_first_batch(trainer, folder.debug)
     if resume:
         log.info("Resuming from %s.", resume.name)
-    with STOP_REQUESTS.noted_only():
+    with STOP_REQUESTS.deferred():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     write_folder_atomic(
         folder.model, lambda unfinished: save_judge(context, trainer, unfinished), processes

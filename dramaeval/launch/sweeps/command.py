@@ -18,7 +18,7 @@ from dramaeval.compat.hydra import context_of
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.distributed.folder_lock import give_back, locked
+from dramaeval.distributed.folder_lock import locked, release
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_config, write_run
 from dramaeval.launch.sweeps.joining import join_shards
@@ -82,7 +82,7 @@ def _remove_hydra_folder() -> None:
     """Remove the output folder that Hydra has created for this command, unless it holds other files."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    give_back(folder)
+    release(folder)
     if not hydra.output_subdir or [path.name for path in folder.iterdir()] != [hydra.output_subdir]:
         return
     shutil.rmtree(folder)
