@@ -28,7 +28,7 @@ from dramaeval.stages.plan import Plan
 from dramaeval.stages.question_lengths import QuestionLengths, question_lengths
 from dramaeval.stages.read_splits import scores_input
 from dramaeval.stages.thought_cost import thought_cost
-from dramaeval.stages.training_arguments import clips_a_pass, planned_steps
+from dramaeval.stages.training_arguments import clips_per_pass, planned_steps
 from dramaeval.tasks.task import Task
 from dramaeval.training.grpo.arguments import check_completions
 from dramaeval.training.grpo.settings import trains_by_reward
@@ -67,7 +67,7 @@ def make_plan(context: RunContext) -> Plan:
         memory = _scoring_memory(shape, total, lengths, batch, dtype)
     else:
         prompts = task.prompts_per_record
-        clips = StepSize(clips_a_pass(args, prompts), args.gradient_accumulation_steps, processes)
+        clips = StepSize(clips_per_pass(args, prompts), args.gradient_accumulation_steps, processes)
         trainable = sum(map(bool, questions.get("train", [])))
         steps = planned_steps(trainable, args, processes, prompts)
         pass_clips: float = clips.per_device
