@@ -124,14 +124,14 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
     """Measure the gain, slices and controls of the last phase on the test sets, else on val.
 
     Args:
-        context: of the run.
-        phases: its predictions; of a mixture those of one task.
-        part: the name of that task.
+        context: the context of the run.
+        phases: the predictions of the run, or of a task of its mixture.
+        part: the name of that task; None for the run.
 
     Returns:
         ``gain.<split>``: final − zero-shot (see `compare`); ``slices.<split>`` (see `slices`); with the stage
         ``controls`` also ``controls.<split>`` (see `measure_controls`). With several test sets also
-        ``drop.<split>.<phase>``: the agreement on a set minus that on the first one (see `drop`).
+        ``drop.<split>.<phase>``: agreement on the set minus agreement on the first set (see `drop`).
     """
     phase = list(phases)[-1]
     keys = list(_rated_dimensions(context, part))
