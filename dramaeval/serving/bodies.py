@@ -89,11 +89,9 @@ async def scored_items(request: Request, max_clips: int) -> Items:
         dimensions = _dimensions(fields)
         _require_names(files, {"file"})
         texts = _texts_of(_single(fields), len(files))
-        uploads = [upload for _, upload in files]
-        pairs = zip(uploads, texts, strict=True)
-        return [
-            Item((upload,), clip_texts, upload.where) for upload, clip_texts in pairs
-        ], dimensions
+        pairs = zip(files, texts, strict=True)
+        items = [Item((upload,), clip_texts, upload.where) for (_, upload), clip_texts in pairs]
+        return items, dimensions
     body: ScoreBody = await _json(request, ScoreBody)
     if (body.audio is None) == (not body.clips):
         raise RequestError(["Give audio, one clip, or clips, a list of clips."])
@@ -101,9 +99,9 @@ async def scored_items(request: Request, max_clips: int) -> Items:
         clip = from_base64(body.audio, "audio")
         return [Item((clip,), body.texts, "audio")], body.dimensions
     items = []
-    for number, clip in enumerate(body.clips):
-        upload = from_base64(clip.audio, f"clips[{number}].audio")
-        items.append(Item((upload,), {**body.texts, **clip.texts}, f"clips[{number}]"))
+    for number, entry in enumerate(body.clips):
+        clip = from_base64(entry.audio, f"clips[{number}].audio")
+        items.append(Item((clip,), {**body.texts, **entry.texts}, f"clips[{number}]"))
     return items, body.dimensions
 
 
@@ -146,7 +144,7 @@ async def rewarded_items(request: Request, intake: Intake) -> tuple[RewardBody, 
     if (body.completions is None) == (body.solution_str is None):
         raise RequestError(["Give completions, a list of clips, or solution_str, one clip."])
     if body.solution_str is not None:
-        (texts,) = _texts_of({**body.texts, **intake.knclip_texts(body.extra_info or {})}, 1)
+        (texts,) = _texts_of({**body.texts, **intake.known_texts(body.extra_info or {})}, 1)
         clip = from_base64(body.solution_str, "solution_str")
         return body, [Item((clip,), texts, "solution_str")]
     completions = body.completions or []
