@@ -81,12 +81,14 @@ def direct_comparisons(
         encoder.add_clip(name, clip, data, number=number, rate=rate)
         for number, (name, clip) in enumerate(zip(names, clips, strict=True))
     )
-    beside, beside_seconds = None, 0.0
+    reference_path, reference_seconds = None, 0.0
     if reference is not None:
-        beside, beside_seconds = encoder.add_clip("reference", reference, data, rate=rate)
+        reference_path, reference_seconds = encoder.add_clip(
+            "reference", reference, data, rate=rate
+        )
     record = Record(
         id="0", file=Path("Judge.compare"), line=0, clip=a, seconds=seconds_a, clip_b=b, seconds_b=seconds_b,
-        fields=texts, ratings={}, reference=beside, reference_seconds=beside_seconds,
+        fields=texts, ratings={}, reference=reference_path, reference_seconds=reference_seconds,
         turns=encoder.turns("turns", turns, data, rate=rate),
     )  # fmt: skip
     require_plain_texts(encoder.text_check, task, [record])

@@ -75,13 +75,15 @@ class WaveformEncoder(RecordEncoder):
     ) -> Record:
         """The record of a clip with its reference, texts, turns and listener; arguments and errors as for `add_clip`."""
         path, seconds = self.add_clip(f"audio[{number}]", clip, data, number=number, rate=rate)
-        beside, beside_seconds = None, 0.0
+        reference_path, reference_seconds = None, 0.0
         if reference is not None:
             name = f"reference[{number}]"
-            beside, beside_seconds = self.add_clip(name, reference, data, number=number, rate=rate)
+            reference_path, reference_seconds = self.add_clip(
+                name, reference, data, number=number, rate=rate
+            )
         return Record(
             id=str(number), file=Path("Judge.score"), line=number, clip=path, seconds=seconds, fields=fields,
-            ratings={}, reference=beside, reference_seconds=beside_seconds,
+            ratings={}, reference=reference_path, reference_seconds=reference_seconds,
             turns=self.turns(f"turns[{number}]", turns, data, number=number, rate=rate), listener=listener,
         )  # fmt: skip
 

@@ -45,13 +45,13 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         raise ConfigError(
             [f"from={source} and experiment=… both give all settings: leave out one of them."]
         )
-    mine = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
-    hydra = mine.pop("hydra", None)
+    user = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
+    hydra = user.pop("hydra", None)
     earlier = _read(Path(str(source)).expanduser())
     if not config.launch.trust:
-        _check_targets(earlier, mine, source)
-    known = {key: value for key, value in earlier.items() if key in mine}
-    values = _Overlay(earlier, keys).node("", mine, known)
+        _check_targets(earlier, user, source)
+    known = {key: value for key, value in earlier.items() if key in user}
+    values = _Overlay(earlier, keys).node("", user, known)
     if masked := list(_masked(values)):
         raise ConfigError(
             [
@@ -84,7 +84,7 @@ def _read(run: Path) -> dict[str, Any]:
     return values
 
 
-def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: Any) -> None:
+def _check_targets(earlier: Mapping[str, Any], user: Mapping[str, Any], source: Any) -> None:
     """Refuse classes that neither the config groups of this package nor the user's own settings name.
 
     Raises:
@@ -92,7 +92,7 @@ def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: 
     """
     files = (read_plain(file) for file in config_folder().rglob("*.yaml"))
     bundled = (name for values in files for _, name in targets_in(values))
-    known = {*TRUSTED, *bundled, *(name for _, name in targets_in(mine))}
+    known = {*TRUSTED, *bundled, *(name for _, name in targets_in(user))}
     problems = [
         f"from={source}: {key}={name} is not part of dramaeval, and building it would run its code. If you trust "
         "this run: launch.trust=true."
@@ -128,23 +128,23 @@ class _Overlay:
         self.keys = (*keys, *_NOT_TAKEN)
 
     def node(
-        self, where: str, mine: Mapping[Any, Any], theirs: Mapping[Any, Any]
+        self, where: str, user: Mapping[Any, Any], earlier: Mapping[Any, Any]
     ) -> dict[Any, Any]:
         """Merge one node; a key that is missing in the result has its default value."""
         values = {}
-        for key in {**theirs, **mine}:
+        for key in {**earlier, **user}:
             path = f"{where}.{key}".lstrip(".")
-            my_value, earlier_value = mine.get(key), theirs.get(key)
-            my_node = my_value if isinstance(my_value, dict) else None
-            if is_given(path, self.keys) or self._refers_to(my_value, earlier_value):
-                if key in mine:
-                    values[key] = my_value
+            user_value, earlier_value = user.get(key), earlier.get(key)
+            user_node = user_value if isinstance(user_value, dict) else None
+            if is_given(path, self.keys) or self._refers_to(user_value, earlier_value):
+                if key in user:
+                    values[key] = user_value
             elif isinstance(earlier_value, dict):
-                values[key] = self.node(path, my_node or {}, earlier_value)
-            elif key in theirs:
+                values[key] = self.node(path, user_node or {}, earlier_value)
+            elif key in earlier:
                 values[key] = literal(earlier_value)
-            elif my_node is not None and any(name.startswith(f"{path}.") for name in self.keys):
-                values[key] = self.node(path, my_node, {})
+            elif user_node is not None and any(name.startswith(f"{path}.") for name in self.keys):
+                values[key] = self.node(path, user_node, {})
         return values
 
     def _refers_to(self, text: Any, earlier_value: Any) -> bool:

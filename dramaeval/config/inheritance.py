@@ -104,90 +104,90 @@ class _Comparison:
         self.replaces = bool(config.checkpoint_override)
         self.problems: list[str] = []
 
-    def task(self, mine: dict[str, Any]) -> dict[str, Any]:
+    def task(self, user: dict[str, Any]) -> dict[str, Any]:
         """The settings of the task: the user's if given, else the judge's."""
-        theirs, name = self.judge.task, mine.get("name")
+        judge, name = self.judge.task, user.get("name")
         chosen = "task" in self.keys or name != default("task").get("name")
-        parts = theirs.get("tasks") or {}
+        parts = judge.get("tasks") or {}
         if chosen and name in parts:
-            theirs = parts[name]
+            judge = parts[name]
         elif chosen and self.replaces and "task" in self.keys:
-            return mine
-        elif chosen and (name, mine.get("_target_")) != (
-            theirs.get("name"),
-            theirs.get("_target_"),
+            return user
+        elif chosen and (name, user.get("_target_")) != (
+            judge.get("name"),
+            judge.get("_target_"),
         ):
             if not self.replaces:
-                self._contradiction("task", name, theirs.get("name"))
-            return mine
+                self._contradiction("task", name, judge.get("name"))
+            return user
         base = default("task", name) if chosen else default("task")
-        return self._task("task", mine, theirs, base or {})
+        return self._task("task", user, judge, base or {})
 
     def _task(
-        self, where: str, mine: dict[str, Any], theirs: dict[str, Any], base: dict[str, Any]
+        self, where: str, user: dict[str, Any], judge: dict[str, Any], base: dict[str, Any]
     ) -> dict[str, Any]:
-        task = {key: value for key, value in mine.items() if key in TASK_KEYS}
-        same_class = mine.get("_target_") == theirs.get("_target_")
-        for key in {**theirs, **mine}:
+        task = {key: value for key, value in user.items() if key in TASK_KEYS}
+        same_class = user.get("_target_") == judge.get("_target_")
+        for key in {**judge, **user}:
             if key in ("data", "label_policies", "tasks"):
                 continue
             path = f"{where}.{key}"
-            if key in theirs:
+            if key in judge:
                 task[key] = self._value(
-                    path, mine.get(key, _ABSENT), theirs[key], base.get(key, _ABSENT)
+                    path, user.get(key, _ABSENT), judge[key], base.get(key, _ABSENT)
                 )
             elif same_class:
-                task[key] = mine[key]  # a setting that is newer than the judge
-            elif self._is_given(path, mine[key], base.get(key, _ABSENT)):
-                self._contradiction(path, mine[key], None)
-        if not theirs.get("labels"):
+                task[key] = user[key]  # a setting that is newer than the judge
+            elif self._is_given(path, user[key], base.get(key, _ABSENT)):
+                self._contradiction(path, user[key], None)
+        if not judge.get("labels"):
             task |= {"labels": None, "label_policies": {}}
         elif task["labels"] not in (task.get("label_policies") or {}):
             # The file of a judge does not hold label policies, and this one is not bundled.
-            task["labels"] = mine.get("labels")
-        if theirs.get("tasks"):
+            task["labels"] = user.get("labels")
+        if judge.get("tasks"):
             task["tasks"] = {
                 name: self._task(
                     f"{where}.tasks.{name}",
-                    {"label_policies": mine.get("label_policies"), **_part(mine, name)},
+                    {"label_policies": user.get("label_policies"), **_part(user, name)},
                     part,
                     _part(base, name),
                 )
-                for name, part in theirs["tasks"].items()
+                for name, part in judge["tasks"].items()
             }
             task.pop("label_policies", None)
-        task["data"] = self._data(f"{where}.data", mine, theirs, base)
+        task["data"] = self._data(f"{where}.data", user, judge, base)
         return task
 
-    def _value(self, path: str, mine: Any, theirs: Any, base: Any) -> Any:
+    def _value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
         """One setting: the user's value if it is given and may differ, else the judge's value."""
-        if all(isinstance(value, dict) for value in (mine, theirs)):
+        if all(isinstance(value, dict) for value in (user, judge)):
             inner = base if isinstance(base, dict) else {}
             return {
                 key: self._value(
                     f"{path}.{key}",
-                    mine.get(key, _ABSENT),
-                    theirs.get(key, _ABSENT),
+                    user.get(key, _ABSENT),
+                    judge.get(key, _ABSENT),
                     inner.get(key, _ABSENT),
                 )
-                for key in {**theirs, **mine}
-                if key in theirs
-                or self._is_given(f"{path}.{key}", mine[key], inner.get(key, _ABSENT))
+                for key in {**judge, **user}
+                if key in judge
+                or self._is_given(f"{path}.{key}", user[key], inner.get(key, _ABSENT))
             }
-        if mine is _ABSENT or mine == theirs or not self._is_given(path, mine, base):
-            return theirs
+        if user is _ABSENT or user == judge or not self._is_given(path, user, base):
+            return judge
         is_free = self.replaces or path.rpartition(".")[2] in FREE
-        if is_free or self._is_selection(path, mine, theirs):
-            return mine
-        self._contradiction(path, mine, None if theirs is _ABSENT else theirs)
-        return theirs
+        if is_free or self._is_selection(path, user, judge):
+            return user
+        self._contradiction(path, user, None if judge is _ABSENT else judge)
+        return judge
 
-    def _is_selection(self, path: str, mine: Any, theirs: Any) -> bool:
+    def _is_selection(self, path: str, user: Any, judge: Any) -> bool:
         """Whether the user selects some of the judge's dimensions, and the judge has a question for each dimension."""
         asks_separately = not str(self.judge.task.get("_target_")).endswith("AllDimensionsTask")
-        if not path.endswith(".dimensions") or ".rubric." in path or not isinstance(mine, list):
+        if not path.endswith(".dimensions") or ".rubric." in path or not isinstance(user, list):
             return False
-        return asks_separately and (theirs is None or set(mine) <= set(theirs))
+        return asks_separately and (judge is None or set(user) <= set(judge))
 
     def _is_given(self, path: str, value: Any, base: Any) -> bool:
         return is_given(path, self.setting_keys) or value != base
@@ -195,13 +195,13 @@ class _Comparison:
     def _data(
         self,
         where: str,
-        mine: Mapping[str, Any],
-        theirs: Mapping[str, Any],
+        user: Mapping[str, Any],
+        judge: Mapping[str, Any],
         base: Mapping[str, Any],
     ) -> dict[str, Any]:
         """The settings of the records: the user's; if these name no file, the sample that the judge was trained on."""
-        saved, default_data = theirs.get("data") or {}, base.get("data") or {}
-        data = {**dict.fromkeys(SPLITS), **(mine.get("data") or {})}
+        saved, default_data = judge.get("data") or {}, base.get("data") or {}
+        data = {**dict.fromkeys(SPLITS), **(user.get("data") or {})}
 
         def given(key: str) -> bool:
             return self._is_given(f"{where}.{key}", data.get(key), default_data.get(key))
@@ -226,29 +226,29 @@ class _Comparison:
             f"the bundled sample: give {where}.test=FILE.jsonl, or {where}.train and {where}.val for training."
         )
 
-    def model(self, mine: dict[str, Any]) -> dict[str, Any]:
+    def model(self, user: dict[str, Any]) -> dict[str, Any]:
         """The settings of the model, with the judge's family, base and head."""
-        theirs, base = self.judge.model, default("model")
+        judge, base = self.judge.model, default("model")
         chosen = "model" in self.keys or any(
-            mine.get(key) != base.get(key) for key in ("_target_", "path")
+            user.get(key) != base.get(key) for key in ("_target_", "path")
         )
-        model = dict(mine)
-        for key, value in theirs.items():
+        model = dict(user)
+        for key, value in judge.items():
             if key in ("path", "revision"):
                 continue
             path = f"model.{key}"
-            overridden = is_given(path, self.keys) or mine.get(key) != base.get(key, _ABSENT)
+            overridden = is_given(path, self.keys) or user.get(key) != base.get(key, _ABSENT)
             if key == "_target_":
                 overridden = chosen
-            if overridden and key in mine and mine[key] != value:
+            if overridden and key in user and user[key] != value:
                 if self.replaces:
                     continue
-                self._contradiction(path, mine[key], value)
+                self._contradiction(path, user[key], value)
             model[key] = value
-        base_of_judge = {key: theirs.get(key) for key in ("path", "revision")}
+        base_of_judge = {key: judge.get(key) for key in ("path", "revision")}
         if not self.judge.adapter:  # its weights are in the folder
             base_of_judge = {"path": str(self.judge.folder), "revision": None}
-        if not chosen or mine.get("path") == "???":
+        if not chosen or user.get("path") == "???":
             model |= base_of_judge
         if self.judge.adapter:
             self._check_base(model)
@@ -275,9 +275,9 @@ class _Comparison:
         values = task.get("objective"), base.get("objective")
         return None if self._is_given("task.objective", *values) else saved
 
-    def _contradiction(self, key: str, mine: Any, theirs: Any) -> None:
+    def _contradiction(self, key: str, user: Any, judge: Any) -> None:
         self.problems.append(
-            f"{key}={_shown(mine)}, but the judge in checkpoint={self.config.checkpoint} has {_shown(theirs)} "
+            f"{key}={_shown(user)}, but the judge in checkpoint={self.config.checkpoint} has {_shown(judge)} "
             f"({self.judge.file.name}): leave out {key}{_OR_OVERRIDE}"
         )
 

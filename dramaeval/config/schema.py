@@ -143,7 +143,8 @@ class EvaluationConfig:
         help="key of the records; the bootstrap resamples all records with the same value together",
     )
     metrics: list[Any] = setting(
-        [], help="metrics of your own, each a mapping with _target_, beside the standard ones"
+        [],
+        help="your own metrics, each a mapping with _target_, in addition to the standard metrics",
     )
     slices: list[str] = setting(
         ["language", "system", "character_seen", "length", "recorded"],

@@ -93,7 +93,7 @@ class GridOptions:
     """``hydra/sweeper=grid``: every combination of the values given."""
 
     params: dict[str, Any] = setting(
-        dict, help="swept settings by key, beside those of the command line"
+        dict, help="swept settings by key, in addition to those of the command line"
     )
 
 

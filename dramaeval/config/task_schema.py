@@ -77,7 +77,7 @@ class DataConfig:
 
 @dataclass(kw_only=True)
 class TaskConfig(Target):
-    """``task``: a task's class and its arguments; the run uses `TASK_KEYS` beside the class."""
+    """``task``: a task's class and its arguments; the run itself uses `TASK_KEYS`."""
 
     name: Any = setting(kind=TEXT, help="name of the task in results")
     labels: str | None = setting(

@@ -162,9 +162,10 @@ def _record(
 def _locate(drafts: Sequence[ClipDraft], file: Path, audio_root: str | None) -> int:
     """Find the clips of each draft and read their headers; returns the number of drafts with a long clip."""
     root = Path(audio_root).expanduser() if audio_root else None
-    beside = file / "source" if file.is_dir() else file
+    # Clips are looked up in the folder of the given file.
+    file_in_folder = file / "source" if file.is_dir() else file
     names = [name for draft in drafts for name in draft.clips]
-    located = locate_clips(names, jsonl=beside, audio_root=root, workers=_WORKERS)
+    located = locate_clips(names, jsonl=file_in_folder, audio_root=root, workers=_WORKERS)
     paths = {path for path in located.values() if isinstance(path, Path)}
     headers = map_files(_seconds_or_error, paths, _WORKERS)
     long = 0

@@ -125,6 +125,6 @@ def _stage_problems(settings: DictConfig) -> list[str]:
         return []
     names = ",".join(stage.name for stage in settings.stages)
     return [
-        f"stages=[{names}]: report compares finished runs and is a command of its own. Leave it out: evaluate writes "
-        "the run's own report.html. Later, stages=[report] runs=[FOLDER,FOLDER] compares runs."
+        f"stages=[{names}]: report compares finished runs and needs a separate command. Leave it out: evaluate writes "
+        "the report.html of the run. Later, stages=[report] runs=[FOLDER,FOLDER] compares runs."
     ]

@@ -51,7 +51,7 @@ def _export_problems(config: DictConfig) -> list[str]:
         ]
     if merges and config.peft and zero_stage(config.zero) == 3:
         return [
-            "export.merge=true needs complete weights, but zero=zero3 splits them: export in a run of its own, "
+            "export.merge=true needs complete weights, but zero=zero3 splits them: export in a separate run, "
             "stages=[export] export.merge=true zero=none checkpoint=RUN."
         ]
     if merges and is_a(config.peft, "PromptLearningConfig"):
@@ -121,9 +121,10 @@ def export(
         ignore = shutil.ignore_patterns(*LEFT_OUT)
         shutil.copytree(source.folder, folder, dirs_exist_ok=True, ignore=ignore)
     save_judge(folder)
-    beside = source.folder.parent if (source.folder.parent / "config.yaml").is_file() else None
-    if run or beside or not is_ours(source.folder / CARD):
-        write_card(folder, run or beside, adapter=source.folder, merged=save_merged is not None)
+    above = source.folder.parent
+    run = run or (above if (above / "config.yaml").is_file() else None)
+    if run or not is_ours(source.folder / CARD):
+        write_card(folder, run, adapter=source.folder, merged=save_merged is not None)
     else:
         shutil.copy(source.folder / CARD, folder / CARD)
     # Copies have the permissions of the source files.

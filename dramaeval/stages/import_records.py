@@ -45,7 +45,7 @@ def check(config: DictConfig) -> list[str]:
     problems = []
     if len(config.stages) > 1:
         problems.append(
-            "stages=[import] is a run of its own: train on its records in a second run."
+            "stages=[import] needs a separate run: train on its records in a second run."
         )
     if importer.file is None:
         problems.append(

@@ -127,7 +127,7 @@ class Plan:
     def _remark(self, part: str) -> str:
         """A remark about the training of a part with new weights; empty for other parts."""
         if part in self.in_full:
-            return "; its weights are new: trained in full beside the adapter, and saved with it"
+            return "; its weights are new: trained in full and saved with the adapter"
         if part in self.untrained:
             return "; its weights are new and are not trained"
         return ""

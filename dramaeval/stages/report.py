@@ -59,8 +59,8 @@ def check(config: DictConfig) -> list[str]:
         )
     if len(config.stages) > 1:
         problems.append(
-            "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
-            "report.html."
+            "stages=[report] compares finished runs and needs a separate run; a run that evaluates writes report.html "
+            "itself."
         )
     if not config.runs:
         problems.append("stages=[report] needs runs=[FOLDER,FOLDER,…]: the runs to compare.")

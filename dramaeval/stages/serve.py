@@ -115,5 +115,5 @@ def run(context: RunContext, serve: Serve | None) -> None:
         ConfigError: the caller of the pipeline has no server.
     """
     if serve is None:
-        raise ConfigError(["stages=[serve] is a command of its own: dramaeval serve RUN."])
+        raise ConfigError(["stages=[serve] needs the command dramaeval serve RUN."])
     serve(context)

@@ -87,7 +87,7 @@ GROUPS = {
     "stages without what they need": [
         ("stages=[prepare,train,evaluate,score,report]", "both write predictions.jsonl"),
         ("stages=[prepare,train,evaluate,score,report]", "stages=[score] needs input=FILE, FOLDER or GLOB"),
-        ("stages=[prepare,train,evaluate,score,report]", "is a run of its own"),
+        ("stages=[prepare,train,evaluate,score,report]", "needs a separate run"),
         ("runs=[/nowhere]", "/nowhere is neither a folder nor a file"),
         ("task.shots=1", "task.shots=1 with stages=[prepare]"),
     ],
