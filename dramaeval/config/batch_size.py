@@ -146,15 +146,15 @@ def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
-def _divisors_near(number: int, wanted: int) -> list[int]:
-    """The largest divisor up to ``wanted``, and the smallest divisor above it."""
+def _divisors_near(number: int, target: int) -> list[int]:
+    """The largest divisor up to ``target``, and the smallest divisor above it."""
     divisors = _divisors(number)
-    below = [divisor for divisor in divisors if divisor <= wanted][-1:]
-    return below + [divisor for divisor in divisors if divisor > wanted][:1]
+    below = [divisor for divisor in divisors if divisor <= target][-1:]
+    return below + [divisor for divisor in divisors if divisor > target][:1]
 
 
-def _multiples(wanted: int, factor: int) -> list[int]:
-    below = wanted // factor * factor
+def _multiples(target: int, factor: int) -> list[int]:
+    below = target // factor * factor
     return [multiple for multiple in (below, below + factor) if multiple]
 
 

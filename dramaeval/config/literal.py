@@ -97,7 +97,7 @@ def _replace_interpolations(node: DictConfig | ListConfig, values: Any) -> None:
             _replace_interpolations(node[key], values[key])
 
 
-def folder_problem(folder: str | os.PathLike[str], what: str) -> str | None:
+def folder_problem(folder: str | os.PathLike[str], purpose: str) -> str | None:
     """The message about a folder whose name Hydra would interpolate; None for other folders.
 
     Hydra puts the names of the working folder and the output folder into its configuration without escaping them, and
@@ -105,11 +105,11 @@ def folder_problem(folder: str | os.PathLike[str], what: str) -> str | None:
 
     Args:
         folder: name of the folder.
-        what: purpose of the folder, for the message, such as ``The working folder``.
+        purpose: purpose of the folder, for the message, such as ``The working folder``.
     """
     if "${" not in os.fspath(folder):
         return None
-    return f"{what} {folder} has ${{ in its name, which Hydra reads as an interpolation: choose another folder."
+    return f"{purpose} {folder} has ${{ in its name, which Hydra reads as an interpolation: choose another folder."
 
 
 def read_plain(file: Path) -> Any:

@@ -79,13 +79,13 @@ def register() -> None:
         register_run_id(run_id)
 
 
-def register_run_id(of: Callable[[DictConfig], str]) -> None:
+def register_run_id(id_of: Callable[[DictConfig], str]) -> None:
     """Register ``${run_id:}`` with OmegaConf; without this call, `register` uses `run_id`.
 
     Args:
-        of: returns the id of a configuration.
+        id_of: returns the id of a configuration.
     """
-    OmegaConf.register_new_resolver("run_id", lambda *, _root_: of(_root_), replace=True)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: id_of(_root_), replace=True)
 
 
 def _help_text() -> str:

@@ -104,7 +104,7 @@ def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
         config: the composed configuration.
         hydra: Hydra's node, from `hydra.core.hydra_config.HydraConfig.get`.
     """
-    also = [*_named(config).values(), *_named(hydra).values()]
+    also = [*_named_secrets(config).values(), *_named_secrets(hydra).values()]
     folder = Path(hydra.runtime.output_dir, hydra.output_subdir or ".hydra")
     for file in [*folder.glob("*.yaml"), Path(hydra.sweep.dir, "multirun.yaml")]:
         if file.is_file():
@@ -131,17 +131,17 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
     Raises:
         ConfigError: lists the names of the settings, without their values.
     """
-    named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
+    named = [*_named_secrets(config), *(f"hydra.{key}" for key in _named_secrets(hydra))]
     saved = [
         f"{part}.{key}"
         for part in _SAVED_BY_LIBRARIES
         if OmegaConf.is_config(node := OmegaConf.select(config, part))
-        for key in _held(plain(node))
+        for key in _suspicious_keys(plain(node))
     ]
-    for key in _held(_raw(config)):
+    for key in _suspicious_keys(_raw(config)):
         if key not in (*named, *saved):
             log.warning("%s seems to hold a secret; it is masked in saved files.", key)
-    _stop(named, [key for key in saved if key not in named])
+    _refuse(named, [key for key in saved if key not in named])
 
 
 def refuse(config: DictConfig, hydra: Any) -> None:
@@ -154,10 +154,12 @@ def refuse(config: DictConfig, hydra: Any) -> None:
     Raises:
         ConfigError: lists the names of the settings, without their values.
     """
-    named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
-    of_hydra = [f"hydra.{key}" for key in _held(_raw(hydra)) if key.startswith(_OF_SWEEPS)]
-    held = [*_held(_raw(config)), *of_hydra]
-    _stop(named, [key for key in held if key not in named])
+    named = [*_named_secrets(config), *(f"hydra.{key}" for key in _named_secrets(hydra))]
+    of_hydra = [
+        f"hydra.{key}" for key in _suspicious_keys(_raw(hydra)) if key.startswith(_OF_SWEEPS)
+    ]
+    suspicious = [*_suspicious_keys(_raw(config)), *of_hydra]
+    _refuse(named, [key for key in suspicious if key not in named])
 
 
 def names_secret(key: str) -> bool:
@@ -173,12 +175,12 @@ def refuse_words(words: Iterable[str]) -> None:
     """
     keys = [word.partition("=")[0].lstrip("+~") for word in words if without_secrets(word) != word]
     named = list(filter(names_secret, keys))
-    _stop(named, [key for key in keys if key not in named])
+    _refuse(named, [key for key in keys if key not in named])
 
 
-def _stop(named: Iterable[str], held: Iterable[str]) -> None:
+def _refuse(named: Iterable[str], suspicious: Iterable[str]) -> None:
     problems = [f"{key} is a secret: {_ADVICE}" for key in named]
-    problems += [f"{key} seems to hold a secret: {_ADVICE}" for key in held]
+    problems += [f"{key} seems to hold a secret: {_ADVICE}" for key in suspicious]
     if problems:
         raise ConfigError(problems)
 
@@ -247,7 +249,7 @@ def _raw(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False) if config is not None else {}
 
 
-def _held(values: Any) -> list[str]:
+def _suspicious_keys(values: Any) -> list[str]:
     """The keys of texts that contain a secret, recognised by its value or form."""
     known = _known()
     return [
@@ -257,7 +259,7 @@ def _held(values: Any) -> list[str]:
     ]
 
 
-def _named(node: Any) -> dict[str, str]:
+def _named_secrets(node: Any) -> dict[str, str]:
     """The values of settings that have the name of a secret, by key; interpolations are left out."""
     return {
         key: str(value)

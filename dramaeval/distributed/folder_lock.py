@@ -239,19 +239,19 @@ def take(folder: Path, choose: str = "hydra.run.dir=…") -> FolderLock:
         FolderInUseError: another process holds it.
     """
     path = folder.resolve()
-    held = _HELD.get(path)
-    if held is None or held.process != os.getpid():
-        held = FolderLock(path, choose)
-        held.acquire()
-        _HELD[path] = held
-    return held
+    lock = _HELD.get(path)
+    if lock is None or lock.process != os.getpid():
+        lock = FolderLock(path, choose)
+        lock.acquire()
+        _HELD[path] = lock
+    return lock
 
 
 def release(folder: Path) -> None:
     """Release a folder's lock if this process holds it."""
-    held = _HELD.pop(folder.resolve(), None)
-    if held is not None:
-        held.release()
+    lock = _HELD.pop(folder.resolve(), None)
+    if lock is not None:
+        lock.release()
 
 
 @contextmanager
@@ -261,13 +261,13 @@ def locked(folder: Path, choose: str = "hydra.run.dir=…") -> Iterator[FolderLo
     Raises:
         FolderInUseError: another process holds it.
     """
-    held = take(folder, choose)
-    held.depth += 1
+    lock = take(folder, choose)
+    lock.depth += 1
     try:
-        yield held
+        yield lock
     finally:
-        held.depth -= 1
-        if held.depth == 0:
+        lock.depth -= 1
+        if lock.depth == 0:
             release(folder)
 
 
@@ -282,9 +282,9 @@ def locked_together(folder: Path, processes: Processes) -> Iterator[None]:
     if not processes.is_rank_zero:
         yield
         return
-    with locked(folder) as held:
+    with locked(folder) as lock:
         if processes.count > 1:
-            held.share(members)
+            lock.share(members)
         yield
 
 
@@ -296,8 +296,8 @@ def remove_lock(folder: Path, holder: Holder) -> None:
 
 def token_of(folder: Path) -> str | None:
     """The token that a child process passes to `adopt`; None if this process holds no lock on the folder."""
-    held = _HELD.get(folder.resolve())
-    return held.holder.token if held else None
+    lock = _HELD.get(folder.resolve())
+    return lock.holder.token if lock else None
 
 
 def adopt(folder: Path, token: str | None) -> None:
@@ -306,9 +306,9 @@ def adopt(folder: Path, token: str | None) -> None:
     holder = read_holder(path / NAME)
     if token is None or holder is None or holder.token != token:
         return
-    held = FolderLock(path)
-    held.holder, held.depth = holder, 1
-    _HELD[path] = held
+    lock = FolderLock(path)
+    lock.holder, lock.depth = holder, 1
+    _HELD[path] = lock
 
 
 @atexit.register

@@ -214,16 +214,16 @@ class Waiting:
         )
         return f"{self.count - len(missing)} of {self.count} processes have arrived, {absent}"
 
-    def _pause(self, what: Callable[[], str]) -> None:
+    def _pause(self, reason: Callable[[], str]) -> None:
         """Sleep for a moment; at intervals report what is missing, and raise RendezvousError after the time limit."""
         if self.left <= 0:
             raise RendezvousError(
-                f"{self.about} gave up after {self.time_limit:.0f} s: {what()}. Start all processes with one "
+                f"{self.about} gave up after {self.time_limit:.0f} s: {reason()}. Start all processes with one "
                 "command (processes=N or torchrun); if RANK and WORLD_SIZE are left over in the shell: "
                 "unset RANK WORLD_SIZE LOCAL_RANK."
             )
         now = time.monotonic()
         if now >= self._next:
             self._next = now + NEXT_MESSAGE
-            log.warning("%s waits: %s; %.0f s left.", self.about, what(), self.left)
+            log.warning("%s waits: %s; %.0f s left.", self.about, reason(), self.left)
         time.sleep(min(0.1, max(self.left, 0.0)))

@@ -157,8 +157,10 @@ def _explain(
     code_of_zero = dict(failed).get(0, 0)
     if code > 0 and code_of_zero > 0 and not (code == STORAGE and code_of_zero != STORAGE):
         raise SystemExit(code_of_zero)  # process 0 has printed the reason
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    message = f"Process {rank} of {len(workers)} {how}; the others were stopped."
+    ending = (
+        f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    )
+    message = f"Process {rank} of {len(workers)} {ending}; the others were stopped."
     file = worker_log(folder, rank)
     if rank and file.is_file():
         last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]

@@ -44,32 +44,32 @@ class SlurmState:
 
 def job_states(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
     """The states of the jobs (``12`` or ``12_3``) that SLURM knows, by job; None if the controller does not answer."""
-    wanted = set(jobs)
+    requested = set(jobs)
     states: dict[str, SlurmState] = {}
-    for number in sorted({job.split("_")[0] for job in wanted}):
+    for number in sorted({job.split("_")[0] for job in requested}):
         output = _output_of(["scontrol", "--oneliner", "show", "job", number])
         if output is None:
             return None
         states |= parse_scontrol(output)
-    missing = sorted({job.split("_")[0] for job in wanted - set(states)})
+    missing = sorted({job.split("_")[0] for job in requested - set(states)})
     if missing:
         fields = "--format=JobID,State,ExitCode,NodeList"
         command = ["sacct", "-X", "--parsable2", "--noheader", fields, "-j", ",".join(missing)]
         # sacct fails on a cluster without accounting.
         states = {**parse_sacct(_output_of(command) or ""), **states}
-    return {job: state for job, state in states.items() if job in wanted}
+    return {job: state for job, state in states.items() if job in requested}
 
 
 def _output_of(command: Sequence[str]) -> str | None:
     """The output of a command: empty if SLURM does not know the job, None if the command fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("%s: %s", command[0], error)
         return None
-    if done.returncode == 0:
-        return done.stdout
-    return "" if "Invalid job id" in done.stderr else None
+    if result.returncode == 0:
+        return result.stdout
+    return "" if "Invalid job id" in result.stderr else None
 
 
 def _state(state: str, reason: str, code: str, nodes: str) -> SlurmState:

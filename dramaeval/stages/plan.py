@@ -83,8 +83,8 @@ class Plan:
         """The sharing of memory between processes, as text; empty for one process without ZeRO."""
         if self.clips is None or (self.clips.processes == 1 and not self.stage):
             return ""
-        how = f"ZeRO stage {self.stage}" if self.stage else "each holds everything"
-        return f" of {self.clips.processes} ({how})"
+        sharing = f"ZeRO stage {self.stage}" if self.stage else "each holds everything"
+        return f" of {self.clips.processes} ({sharing})"
 
     def lines(self) -> list[str]:
         """The plan as lines for the terminal."""

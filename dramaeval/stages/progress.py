@@ -57,9 +57,9 @@ class Progress:
 
     def finish(self) -> None:
         """Log the number of pieces and the total time."""
-        took = duration(time.monotonic() - self.began)
+        elapsed = duration(time.monotonic() - self.began)
         rate = f" ({self.rate:.3g} a second)" if self.done > 1 else ""
-        log.info("%s: %d %s in %s%s", self.work, self.done, self.unit, took, rate)
+        log.info("%s: %d %s in %s%s", self.work, self.done, self.unit, elapsed, rate)
         self._write()
 
     @property

@@ -87,11 +87,13 @@ def question_lengths(
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
         # In scoring, each generated thought has a separate branch.
         thoughts = [_thoughts(question) for question in step]
-        written = task.max_written_tokens(record) if any(q.generates_thought for q in step) else 0
+        thought_tokens = (
+            task.max_written_tokens(record) if any(q.generates_thought for q in step) else 0
+        )
         work = Work(
             prefix=prefix,
             branches=sum(thoughts),
-            width=width + written,
+            width=width + thought_tokens,
             frames=sum(map(family.encoded_frames, frames)),
             answers=max(map(_answer_tokens, step)),
         )

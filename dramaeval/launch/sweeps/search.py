@@ -105,9 +105,9 @@ class SearchSweeper(SweepRunner):
                 break
         end(self.folder)
 
-    def _batch(self, done: int) -> int:
+    def _batch(self, started: int) -> int:
         """The number of runs in the next batch."""
-        return max(0, min(self.options["n_jobs"], self.options["n_trials"] - done))
+        return max(0, min(self.options["n_jobs"], self.options["n_trials"] - started))
 
     def _study(self, folder: Path | None) -> Any:
         """Create or load the study in a sweep's folder; without a folder, the study is in memory.
