@@ -183,7 +183,7 @@ class Waiting:
                     self.address, timeout=max(min(self.left, 10.0), 0.1)
                 ).close()
             except OSError as error:
-                reason = f"nobody listens there yet ({error.strerror or error})"
+                reason = f"no process listens there yet ({error.strerror or error})"
                 self._pause(partial(str, reason))
             else:
                 return

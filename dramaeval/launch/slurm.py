@@ -150,7 +150,7 @@ def additional_problems(names: Iterable[Any]) -> list[str]:
         option = name if name in candidates else next(iter(candidates), None)
         if not isinstance(key, str) or not _OPTION.fullmatch(key):
             problems.append(
-                f"hydra.launcher.additional: {key!r} is no name of an option of sbatch: give the long name "
+                f"hydra.launcher.additional: {key!r} is not the name of an sbatch option: give the long name "
                 "without leading dashes, with letters and dashes only, such as mail-user."
             )
         elif option:
@@ -255,7 +255,9 @@ def job_of(run: SweepRun) -> str | None:
     except (FileNotFoundError, DamagedFileError, KeyError):
         return None
     if not _JOB.fullmatch(job):
-        raise ConfigError([f"{run.folder / 'slurm.json'}: {job!r} is no number of a SLURM job."])
+        raise ConfigError(
+            [f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job."]
+        )
     return job
 
 

@@ -55,7 +55,7 @@ def check_checkpoint(
         return
     problem = front_end_problem(read_judge(start.folder)) if family.takes_audio else None
     if problem and not config.checkpoint_override:
-        raise ConfigError([f"{problem}. Set checkpoint_override=true to use it nevertheless."])
+        raise ConfigError([f"{problem}. Set checkpoint_override=true to use it anyway."])
     if not start.adapter:
         return
     saved = read_adapter(start.folder)

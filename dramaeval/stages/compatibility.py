@@ -144,12 +144,12 @@ def _preference_problems(objective: str, names: set[str], tasks: Sequence[Task])
     scored = [task for task in tasks if isinstance(task, PairTask) and task.by == SCORE]
     if scored and not names & OF_PAIRS:
         yield (
-            f"trainer.objective={objective}: the clips of {scored[0].name} are scored each by itself and have no "
-            "targets of their own: add bradley_terry."
+            f"trainer.objective={objective}: the clips of {scored[0].name} are scored separately and have no "
+            "targets: add bradley_terry."
         )
     if names & OF_PAIRS and not scored:
         yield (
-            f"trainer.objective={objective}: bradley_terry compares two clips that are scored each by itself, and "
+            f"trainer.objective={objective}: bradley_terry compares two clips that are scored separately, and "
             "no task has such pairs: leave it out, or use task=pair with task.by=score."
         )
     if names <= OF_PAIRS and len(scored) < len(tasks):

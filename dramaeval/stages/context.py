@@ -161,7 +161,7 @@ class RunContext:
         self.splits.log_remarks(self.task)
         if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
             log.warning(
-                "train: nobody rated %s, so the judge is not trained on it; its scores there are those of the base. "
+                "train: nobody rated %s, so the judge is not trained on it and scores it as the base model does. "
                 "task.dimensions=[…] selects the dimensions to ask about.",
                 ", ".join(unrated),
             )

@@ -98,8 +98,8 @@ def _require_public(base: str) -> None:
         return
     raise ConfigError(
         [
-            "export.push_to_hub: the adapter was trained on a folder of this machine, which nobody else has. Publish "
-            "the merged model (export.merge=true), or train on a base from the hub (model.path=owner/name)."
+            "export.push_to_hub: the base of the adapter is a folder of this machine, which other people do not have. "
+            "Publish the merged model (export.merge=true), or train on a base from the hub (model.path=owner/name)."
         ]
     )
 

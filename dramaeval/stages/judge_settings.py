@@ -73,8 +73,9 @@ def check_examples(context: RunContext) -> None:
         files = ", ".join(context.made_from.splits["train"]["files"])
         raise ConfigError(
             [
-                f"{judge.file}: the judge shows examples from the records of its training, and those in {files} are "
-                "others. Give its file as task.data.train=FILE, or set checkpoint_override=true to show these."
+                f"{judge.file}: the judge shows examples from the records of its training, and {files} holds other "
+                "records. Give the file of its training as task.data.train=FILE, or set checkpoint_override=true to take "
+                "the examples from these records."
             ]
         )
 
@@ -94,7 +95,7 @@ def log_judge(context: RunContext) -> None:
     described = f"task {task.name}, rubric {task.rubric.name} {task.rubric.version}"
     if read_judge(start.folder) is None:
         log.warning(
-            "%s has no judge.yaml: its rubric and prompt are not known. Those of the settings are used: %s.",
+            "%s has no judge.yaml, so its rubric and prompt are unknown. The settings are used: %s.",
             start.folder,
             described,
         )
@@ -102,4 +103,4 @@ def log_judge(context: RunContext) -> None:
     dimensions = ", ".join(dimension.key for dimension in task.dimensions)
     log.info("The judge in %s: %s (%s).", start.folder, described, dimensions)
     if context.config.checkpoint_override:
-        log.info("Your settings replace its own (checkpoint_override=true).")
+        log.info("Your settings replace those of the judge (checkpoint_override=true).")

@@ -181,7 +181,7 @@ class Plan:
         largest = max(_MEMORY_KINDS, key=lambda kind: getattr(self.memory, kind))
         return [
             f"The plan needs {shortage}. Most of it is for the {largest}: {self._remedy(largest)}. "
-            "plan_force=true runs it nevertheless."
+            "plan_force=true runs it anyway."
             for shortage in capacity.shortages(self.memory)
         ]
 

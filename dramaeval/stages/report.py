@@ -39,7 +39,7 @@ def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
     split = config.report.split
     split_problems = (
-        [f"report.split={split} is no held-out split: name val, test or test_NAME."]
+        [f"report.split={split} is not a held-out split: give val, test or test_NAME."]
         if split is not None and not held_out_splits([split])
         else []
     )
@@ -55,7 +55,7 @@ def check(config: DictConfig) -> list[str]:
     ]
     if config.evaluation.convention:
         problems.append(
-            "evaluation.convention is counted by runs that evaluate, from the records: leave it out with stages=[report]."
+            "evaluation.convention needs records, which stages=[report] does not read: set it in the runs that evaluate."
         )
     if len(config.stages) > 1:
         problems.append(

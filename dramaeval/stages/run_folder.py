@@ -162,8 +162,8 @@ class RunFolder:
                 else ""
             )
             yield (
-                f"{self.path} holds results that were made from something else. {'. '.join(changed)}. Restore "
-                f"that to resume the run, or start anew in another folder with hydra.run.dir=….{score}"
+                f"{self.path} holds results of other records or models. {'. '.join(changed)}. Restore these files to "
+                f"resume the run, or start a new run in another folder with hydra.run.dir=….{score}"
             )
 
     def _other_run_of_sweep(self, now: Fingerprint) -> str | None:
@@ -180,8 +180,8 @@ class RunFolder:
                 continue  # the damage is reported when that run is resumed
             if other and (changes := fingerprint.changes_between_runs(other, now)):
                 return (
-                    f"{run.path}, a run of this sweep, was made from something else: {'; '.join(changes)}. "
-                    "Restore that, or start the sweep anew in another folder with hydra.sweep.dir=…"
+                    f"{run.path}, a run of this sweep, used other records or models: {'; '.join(changes)}. "
+                    "Restore these files, or start a new sweep in another folder with hydra.sweep.dir=…"
                 )
         return None
 
@@ -189,7 +189,7 @@ class RunFolder:
         """The fingerprint of the results in the folder; None if an earlier version wrote none.
 
         Raises:
-            ConfigError: the file is damaged, and does not have the hash of this start's fingerprint.
+            ConfigError: the file is damaged, and its hash is not that of this start's fingerprint.
         """
         try:
             saved = fingerprint.read_fingerprint(self.path)
@@ -202,14 +202,14 @@ class RunFolder:
                     return same
             raise ConfigError(
                 [
-                    f"{self.path}: {error}. It says from which data and model the results in this folder were "
-                    "made. Restore it from a copy, or choose another folder with hydra.run.dir=…"
+                    f"{self.path}: {error}. It holds the data and the model of the results in this folder. "
+                    "Restore it from a copy, or choose another folder with hydra.run.dir=…"
                 ]
             ) from None
         if saved is None:
             log.warning(
-                "%s was written by a version without fingerprints: whether its results were made from the same "
-                "data and model is not checked.",
+                "%s was written by a version without fingerprints, so the data and the model of its results are not "
+                "compared.",
                 self.path,
             )
         return saved
@@ -263,8 +263,8 @@ def _other_judge(
 ) -> str:
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     return (
-        f"{path / 'model'} holds another judge than the one from which {', '.join(kept)} were made "
-        f"({', '.join(changed)}). Restore it, or remove {', '.join(kept)} to make them anew with this judge."
+        f"{path / 'model'} holds another judge than the one that made {', '.join(kept)} "
+        f"({', '.join(changed)}). Restore it, or remove {', '.join(kept)}, so that this judge makes them again."
     )
 
 

@@ -30,7 +30,9 @@ def problems(config: DictConfig) -> list[str]:
     if shards == 1:
         return [f"shard={shard} needs shards=N."] if shard is not None else []
     if list(config.stages) != [Stage.score]:
-        return [f"shards={shards} divides the input of stages=[score]; it has no effect on others."]
+        return [
+            f"shards={shards} divides the input of stages=[score]; it has no effect on other stages."
+        ]
     if shard is None:
         return [
             f"shards={shards}: this run needs shard=0 to {shards - 1}; on the command line shards={shards} starts "

@@ -91,13 +91,13 @@ def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
         raise ConfigError(
             [
                 f"{resume} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
-                "training cannot be resumed from it. Start anew in another folder (hydra.run.dir=…), "
-                f"from its weights if you like: checkpoint={resume}."
+                "training cannot be resumed from it. Start a new training in another folder (hydra.run.dir=…), "
+                f"optionally from its weights: checkpoint={resume}."
             ]
         )
     log.warning(
-        "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
-        "anew or from a checkpoint's weights (checkpoint=FOLDER)."
+        "trainer.args.save_only_model=true: if this run is interrupted, it cannot be resumed; a new training can "
+        "start from a checkpoint's weights (checkpoint=FOLDER)."
     )
 
 

@@ -166,7 +166,7 @@ class SweepFolder:
             raise ConfigError(
                 [
                     "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
-                    "it as it is, or include ${hydra:job.num}."
+                    "it out, or include ${hydra:job.num}."
                 ]
             )
         runs = [

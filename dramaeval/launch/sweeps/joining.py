@@ -47,9 +47,7 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if not shards or any(read_state(run.folder).state != DONE for run in runs):
         return None
     if len(shards) < len(runs):
-        return (
-            "The shards are not joined, because other settings vary too: give one sweep for each."
-        )
+        return "The shards are not joined, because other settings vary too: start a sweep for each of their values."
     count = int(runs[0].settings["shards"])
     if absent := [number for number in range(count) if number not in shards]:
         raise ConfigError([f"{sweep.path}: there is no run for shard={absent[0]} of {count}."])
@@ -61,8 +59,8 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if changed := next((number for number in range(count) if inputs[number] != inputs[0]), None):
         raise ConfigError(
             [
-                f"{sweep.path}: the input changed between shard=0 and shard={changed}, so clips may be missing. Start the "
-                "sweep anew in another folder with hydra.sweep.dir=…"
+                f"{sweep.path}: the input changed between shard=0 and shard={changed}, so clips may be missing. Start a "
+                "new sweep in another folder with hydra.sweep.dir=…"
             ]
         )
     made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
