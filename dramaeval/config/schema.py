@@ -173,8 +173,8 @@ class EvaluationConfig:
     html: bool = setting(True, help="write report.html after evaluation")
     convention: str | None = setting(
         None,
-        help="published: also count as the scripts of Speech-DRAME do, all dimensions pooled and missing ratings as 1; "
-        "null: only each dimension and the macro, without missing ratings",
+        help="published: also count as Speech-DRAME's scripts do, with all dimensions pooled and missing ratings as 1; "
+        "null: only each dimension and their mean, without missing ratings",
         choices=("published",),
     )
 
@@ -258,8 +258,8 @@ class Root:
     )
     checkpoint_override: bool = setting(
         False,
-        help="true: your settings of task and model replace those of the judge in checkpoint; false: they are "
-        "refused if they contradict it",
+        help="true: your settings of task and model replace those of the judge in checkpoint; false: settings that "
+        "contradict the judge are refused",
     )
     input: Any = setting(
         None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -29,8 +29,16 @@ def _is_form(request: Request) -> bool:
     raise RequestError([text], status=415)
 
 
-async def _form(request: Request, max_files: int) -> tuple[list[tuple[str, Upload]], dict]:
-    """The files of a form, each with the name of its field; and the values of the other fields by name."""
+async def _form(
+    request: Request, max_files: int, names: set[str]
+) -> tuple[list[tuple[str, Upload]], dict[str, Any], list[str] | None]:
+    """The files of a form, each with the name of its field; the texts by name; and the dimensions of the answer.
+
+    A field that occurs once is one text for all clips; other fields are lists.
+
+    Raises:
+        RequestError: the form cannot be read, or a file is in a field that is not among ``names``.
+    """
     files: list[tuple[str, Upload]] = []
     texts: dict[str, list[str]] = {}
     try:
@@ -43,15 +51,15 @@ async def _form(request: Request, max_files: int) -> tuple[list[tuple[str, Uploa
                     texts.setdefault(name, []).append(value)
     except HTTPException as error:
         raise RequestError([f"The form cannot be read: {error.detail}"], 422) from None
-    return files, texts
-
-
-def _dimensions(texts: dict[str, list[str]]) -> list[str] | None:
-    """Remove the field ``dimensions`` from the texts and return its names."""
-    if "dimensions" not in texts:
-        return None
-    names = [name.strip() for name in ",".join(texts.pop("dimensions")).split(",")]
-    return [name for name in names if name]
+    dimensions = None
+    if "dimensions" in texts:
+        listed = ",".join(texts.pop("dimensions")).split(",")
+        dimensions = [name.strip() for name in listed if name.strip()]
+    if unknown := sorted({name for name, _ in files} - names):
+        fields = " and ".join(sorted(names))
+        raise RequestError([f"Files in the fields {', '.join(unknown)}: they belong in {fields}."])
+    single = {name: values[0] if len(values) == 1 else values for name, values in texts.items()}
+    return files, single, dimensions
 
 
 def _texts_of(texts: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
@@ -73,11 +81,6 @@ def _texts_of(texts: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     return [{name: values[number] for name, values in lists.items()} for number in range(count)]
 
 
-def _single(texts: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The texts of a form: a field that occurs once is one text for all clips, other fields are lists."""
-    return {name: values[0] if len(values) == 1 else values for name, values in texts.items()}
-
-
 async def scored_items(request: Request, max_clips: int) -> Items:
     """The items of ``POST /v1/score`` and the dimensions of its answer.
 
@@ -85,11 +88,8 @@ async def scored_items(request: Request, max_clips: int) -> Items:
         RequestError: lists the problems of the body.
     """
     if _is_form(request):
-        files, fields = await _form(request, max_clips)
-        dimensions = _dimensions(fields)
-        _require_names(files, {"file"})
-        texts = _texts_of(_single(fields), len(files))
-        pairs = zip(files, texts, strict=True)
+        files, texts, dimensions = await _form(request, max_clips, {"file"})
+        pairs = zip(files, _texts_of(texts, len(files)), strict=True)
         items = [Item((upload,), clip_texts, upload.where) for (_, upload), clip_texts in pairs]
         return items, dimensions
     body: ScoreBody = await _json(request, ScoreBody)
@@ -112,13 +112,11 @@ async def compared_items(request: Request, max_clips: int) -> Items:
         RequestError: lists the problems of the body.
     """
     if _is_form(request):
-        files, fields = await _form(request, max_clips)
-        dimensions = _dimensions(fields)
-        _require_names(files, {"a", "b"})
+        files, texts, dimensions = await _form(request, max_clips, {"a", "b"})
         by_name = dict(files)
         if len(files) != 2 or len(by_name) != 2:
             raise RequestError(["A comparison needs two files, in the fields a and b."])
-        return [Item((by_name["a"], by_name["b"]), _single(fields), "texts")], dimensions
+        return [Item((by_name["a"], by_name["b"]), texts, "texts")], dimensions
     body: CompareBody = await _json(request, CompareBody)
     is_single = body.a is not None and body.b is not None
     if is_single == bool(body.pairs) or (not is_single and (body.a or body.b)):
@@ -155,11 +153,3 @@ async def rewarded_items(request: Request, intake: Intake) -> tuple[RewardBody, 
         where = f"completions[{number}]"
         items.append(Item((from_base64(audio, where),), texts, where))
     return body, items
-
-
-def _require_names(files: Sequence[tuple[str, Upload]], names: set[str]) -> None:
-    """Raise RequestError if a file is in a field with another name."""
-    unknown = sorted({name for name, _ in files} - names)
-    if unknown:
-        fields = " and ".join(sorted(names))
-        raise RequestError([f"Files in the fields {', '.join(unknown)}: they belong in {fields}."])
