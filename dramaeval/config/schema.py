@@ -24,7 +24,7 @@ from dramaeval.config.task_schema import TaskConfig
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-#: The stages of a run, in the order in which they run. Since ``import`` is a Python keyword: ``Stage["import"]``.
+#: The stages of a run, in their order. ``import`` is a Python keyword, so that stage is written ``Stage["import"]``.
 Stage = Enum(
     "Stage",
     {
