@@ -77,9 +77,7 @@ class Server:
                 f"No answer within {timeout:g} s (serve.timeout_s): the judge has too much to do."
             )
             raise RequestError([text], status=504) from None
-        except (
-            ValueError
-        ) as error:  # from `Judge.score`, for example because a text has markup of the model
+        except ValueError as error:  # from `Judge.score`, such as markup of the model in a text
             raise RequestError([str(error)]) from None
 
     async def _results(self, jobs: Sequence[Job]) -> list[Any]:
