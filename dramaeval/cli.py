@@ -44,7 +44,7 @@ from dramaeval.stages.user_errors import user_facing_errors
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="launch")
 def run_command(config: DictConfig) -> float | None:
-    """Run one composed configuration; Hydra's sweepers take the returned objective."""
+    """Run one composed configuration; Hydra's sweepers use the returned objective."""
     with user_facing_errors():
         registration.require_schema(config)
     mask_hydra_files(config, HydraConfig.get())
@@ -71,7 +71,7 @@ def main() -> None:
     """Run the command line in ``sys.argv``.
 
     Raises:
-        SystemExit: the command cannot be run; the message or the exit code gives the reason.
+        SystemExit: the command cannot run; the message or the exit code gives the reason.
     """
     script = Path(sys.argv[0])
     sys.argv[0] = script.name
@@ -86,7 +86,7 @@ def main() -> None:
     registration.register_run_id(inherited_run_id)
     with user_facing_errors():
         if follows(sys.argv[1:]):
-            follow()  # torchrun: process 0 composes the run, this process takes part in it
+            follow()  # under torchrun, rank 0 composes the configuration and sends it to this process
         else:
             words = with_settings_of_serve(with_settings_of_score(sys.argv[1:]))
             sys.argv[1:] = with_a_run_for_each_shard(words)

@@ -1,6 +1,6 @@
-"""The launchers and sweepers of dramaeval, where Hydra looks for plugins; their implementations are in `dramaeval.launch`.
+"""The plugins of dramaeval's launchers and sweepers, which are implemented in `dramaeval.launch`.
 
-Hydra imports this module at every start, so each plugin imports its implementation only when it is chosen.
+Hydra imports this module at every start, so a plugin imports its implementation only when it is selected.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dramaeval.config.extras import missing_package
 
 
 class _Deferred:
-    """Forwards Hydra's calls to an implementation that is imported when the plugin is built.
+    """Forwards Hydra's calls to an implementation, which is imported when the plugin is created.
 
     Attributes:
-        PATH: the implementation's module and class.
-        PACKAGE: a package that the implementation needs; None if dramaeval's core dependencies suffice.
+        PATH: the module and the class of the implementation.
+        PACKAGE: the optional package that the implementation needs; None without one.
     """
 
     PATH: tuple[str, str]

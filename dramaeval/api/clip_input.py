@@ -1,4 +1,4 @@
-"""Converts the arguments of `Judge.score` into the content of records: texts by key, arrays resampled."""
+"""Converts the arguments of `Judge.score` to the content of records: texts by key, and resampled arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dramaeval.tasks.thought import ThoughtTask
 
 log = logging.getLogger(__name__)
 
-#: Keyword of the text before the score.
+#: The name of the argument with the text before the score.
 THOUGHT = "thought"
 
 
@@ -33,11 +33,11 @@ def texts_of(
     """The record fields of each clip, from the keywords of `Judge.score`.
 
     Raises:
-        ValueError: with every text that is missing, unknown or not one per clip.
+        ValueError: lists every text that is missing or unknown, and every list that does not have one text per clip.
     """
     required, names = required_names(task), all_names(task)
-    for texts_of_task in (required, names):  # an argument of its own
-        texts_of_task.pop(REFERENCE, None)
+    for texts_of_task in (required, names):
+        texts_of_task.pop(REFERENCE, None)  # a separate argument of `Judge.score`
     fields = keys_by_name(names)
     problems = []
     texts: list[dict[str, Any]] = [{} for _ in range(count)]
@@ -60,8 +60,8 @@ def texts_of(
             continue
         for clip_texts, text in zip(texts, values, strict=True):
             clip_texts[fields[name]] = text
-    given = {fields[name] for name in context if name in fields}
-    missing = [short for field, short in required.items() if field not in given]
+    present = {fields[name] for name in context if name in fields}
+    missing = [short for field, short in required.items() if field not in present]
     if missing:
         example = ", ".join(f'{name}="…"' for name in required.values())
         problems.append(
@@ -71,16 +71,16 @@ def texts_of(
     if problems:
         raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
     if isinstance(task, ThoughtTask) and thinks:
-        return [task.fields_with_thought(each, each.pop(THOUGHT)) for each in texts]
+        return [task.fields_with_thought(values, values.pop(THOUGHT)) for values in texts]
     return texts
 
 
 def references_of(task: Task, reference: Any, count: int) -> list[Any]:
-    """The reference of each clip, from the argument of `Judge.score`; None where the task uses none.
+    """The reference of each clip, from the argument of `Judge.score`; None if the task uses no references.
 
     Args:
         task: the task.
-        reference: one for all clips, or a list with one for each.
+        reference: one recording for all clips, or a list with one for each clip.
         count: number of clips.
 
     Raises:
@@ -95,7 +95,7 @@ def references_of(task: Task, reference: Any, count: int) -> list[Any]:
             )
         return [None] * count
     references = list(reference) if isinstance(reference, list | tuple) else [reference] * count
-    if len(references) != count or any(each is None for each in references):
+    if len(references) != count or any(clip is None for clip in references):
         raise ValueError(
             f"score(task={task.name!r}): {', '.join(keys)} are judged beside a reference: give reference=…, one recording "
             f"for all clips or a list of {count}."
@@ -104,11 +104,11 @@ def references_of(task: Task, reference: Any, count: int) -> list[Any]:
 
 
 def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -> list[str | None]:
-    """The rater as whom the judge answers about each clip, from the argument of `Judge.score`; None: the mean of all.
+    """The rater whose score the judge predicts for each clip, from the argument of `Judge.score`; None: the raters' mean.
 
     Args:
         task: the task.
-        rater: one for all clips, or a list with one for each.
+        rater: one rater for all clips, or a list with one for each clip.
         count: number of clips.
         known: the raters of the judge's training; None if the judge does not list them.
 
@@ -119,8 +119,8 @@ def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -
     where = f"score(task={task.name!r})"
     if len(raters) != count:
         raise ValueError(f"{where}: {len(raters)} raters for {count} clips: give one for each.")
-    wanted = dict.fromkeys(name for name in raters if name is not None)
-    if not wanted:
+    names = dict.fromkeys(name for name in raters if name is not None)
+    if not names:
         return raters
     if not task.has_listeners:
         raise ValueError(
@@ -132,7 +132,7 @@ def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -
             f"{where}: rater=… needs the raters of the judge's training, and its judge.yaml does not list them (a "
             "published judge lists no people, nor does one of an earlier version): leave it out, or load the run folder."
         )
-    if unknown := [name for name in wanted if name not in known]:
+    if unknown := [name for name in names if name not in known]:
         listed = ", ".join(map(repr, unknown))
         raise ValueError(
             f"{where}: no rater of the training is named {listed}; the raters are {', '.join(known)}."
@@ -142,16 +142,16 @@ def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -
 
 
 def turns_of(task: Task, turns: Any, count: int) -> list[list[dict[str, Any]]]:
-    """The turns before each clip, from the argument of `Judge.score`; without their clips where prompts have none.
+    """The turns before each clip, from the argument of `Judge.score`; without audio unless ``task.turns=audio``.
 
     Args:
         task: the task.
-        turns: a list of mappings with ``role``, ``text`` and possibly ``wav_path`` for all clips, or a list of such
-            lists, one for each clip; None where the task uses none.
+        turns: a list of mappings with ``role``, ``text`` and optionally ``wav_path`` for all clips, or a list of such
+            lists, one for each clip; None if the task uses no turns.
         count: number of clips.
 
     Raises:
-        ValueError: turns are missing, not used, not one list per clip, or not well-formed; with all problems.
+        ValueError: turns are missing, not used, not one list per clip, or not valid; lists all problems.
     """
     where = f"score(task={task.name!r})"
     if task.turns == NONE:
@@ -160,29 +160,29 @@ def turns_of(task: Task, turns: Any, count: int) -> list[list[dict[str, Any]]]:
         return [[] for _ in range(count)]
     if not isinstance(turns, list | tuple):
         raise ValueError(
-            f"{where}: this judge reads what was said before a clip: give turns=[{{'role': …, 'text': …}}, …], "
-            "[] where nothing was said, or a list of such lists, one for each clip."
+            f"{where}: this judge reads the turns before a clip: give turns=[{{'role': …, 'text': …}}, …], "
+            "[] for a clip without turns, or a list of such lists, one for each clip."
         )
-    of_clips = list(turns)
-    if not (turns and all(isinstance(each, list | tuple) for each in turns)):
-        of_clips = [turns] * count
-    if len(of_clips) != count:
+    lists = list(turns)
+    if not (turns and all(isinstance(entry, list | tuple) for entry in turns)):
+        lists = [turns] * count
+    if len(lists) != count:
         raise ValueError(
-            f"{where}: {len(of_clips)} lists of turns for {count} clips: give one for each."
+            f"{where}: {len(lists)} lists of turns for {count} clips: give one for each."
         )
     problems = {
         f"{finding.key} {finding.problem}: {finding.fix}."
-        for of_clip in of_clips
-        for finding in check_turns({TURNS: [_with_path(turn) for turn in of_clip]}, task.turns)
+        for turns_of_clip in lists
+        for finding in check_turns({TURNS: list(map(_with_path, turns_of_clip))}, task.turns)
     }
     if problems:
         raise ValueError(f"{where}: " + " ".join(sorted(problems)))
-    unheard = {} if task.turns == AUDIO else {WAV_PATH: None}
-    return [[{**turn, **unheard} for turn in of_clip] for of_clip in of_clips]
+    without_audio = {} if task.turns == AUDIO else {WAV_PATH: None}
+    return [[{**turn, **without_audio} for turn in turns_of_clip] for turns_of_clip in lists]
 
 
 def _with_path(turn: Any) -> Any:
-    """A turn for `check_turns`: samples in place of a path are checked as a clip, later."""
+    """A turn for `check_turns`, which expects a path; samples are replaced by a path and checked later."""
     if isinstance(turn, Mapping) and not isinstance(turn.get(WAV_PATH), str | int | float | None):
         return {**turn, WAV_PATH: WAV_PATH}
     return turn
@@ -192,7 +192,7 @@ def require_plain_texts(text_check: TextCheck, task: Task, records: Sequence[Rec
     """Refuse texts that the model would read as markup.
 
     Raises:
-        ValueError: with the clip's number and the text of each.
+        ValueError: lists the number of the clip and the name of each such text.
     """
     problems = text_check.task_problems(task)
     problems += [
@@ -210,12 +210,12 @@ def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> n
         clip: floats ``[samples]``, or an item of the audio column of a data set: a mapping with ``array`` and
             ``sampling_rate``.
         number: position of the clip, for messages.
-        rate: of the array, in Hz; None means that of the mapping, or the target rate.
-        target_rate: of the result, in Hz.
+        rate: sampling rate of the array, in Hz; None means the rate in the mapping, or else the target rate.
+        target_rate: sampling rate of the result, in Hz.
 
     Raises:
-        ValueError: the clip is not a mono float array, is empty, holds NaN, infinity or samples that were not
-            scaled, or its rate is given twice.
+        ValueError: the clip is not a mono float array, is empty, contains NaN, infinity or unscaled samples, or has two
+            different rates.
     """
     where = f"audio[{number}]"
     if isinstance(clip, Mapping) and {"array", "sampling_rate"} <= set(clip):
@@ -252,16 +252,12 @@ def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> n
 
 
 def _divisor(dtype: np.dtype[Any]) -> str:
-    """The divisor of signed whole numbers, for the message."""
+    """The divisor that scales signed whole numbers to ±1, for the message."""
     return f" (here {-np.iinfo(dtype).min})" if dtype.kind == "i" else ""
 
 
 def check_length(clip: str, seconds: float, data: DictConfig) -> None:
-    """Refuse a clip whose length the stage ``evaluate`` refuses.
-
-    Raises:
-        ValueError: the clip is too short or too long.
-    """
+    """Raise ValueError if a clip is too short or too long, with the limits of the stage ``evaluate``."""
     if seconds < MIN_SECONDS:
         raise ValueError(
             f"{clip} lasts {beside(seconds, MIN_SECONDS)} s, less than {MIN_SECONDS:g} s."

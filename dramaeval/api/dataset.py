@@ -1,4 +1,4 @@
-"""Annotated speech as a PyTorch dataset of chat prompts, solutions and waveforms."""
+"""Rated speech as a PyTorch dataset of chat prompts, solutions and waveforms."""
 
 from __future__ import annotations
 
@@ -40,37 +40,38 @@ from dramaeval.training.question_sampler import (
 
 log = logging.getLogger(__name__)
 
-#: Qwen2-Audio takes clips up to this length.
+#: The longest clip that Qwen2-Audio accepts, in seconds.
 MAX_SECONDS = 30.0
 
 
 class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """One question a record: a dimension and the value of one rater, sampled again in each epoch.
+    """One question per record: a dimension and the value of one rater, sampled again in each epoch.
 
-    The key ``dataset_name`` of a record decides its task (see `dramaeval.data.dataset_names`); the tasks of a file
-    with several names are mixed. Without the key, records with options are ``AVQA``, those with a ``question`` and no
-    ``local_scene`` ``Arche``, and others ``ROLE``.
+    The key ``dataset_name`` of a record selects its task (see `dramaeval.data.dataset_names`); if a file has several
+    names, the tasks are mixed. Without the key, records with options are ``AVQA``, records with a ``question`` and
+    without ``local_scene`` are ``Arche``, and other records are ``ROLE``.
 
-    Each item has ``prompt`` (chat messages, the user's with an audio part), ``solution``
-    (``<answer>4</answer>``) and ``audio`` (float32 ``[samples]`` at ``sample_rate``). The sample is a function
-    of seed, epoch and index, and does not depend on the order of calls; `set_epoch` sets the epoch. Over the
-    epochs each rated dimension of a record is sampled equally often; missing ratings are never sampled.
+    Each item has ``prompt`` (chat messages; the user's message has an audio part), ``solution``
+    (``<answer>4</answer>``) and ``audio`` (float32 ``[samples]`` at ``sample_rate``). The item is a function of seed,
+    epoch and index, and does not depend on the order of calls; `set_epoch` sets the epoch. Over the epochs each rated
+    dimension of a record is sampled equally often; missing ratings are never sampled.
 
     Args:
         data_file: JSONL of records, or of processed lines with ``prompt`` and ``solution``; the first line of the
             file decides which. A table, a Parquet file, a tar archive, a folder or ``hf:OWNER/NAME`` is converted
             once, as for ``task.data.train``.
-        sample_rate: of ``audio``, in Hz.
+        sample_rate: sampling rate of ``audio``, in Hz.
         is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.data.augmentation`, strength light).
-        seed: of sampling and perturbation.
-        task: of all records, whatever their ``dataset_name`` is; by default their own, with its default settings.
-        rubric: in place of that of the records' task: a name in ``configs/task/rubric/``, or a YAML file of this form.
-        audio_root: folder in which clips are looked up if they are not beside the JSONL.
+        seed: seed of sampling and perturbation.
+        task: a task for all records, which then ignore ``dataset_name``; None: each record's task with default settings.
+        rubric: a rubric that replaces the one of the records' task: a name in ``configs/task/rubric/``, or a YAML file of
+            the same form.
+        audio_root: folder in which clips are looked up after the folder of the JSONL file.
         importer: settings ``importer.*`` of a source in another format, such as ``{"decimal": "comma"}``.
-        split: which split to read from a source that has splits of its own.
+        split: the split to read, if the source has splits.
 
     Raises:
-        BadRecordsError: with all problems of the file.
+        BadRecordsError: lists all problems of the file.
         ConfigError: ``importer`` or the rubric is not valid.
         ValueError: the task compares two clips; ``rubric`` is given with ``task``, or for records of several tasks.
     """
@@ -94,7 +95,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.sample_rate = sample_rate
         self.is_perturb = is_perturb
         self.seed = seed
-        # In shared memory, so that loader workers see changes.
+        # The epoch is in shared memory, so that workers of a data loader see changes.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         root = None if audio_root is None else Path(audio_root).expanduser()
         converted = _converted(os.fspath(data_file), split, root, importer)
@@ -129,23 +130,24 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             )
         tasks = {name: _task_of(name, self._rubric) for name in by_name or ("ROLE",)}
         if len(tasks) == 1:
-            return (only := next(iter(tasks.values()))), self._rated(only, root)
+            (task,) = tasks.values()
+            return task, self._rated(task, root)
         return self._mixed(tasks, by_name, root)
 
     def _mixed(
         self, tasks: Mapping[str, Task], by_name: Mapping[str, list[int]], root: Path | None
     ) -> tuple[Task, list[Record]]:
-        """The records of several data sets in one file, each with its own task."""
+        """The mixture of the tasks of several data sets in one file, and the records."""
         unnamed = {line.number for line in checked_lines(self.data_file) if line.fields is None}
         records: list[Record] = []
         problems: list[Problem] = []
         for name, task in tasks.items():
             try:
-                of_task = self._rated(task, root, lines={*by_name[name], *unnamed})
-                records += [replace(record, part=name) for record in of_task]
+                rated = self._rated(task, root, lines={*by_name[name], *unnamed})
+                records += [replace(record, part=name) for record in rated]
             except BadRecordsError as error:
                 problems += error.problems
-            unnamed = set()  # their problems are reported once
+            unnamed = set()  # problems of lines without a name are reported once
         if problems:
             raise BadRecordsError(problems)
         return build_mixture(tasks), sorted(records, key=lambda record: record.line)
@@ -154,7 +156,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self, task: Task, root: Path | None, lines: Container[int] | None = None
     ) -> list[Record]:
         """The records that have a rating."""
-        # A task of the user may not know `lines`.
+        # A task class of the user may not have the argument `lines`.
         options: dict[str, Any] = {} if lines is None else {"lines": lines}
         result = task.read(self.data_file, audio_root=root, max_seconds=MAX_SECONDS, **options)
         if any(record.clip_b is not None for record in result.records):
@@ -182,17 +184,17 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.records)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the items."""
+        """Set the epoch whose items are returned."""
         self._epoch.fill_(int(epoch))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self.records))[index]
         _, targets = self.draw(index, int(self._epoch))
         question = self.question(index, int(self._epoch))
-        written = (targets[field.dimension.key] for field in question.answer_fields)
+        answers = (targets[field.dimension.key] for field in question.answer_fields)
         return {
             "prompt": question.messages,
-            "solution": question.solution(tuple(map(_written, written))),
+            "solution": question.solution(tuple(map(_answer, answers))),
             "audio": self.waveform(index, int(self._epoch)),
         }
 
@@ -200,7 +202,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """Sample the dimension of a record in an epoch, and the value of one rater.
 
         Returns:
-            the dimension, or all of a task that asks for all in one question; and the targets by dimension key.
+            the dimension, or all dimensions if the task asks for them in one question; and the targets by dimension key.
         """
         record = self.record(index, epoch)
         task = self.task.parts.get(str(record.part), self.task)
@@ -210,13 +212,13 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         )
 
     def question(self, index: int, epoch: int) -> Question:
-        """The question about a record in an epoch, in the wording of training."""
+        """The question about a record in an epoch, with the wording for training."""
         dimensions, _ = self.draw(index, epoch)
         rng = np.random.default_rng([self.seed, epoch, index, 2])
         return self.task.questions(self.record(index, epoch), dimensions, rng)[0]
 
     def record(self, index: int, epoch: int) -> Record:
-        """A record as an epoch asks about it: with the ratings of all raters, or of one (``task.listeners``)."""
+        """A record with the ratings that an epoch uses: those of all raters, or of one rater (``task.listeners``)."""
         return training_record(self.task, self.records[index], (self.seed, epoch, index))
 
     def waveform(self, index: int, epoch: int) -> np.ndarray:
@@ -232,7 +234,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if not self.is_perturb:
             return wave
         dimensions, _ = self.draw(index, epoch)
-        # A separate stream, so that perturbation does not change the question.
+        # A separate random stream, so that perturbation does not change the question.
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         augmentation = Augmentation("light", changed_kinds(dimensions), MAX_SECONDS)
         return augmentation.waveform(wave, self.sample_rate, rng)
@@ -241,7 +243,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 def _converted(
     file: str, split: str, root: Path | None, importer: Mapping[str, Any] | None
 ) -> Converted | None:
-    """The records of a source in another format than JSON Lines."""
+    """The converted records of a source in a format other than JSON Lines; None for JSON Lines."""
     if not importer and not is_source(file, None):
         return None
     config = with_importer(compose(), importer or {})
@@ -256,10 +258,10 @@ def _converted(
 
 
 def _task_of(name: str, rubric: str | os.PathLike[str] | None = None) -> Task:
-    """The task of a data set, with the value of one rater as the label.
+    """The task of a data set, whose label is the value of one rater.
 
     Raises:
-        ConfigError: there is no such rubric, or it is not valid.
+        ConfigError: the rubric does not exist or is not valid.
     """
     words = [*TASKS[name], "task.labels=sample"]
     if rubric is None:
@@ -281,6 +283,6 @@ def _task_of(name: str, rubric: str | os.PathLike[str] | None = None) -> Task:
     return build_task(config)
 
 
-def _written(target: Target) -> int:
-    """Index of the choice that a training answer has."""
+def _answer(target: Target) -> int:
+    """The index of the choice in the training answer."""
     return int(np.argmax(target.distribution)) if target.written is None else target.written

@@ -1,4 +1,4 @@
-"""GRPO from Python, with the signature of the published module's trainers."""
+"""GRPO training from Python, with the signature of the published module's trainers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from dramaeval.training.trl_arguments import refuse_without_effect
 
 
 class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
-    """Trains a judge on an `AudioDataset` by rewards, one question a record and epoch.
+    """Trains a judge on an `AudioDataset` with rewards, one question per record and epoch.
 
-    It extends `dramaeval.training.grpo.trainer.JudgeGRPOTrainer` and so TRL's trainer: ``train()``,
-    ``save_model(folder)`` and the other methods are theirs.
+    It extends `dramaeval.training.grpo.trainer.JudgeGRPOTrainer` and thereby TRL's trainer, from which it has
+    ``train()``, ``save_model(folder)`` and the other methods.
 
     Args:
         model: as in `dramaeval.SFTTrainer`. Start from a supervised judge: an untrained model seldom
@@ -33,17 +33,16 @@ class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
         args: ``trl.GRPOConfig``, whose ``per_device_train_batch_size`` counts completions and has to be a
             multiple of ``num_generations``; None means TRL's defaults in ``grpo_output/``
             with completions of at most 32 tokens.
-        train_dataset: the records, which draw their questions anew in each epoch.
+        train_dataset: the dataset, whose questions are sampled again in each epoch.
         peft_config: as in `dramaeval.SFTTrainer`.
         enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
-        rewards: rewards by name: functions from a list of `Completion` to one number each, or mappings as in
-            ``configs/trainer/grpo.yaml``; None uses the published reward of the correct answer, and one of the
-            form.
+        rewards: rewards by name: functions that return a number for each `Completion` in a list, or mappings as in
+            ``configs/trainer/grpo.yaml``; None uses the published rewards for the correct answer and for its form.
         estimator: ``sampled`` or ``enumerated``.
 
     Raises:
         ModelError: the model cannot be loaded or cannot be trained as a judge.
-        ValueError: there is no dataset, its sample rate is not the model's, or a group does not fit into a
+        ValueError: the dataset is missing or has another sample rate than the model, or a group does not fit into a
             batch.
     """
 
@@ -68,7 +67,7 @@ class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
 
 
 def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
-    """A copy of the arguments without TRL's loggers and dropout.
+    """A copy of the arguments that turns TRL's loggers and dropout off.
 
     Raises:
         ValueError: the batch is not a multiple of ``num_generations``, or an argument has no effect on a judge.
@@ -90,6 +89,6 @@ def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
         )
     args.report_to = []
     args.mixed_precision = precision_of(args)
-    # With dropout the policy would differ between forward passes.
+    # Dropout would change the policy between forward passes.
     args.disable_dropout = True
     return args

@@ -1,4 +1,4 @@
-"""Any data set of items with ``prompt``, ``solution`` and ``audio`` as the training data of this package's trainers."""
+"""Adapts any data set of items with ``prompt``, ``solution`` and ``audio`` to the trainers of this package."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ KEYS = ("prompt", "solution", "audio")
 class ItemDataset:
     """Adapts a map-style data set (PyTorch's or Hugging Face's) to the trainers.
 
-    An item is a mapping with ``prompt`` (chat messages, the user's with one audio part), ``solution``
+    An item is a mapping with ``prompt`` (chat messages; the user's message has one audio part), ``solution``
     (``<answer>4</answer>``) and ``audio`` (a float array ``[samples]`` at ``sample_rate``, a mapping with ``array``
-    and ``sampling_rate``, a decoder of `datasets`, or a path), and perhaps ``places``; see
-    `dramaeval.tasks.processed_records`. Every item is read once to check it; prompts and solutions are kept, audio is
-    read again when it is needed.
+    and ``sampling_rate``, a decoder of `datasets`, or a path); ``places`` is optional (see
+    `dramaeval.tasks.processed_records`). Every item is read once and checked. Prompts and solutions stay in memory;
+    audio is read again when it is needed.
 
     Args:
         dataset: the data set.
-        sample_rate: of arrays without a rate, and of the model, in Hz.
+        sample_rate: sampling rate of the model, and of arrays without a rate, in Hz.
         max_seconds: longest clip.
 
     Raises:
-        BadRecordsError: with the problems of all items.
+        BadRecordsError: lists the problems of all items.
         ValueError: the data set has no length or no items.
     """
 
@@ -102,9 +102,8 @@ class ItemDataset:
         return len(self._array(audio, number)) / self.sample_rate
 
     def _array(self, audio: Any, number: int) -> np.ndarray:
-        if hasattr(
-            audio, "get_all_samples"
-        ):  # torchcodec's decoder, in an audio column of datasets 4
+        # An audio column of datasets 4 holds decoders of torchcodec.
+        if hasattr(audio, "get_all_samples"):
             samples = audio.get_all_samples()
             audio = {"array": samples.data.mean(dim=0), "sampling_rate": samples.sample_rate}
         if isinstance(audio, list | tuple):
@@ -112,7 +111,7 @@ class ItemDataset:
         return waveform_of(audio, number, None, self.sample_rate)
 
     def record(self, index: int, epoch: int) -> Record:
-        """An item as a record."""
+        """The record of an item, which is the same in every epoch."""
         return self.records[index]
 
     def draw(self, index: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
@@ -120,7 +119,7 @@ class ItemDataset:
         return sample_questions(self.task, self.records[index], (0, epoch, index))
 
     def question(self, index: int, epoch: int) -> Question:
-        """The item's prompt with its answers."""
+        """The question of an item: its prompt and its answers."""
         rng = np.random.default_rng([0, epoch, index])
         record = self.records[index]
         return self.task.questions(record, self.task.dimensions_for(record), rng)[0]
@@ -134,7 +133,7 @@ class ItemDataset:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A value without null entries of mappings, which Arrow adds to messages whose parts have different keys."""
+    """A value without null entries in mappings, which Arrow adds if the parts of messages have different keys."""
     if isinstance(value, Mapping):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):

@@ -1,4 +1,4 @@
-"""`Judge`: loads a judge and scores clips with the prompts, batches and softmax of the stage ``evaluate``."""
+"""`Judge`: loads a judge and scores clips as the stage ``evaluate`` does, with its prompts, batches and softmax."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-#: Tasks that ask for options, or whose records contain their questions.
+#: Tasks without scores of clips: they ask for options, or their records contain the questions.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
 
@@ -54,12 +54,12 @@ class Score:
     """The score of one clip on one dimension.
 
     Attributes:
-        scale: the possible scores, in rising order and in the raters' unit.
-        labels: the label of each score; empty where the scale has numbers.
-        distribution: the probability of each score; they sum to 1. None for a regression head.
-        expected: the expected score Σ k·p(k); for a regression head its number. None without a score.
+        scale: the possible scores in ascending order, in the raters' unit.
+        labels: the label of each score; empty if the scale has numbers only.
+        distribution: the probability of each score; the sum is 1. None for a regression head.
+        expected: the expected score Σ k·p(k), or the number of a regression head; None without a score.
         spread: the standard deviation √Σ p(k)·(k − expected)²; None without a distribution.
-        state: ``scored``, or the reason why there is no score, such as a thought that did not end.
+        state: ``scored``, or the reason for a missing score, such as a thought that did not end.
     """
 
     scale: tuple[float, ...]
@@ -75,9 +75,9 @@ class Judge(RewardsClips):
 
     Attributes:
         model: a `JudgeModel`, or PEFT's wrapper around one.
-        family: the architecture.
+        family: the family (architecture) of the model.
         processor: the model's processor.
-        config: the configuration of the run, or the default one.
+        config: the configuration of the judge's run, or the default configuration.
     """
 
     def __init__(self, model: Any, family: Family, processor: Any, config: DictConfig) -> None:
@@ -86,7 +86,7 @@ class Judge(RewardsClips):
         self.processor = processor
         self.config = config
         self._tasks: dict[tuple[str, ...], Task] = {}
-        self._saved: SavedJudge | None = None  # what the folder of the judge says of it
+        self._saved: SavedJudge | None = None  # the content of judge.yaml, if the judge has one
 
     @classmethod
     def load(
@@ -100,26 +100,26 @@ class Judge(RewardsClips):
     ) -> Judge:
         """Load a judge.
 
-        A folder is read as data. Its ``config.yaml`` may name the families and tasks of this package and
-        transformers' `BitsAndBytesConfig`, nothing else; interpolations in it (``${…}``) are not resolved.
-        Code beside the weights does not run. Weights that are not safetensors are read with
-        ``weights_only=True``. Objectives, metrics, rewards and label policies of the run are not built.
+        A folder is read as data. Its ``config.yaml`` may name only the families and tasks of this package and
+        transformers' `BitsAndBytesConfig`; interpolations in it (``${…}``) are not resolved. Code beside the weights
+        does not run. Weights that are not safetensors are read with ``weights_only=True``. Objectives, metrics, rewards
+        and label policies of the run are not built.
 
         Args:
-            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, a base
-                model's name on the hub, or ``hf://owner/name@revision``, a published judge. A run folder, or
-                ``judge.yaml`` beside the weights, gives the rubric and the wording; else the defaults are used.
+            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, the name of a
+                base model on the hub, or ``hf://owner/name@revision`` for a published judge. The rubric and the wording
+                come from the run folder, or from ``judge.yaml`` beside the weights; else the defaults are used.
             device: auto, cpu or cuda.
-            trust: further modules, or full names of classes, that a run folder may name, for families and tasks
-                of your own: ``trust=["my_judge"]``. They must be importable.
+            trust: further modules, or full names of classes, that a run folder may name, for your own families and
+                tasks: ``trust=["my_judge"]``. They must be importable.
             trust_remote_code: whether Python code that comes with the model, or with the base of an adapter,
                 may run; as in transformers.
-            offload_folder: for the weights that ``model.device_map`` leaves on disk. The folder that the run
-                names is not used.
+            offload_folder: folder for the weights that ``model.device_map`` places on disk. The run's own setting of
+                this folder is not used.
 
         Raises:
-            ModelError: ``path`` holds no judge, a file of it is damaged, the judge was trained on another version of
-                the log-mel features, or there is no GPU.
+            ModelError: ``path`` holds no judge, a file is damaged, the judge was trained with another version of the
+                log-mel features, or there is no GPU.
             ConfigError: the folder needs ``trust`` or ``trust_remote_code``, or its settings are not valid.
         """
         torch_device = choose_device(device)
@@ -159,14 +159,14 @@ class Judge(RewardsClips):
 
     @property
     def shared_prefix(self) -> bool:
-        """Whether the questions about a clip share a row; see `dramaeval.models.inputs.collation.collate`."""
+        """Whether the questions about a clip share a row of a batch; see `dramaeval.models.inputs.collation.collate`."""
         return bool(self.config.batch.shared_prefix) and self.family.supports_shared_prefix()
 
     def task(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
-        """The task of this name: that of the run, or the default one in ``configs/task/``.
+        """The task with a name: a task of the run, or a task in ``configs/task/`` with default settings.
 
         Raises:
-            ValueError: there is no such task, or it has no such dimension; the message lists the choices.
+            ValueError: the task or the dimension is unknown; the message lists the choices.
         """
         key = (name, *(dimensions or ()))
         if key not in self._tasks:
@@ -185,7 +185,7 @@ class Judge(RewardsClips):
         return self._tasks[key]
 
     def task_of_clips(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
-        """As `task`; of a task of pairs the task that scores each clip by itself.
+        """As `task`; for a `PairTask`, the task that scores each clip separately.
 
         Raises:
             ValueError: as for `task`; also if the task compares two clips in one prompt.
@@ -197,8 +197,8 @@ class Judge(RewardsClips):
         """Give a few-shot task the examples of its run.
 
         Raises:
-            ValueError: the file of the training split is gone, or its records are no longer those of the training.
-            BadRecordsError: its records are not valid.
+            ValueError: the file of the training split does not exist, or its records have changed since the training.
+            BadRecordsError: the records are not valid.
         """
         file = split_files(config.task.data).get("train")
         if file is None or not Path(file).expanduser().exists():
@@ -235,32 +235,33 @@ class Judge(RewardsClips):
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
-        """Score one clip or several, on every dimension of a task.
+        """Score one or several clips on every dimension of a task.
 
         Args:
             audio: a file path, a float array ``[samples]`` (mono, about −1 to 1), a mapping with ``array`` and
                 ``sampling_rate`` (an audio column), or a list of these.
             task: name of the task.
-            dimensions: keys of the dimensions to score; None means all of the task.
-            sampling_rate: of arrays, in Hz; None means the rate of the model.
+            dimensions: keys of the dimensions to score; None means all dimensions of the task.
+            sampling_rate: sampling rate of arrays, in Hz; None means the rate of the model.
             sample_rate: another name of ``sampling_rate``.
-            reference: the recording beside which a clip is judged, where dimensions of the rubric have
-                ``reference: true``; one for all clips, or a list with one for each.
-            turns: what was said before a clip, for a judge with ``task.turns=text`` or ``audio``: a list of mappings
-                with ``role``, ``text`` and possibly ``wav_path`` (a file, or an array as in ``audio``) for all clips,
-                or a list of such lists, one for each.
-            rater: as whom a judge of ``task.listeners=embed`` answers, for all clips or a list; None: the mean of all.
-            clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
+            reference: the recording with which a clip is compared, if dimensions of the rubric have
+                ``reference: true``; one for all clips, or a list with one for each clip.
+            turns: the turns of the conversation before a clip, for a judge with ``task.turns=text`` or ``audio``: a list
+                of mappings with ``role``, ``text`` and optionally ``wav_path`` (a file, or an array as in ``audio``) for
+                all clips, or a list of such lists, one for each clip.
+            rater: the rater whose scores a judge with ``task.listeners=embed`` predicts, for all clips or as a list;
+                None means the mean of all raters.
+            clips_a_batch: number of clips per forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
-                ``transcript``; one text for all clips, or a list with one for each. The keys of records
+                ``transcript``; one text for all clips, or a list with one for each clip. The keys of records
                 (``local_scene``) are also valid. With ``task.thought_in_scoring=given`` also ``thought``.
 
         Returns:
-            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order. Both
-            have ``to_frame()``, a pandas DataFrame; see `dramaeval.api.score_results`.
+            a dictionary from dimension key to `Score`; for a list of clips, a list of dictionaries in the same order.
+            The method ``to_frame()`` of both returns a pandas DataFrame; see `dramaeval.api.score_results`.
 
         Raises:
-            ValueError: a text is missing, unknown or holds markup of the model, or an array is not a clip.
+            ValueError: a text is missing, unknown or contains markup of the model, or an array is not a clip.
             UnreadableClipError: a file cannot be decoded.
         """
         if sample_rate is not None and sampling_rate not in (None, sample_rate):
@@ -281,10 +282,10 @@ class Judge(RewardsClips):
         known = self._saved.raters if self._saved else None
         raters = raters_of(scored_task, rater, len(clips), known)
         record_encoder = self._encoder(scored_task, len(clips))
-        of_clips = zip(clips, references, texts, all_turns, raters, strict=True)
+        inputs = zip(clips, references, texts, all_turns, raters, strict=True)
         records = [
-            record_encoder.record(number, *given, self.config.task.data, rate=sampling_rate)
-            for number, given in enumerate(of_clips)
+            record_encoder.record(number, *of_clip, self.config.task.data, rate=sampling_rate)
+            for number, of_clip in enumerate(inputs)
         ]
         require_plain_texts(record_encoder.text_check, scored_task, records)
         predictions = score(
@@ -313,27 +314,27 @@ class Judge(RewardsClips):
         turns: Sequence[Any] | None = None,
         **context: str,
     ) -> dict[str, Comparison]:
-        """Compare two clips of one context, on every dimension of a task.
+        """Compare two clips with the same context on every dimension of a task.
 
-        A task of ratings, or of pairs with ``task.by=score``, scores each clip by itself; the probabilities follow
-        from the difference of the expected scores (see `dramaeval.models.forward.pair_outcomes`) and are exactly
-        reversed if the clips are. With ``task.by=direct`` they are the mean over both orders of presentation.
+        A task of ratings, or a task of pairs with ``task.by=score``, scores each clip separately; the probabilities
+        follow from the difference of the expected scores (see `dramaeval.models.forward.pair_outcomes`), and exchanging
+        the clips reverses them exactly. With ``task.by=direct`` they are the mean over both orders of presentation.
 
         Args:
             a: the first clip, as for `score`.
             b: the second clip.
-            task: name of the task; None means the run's own task of pairs, else ``pair``.
-            dimensions: keys of the dimensions to compare on; None means all of the task.
-            sampling_rate: of arrays, in Hz; None means the rate of the model.
-            reference: the recording beside which both are judged, as for `score`.
-            turns: what was said before both clips, as for `score`.
+            task: name of the task; None means the run's task of pairs, or ``pair`` if the run has none.
+            dimensions: keys of the dimensions to compare; None means all dimensions of the task.
+            sampling_rate: sampling rate of arrays, in Hz; None means the rate of the model.
+            reference: the recording with which both clips are compared, as for `score`.
+            turns: the turns of the conversation before both clips, as for `score`.
             context: the texts of the task, which both clips share.
 
         Returns:
             a `Comparison` by dimension key.
 
         Raises:
-            ValueError: as for `score`; also if a clip has no score, such as one whose thought did not end.
+            ValueError: as for `score`; also if a clip has no score, for example because its thought did not end.
         """
         task = task or self._task_of_pairs()
         compared = self.task(task, dimensions)
@@ -345,7 +346,7 @@ class Judge(RewardsClips):
                 self.model, self._encoder(compared, 2), compared, (a, b), texts, self.config.task.data,
                 reference=reference, turns=before, rate=sampling_rate, shared_prefix=self.shared_prefix,
             )  # fmt: skip
-        # One clip a pass: a score does not depend on the other clip, to the last bit.
+        # With one clip per pass, no bit of a score depends on the other clip.
         settings: dict[str, Any] = {
             "dimensions": dimensions,
             "sampling_rate": sampling_rate,
@@ -360,12 +361,12 @@ class Judge(RewardsClips):
         return {key: comparison_of_scores(of_a[key], of_b[key], slope, tie_weight) for key in of_a}
 
     def _task_of_pairs(self) -> str:
-        """The name of the run's task of pairs, else that of the default one."""
+        """The name of the run's task of pairs; ``pair`` if the run has none."""
         names = [name for name in parts_of(self.config.task) if name not in NO_SCORES]
         return next((name for name in names if isinstance(self.task(name), PairTask)), "pair")
 
     def _encoder(self, task: Task, clips: int) -> WaveformEncoder:
-        """An encoder of records for a task, which keeps the features of this many clips."""
+        """An encoder of a task's records that caches the features of this number of records."""
         return WaveformEncoder(
             task,
             self.processor,

@@ -1,4 +1,4 @@
-"""Where the settings and the weights of a judge are, from the path that `Judge.load` takes."""
+"""Finds the settings and the weights of a judge from the path that `Judge.load` takes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 def locate(
     path: str, trust: Sequence[str], remote_code: bool
 ) -> tuple[DictConfig, Checkpoint | None]:
-    """The configuration of a judge and its weights; None for the weights that the configuration names."""
+    """The configuration of a judge and its weights; None stands for the weights that the configuration names."""
     path = local_folder(path)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return compose_model(path), None
-    # RUN/model and RUN/export belong to their run; elsewhere a judge.yaml beside the weights has the settings.
+    # The settings of RUN/model and RUN/export are those of the run; elsewhere judge.yaml beside the weights has them.
     is_of_run = (folder / "config.yaml").is_file() or folder.absolute().name in ("model", "export")
     if not is_of_run and (judge := _judge_beside(folder, trust, remote_code)):
         return judge
@@ -40,7 +40,7 @@ def locate(
             continue
         if run != folder or (run / "model").is_dir():
             return config, find_checkpoint(path)
-        # The run trained nothing: it evaluated its checkpoint.
+        # The run has no training, and evaluated its checkpoint.
         return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
     if judge := _judge_beside(folder, trust, remote_code):
         return judge
@@ -57,7 +57,7 @@ def locate(
 def _judge_beside(
     folder: Path, trust: Sequence[str], remote_code: bool
 ) -> tuple[DictConfig, Checkpoint] | None:
-    """The judge that ``judge.yaml`` beside the weights describes; None without the file."""
+    """The configuration and the weights of a judge with ``judge.yaml`` beside its weights; None without the file."""
     judge = read_judge(folder)
     if judge is None or judge.file.name != JUDGE:
         return None
@@ -66,6 +66,6 @@ def _judge_beside(
 
 
 def base_folder(start: Checkpoint) -> Path | None:
-    """The folder of the full model: the checkpoint, or the base of its adapter; None for a name on the hub."""
+    """The folder of the full model: the checkpoint, or the base of its adapter; None if the base is on the hub."""
     base = Path(base_of(start.folder) or "") if start.adapter else start.folder
     return base if (base / "config.json").is_file() else None

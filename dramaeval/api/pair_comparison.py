@@ -24,11 +24,11 @@ class Comparison:
 
     Attributes:
         p_a: probability that the first clip is better.
-        p_tie: probability that neither is.
-        p_b: probability that the second clip is better; the three sum to 1.
-        margin: expected score of the first clip minus that of the second, where each clip is scored by itself.
-        order_ab: the three probabilities with the first clip presented first, where both are in one prompt.
-        order_ba: the same with the second clip presented first; its first value belongs to the first clip as well.
+        p_tie: probability that neither clip is better.
+        p_b: probability that the second clip is better; the three probabilities sum to 1.
+        margin: expected score of the first clip minus expected score of the second; None if both are in one prompt.
+        order_ab: ``(p_a, p_tie, p_b)`` with the first clip presented first; None if the clips are scored separately.
+        order_ba: ``(p_a, p_tie, p_b)`` with the second clip presented first.
     """
 
     p_a: float
@@ -44,16 +44,15 @@ def comparison_of_scores(a: Any, b: Any, slope: float, tie_weight: float) -> Com
 
     Args:
         a: the first clip's `dramaeval.api.judge.Score`.
-        b: that of the second.
-        slope: see `dramaeval.models.forward.pair_outcomes`.
-        tie_weight: see there.
+        b: the second clip's score.
+        slope, tie_weight: see `dramaeval.models.forward.pair_outcomes`.
 
     Raises:
         ValueError: one of the clips has no score.
     """
-    for each in (a, b):
-        if each.expected is None:
-            raise ValueError(f"A clip has no score: {each.state}.")
+    for score_of_clip in (a, b):
+        if score_of_clip.expected is None:
+            raise ValueError(f"A clip has no score: {score_of_clip.state}.")
     margin = a.expected - b.expected
     p_b, p_tie, p_a = outcome_probabilities(margin, slope, tie_weight)
     return Comparison(p_a=p_a, p_tie=p_tie, p_b=p_b, margin=margin)
@@ -72,22 +71,24 @@ def direct_comparisons(
     rate: int | None,
     shared_prefix: bool,
 ) -> dict[str, Comparison]:
-    """Compare two clips in one prompt, in both orders; by dimension key.
+    """Compare two clips in one prompt, in both orders; returns the comparisons by dimension key.
 
     Raises:
-        ValueError: a text holds markup of the model, or a clip cannot be used.
+        ValueError: a text contains markup of the model, or a clip cannot be used.
     """
     names = ("audio_a", "audio_b")
     (a, seconds_a), (b, seconds_b) = (
         encoder.add_clip(name, clip, data, number=number, rate=rate)
         for number, (name, clip) in enumerate(zip(names, clips, strict=True))
     )
-    beside, beside_seconds = None, 0.0
+    reference_path, reference_seconds = None, 0.0
     if reference is not None:
-        beside, beside_seconds = encoder.add_clip("reference", reference, data, rate=rate)
+        reference_path, reference_seconds = encoder.add_clip(
+            "reference", reference, data, rate=rate
+        )
     record = Record(
         id="0", file=Path("Judge.compare"), line=0, clip=a, seconds=seconds_a, clip_b=b, seconds_b=seconds_b,
-        fields=texts, ratings={}, reference=beside, reference_seconds=beside_seconds,
+        fields=texts, ratings={}, reference=reference_path, reference_seconds=reference_seconds,
         turns=encoder.turns("turns", turns, data, rate=rate),
     )  # fmt: skip
     require_plain_texts(encoder.text_check, task, [record])

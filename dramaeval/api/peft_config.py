@@ -11,7 +11,7 @@ from dramaeval.config.problems import ConfigError, near_match_hint, not_among
 
 log = logging.getLogger(__name__)
 
-#: PEFT's class by method, and default arguments; methods with virtual tokens need the kind of model.
+#: PEFT's class and default arguments by method; methods with virtual tokens need the type of the model.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("peft.LoraConfig", {}),
     "qlora": ("peft.LoraConfig", {}),
@@ -26,8 +26,8 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     """Build PEFT's configuration from a ``peft:`` section of the published layout.
 
     Args:
-        config: ``enabled``, ``method`` and a section named after the method with arguments of PEFT's class;
-            sections of other methods are checked and not used. A mapping with the key ``peft`` is valid too.
+        config: a mapping with ``enabled``, ``method`` and, under the name of the method, the arguments of PEFT's class;
+            the arguments of other methods are checked and not used. A mapping with the key ``peft`` is valid too.
             Settings of quantisation in ``qlora`` (``load_in_4bit``, ``bnb_4bit_*``) belong to the loading of the
             model: they are left out with a warning.
 
@@ -35,7 +35,7 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
         a ``peft.PeftConfig``, or None if ``enabled`` is false.
 
     Raises:
-        ConfigError: with every unknown or invalid key, and near matches.
+        ConfigError: lists every unknown or invalid key with near matches.
     """
     if not isinstance(config, Mapping):
         raise ConfigError([f"peft must be a mapping with enabled and method, not {config!r}."])
@@ -48,10 +48,10 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     if not section.get("enabled", True):
         return None
     method = section["method"]
-    if method == "qlora" and (of_loading := quantization_keys() & set(section.get(method) or {})):
+    if method == "qlora" and (keys := quantization_keys() & set(section.get(method) or {})):
         log.warning(
             "peft.qlora.%s: not part of PEFT's configuration; load the model with these settings.",
-            ", ".join(sorted(of_loading)),
+            ", ".join(sorted(keys)),
         )
     target, defaults = METHODS[method]
     arguments = {**defaults, **_peft_arguments(method, section.get(method) or {})}
@@ -91,13 +91,13 @@ def _problems(section: Mapping[str, Any]) -> list[str]:
 
 
 def _peft_arguments(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A section without the settings for loading a quantised model."""
+    """The arguments of PEFT's class, without the settings for loading a quantised model."""
     left_out = quantization_keys() if method == "qlora" else ()
     return {key: value for key, value in arguments.items() if key not in left_out}
 
 
 def quantization_keys() -> set[str]:
-    """Arguments of transformers' `BitsAndBytesConfig`, which a qlora section holds beside those of LoRA."""
+    """The arguments of transformers' `BitsAndBytesConfig`, which a qlora section holds in addition to LoRA's."""
     from transformers import BitsAndBytesConfig
 
     return set(argument_names(BitsAndBytesConfig))

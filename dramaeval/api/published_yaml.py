@@ -1,8 +1,8 @@
-"""Translate the published module's YAML files into overrides of this project.
+"""Translates the published module's YAML files into overrides of this project.
 
-``python -m dramaeval.api.published_yaml sft_lora.yaml`` prints the equivalent overrides, one a line, so that
-``python -m dramaeval.api.published_yaml sft_lora.yaml | xargs -d '\\n' python launch.py`` trains the same. Settings
-without an equivalent are named on stderr.
+``python -m dramaeval.api.published_yaml sft_lora.yaml`` prints the equivalent overrides, one per line.
+``python -m dramaeval.api.published_yaml sft_lora.yaml | xargs -d '\\n' python launch.py`` starts the same training.
+Settings without an equivalent are listed on stderr.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from dramaeval.config.problems import ConfigError, near_match_hint
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect
 
-#: The published recipe beside its numbers (arXiv 2511.01261): one question for each record and step, about a random
-#: rater's value, the criteria before the context, trained as plain text. With one question a clip, batches count alike.
+#: The parts of the published recipe (arXiv 2511.01261) that its file does not contain: one question per record and step
+#: with a random rater's value as plain text, and criteria before the context. With one question per clip, a batch of
+#: clips is as large as a published batch of questions.
 RECIPE = (
     "task.labels=sample",
     "task.prompt_layout=criteria_first",
@@ -51,8 +52,8 @@ _RENAMED = {
     "seed": "seed",
     "warmup_ratio": "trainer.args.warmup_steps",  # below 1 a share of all steps
 }
-#: Arguments that the published scripts leave to transformers where the file lacks them, and this project sets.
-_LEFT_TO_TRANSFORMERS = (
+#: Arguments for which the published scripts use transformers' defaults, and this project has other defaults.
+_OTHER_DEFAULTS = (
     "learning_rate",
     "lr_scheduler_type",
     "warmup_steps",
@@ -69,9 +70,9 @@ class Translation:
     """The result of translating a published file.
 
     Attributes:
-        overrides: for the command line of launch.py.
-        notes: settings that are written differently here and mean the same.
-        lost: settings without an equivalent, with the reason.
+        overrides: words for the command line of launch.py.
+        notes: remarks about settings that are written differently here.
+        lost: settings without an equivalent, each with the reason.
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -87,7 +88,7 @@ def translate(values: Mapping[str, Any]) -> Translation:
     """The equivalent of a published configuration.
 
     Args:
-        values: the file's mapping, with ``training`` and ``peft``.
+        values: the content of the file, with the keys ``training`` and ``peft``.
 
     Raises:
         ConfigError: the ``peft`` section is not valid.
@@ -137,25 +138,25 @@ def _training(section: Mapping[str, Any], result: Translation) -> None:
         else:
             hint = near_match_hint(key, known)
             result.lost.append(f"{where}: not an argument of trl.SFTConfig.{hint}")
-    _absent(section, result)
+    _set_defaults(section, result)
     if "max_steps" not in section and "num_train_epochs" in section:
         result.notes.append("an epoch asks one question about each record, as published")
 
 
 def _unusable() -> dict[str, str]:
-    """Arguments of trl.SFTConfig that a run does not take, with the reason and what to use instead."""
-    given, refused = set_by_run(by_reward=False), without_effect(by_reward=False)
-    return {key: f"set by the run; {instead(use)}" for key, use in given.items()} | {
-        key: f"without effect on a judge; {instead(use)}" for key, use in refused.items()
+    """The arguments of trl.SFTConfig that a run does not take, each with the reason and the setting to use instead."""
+    fixed, ignored = set_by_run(by_reward=False), without_effect(by_reward=False)
+    return {key: f"set by the run; {instead(use)}" for key, use in fixed.items()} | {
+        key: f"without effect on a judge; {instead(use)}" for key, use in ignored.items()
     }
 
 
-def _absent(section: Mapping[str, Any], result: Translation) -> None:
-    """Give transformers' own defaults where the file has no value and this project has another default."""
+def _set_defaults(section: Mapping[str, Any], result: Translation) -> None:
+    """Set transformers' defaults for arguments that the file does not set and that have other defaults here."""
     from transformers import TrainingArguments
 
     defaults = {argument.name: argument.default for argument in fields(TrainingArguments)}
-    for key in _LEFT_TO_TRANSFORMERS:
+    for key in _OTHER_DEFAULTS:
         if key in section or (key == "warmup_steps" and "warmup_ratio" in section):
             continue
         value = getattr(defaults[key], "value", defaults[key])
@@ -202,11 +203,11 @@ def _peft(section: Mapping[str, Any], result: Translation) -> None:
     method = section["method"]
     result.set("peft", _PEFT_CHOICES.get(method, method))
     arguments = dict(section.get(method) or {})
-    of_quantization = quantization_keys() if method == "qlora" else set()
+    moved = quantization_keys() if method == "qlora" else set()
     for key, value in arguments.items():
-        result.set(f"quantization.{key}" if key in of_quantization else f"peft.{key}", value)
+        result.set(f"quantization.{key}" if key in moved else f"peft.{key}", value)
     if arguments.get("target_modules") and isinstance(arguments["target_modules"], list):
-        # The published list matches the ends of names everywhere; layers of the audio encoder share them.
+        # The published list matches the ends of layers' names in the whole model, and so in the audio encoder.
         result.set("adapt", ["llm", "audio"])
         result.notes.append(
             "peft target_modules also match layers of the audio encoder, as published: adapt=llm keeps them to "
@@ -217,7 +218,7 @@ def _peft(section: Mapping[str, Any], result: Translation) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Print the overrides of a file on stdout, and everything else on stderr."""
+    """Print the overrides of a file on stdout, and notes and errors on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m dramaeval.api.published_yaml",
         description="Print the overrides that are equivalent to a published sft_ft.yaml or sft_lora.yaml.",
@@ -226,7 +227,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path, metavar="FILE.yaml")
     file = parser.parse_args(words).file
     try:
-        # A text that looks like an interpolation stays text: the file may be somebody else's.
+        # Interpolations are not resolved, since the file may come from another person.
         values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if not isinstance(values, Mapping):
             raise ConfigError([f"{file} holds no mapping with training and peft."])

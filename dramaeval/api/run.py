@@ -1,4 +1,4 @@
-"""`run`: one run of the program from Python, for example in a notebook, and its results as tables."""
+"""`run`: executes one run from Python, for example in a notebook, and returns its results as tables."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ class RunResult:
 
     Attributes:
         folder: the run folder.
-        objective: the figure that a sweep would maximise: macro Pearson on val, else on test; None without
-            evaluation.
+        objective: the figure that a sweep maximises: macro Pearson on val, else on test; None without evaluation.
     """
 
     folder: Path
@@ -56,12 +55,12 @@ class RunResult:
 
     @property
     def predictions(self) -> pandas.DataFrame:
-        """The predictions of the judge: of the trained one, or of the only one; see `predictions_of`."""
+        """The predictions of the last phase; see `predictions_of`."""
         phases = [phase for phase in ("final", "zero_shot") if self._file(phase).is_file()]
         return self.predictions_of(phases[0] if phases else "final")
 
     def predictions_of(self, phase: str) -> pandas.DataFrame:
-        """A row for each line of a predictions file, with its keys as columns; empty without the file.
+        """A row for each line of a predictions file, with the keys as columns; empty without the file.
 
         Args:
             phase: ``final`` or ``zero_shot``.
@@ -69,16 +68,15 @@ class RunResult:
         import pandas as pd
 
         file = self._file(phase)
-        return pd.DataFrame(
-            [json.loads(line) for _, line in json_lines(file)] if file.is_file() else []
-        )
+        lines = [json.loads(line) for _, line in json_lines(file)] if file.is_file() else []
+        return pd.DataFrame(lines)
 
     def _file(self, phase: str) -> Path:
         return RunFolder(self.folder).predictions(phase)
 
     @property
     def paths(self) -> dict[str, Path]:
-        """The files and folders of the run that exist, by name: config, log, metrics, report, model, …"""
+        """The existing files and folders of the run by name: config, log, metrics, report, model, …"""
         folder = RunFolder(self.folder)
         named = {name: path for name, path in vars(folder).items() if name != "path"}
         named |= {"predictions": folder.predictions("final")}
@@ -86,18 +84,18 @@ class RunResult:
 
 
 def run(overrides: Sequence[str] = ()) -> RunResult:
-    """Run the program in this process, as ``python launch.py`` with the same words does.
+    """Execute a run in this process, as ``python launch.py`` does with the same words.
 
     Args:
         overrides: words of the command line: ``["task=role", "peft=lora", "trainer.args.max_steps=60"]``, or
-            ``["score", "tiny", "demo"]``. ``hydra.run.dir=FOLDER`` sets the run folder; the same folder again resumes
-            an interrupted run. Classes that a ``_target_`` names may be of the notebook: ``__main__.MyCallback``.
+            ``["score", "tiny", "demo"]``. ``hydra.run.dir=FOLDER`` sets the run folder; a second call with the same
+            folder resumes an interrupted run. A ``_target_`` can name a class of the notebook: ``__main__.MyCallback``.
 
     Returns:
-        the results, which are read from the run folder when they are asked for.
+        the results, which are read from the run folder when they are accessed.
 
     Raises:
-        ConfigError, BadRecordsError, ModelError: with all problems, before weights load.
+        ConfigError, BadRecordsError, ModelError: list all problems, before weights load.
         FolderInUseError: another process works in the folder.
     """
     config = _composed(overrides)
@@ -115,10 +113,10 @@ def run(overrides: Sequence[str] = ()) -> RunResult:
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration with Hydra's node.
+    """Compose the configuration with Hydra's node.
 
     Raises:
-        ConfigError: with its problems.
+        ConfigError: lists the problems of the overrides.
     """
     if isinstance(overrides, str):
         raise ConfigError([f'overrides must be a list of words: ["{overrides}"].'])
@@ -146,10 +144,10 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 @contextmanager
 def _as_job(config: DictConfig) -> Iterator[None]:
-    """Inside the block Hydra's settings are those of the run; afterwards they and the logging are as before."""
+    """Set Hydra's configuration to that of the run inside the block; afterwards restore it and the logging."""
     root, hydra = logging.getLogger(), HydraConfig.instance()
     before = hydra.cfg, root.handlers[:], root.level, sys.excepthook, threading.excepthook
-    root.handlers = []  # the run closes those that it finds
+    root.handlers = []  # the run closes all handlers of the root logger
     hydra.set_config(config)
     try:
         yield

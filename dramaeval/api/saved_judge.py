@@ -1,4 +1,4 @@
-"""``judge.yaml`` of the Python API: saves it beside the weights of a trainer, and compares the examples it names."""
+"""Writes ``judge.yaml`` beside a trainer's weights, and compares a few-shot judge's examples with those of the file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 def require_same_examples(
     expected: str | None, records: Sequence[Record], *, reads_audio: bool
 ) -> None:
-    """Compare the records from which a few-shot judge takes examples with those of its training.
+    """Check that a few-shot judge takes its examples from the same records as in its training.
 
     Args:
-        expected: their hash in ``judge.yaml``; None if it is not known.
-        records: that are there now.
-        reads_audio: whether their clips count.
+        expected: the hash of the records in ``judge.yaml``; None if unknown.
+        records: the current records.
+        reads_audio: whether the hash includes the records' clips.
 
     Raises:
-        ValueError: they differ.
+        ValueError: the records differ.
     """
     if expected is None:
         return
@@ -41,7 +41,7 @@ def require_same_examples(
 
 
 class SavesJudgeFile:
-    """A trainer whose ``save_model`` writes ``judge.yaml`` too, so that the saved folder is a complete judge."""
+    """A mixin for trainers: ``save_model`` also writes ``judge.yaml``, so that the folder is a complete judge."""
 
     args: Any
     record_encoder: Any
@@ -52,9 +52,9 @@ class SavesJudgeFile:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the weights as transformers does, and ``judge.yaml`` beside them.
 
-        A task that was not built from settings (an object of a class of your own) cannot be saved, which is logged.
+        For a task that was not built from settings, no ``judge.yaml`` is written and a warning is logged.
         """
-        super().save_model(output_dir, _internal_call)  # type: ignore[misc]  # of the trainer beside this class
+        super().save_model(output_dir, _internal_call)  # type: ignore[misc]  # the method of the trainer class
         if _internal_call or not self.args.should_save:
             return
         family, task = self.record_encoder.family, self.record_encoder.task
@@ -71,7 +71,7 @@ class SavesJudgeFile:
                 "revision": family.revision,
                 "head": family.head,
             },
-            # The records are the user's; only whether they are the bundled sample is saved.
+            # The file records only whether the data is the bundled sample, and here it is the user's.
             "task": {**task.built_from, "data": {"train": "records"}},
             "trainer": {"objective": self.objective_text},
         }

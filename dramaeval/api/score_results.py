@@ -1,6 +1,6 @@
-"""The results of `Judge.score`: dictionaries and lists that become pandas DataFrames, and rewards from them.
+"""The results of `Judge.score`: dictionaries and lists that can be converted to pandas DataFrames and to rewards.
 
-pandas is installed with every installation, because `datasets` depends on it; it is imported at the first use.
+pandas is always installed, because `datasets` depends on it; it is imported at its first use.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class ClipScores(dict[str, Any]):
-    """The `Score` of each dimension of one clip, by its key."""
+    """The scores of one clip: a `Score` by dimension key."""
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each dimension: expected, spread, state, and the scale with its distribution as tuples."""
+        """A row for each dimension with expected, spread and state, and with scale and distribution as tuples."""
         import pandas as pd
 
         columns = ("expected", "spread", "state", "scale", "distribution")
@@ -34,9 +34,9 @@ class ScoreList(list[ClipScores]):
     """The scores of several clips, in their order."""
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each clip: the expected score of each dimension, ``KEY.spread`` of each, and ``unscored``.
+        """A row for each clip: ``KEY`` (expected score) and ``KEY.spread`` for each dimension, and ``unscored``.
 
-        The values are those of the columns of ``output=FILE.csv``; ``unscored`` gives the reasons of missing scores.
+        ``output=FILE.csv`` has the same columns; ``unscored`` gives the reasons for missing scores.
         """
         import pandas as pd
 
@@ -80,25 +80,25 @@ class RewardsClips:
     ) -> torch.Tensor:
         """Rewards of generated speech, for the training loop of another model; no file is read or written.
 
-        The reward is the weighted mean of the expected scores, each scaled from its lowest to its highest point to
-        0-1. The forward passes run on the judge's device; the log-mel features are computed on the CPU. There is no
-        gradient.
+        The reward is the weighted mean of the expected scores. Each score is first scaled to 0-1, from the lowest to the
+        highest point of its scale. The forward passes run on the judge's device; the log-mel features are computed on
+        the CPU. The rewards have no gradient.
 
         Args:
-            batch: clips as floats ``[samples]``, or an array ``[clips, samples]`` of clips of one length.
-            sample_rate: of the clips, in Hz; None means the rate of the model.
-            texts: of the task by name, each one text for all clips or a list; see `score`.
+            batch: clips as floats ``[samples]``, or an array ``[clips, samples]`` of clips with the same length.
+            sample_rate: sampling rate of the clips, in Hz; None means the rate of the model.
+            texts: the texts of the task by name, each one text for all clips or a list; see `score`.
             task: name of the task.
-            dimensions: keys of the dimensions to score; None means all of the task.
-            weights: of the dimensions, by key; an absent one has weight 0. None weighs all equally.
-            per_dimension: return the scaled scores ``[clips, dimensions]`` without the mean.
-            clips_a_batch: clips of a forward pass.
+            dimensions: keys of the dimensions to score; None means all dimensions of the task.
+            weights: weights of the dimensions by key; a missing key has weight 0. None means equal weights.
+            per_dimension: return the scaled scores ``[clips, dimensions]`` instead of their mean.
+            clips_a_batch: number of clips per forward pass.
 
         Returns:
-            float32 ``[clips]`` on the judge's device; NaN for a clip without a score on a dimension that counts.
+            float32 ``[clips]`` on the judge's device; NaN for a clip without a score on a dimension with a weight.
 
         Raises:
-            ValueError: as for `score`, or for weights of no dimension.
+            ValueError: as for `score`; also if the weights are not valid.
         """
         scores = self.score(
             list(batch),
@@ -124,13 +124,13 @@ def rewards(
     """The expected scores scaled to 0-1, float32 ``[clips, dimensions]``, or their weighted mean ``[clips]``.
 
     Args:
-        scores: of the clips.
-        keys: of the dimensions.
-        weights: by key, positive; None weighs all equally.
-        per_dimension: whether to leave out the mean.
+        scores: the scores of the clips.
+        keys: the keys of the dimensions.
+        weights: weights by dimension key; None means equal weights.
+        per_dimension: whether to return the scaled scores instead of their mean.
 
     Raises:
-        ValueError: a weight is of no dimension or negative, or all are 0.
+        ValueError: a weight belongs to no dimension or is negative, or all weights are 0.
     """
     scaled = torch.tensor(
         [[_scaled(clip.get(key)) for key in keys] for clip in scores], dtype=torch.float64
@@ -144,9 +144,9 @@ def rewards(
         raise ValueError(
             f"weights={dict(weights)} must be 0 or more, not all 0, and of {', '.join(keys)}."
         )
-    counted = [number for number, key in enumerate(keys) if weights.get(key)]
-    shares = torch.tensor([float(weights[keys[number]]) for number in counted], dtype=torch.float64)
-    return (scaled[:, counted] @ (shares / shares.sum())).float()
+    columns = [number for number, key in enumerate(keys) if weights.get(key)]
+    shares = torch.tensor([float(weights[keys[number]]) for number in columns], dtype=torch.float64)
+    return (scaled[:, columns] @ (shares / shares.sum())).float()
 
 
 def _scaled(score: Any) -> float:

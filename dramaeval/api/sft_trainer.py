@@ -1,4 +1,4 @@
-"""Supervised fine-tuning from Python, with the published trainer's signature."""
+"""Supervised fine-tuning from Python, with the signature of the published module's trainers."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
 
 class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
-    """Trains a judge on an `AudioDataset`, one question a record and epoch.
+    """Trains a judge on an `AudioDataset`, one question per record and epoch.
 
-    It extends `dramaeval.training.sft.trainer.JudgeSFTTrainer` and so TRL's and transformers' trainers: ``train()``,
-    ``save_model(folder)`` and the other methods are theirs. `dramaeval.Judge.load` reads the saved folder.
+    It extends `dramaeval.training.sft.trainer.JudgeSFTTrainer` and thereby TRL's and transformers' trainers, from which
+    it has ``train()``, ``save_model(folder)`` and the other methods. `dramaeval.Judge.load` reads the saved folder.
 
     Args:
-        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a loaded
-            Qwen2-Audio model, which is used in place, not copied.
+        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a loaded Qwen2-Audio model, which
+            is trained itself and not copied.
         args: ``trl.SFTConfig``; None means TRL's defaults in ``sft_output/``. A batch is counted in records.
-        train_dataset: an `AudioDataset`, which draws its questions anew in each epoch, or any data set with a length and
-            the items that `dramaeval.api.item_dataset.ItemDataset` describes.
+        train_dataset: an `AudioDataset`, whose questions are sampled again in each epoch, or any data set with a length
+            and the items that `dramaeval.api.item_dataset.ItemDataset` describes.
         peft_config: PEFT's configuration of an adapter (see `dramaeval.create_peft_config`); None trains every
             weight. ``target_modules`` match the ends of layers' names, also in the audio tower; without them the
             projections of the language model get adapters.
         enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
-        objective: ``answer_ce`` or ``soft_ce``, or a weighted sum of them; see `dramaeval.training.objectives.WeightedObjective`.
+        objective: ``answer_ce`` or ``soft_ce``, or a weighted sum; see `dramaeval.training.objectives.WeightedObjective`.
 
     Raises:
         ModelError: the model cannot be loaded or cannot be trained as a judge.
-        ValueError: there is no dataset, or its sample rate is not the model's.
+        ValueError: the dataset is missing or has another sample rate than the model.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class DatasetSampler:
     """Samples the questions of an `AudioDataset` for a trainer.
 
     Args:
-        dataset: draws the questions and perturbs the clips.
-        record_encoder: encodes them.
+        dataset: samples the questions and perturbs the clips.
+        record_encoder: encodes the questions and clips.
     """
 
     def __init__(self, dataset: AudioDataset | ItemDataset, record_encoder: RecordEncoder) -> None:
@@ -103,7 +103,7 @@ class DatasetSampler:
 
 
 def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
-    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches.
+    """A copy of the arguments that turns TRL's preparation of texts off, since dramaeval builds the batches.
 
     Raises:
         ValueError: an argument has no effect on a judge.
@@ -124,7 +124,7 @@ def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
 
 
 def precision_of(args: Any) -> str:
-    """The precision of the arguments; without it transformers would read an environment variable."""
+    """The value of ``mixed_precision``; if it is not set, transformers reads an environment variable."""
     return "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
 
 
@@ -134,13 +134,14 @@ def trainer_arguments(
     """Load the model, attach the adapter, and return the arguments of a judge's trainer.
 
     Args:
-        model, dataset, peft_config, enable_tensorboard: those of the trainers in this package.
-        args: from `prepare_arguments`.
+        model, dataset, peft_config, enable_tensorboard: see `SFTTrainer`.
+        args: the result of `prepare_arguments`.
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
-        ValueError: there is no dataset, its sample rate is not the model's, or the adapter could not be saved exactly.
-        BadRecordsError: texts of the records hold control tokens of the model or tags of answers.
+        ValueError: the dataset is missing or has another sample rate than the model, or the adapter could not be saved
+            exactly.
+        BadRecordsError: texts of the records contain control tokens of the model or tags of answers.
     """
     if dataset is None:
         raise ValueError(
@@ -197,17 +198,18 @@ def _judge(model: Any, args: Any) -> Judge:
         return model
     if isinstance(model, str | os.PathLike):
         return Judge.load(model, device=args.device.type)
-    return _judge_around(model)
+    return _judge_with_model(model)
 
 
-def _judge_around(model: Any) -> Judge:
-    from dramaeval.models.families.qwen2_audio import Qwen2AudioForConditionalGeneration as Ours
+def _judge_with_model(model: Any) -> Judge:
+    from dramaeval.models.families import qwen2_audio
 
+    judge_class = qwen2_audio.Qwen2AudioForConditionalGeneration
     source = str(getattr(model, "name_or_path", "") or "")
-    if not source or type(model) not in Ours.__mro__:
+    if not source or type(model) not in judge_class.__mro__:
         raise ModelError(
             f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
-            f"or a {Ours.__name__} loaded by from_pretrained."
+            f"or a {judge_class.__name__} loaded by from_pretrained."
         )
     if any(hasattr(part, "_hf_hook") for part in model.modules()):
         raise ModelError(
@@ -219,8 +221,8 @@ def _judge_around(model: Any) -> Judge:
     config.model.path = literal(source)
     config.model.attention = "sdpa" if attention == NAME else attention
     family: Family = instantiate(config.model)
-    # The judge's class only adds a forward pass to transformers' class and has the same weights.
-    model.__class__ = Ours
+    # The judge's class has the same weights as transformers' class and only adds a forward pass.
+    model.__class__ = judge_class
     family.configure(model)
     return Judge(model, family, family.processor(), config)
 

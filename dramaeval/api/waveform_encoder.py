@@ -1,4 +1,4 @@
-"""Records of the Python API: clips that are files, and clips that are arrays in memory."""
+"""Encodes records of the Python API, whose clips are files or arrays in memory."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor | Mapping[str, Any]
 
 
 class WaveformEncoder(RecordEncoder):
-    """Encodes records whose clips are arrays in memory, beside those whose clips are files."""
+    """A `RecordEncoder` that also accepts clips that are arrays in memory."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: The samples of each clip in memory, by the path that stands for it.
+        #: The samples of each clip in memory, by the path that stands for the clip.
         self.waveforms: dict[Path, np.ndarray] = {}
-        #: Of the arrays, in Hz; a judge that takes no audio does not use them.
+        #: The sampling rate of the arrays, in Hz; a judge that takes no audio does not use the arrays.
         self.rate: int = self.logmel.sampling_rate if self.family.takes_audio else 16000
 
     def add_clip(
         self, name: str, clip: Clip, data: DictConfig, *, number: int = 0, rate: int | None = None
     ) -> tuple[Path, float]:
-        """The path that stands for a clip in records, and its length in seconds; the samples of an array are kept.
+        """The path that stands for a clip in records, and its length in seconds; the samples of an array are stored.
 
         Args:
-            name: of an array, in messages.
+            name: the name of an array, for messages.
             clip: a file or an array.
-            data: ``task.data``, with the longest clip.
+            data: ``task.data``, with the longest length of a clip.
             number: position of the clip, for messages.
-            rate: of an array, in Hz.
+            rate: sampling rate of an array, in Hz.
 
         Raises:
             ValueError: an array is not a clip, or a clip is too short or too long.
@@ -73,15 +73,17 @@ class WaveformEncoder(RecordEncoder):
         *,
         rate: int | None,
     ) -> Record:
-        """The record of a clip, its reference, its texts, turns and listener; arguments and errors as for `add_clip`."""
+        """The record of a clip with its reference, texts, turns and listener; arguments and errors as for `add_clip`."""
         path, seconds = self.add_clip(f"audio[{number}]", clip, data, number=number, rate=rate)
-        beside, beside_seconds = None, 0.0
+        reference_path, reference_seconds = None, 0.0
         if reference is not None:
             name = f"reference[{number}]"
-            beside, beside_seconds = self.add_clip(name, reference, data, number=number, rate=rate)
+            reference_path, reference_seconds = self.add_clip(
+                name, reference, data, number=number, rate=rate
+            )
         return Record(
             id=str(number), file=Path("Judge.score"), line=number, clip=path, seconds=seconds, fields=fields,
-            ratings={}, reference=beside, reference_seconds=beside_seconds,
+            ratings={}, reference=reference_path, reference_seconds=reference_seconds,
             turns=self.turns(f"turns[{number}]", turns, data, number=number, rate=rate), listener=listener,
         )  # fmt: skip
 
@@ -94,7 +96,7 @@ class WaveformEncoder(RecordEncoder):
         number: int = 0,
         rate: int | None = None,
     ) -> tuple[Turn, ...]:
-        """The turns before a clip, from `dramaeval.api.clip_input.turns_of`; arguments and errors as for `add_clip`."""
+        """The turns before a clip, from the result of `turns_of`; arguments and errors as for `add_clip`."""
         added = []
         for place, turn in enumerate(turns):
             clip: tuple[Any, ...] = ()
@@ -106,6 +108,5 @@ class WaveformEncoder(RecordEncoder):
         return tuple(added)
 
     def _clip_at(self, record: Record, path: Path) -> Windows:
-        """As `RecordEncoder._clip_at`."""
         waveform = self.waveforms.get(path)
         return super()._clip_at(record, path) if waveform is None else self.features(waveform)

@@ -8,13 +8,13 @@ from typing import Any
 
 
 def set_process_group(args: Any) -> None:
-    """Correct accelerate's state under DeepSpeed on a CPU, where it counts one process.
+    """Correct accelerate's state under DeepSpeed on a CPU, where accelerate counts one process.
 
     Reaches: the shared attributes of ``args.distributed_state`` (`accelerate.PartialState`).
-    Why: accelerate derives rank and number of processes from a GPU back end. Without one every process has rank
-    0, reads the same clips and writes the same files.
+    Why: accelerate derives the rank and the number of processes from a GPU back end. Without it, every process has
+    rank 0, reads the same clips and writes the same files.
     Since: accelerate 1.15.
-    Remove when: `PartialState` reads them from a gloo group under DeepSpeed.
+    Remove when: under DeepSpeed, `PartialState` reads both values from a gloo group.
     """
     import torch.distributed
 
@@ -26,13 +26,13 @@ def set_process_group(args: Any) -> None:
 
 
 def import_deepspeed_only_for_zero() -> None:
-    """Let models be unwrapped without an import of DeepSpeed in processes that do not use it.
+    """Let accelerate unwrap models without importing DeepSpeed, in processes that do not use DeepSpeed.
 
     Reaches: ``is_deepspeed_available`` of `accelerate.utils.other`, which `extract_model_from_parallel` calls.
-    Why: that function imports DeepSpeed, four seconds of the start of every training, to ask whether a model is a
-    `DeepSpeedEngine`; without the import no model is one.
+    Why: `extract_model_from_parallel` imports DeepSpeed to check whether a model is a `DeepSpeedEngine`. The import takes
+    four seconds at the start of every training; while DeepSpeed is not imported, no model can be an engine.
     Since: accelerate 1.15.
-    Remove when: accelerate compares with `DeepSpeedEngine` only where DeepSpeed is imported.
+    Remove when: accelerate compares with `DeepSpeedEngine` only if DeepSpeed is imported.
     """
     import accelerate.utils.other
 

@@ -1,6 +1,6 @@
 """Private parts of bitsandbytes, and of transformers' use of it.
 
-The start of the command line imports this module, which therefore imports no torch.
+The command line imports this module at its start, so this module does not import torch.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 _COMPILER_SWITCH = "TORCHDYNAMO_DISABLE"
-#: Optimizers that are not bitsandbytes's; None is TRL's default, which is among them.
-_OTHER_OPTIMIZERS = (
-    None, "adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad",
-)  # fmt: skip
+#: Optimizers that do not belong to bitsandbytes; None stands for TRL's default, which is one of them.
+_OTHER_OPTIMIZERS = (None, "adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad")
 _QUANTISED = ("Linear4bit", "Linear8bitLt")
 
 
 def import_without_compiler(config: DictConfig) -> None:
     """Import bitsandbytes with its functions uncompiled, unless this process may compute with them.
 
-    Its advice on a faster kernel for 4-bit weights is shown only if ``quantization`` is set.
+    bitsandbytes' advice on a faster kernel for 4-bit weights is shown only if ``quantization`` is set.
 
-    Reaches: torch's switch TORCHDYNAMO_DISABLE, under which `torch.compile` returns a function as it is, and the
+    Reaches: torch's switch TORCHDYNAMO_DISABLE, with which `torch.compile` returns a function unchanged, and the
         logger of bitsandbytes' operations.
-    Why: PEFT imports bitsandbytes wherever it is installed. The import hands four functions to `torch.compile`, which
-    loads the compiler: 0.8 of 0.85 processor seconds. The functions serve devices without kernels of their own.
+    Why: PEFT imports bitsandbytes if it is installed. The import passes four functions to `torch.compile`, which loads
+    the compiler: 0.8 of 0.85 processor seconds. These functions serve devices for which bitsandbytes has no kernels.
     Since: bitsandbytes 0.50.
     Remove when: importing bitsandbytes no longer imports ``torch._inductor.compile_fx``.
     """
@@ -78,11 +76,11 @@ def is_quantised(module: nn.Module) -> bool:
 
 
 def keep_packing(model: nn.Module) -> None:
-    """Keep quantised weights as they were loaded, on CPUs with bfloat16 instructions.
+    """Prevent bitsandbytes from repacking quantised weights on CPUs with bfloat16 instructions.
 
     Reaches: ``Linear4bit.support_avx512bf16_for_cpu``.
-    Why: the first evaluation would repack the weights, with scales rounded to bfloat16: the evaluated judge would differ
-    from the trained one. Layers whose width is not a multiple of the block are refused.
+    Why: the first evaluation would repack the weights and round their scales to bfloat16, so that the evaluated judge
+    would differ from the trained judge. Repacking also fails for layers whose width is not a multiple of the block.
     Since: bitsandbytes 0.49.
     Remove when: repacking is exact or has a switch.
     """
@@ -93,21 +91,21 @@ def keep_packing(model: nn.Module) -> None:
 
 
 def leave_out(config: Any, names: Sequence[str]) -> None:
-    """Name layers of a `BitsAndBytesConfig` that are not quantised.
+    """Exclude layers from quantization in a `BitsAndBytesConfig`.
 
-    Reaches: the matching of ``llm_int8_skip_modules`` in transformers, against the beginning of a layer's full name.
-    Why: other versions have matched other parts of the name.
+    Reaches: transformers' comparison of ``llm_int8_skip_modules`` with the beginning of a layer's full name.
+    Why: earlier versions compared other parts of the name.
     Since: transformers 5.0.
-    Remove when: the matching is documented.
+    Remove when: the comparison is documented.
     """
     config.llm_int8_skip_modules = [*(config.llm_int8_skip_modules or []), *names]
 
 
 def weight_count(weight: nn.Parameter) -> int:
-    """The number of weights that a parameter holds.
+    """The number of weights in a parameter.
 
     Reaches: ``Params4bit.quant_state``.
-    Why: a parameter in four bits holds two weights per element.
+    Why: an element of a 4-bit parameter holds two weights.
     Since: bitsandbytes 0.50.
     Remove when: the parameter has the shape of its weights.
     """
@@ -116,10 +114,10 @@ def weight_count(weight: nn.Parameter) -> int:
 
 
 def dequantise(model: Any, dtype: torch.dtype) -> Any:
-    """The model with plain layers that hold the values of its quantised ones.
+    """Replace a model's quantised layers with plain layers of the same values.
 
     Reaches: ``is_loaded_in_4bit`` and ``is_loaded_in_8bit`` of a model.
-    Why: `PreTrainedModel.dequantize` leaves them true, and PEFT chooses its layers by them.
+    Why: `PreTrainedModel.dequantize` leaves these attributes true, and PEFT chooses its layers by them.
     Since: transformers 5.0.
     Remove when: ``dequantize`` resets them.
     """

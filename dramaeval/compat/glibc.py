@@ -8,24 +8,24 @@ import platform
 
 #: Parameters of mallopt(3), from malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-#: Bytes at the top of the heap that are kept when they are free; mallopt takes an int.
+#: The number of free bytes that are kept at the top of the heap; mallopt takes an int.
 _KEPT = 2**30
-#: Blocks up to this size come from the heap: the maximum of glibc's own dynamic threshold.
+#: Blocks up to this size come from the heap; the maximum of glibc's dynamic threshold.
 _LARGEST = 2**25
-#: Environment variables that configure the allocator. Where one of them is set, nothing is changed.
+#: Environment variables that configure the allocator. If one of them is set, this module changes nothing.
 SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, unless `SETTINGS` are set.
+    """Let this process keep the memory that it frees, unless one of `SETTINGS` is set.
 
     Returns:
-        whether it does; false without glibc.
+        whether the process keeps it; False without glibc.
 
     Reaches: ``mallopt`` with M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
-    Why: glibc returns large blocks to the operating system when they are freed. A pass on a CPU allocates and frees its
-    activations by the gigabyte, and each page is then mapped and cleared again: up to a tenth of the time of a pass
-    (docs/benchmarks.md). On a GPU PyTorch's allocator keeps them.
+    Why: glibc returns large blocks to the operating system when they are freed. A forward pass on a CPU allocates and
+    frees gigabytes of activations, and the system maps and clears each page again: up to a tenth of the time of a pass
+    (docs/benchmarks.md). On a GPU, PyTorch's allocator keeps freed blocks.
     Since: glibc 2.0.
     Remove when: PyTorch has an allocator for CPUs that keeps freed blocks.
     """

@@ -15,7 +15,7 @@ def grid_jobs(overrides: Sequence[Override]) -> list[list[str]]:
     """The overrides of each job of a grid.
 
     Reaches: ``hydra._internal.core_plugins.basic_sweeper.BasicSweeper.split_arguments``.
-    Why: the product of values and its quoting are Hydra's; its sweeper ends at the first failure of a job.
+    Why: Hydra's function combines and quotes the values. Hydra's sweeper as a whole ends at the first job that fails.
     Since: Hydra 1.3.
     Remove when: Hydra offers the function outside ``_internal``.
     """

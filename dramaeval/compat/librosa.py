@@ -15,13 +15,13 @@ import numpy as np
 
 @functools.cache
 def compiled_librosa() -> ModuleType:
-    """librosa, with the functions that estimate f0 and onsets compiled; safe with several processes at a time.
+    """librosa with compiled functions for f0 and onsets; several processes may call this at the same time.
 
-    Reaches: ``numba.config.CACHE_DIR``, where numba is imported already.
-    Why: librosa compiles functions when its modules are imported and when they are first called. Processes that
-        do so for a common cache at the same time can write files that do not belong together, and each process
-        that loads them later ends with a segmentation fault (numba #10128). Here each user has one cache on each
-        machine, and one process at a time imports and compiles.
+    Reaches: ``numba.config.CACHE_DIR``, if numba is already imported.
+    Why: librosa compiles functions when its modules are imported and when the functions are first called. If several
+        processes compile into one cache at the same time, the files can be inconsistent, and every process that loads
+        them later ends with a segmentation fault (numba #10128). Here each user has one cache on each machine, and
+        one process at a time imports and compiles.
     Since: numba 0.61; librosa 0.11.
     Remove when: https://github.com/numba/numba/pull/10545 is in the oldest numba that librosa installs.
     """
@@ -35,7 +35,7 @@ def compiled_librosa() -> ModuleType:
     noise = np.random.default_rng(0).normal(size=8_192).astype(np.float32)
     with FileLock(folder / "dramaeval.lock"):
         import librosa
-        import librosa.feature  # librosa imports its modules, and compiles their functions, at their first use
+        import librosa.feature  # librosa imports a module, and compiles its functions, at the first use
         from librosa.onset import onset_detect
 
         librosa.pyin(noise, fmin=65, fmax=500, sr=16_000, resolution=0.2)
@@ -44,7 +44,7 @@ def compiled_librosa() -> ModuleType:
 
 
 def _cache_folder() -> Path:
-    """A folder of this user on this machine; a new one for this process where the home folder is not writable."""
+    """A folder of this user for this machine; a new temporary folder if the home folder is not writable."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "dramaeval" / "librosa" / socket.gethostname()
     try:
@@ -52,5 +52,5 @@ def _cache_folder() -> Path:
         if os.access(folder, os.W_OK):
             return folder
     except OSError:
-        pass  # no home folder, a full disk, a read-only one: the new folder below does as well
+        pass  # for example without a home folder, or on a full or read-only disk
     return Path(tempfile.mkdtemp(prefix="dramaeval-librosa-"))

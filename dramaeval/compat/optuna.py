@@ -6,12 +6,12 @@ from typing import Any
 
 
 def resume_trial(study: Any, number: int) -> Any:
-    """The trial of a study with a number, to report values of it from another process.
+    """The running trial with a number, so that another process can report values to it.
 
     Reaches: ``FrozenTrial._trial_id``.
-    Why: `optuna.trial.Trial` takes the id in the storage, and a study returns frozen trials with numbers only.
+    Why: `optuna.trial.Trial` needs the id in the storage, and a study returns frozen trials, which show numbers only.
     Since: Optuna 4.0.
-    Remove when: a study can return a trial that is running.
+    Remove when: a study can return a running trial.
     """
     import optuna
 

@@ -18,27 +18,27 @@ _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 def set_task_type(config: Any) -> None:
-    """Set the task of a configuration whose method PEFT only runs for causal language models.
+    """Set the task type of methods that PEFT supports for causal language models only.
 
-    Reaches: the choice of PEFT's wrapper class by ``task_type``.
-    Why: without a task AdaLoRA's orthogonality loss is not computed and virtual tokens are not prepended.
+    Reaches: PEFT's choice of its wrapper class by ``task_type``.
+    Why: without a task type, AdaLoRA's orthogonality loss is not computed and virtual tokens are not prepended.
     Since: PEFT 0.18.
-    Remove when: these methods run without a task.
+    Remove when: these methods work without a task type.
     """
     if config.peft_type in _CAUSAL_ONLY and not config.task_type:
         config.task_type = "CAUSAL_LM"
 
 
 def expand_pattern(config: Any, model: Any) -> None:
-    """Replace a pattern for the layers that LoRA adapts by their full names, for a mixture of experts.
+    """In a mixture of experts, replace the pattern of the layers that LoRA adapts with the layers' full names.
 
     Args:
-        config: with ``target_modules``; it is changed.
+        config: the adapter's settings; ``target_modules`` is changed.
         model: the model that gets the adapter.
 
     Reaches: `peft.utils.transformers_weight_conversion.convert_peft_config_for_transformers`.
-    Why: for adapters of transformers 4 it replaces a pattern by the last parts of the names that it matches, which the
-    audio tower has too. It leaves full names as they are.
+    Why: for adapters of transformers 4, this function replaces a pattern with the last parts of the matching names,
+    which also match layers of the audio tower. It keeps full names.
     Since: PEFT 0.19, with transformers 5.
     Remove when: PEFT keeps a pattern that names no expert.
     """
@@ -50,25 +50,27 @@ def expand_pattern(config: Any, model: Any) -> None:
 
 
 def without_defaults(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a forward pass that were given.
+    """The arguments of a forward pass without those that PEFT adds.
 
-    Reaches: the call of `PeftModelForCausalLM.forward`.
-    Why: it passes every argument that a language model may have, as None, and ``return_dict``.
+    Reaches: the call of the model by `PeftModelForCausalLM.forward`.
+    Why: PEFT passes ``return_dict``, and passes None for every argument of a language model that the caller omits.
     Since: PEFT 0.18.
-    Remove when: PEFT passes the given arguments only.
+    Remove when: PEFT passes only the caller's arguments.
     """
-    given = {name: value for name, value in arguments.items() if value is not None}
-    given.pop("return_dict", None)
-    return given
+    return {
+        name: value
+        for name, value in arguments.items()
+        if value is not None and name != "return_dict"
+    }
 
 
 def base_name(name: str) -> str:
-    """The name that a wrapped model's weight has in the model without PEFT.
+    """The name of a wrapped model's weight in the model without PEFT.
 
-    Reaches: the prefix of names under PEFT's wrapper.
-    Why: parts of a model are known by their paths in transformers' class, which also begin with ``model.``.
+    Reaches: the prefix of names in PEFT's wrapper.
+    Why: paths of a model's parts are those in transformers' class, which also begin with ``model.``.
     Since: PEFT 0.18.
-    Remove when: PEFT has a function for it.
+    Remove when: PEFT has a public function for this.
     """
     return name.removeprefix("base_model.model.")
 
@@ -77,20 +79,20 @@ def is_virtual_token(name: str) -> bool:
     """Whether a weight of a wrapped model belongs to virtual tokens.
 
     Reaches: the attribute ``prompt_encoder`` of `PeftModel`.
-    Why: virtual tokens are weights of no module of the model.
+    Why: virtual tokens do not belong to a module of the base model.
     Since: PEFT 0.18.
-    Remove when: PEFT has a function for it.
+    Remove when: PEFT has a public function for this.
     """
     return name.startswith("prompt_encoder.")
 
 
 def is_replaced(name: str) -> bool:
-    """Whether a weight of a wrapped model is the first value of one that is trained in full beside the adapter.
+    """Whether a weight belongs to the original of a module that is trained in full with the adapter.
 
     Reaches: the attribute ``original_module`` of `ModulesToSaveWrapper`.
-    Why: PEFT keeps both modules, and only one of them is used.
+    Why: PEFT keeps the original and its trained copy, and uses only the copy.
     Since: PEFT 0.18.
-    Remove when: PEFT has a function for it.
+    Remove when: PEFT has a public function for this.
     """
     return ".original_module." in name
 
@@ -99,9 +101,9 @@ def freeze_rank_counters(model: Any) -> None:
     """Freeze the counters of AdaLoRA's ranks.
 
     Reaches: the parameters called ``ranknum``.
-    Why: PEFT does not save them, and moving them to a device makes them trainable.
+    Why: PEFT does not save the counters, and moving them to a device makes them trainable.
     Since: PEFT 0.18.
-    Remove when: they are buffers.
+    Remove when: the counters are buffers.
     """
     for name, weight in model.named_parameters():
         if ".ranknum." in name:
@@ -112,10 +114,10 @@ def load_virtual_tokens(wrapper: Any, folder: Any, *, trainable: bool) -> Any:
     """Load saved virtual tokens into a new wrapper.
 
     Reaches: `PeftModel.load_adapter` for a method that learns virtual tokens.
-    Why: `PeftModel.from_pretrained` refuses to make them trainable, because of prefixes with a projection, which it
-    does not save.
+    Why: `PeftModel.from_pretrained` refuses to make virtual tokens trainable, since PEFT does not save the projection
+    that some of them have.
     Since: PEFT 0.18.
-    Remove when: ``from_pretrained(…, is_trainable=True)`` takes virtual tokens without a projection.
+    Remove when: ``from_pretrained(…, is_trainable=True)`` accepts virtual tokens without a projection.
     """
     wrapper.load_adapter(folder, "default", is_trainable=trainable)
     return wrapper
@@ -129,12 +131,12 @@ def adalora_settings(model: Any) -> Any:
 
 
 def save_ranks(model: Any, folder: Path) -> None:
-    """Write the adapter at full rank, the pattern of the ranks in use, and their running importance.
+    """Write AdaLoRA's weights at full rank, the pattern of the ranks in use, and the ranks' running importance.
 
     Reaches: ``base_model.rankallocator`` with ``ipt``, ``exp_avg_ipt``, ``exp_avg_unc`` and
-    ``mask_using_rank_pattern``, and ``rank_pattern`` of the adapter's settings; so do the functions below.
-    Why: PEFT saves an AdaLoRA adapter without its spare ranks and their running importance. A training that resumes
-    from these files would give other weights.
+    ``mask_using_rank_pattern``, and ``rank_pattern`` of the adapter's settings, as the functions below do.
+    Why: PEFT saves an AdaLoRA adapter without its unused ranks and without the running importance. A training that
+    resumes from PEFT's files would give other weights.
     Since: PEFT 0.17.
     Remove when: ``save_pretrained`` and ``load_adapter`` keep the allocator's state, as the contract test shows.
     """
@@ -165,7 +167,7 @@ def load_ranks(model: Any, folder: Path) -> None:
 
 
 def mask_unused_ranks(model: Any) -> None:
-    """Set the ranks that are not in use to zero, as saving does; between two allocations they can hold values."""
+    """Set unused ranks to zero, as PEFT does when it saves; between two allocations they can hold other values."""
     settings = adalora_settings(model)
     pattern = settings.rank_pattern if settings else None
     full = all(
@@ -178,12 +180,12 @@ def mask_unused_ranks(model: Any) -> None:
 
 
 def _pattern_key(name: str, pattern: dict[str, Any]) -> str | None:
-    """The pattern's key of a weight; PEFT omits the adapter's name after it has saved once."""
+    """The key of a weight in the pattern; after its first save, PEFT omits the adapter's name in keys."""
     short = name.replace(".default", "")
     return next((key for key in (name, short) if key in pattern), None)
 
 
 def _adalora_weights(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
-    """AdaLoRA's weights, named as its allocator names them."""
+    """AdaLoRA's weights, with the names that its allocator uses."""
     named = model.base_model.model.named_parameters()
     return [(name, weight) for name, weight in named if "lora_" in name]

@@ -13,10 +13,10 @@ from pathlib import Path
 def new_weights_follow_umask(folder: Path) -> Iterator[None]:
     """Give the safetensors files that this block writes into a folder the permissions of new files.
 
-    Files that existed before and did not change keep their permissions.
+    Files that the block does not change keep their permissions.
 
     Reaches: the permissions of the temporary file that safetensors writes and renames.
-    Why: only the owner may read it. Members of a group who may read the rest of a run folder could not load the model.
+    Why: only the owner can read that file, so that group members who can read the run folder could not load the model.
     Since: safetensors 0.8.
     Remove when: `safetensors.torch.save_file` writes files with the permissions of the umask.
     """
@@ -26,7 +26,7 @@ def new_weights_follow_umask(folder: Path) -> Iterator[None]:
 
 
 def follow_umask(files: Iterable[Path]) -> None:
-    """Give files and folders the permissions of new ones; links are not followed."""
+    """Give files and folders the permissions of new files and folders; links are not followed."""
     mask = _umask()
     for file in files:
         mode = file.lstat().st_mode
@@ -42,7 +42,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _umask() -> int:
-    """This process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)  # files that other threads create meanwhile are private
+    """This process's umask; the system returns it only when a new one is set."""
+    mask = os.umask(0o077)  # files that other threads create at this moment are private
     os.umask(mask)
     return mask

@@ -11,19 +11,19 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string, _parse_node
 
 
 class Executor(SlurmExecutor):
-    """submitit's executor for SLURM, for folders of any name.
+    """submitit's executor for SLURM, which also accepts folders with special characters.
 
     Reaches: ``_make_submission_file_text``, ``_make_submission_command``, ``_internal_process_submissions`` and
     ``_submit_command`` of submitit's executors, and ``_make_sbatch_string``.
     Why: submitit writes the names of logs into lines of the script, where a newline in a name begins a command. Here
-    they are arguments of sbatch and a quoted argument of srun.
+    the names are arguments of sbatch and a quoted argument of srun.
     Since: submitit 1.5.
     Remove when: submitit quotes the names of logs.
     """
 
     @classmethod
     def affinity(cls) -> int:
-        """2: the launcher checks whether SLURM is installed."""
+        """Return 2, "available"; the launcher has checked whether SLURM is installed."""
         return 2
 
     @classmethod
@@ -32,7 +32,7 @@ class Executor(SlurmExecutor):
         return "slurm"
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """submitit's script, in which the folder is only a quoted argument of srun."""
+        """submitit's script; the name of the folder occurs only in a quoted argument of srun."""
         parameters = dict(self.parameters)
         log = self.folder / ("%A_%a_%t_log.out" if "map_count" in parameters else "%j_%t_log.out")
         srun = ["srun", "--unbuffered", f"--output={log}", *parameters.pop("srun_args")]
@@ -44,15 +44,12 @@ class Executor(SlurmExecutor):
         )
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        which = "%A_%a" if self.parameters.get("map_count") else "%j"
-        return [
-            "sbatch",
-            f"--output={self.folder / f'{which}_0_log.out'}",
-            str(submission_file_path),
-        ]
+        job = "%A_%a" if self.parameters.get("map_count") else "%j"
+        log = self.folder / f"{job}_0_log.out"
+        return ["sbatch", f"--output={log}", str(submission_file_path)]
 
     def _internal_process_submissions(self, delayed_submissions: Any) -> Any:
-        """Submit several jobs as one array of this class."""
+        """As submitit's method, but the array is an `Executor` of this class."""
         if len(delayed_submissions) == 1:
             return super()._internal_process_submissions(delayed_submissions)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,17 +71,17 @@ class Executor(SlurmExecutor):
 
     def preview(self, count: int) -> tuple[str, list[str]]:
         """The script and the command that submit a number of runs."""
-        which = Executor(self.folder, self.max_num_timeout)
-        which.parameters = {**self.parameters, **({"map_count": count} if count > 1 else {})}
-        text = which._make_submission_file_text(self._submitit_command_str, "")
-        return text, which._make_submission_command(Path("SCRIPT"))
+        executor = Executor(self.folder, self.max_num_timeout)
+        executor.parameters = {**self.parameters, **({"map_count": count} if count > 1 else {})}
+        text = executor._make_submission_file_text(self._submitit_command_str, "")
+        return text, executor._make_submission_command(Path("SCRIPT"))
 
 
 def node_names(text: str) -> list[str]:
-    """The nodes of a compressed list, as in ``SLURM_JOB_NODELIST``.
+    """The names of the nodes in a compressed list, as in ``SLURM_JOB_NODELIST``.
 
     Reaches: ``submitit.slurm.slurm._parse_node_list``.
-    Why: ``scontrol show hostnames`` would start a process and needs SLURM on the node.
+    Why: the alternative, ``scontrol show hostnames``, starts a process and needs SLURM on the node.
     Since: submitit 1.5.
     Remove when: submitit makes the function public.
     """

@@ -1,4 +1,4 @@
-"""Private parts of transformers, of its models and of its trainer."""
+"""Private parts of transformers: of its models, its configurations and its trainer."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ TrainerClass = TypeVar("TrainerClass", bound=type[Any])
 
 
 def encode_frames(encoder: Any, input_features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Run Whisper's encoder with a pooling of two over the frames of the clips, instead of over 30 s.
+    """Run Whisper's encoder, followed by a pooling of two, over the clips' frames instead of over 30 s.
 
     Args:
-        encoder: the audio tower, `Qwen2AudioEncoder` or one with the same modules.
-        input_features: ``[clips, mel bins, width]`` as `dramaeval.data.logmel.pad_features` returns them.
-        frames: int ``[clips]``, valid mel frames.
+        encoder: the audio tower: a `Qwen2AudioEncoder`, or a module with the same submodules.
+        input_features: ``[clips, mel bins, width]``, from `dramaeval.data.logmel.pad_features`.
+        frames: int ``[clips]``, the number of valid mel frames.
 
     Returns:
-        ``[clips, width // 4, d_model]``; steps past ``((frames - 1) // 2 + 1) // 2`` of a clip are padding. The others
-        equal those of the encoder's forward pass over 3,000 frames with a mask for the padding.
+        ``[clips, width // 4, d_model]``; steps after the first ``((frames - 1) // 2 + 1) // 2`` of a clip are padding.
+        The valid steps equal those of the encoder's forward pass over 3,000 frames with a mask for the padding.
 
     Reaches: the modules of `Qwen2AudioEncoder` (``conv1``, ``conv2``, ``embed_positions``, ``layers``, ``avg_pooler``,
     ``layer_norm``) and its attributes ``dropout`` and ``layerdrop``.
-    Why: its forward pass accepts 30 s only, most of which is padding: a LoRA step takes 1.1 times as long with it, full
-    training 1.25 times (docs/benchmarks.md). ``model.plain=[encoder]`` uses it.
+    Why: the encoder's forward pass accepts 30 s only, and most of that is padding. With it, a LoRA step takes 1.1 times
+    as long, full training 1.25 times (docs/benchmarks.md). ``model.plain=[encoder]`` selects it.
     Since: transformers 5.0.
     Remove when: the encoder accepts shorter inputs.
     """
@@ -38,7 +38,7 @@ def encode_frames(encoder: Any, input_features: torch.Tensor, frames: torch.Tens
     hidden = nn.functional.gelu(encoder.conv1(input_features.to(device, weight.dtype)))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
     positions = torch.arange(hidden.shape[1], device=hidden.device)
-    # A call of the module, not a read of its weight: ZeRO-3 gathers weights on calls.
+    # The module is called, because ZeRO-3 gathers weights on calls and not on reads.
     hidden = hidden + encoder.embed_positions(positions)
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     valid = positions[None] < ((frames.to(hidden.device) - 1) // 2 + 1)[:, None]
@@ -55,23 +55,23 @@ def encode_frames(encoder: Any, input_features: torch.Tensor, frames: torch.Tens
 
 
 class OwnWeightNames:
-    """Mixed into a subclass of a transformers model that keeps its name, its weights and its files.
+    """A mixin for subclasses of transformers models that keep the class name, the names of weights and the files.
 
     Reaches: `PreTrainedModel.is_custom_code`, and the class name as the key of transformers' weight conversions.
-    Why: transformers renames the weights of checkpoints only for its own classes, and finds the renaming and the saved
-    ``architectures`` by the name of the class.
+    Why: transformers renames the weights of checkpoints only for its own classes, and selects the renaming and the saved
+    ``architectures`` by the class name.
     Since: transformers 5.10.
-    Remove when: the conversions are found for subclasses too.
+    Remove when: transformers converts the weights of subclasses too.
     """
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """False: the modules are transformers' own."""
+        """Return False: the modules are those of transformers."""
         return False
 
 
 def carrier_mask(flags: torch.Tensor, copies: int) -> torch.Tensor:
-    """A mask that passes through a language model to its attention unchanged.
+    """A mask that a language model passes to its attention unchanged.
 
     Args:
         flags: bool ``[rows, width]``.
@@ -81,26 +81,25 @@ def carrier_mask(flags: torch.Tensor, copies: int) -> torch.Tensor:
         uint8 ``[rows, 1, copies, width]``; no other mask has this type.
 
     Reaches: `transformers.masking_utils`, which returns masks of four dimensions and any type unchanged.
-    Why: the attention of shared prefixes needs their layout. Decoders pass masks in different forms: Qwen and Gemma a
-    dictionary by kind of layer, Llama a tensor. All of them pass a tensor of four dimensions.
+    Why: the attention of shared prefixes needs the layout of a batch. Decoders build masks of different forms (Qwen and
+    Gemma a dictionary by kind of layer, Llama a tensor), but all of them pass on a tensor of four dimensions.
     Since: transformers 5.0.
-    Remove when: decoders hand further arguments to a registered attention.
+    Remove when: decoders pass further arguments to a registered attention.
     """
     rows, width = flags.shape
     return flags.to(torch.uint8)[:, None, None].expand(rows, 1, copies, width)
 
 
 def cache_argument(decoder: nn.Module) -> str:
-    """The name under which a language model takes its cache of keys and values.
+    """The name of a language model's argument for its cache of keys and values.
 
     Reaches: the signature of the decoder's ``forward``.
     Why: transformers 5.24 renamed ``past_key_values`` to ``cache``; PEFT (0.21) still passes the old name.
     Since: transformers 5.24.
-    Remove when: transformers older than 5.24 and PEFT older than its own renaming are no longer supported.
+    Remove when: the supported versions of transformers and PEFT all use the new name.
     """
-    return (
-        "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
-    )
+    names = inspect.signature(decoder.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 def attention_implementation(config: Any) -> str | None:
@@ -109,7 +108,7 @@ def attention_implementation(config: Any) -> str | None:
     Reaches: ``PreTrainedConfig._attn_implementation``.
     Why: transformers has `PreTrainedModel.set_attn_implementation`, but no public attribute with the name.
     Since: transformers 5.0.
-    Remove when: there is a public attribute.
+    Remove when: transformers has a public attribute.
     """
     return config._attn_implementation
 
@@ -118,22 +117,22 @@ def forget_attention_implementation(config: Any) -> None:
     """Remove the attention implementation that a configuration file names.
 
     Reaches: ``PreTrainedConfig._attn_implementation``.
-    Why: a file can name a kernel on the hub there, which transformers would download and run.
+    Why: a file can name a kernel on the hub, which transformers would download and run.
     Since: transformers 5.0.
-    Remove when: transformers ignores a kernel's name in a file.
+    Remove when: transformers ignores the name of a kernel in a file.
     """
     config._attn_implementation = None
 
 
 def model_class_for(config: Any, *, causal_lm: bool = False) -> Any | None:
-    """transformers' class for a configuration; None where it has none.
+    """The transformers class of a model's configuration; None if transformers has none.
 
     Args:
-        config: of a model.
+        config: the model's configuration.
         causal_lm: whether to return the class with a vocabulary head.
 
     Reaches: ``AutoModel._model_mapping``.
-    Why: the judge's class extends transformers' class, which `AutoModel` only instantiates.
+    Why: the judge's class extends transformers' class, and `AutoModel` returns only instances of it.
     Since: transformers 5.0.
     Remove when: the Auto classes have a method that returns the class.
     """
@@ -141,17 +140,17 @@ def model_class_for(config: Any, *, causal_lm: bool = False) -> Any | None:
     if type(config) not in mapping:
         return None
     classes = mapping[type(config)]
-    # A few configurations belong to several classes; the first is the usual one.
+    # A few configurations belong to several classes; the first class is the usual one.
     return classes[0] if isinstance(classes, tuple | list) else classes
 
 
 def takes_registered_attention(model_class: Any) -> bool:
-    """Whether a model computes its attention by the registered implementations.
+    """Whether a model computes its attention with a registered implementation.
 
     Reaches: ``PreTrainedModel._supports_attention_backend``.
-    Why: an architecture that computes its attention differently ignores a shared prefix.
+    Why: an architecture with another computation of attention ignores a shared prefix.
     Since: transformers 5.0.
-    Remove when: there is a public attribute.
+    Remove when: transformers has a public attribute.
     """
     return bool(model_class._supports_attention_backend)
 
@@ -161,19 +160,19 @@ def checkpoint_hooks(cls: TrainerClass) -> TrainerClass:
 
     The class defines:
 
-    * ``checkpoint_files(folder)``: a context manager around the writing of a checkpoint;
-    * ``load_weights(folder, best)``: reads the weights of the checkpoint to resume, or of the best one at the end
-      of training, and returns True; returns False where transformers reads them correctly.
+    * ``checkpoint_files(folder)``: a context manager in which a checkpoint is written;
+    * ``load_weights(folder, best)``: reads the weights of the checkpoint to resume from, or of the best checkpoint at
+      the end of training, and returns True; returns False if transformers reads them correctly.
     """
 
     trainer: Any = cls
 
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
-        """Replaces `Trainer._save_checkpoint`: calls it within `checkpoint_files`.
+        """Replaces `Trainer._save_checkpoint`, which it calls within `checkpoint_files`.
 
-        Why: a checkpoint is marked as unfinished before its first file is written and sealed after its last,
-        and an older one is deleted only after that. The callback ``on_save`` runs after transformers has
-        deleted older ones.
+        Why: a checkpoint is marked as unfinished before its first file is written and sealed after its last file, and
+        older checkpoints are deleted only after that. The callback ``on_save`` runs after transformers has deleted
+        older checkpoints.
         Since: transformers 5.0. TRL replaces the same method.
         Remove when: transformers calls a callback before it writes a checkpoint, and deletes after ``on_save``.
         """
@@ -182,14 +181,14 @@ def checkpoint_hooks(cls: TrainerClass) -> TrainerClass:
             super(trainer, self)._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Replaces `Trainer._load_from_checkpoint` for judges whose weights it does not read.
+        """Replaces `Trainer._load_from_checkpoint` for judges whose weights that method does not read.
 
-        Why: (1) ``save_pretrained`` renames the weights of some architectures, Qwen2-Audio among them;
-        transformers' trainer looks for the names of the modules, finds none, and continues with the weights in
-        memory. (2) PEFT saves AdaLoRA without its spare ranks and their importance.
+        Why: (1) ``save_pretrained`` renames the weights of some architectures, for example Qwen2-Audio; transformers'
+        trainer looks for the names of the modules, finds none, and continues with the weights in memory. (2) PEFT
+        saves AdaLoRA without its unused ranks and their importance.
         Since: transformers 5.0; the fault is in 5.24.
-        Remove when: the contract test's plain trainer resumes a full Qwen2-Audio with its saved weights, and
-        PEFT saves the state of AdaLoRA's allocator.
+        Remove when: the plain trainer in the contract test resumes a fully trained Qwen2-Audio with its saved weights,
+        and PEFT saves the state of AdaLoRA's allocator.
         """
         if not self.load_weights(Path(resume_from_checkpoint), best=False):
             super(trainer, self)._load_from_checkpoint(resume_from_checkpoint, model)

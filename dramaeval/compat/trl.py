@@ -19,16 +19,16 @@ def grpo_hooks(cls: TrainerClass) -> TrainerClass:
 
     * ``next_inputs(rows)``: the inputs of the next pass, a dictionary for ``compute_loss``;
     * ``score_completions(model, ids, mask, at_once)``: log-probabilities and entropies of the completions' tokens
-      under a model. ``ids`` are the tokens without the prompt, ``[completions, width]``, as are the mask and both
-      results; ``at_once`` is the number of completions of a forward pass, None for all.
+      under a model. ``ids`` are the tokens without the prompt; ``ids``, ``mask`` and both results are
+      ``[completions, width]``. ``at_once`` is the number of completions per forward pass, None for all.
     """
 
     def _prepare_inputs(self: Any, generation_batch: Any) -> dict[str, Any]:
         """Replaces `GRPOTrainer._prepare_inputs`.
 
-        Why: TRL shuffles the completions of a generation before it divides them into passes, so that a pass
-        holds parts of many groups; here a group stays in one pass, where its prompt and clip are computed once.
-        The enumerated estimator has no samples to generate.
+        Why: TRL shuffles the completions of a generation and then divides them into passes, so that a pass holds parts
+        of many groups. Here a group stays in one pass, which computes its prompt and clip once. The enumerated
+        estimator generates no samples.
         Since: TRL 1.0.
         Remove when: TRL calls a public method for the passes of a generation.
         """
@@ -61,8 +61,8 @@ def grpo_hooks(cls: TrainerClass) -> TrainerClass:
 def generate_and_score(trainer: Any, samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Call `GRPOTrainer._generate_and_score_completions`.
 
-    Why: it is what TRL calls from the replaced `_prepare_inputs`; it calls ``rollout_func`` and ``reward_funcs``
-    and computes advantages, the old policy's and the reference's log-probabilities, and metrics.
+    Why: the replaced `_prepare_inputs` of TRL calls this method. It calls ``rollout_func`` and ``reward_funcs`` and
+    computes advantages, metrics, and log-probabilities under the old policy and the reference.
     Since: TRL 1.0.
     Remove when: `grpo_hooks` is removed.
     """
@@ -73,8 +73,8 @@ def generate_and_score(trainer: Any, samples: list[dict[str, Any]]) -> dict[str,
 def without_reference_model(args: Any) -> Iterator[None]:
     """Let `GRPOTrainer.__init__` create no reference model in this block.
 
-    Why: with ``beta`` above 0 it loads a second model, or copies the adapter; the reference of a judge is the
-    model itself (see `dramaeval.training.grpo.reference_policy`).
+    Why: with ``beta`` above 0, the constructor loads a second model or copies the adapter. A judge's reference needs
+    neither (see `dramaeval.training.grpo.reference_policy`).
     Since: TRL 1.0. The caller sets ``beta`` and ``ref_model`` of the trainer afterwards.
     Remove when: the constructor takes a reference.
     """
@@ -87,7 +87,7 @@ def without_reference_model(args: Any) -> Iterator[None]:
 
 @contextmanager
 def quiet_rollout() -> Iterator[None]:
-    """Ignore the warning that ``rollout_func`` is experimental in this block.
+    """In this block, ignore the warning that ``rollout_func`` is experimental.
 
     Why: the contract test covers the function, and users cannot act on the warning.
     Since: TRL 1.0.
@@ -100,9 +100,9 @@ def quiet_rollout() -> Iterator[None]:
 
 @contextmanager
 def adapters_keep_precision(model: Any) -> Iterator[None]:
-    """Undo what TRL's constructors do to the trained weights of a quantised model in this block.
+    """Restore the values of a quantised model's trained weights after TRL's constructor ran in this block.
 
-    Why: they round them to bfloat16, where small updates are lost.
+    Why: the constructors round these weights to bfloat16, in which small updates are lost.
     Since: TRL 1.0 (SFTTrainer and GRPOTrainer).
     Remove when: the constructors keep the weights' precision.
     """

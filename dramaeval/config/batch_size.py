@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.keys import is_a
 
-#: Clips of a forward pass in one process if neither batch.per_device nor trainer.args gives a number.
+#: Clips per forward pass and process if neither batch.per_device nor trainer.args gives a number.
 DEFAULT_PER_DEVICE = 4
 
 PER_DEVICE = "per_device_train_batch_size"
@@ -23,7 +23,7 @@ ACCUMULATION = "gradient_accumulation_steps"
 
 
 class BatchError(ValueError):
-    """Sizes that contradict each other or do not divide; the message names the nearest valid ones."""
+    """Batch sizes contradict each other or do not divide; the message names the nearest valid sizes."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StepSize:
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Problems of the batch size; the schema reports values below 1."""
+    """Problems of the batch size, except values below 1, which the schema reports."""
     sizes = (config.processes, config.batch["global"], config.batch.per_device)
     if any(size is not None and size < 1 for size in sizes):
         return []
@@ -55,7 +55,7 @@ def problems(config: DictConfig) -> list[str]:
 def step_size(config: DictConfig, processes: int) -> StepSize:
     """The factors of an optimizer step for a number of processes.
 
-    With ``batch.max_tokens`` the number of clips of a pass varies, and ``per_device`` is 1.
+    With ``batch.max_tokens`` the number of clips per forward pass varies; ``per_device`` is then 1.
 
     Raises:
         BatchError: the sizes contradict each other or do not divide.
@@ -87,7 +87,7 @@ def step_size(config: DictConfig, processes: int) -> StepSize:
 
 
 def _check_token_budget(config: DictConfig) -> None:
-    """Raise if another setting contradicts ``batch.max_tokens``, which determines the clips of each pass."""
+    """Raise if another setting contradicts ``batch.max_tokens``, which determines the clips per forward pass."""
     args = config.trainer.args
     counts = {
         "batch.global": config.batch["global"],
@@ -122,7 +122,7 @@ def _check_token_budget(config: DictConfig) -> None:
 
 
 def _divide(total: int, per_device: int | None, processes: int) -> StepSize:
-    """Divide a global batch; without ``per_device``, a process takes the largest divisor up to the default."""
+    """The factors of a global batch; ``per_device=None``: the largest divisor up to the default."""
     if total % processes:
         raise BatchError(
             f"batch.global={total} does not divide among {_counted(processes)}. Nearest that do: "
@@ -146,15 +146,15 @@ def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
-def _divisors_near(number: int, wanted: int) -> list[int]:
-    """The largest divisor up to ``wanted``, and the smallest above it."""
+def _divisors_near(number: int, target: int) -> list[int]:
+    """The largest divisor up to ``target``, and the smallest divisor above it."""
     divisors = _divisors(number)
-    below = [divisor for divisor in divisors if divisor <= wanted][-1:]
-    return below + [divisor for divisor in divisors if divisor > wanted][:1]
+    below = [divisor for divisor in divisors if divisor <= target][-1:]
+    return below + [divisor for divisor in divisors if divisor > target][:1]
 
 
-def _multiples(wanted: int, factor: int) -> list[int]:
-    below = wanted // factor * factor
+def _multiples(target: int, factor: int) -> list[int]:
+    below = target // factor * factor
     return [multiple for multiple in (below, below + factor) if multiple]
 
 

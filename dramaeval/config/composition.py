@@ -15,16 +15,14 @@ def compose(*overrides: str, with_hydra: bool = False) -> DictConfig:
     """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line.
 
     Args:
-        overrides: the words.
-        with_hydra: keep Hydra's own node, as in a configuration of the command line.
+        overrides: such as ``task=role``.
+        with_hydra: keep Hydra's node, which a configuration of the command line has too.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
     registration.register()
-    running = (
-        GlobalHydra.instance().hydra
-    )  # of a command line; Hydra refuses a second one beside it
+    running = GlobalHydra.instance().hydra  # a command line's; Hydra allows one at a time
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(
@@ -38,16 +36,16 @@ def compose(*overrides: str, with_hydra: bool = False) -> DictConfig:
 
 
 def chosen_files(group: str) -> list[Path]:
-    """The files of a config group in the defaults list of this Hydra job, for any package; none outside a job."""
+    """The files of a config group that this Hydra job is composed from; none outside a job."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return []
     runtime = HydraConfig.get().runtime
-    if OmegaConf.is_missing(runtime, "config_sources"):  # composed, and not a job
+    if OmegaConf.is_missing(runtime, "config_sources"):  # Hydra's node is set, but no job runs
         return []
     names = {str(name) for key, name in runtime.choices.items() if key.partition("@")[0] == group}
-    folders = [Path(each.path) for each in runtime.config_sources if each.schema == "file"]
+    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
     files = (folder / group / f"{name}.yaml" for folder in folders for name in sorted(names))
     return [file for file in files if file.is_file()]
 

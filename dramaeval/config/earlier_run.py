@@ -1,4 +1,4 @@
-"""``from=RUN``: the settings of an earlier run, with the user's own in front of them."""
+"""``from=RUN``: the settings of an earlier run, except those that the user gives."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfig:
-    """The settings of the run in ``from``, except those that the user has given.
+    """The settings of the run in ``from``, except those that the user gives.
 
     Args:
-        config: composed, with ``from``.
-        keys: of the user's overrides; of a group (``peft=ia3``) every setting is the user's.
+        config: a composed configuration with ``from``.
+        keys: the keys of the user's overrides; the key of a group (``peft=ia3``) stands for all its settings.
 
     Raises:
-        ConfigError: the folder holds no run, its settings name classes that do not belong to this package, or
-            ``experiment=`` is given as well.
+        ConfigError: the folder holds no run, its settings name classes from outside this package, or the user
+            also gives ``experiment=``.
     """
     source = config["from"]
     if "experiment" in keys:
         raise ConfigError(
             [f"from={source} and experiment=… both give all settings: leave out one of them."]
         )
-    mine = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
-    hydra = mine.pop("hydra", None)
+    user = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
+    hydra = user.pop("hydra", None)
     earlier = _read(Path(str(source)).expanduser())
     if not config.launch.trust:
-        _check_targets(earlier, mine, source)
-    known = {key: value for key, value in earlier.items() if key in mine}
-    values = _Overlay(earlier, keys).node("", mine, known)
+        _check_targets(earlier, user, source)
+    known = {key: value for key, value in earlier.items() if key in user}
+    values = _Overlay(earlier, keys).node("", user, known)
     if masked := list(_masked(values)):
         raise ConfigError(
             [
@@ -84,15 +84,15 @@ def _read(run: Path) -> dict[str, Any]:
     return values
 
 
-def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: Any) -> None:
+def _check_targets(earlier: Mapping[str, Any], user: Mapping[str, Any], source: Any) -> None:
     """Refuse classes that neither the config groups of this package nor the user's own settings name.
 
     Raises:
-        ConfigError: with every such class.
+        ConfigError: lists every such class.
     """
     files = (read_plain(file) for file in config_folder().rglob("*.yaml"))
     bundled = (name for values in files for _, name in targets_in(values))
-    known = {*TRUSTED, *bundled, *(name for _, name in targets_in(mine))}
+    known = {*TRUSTED, *bundled, *(name for _, name in targets_in(user))}
     problems = [
         f"from={source}: {key}={name} is not part of dramaeval, and building it would run its code. If you trust "
         "this run: launch.trust=true."
@@ -116,11 +116,11 @@ def _masked(value: Any, where: str = "") -> Iterator[str]:
 
 
 class _Overlay:
-    """Puts the user's settings in front of those of an earlier run.
+    """Merges the user's settings with those of an earlier run; the user's settings take precedence.
 
     Args:
         earlier: the settings of the earlier run.
-        keys: of the user's overrides.
+        keys: the keys of the user's overrides.
     """
 
     def __init__(self, earlier: Mapping[str, Any], keys: tuple[str, ...]) -> None:
@@ -128,30 +128,31 @@ class _Overlay:
         self.keys = (*keys, *_NOT_TAKEN)
 
     def node(
-        self, where: str, mine: Mapping[Any, Any], theirs: Mapping[Any, Any]
+        self, where: str, user: Mapping[Any, Any], earlier: Mapping[Any, Any]
     ) -> dict[Any, Any]:
-        """One node: settings that are in neither have their default value."""
+        """Merge one node; a key that is missing in the result has its default value."""
         values = {}
-        for key in {**theirs, **mine}:
+        for key in {**earlier, **user}:
             path = f"{where}.{key}".lstrip(".")
-            ours, given = mine.get(key), is_given(path, self.keys)
-            if given or self._refers_to_same(ours, theirs.get(key)):
-                if key in mine:
-                    values[key] = ours
-            elif isinstance(theirs.get(key), dict):
-                values[key] = self.node(path, ours if isinstance(ours, dict) else {}, theirs[key])
-            elif key in theirs:
-                values[key] = literal(theirs[key])
-            elif any(each.startswith(f"{path}.") for each in self.keys) and isinstance(ours, dict):
-                values[key] = self.node(path, ours, {})
+            user_value, earlier_value = user.get(key), earlier.get(key)
+            user_node = user_value if isinstance(user_value, dict) else None
+            if is_given(path, self.keys) or self._refers_to(user_value, earlier_value):
+                if key in user:
+                    values[key] = user_value
+            elif isinstance(earlier_value, dict):
+                values[key] = self.node(path, user_node or {}, earlier_value)
+            elif key in earlier:
+                values[key] = literal(earlier_value)
+            elif user_node is not None and any(name.startswith(f"{path}.") for name in self.keys):
+                values[key] = self.node(path, user_node, {})
         return values
 
-    def _refers_to_same(self, ours: Any, theirs: Any) -> bool:
-        """Whether ``${task.objective}`` has, with the earlier settings, the earlier value."""
-        reference = _REFERENCE.fullmatch(ours) if isinstance(ours, str) else None
+    def _refers_to(self, text: Any, earlier_value: Any) -> bool:
+        """Whether a text is a reference like ``${task.objective}`` that the earlier settings resolve to the value."""
+        reference = _REFERENCE.fullmatch(text) if isinstance(text, str) else None
         if reference is None:
             return False
         value: Any = self.earlier
         for name in reference[1].split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
-        return value == theirs
+        return value == earlier_value

@@ -1,7 +1,7 @@
-"""The environment variables that libraries read and that can change a run, with the treatment of each and its reason.
+"""The environment variables that libraries read and that can change a run, with a policy and a reason for each.
 
-`dramaeval.startup` applies this table. A test compares it with the sources of the installed libraries, so that it
-fails when a new version of a library reads another variable.
+`dramaeval.startup` applies this table. A test searches the installed libraries' sources for variables and fails if one
+is missing in the table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Policy(Enum):
-    """The treatment of a variable at start-up."""
+    """What `dramaeval.startup` does with a variable."""
 
     default = "set to `value` if the user has not set it"
     overridden = "removed, with a warning, and recorded: a setting decides instead"
@@ -27,9 +27,9 @@ class Variable:
 
     Attributes:
         name: name of the variable; a ``*`` at its end stands for any further characters.
-        policy: its treatment.
-        reason: the reason; for an overridden variable, the setting that decides instead; for a refused one, the fix.
-        value: value of a default.
+        policy: its policy.
+        reason: for an overridden variable, the setting that decides instead; for a refused variable, the fix.
+        value: the value that the policy ``default`` sets.
     """
 
     name: str
@@ -47,7 +47,7 @@ _FSDP = "FSDP is not offered: use zero=zero3, which splits weights over processe
 _DEVICE = "device decides"
 
 TABLE: tuple[Variable, ...] = (
-    # Requests to the outside
+    # Network requests
     Variable("HF_HUB_DISABLE_TELEMETRY", Policy.default, _NO_REQUEST, "1"),
     Variable("WANDB_ERROR_REPORTING", Policy.default, _NO_REQUEST, "false"),
     Variable("VLLM_NO_USAGE_STATS", Policy.default, _NO_REQUEST, "1"),
@@ -172,8 +172,8 @@ TABLE: tuple[Variable, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE if not row.name.endswith("*")}
-#: The longest beginnings first, so that the most specific row is used.
-_BY_BEGINNING = sorted(
+#: The longest prefixes first, so that the most specific row is used.
+_BY_PREFIX = sorted(
     ((row.name[:-1], row) for row in TABLE if row.name.endswith("*")),
     key=lambda pair: len(pair[0]),
     reverse=True,
@@ -184,4 +184,4 @@ def row_of(name: str) -> Variable | None:
     """The row of the table for a variable; None if there is none."""
     if name in _BY_NAME:
         return _BY_NAME[name]
-    return next((row for beginning, row in _BY_BEGINNING if name.startswith(beginning)), None)
+    return next((row for prefix, row in _BY_PREFIX if name.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""Packages of an optional part of dramaeval, by the extra of ``pyproject.toml`` that installs them."""
+"""Optional packages, each with the extra of ``pyproject.toml`` that installs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXTRA = {
     "wandb": "wandb",
 }
 
-#: Loggers that transformers attaches itself: the name in its ``report_to``, and the package that each needs.
+#: Loggers that transformers attaches: for each its name in ``report_to``, and the package that it needs.
 INTEGRATIONS = {
     "mlflow": ("mlflow", "mlflow"),
     "trackio": ("trackio", "trackio"),
@@ -32,19 +32,16 @@ INTEGRATIONS = {
 
 
 def report_to(config: DictConfig) -> list[str]:
-    """The loggers of a run that transformers attaches, by their names in ``report_to``."""
+    """The names in ``report_to`` of the loggers that transformers attaches to a run."""
     return [name for key, (name, _) in INTEGRATIONS.items() if config.logger[key]]
 
 
 def missing_package(package: str, feature: str) -> str | None:
-    """The message for a feature whose package is not installed.
+    """The message that a package is not installed, with the command that installs it; None if it is installed.
 
     Args:
-        package: the name by which it is imported.
-        feature: the setting or the part that needs it.
-
-    Returns:
-        one line that names the command; None if the package is installed.
+        package: the name under which it is imported.
+        feature: the setting or part of dramaeval that needs it.
     """
     if find_spec(package) is not None:
         return None
@@ -55,7 +52,7 @@ def missing_package(package: str, feature: str) -> str | None:
 
 
 def problems(config: DictConfig) -> list[str]:
-    """The missing packages that the settings of a run need."""
+    """A problem for each package that the settings of a run need and that is not installed."""
     trains = Stage.train in config.stages
     needed = {
         "bitsandbytes": "quantization" if config.quantization else None,

@@ -20,12 +20,12 @@ from omegaconf import MISSING, ListConfig, OmegaConf
 
 from dramaeval.config.problems import near_match_hint, not_among
 
-#: The kind of a node that may be null. Its type is Any, since Hydra cannot override keys of a typed node with value null.
+#: The kind of a node that may be null. Its type is Any, since Hydra cannot override keys of a typed node that is null.
 MAPPING = "a mapping or null"
-#: The kind of a text in which a value that YAML reads as another type (``on``, ``1.10``, ``1e10``) would be changed. Its
-#: type is Any, since OmegaConf turns values of typed nodes into text.
+#: The kind of a text. Its type is Any, since a node of type text would silently convert values that YAML reads as
+#: another type (``on``, ``1.10``, ``1e10``).
 TEXT = "text (in quotes, where YAML reads another type)"
-#: The kind of a text, or of several texts with names. Its type is Any, as that of `MAPPING`.
+#: The kind of a text or a mapping of names to texts. Its type is Any for the same reason as for `MAPPING`.
 TEXT_OR_TEXTS = "text, a mapping of names to texts, or null"
 _KINDS: dict[str, Any] = {
     MAPPING: dict[str, Any] | None,
@@ -43,21 +43,21 @@ _BOUNDS = (
 
 
 class OpenNode:
-    """Settings of a library or class: a node takes any further key, which other checks compare with its arguments."""
+    """Arguments of a library or class: the node accepts undeclared keys, which other checks compare with the signature."""
 
 
 @dataclass(kw_only=True)
 class Target(OpenNode):
-    """The arguments of the class under ``_target_``: any key that its constructor takes."""
+    """The class under ``_target_`` and its arguments: any key that its constructor takes."""
 
     _target_: str = MISSING
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The values that a setting accepts, besides its type: numbers in a range, or one of several texts.
+    """The values that a setting accepts, in addition to its type: numbers in a range, or one of several texts.
 
-    With ``one_line`` no text in the value may contain a line break or another control character.
+    With ``one_line``, texts must not contain line breaks or other control characters.
     """
 
     minimum: float | None = None
@@ -68,12 +68,12 @@ class Limits:
     one_line: bool = False
 
     def problem(self, key: str, value: Any) -> str | None:
-        """The message about a value outside the limits; None for a valid one, and for a value of another type.
+        """The message about a value outside the limits; None for a valid value and for a value of another type.
 
         Choices apply to each element of a list.
         """
         if self.choices and isinstance(value, list | ListConfig):
-            return next(filter(None, (self.problem(key, each) for each in value)), None)
+            return next(filter(None, (self.problem(key, element) for element in value)), None)
         if self.choices and value is not None:
             return None if str(value) in self.choices else not_among(key, value, self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -103,8 +103,8 @@ class Setting:
         help: one line.
         limits: accepted values.
         kind: the type in words, if the hint does not express it.
-        node: the dataclass that declares settings inside this one, if the hint is Any: those of a mapping that may be
-            null or lack keys, which then have the library's default.
+        node: for a mapping with the hint Any: the dataclass that declares its settings. The mapping may be null; a key
+            that it lacks has the library's default.
     """
 
     key: str
@@ -140,7 +140,7 @@ class Setting:
         return next((kind for kind in kinds if is_dataclass(kind)), None)
 
     def problem(self, key: str, value: Any) -> str | None:
-        """The message about a value of another type or outside the limits; None for a valid one."""
+        """The message about a value of another type or outside the limits; None for a valid value."""
         valid = fits(_KINDS.get(self.kind or "", self.type), value)
         if not valid or (self.limits.one_line and not _is_printable(value)):
             return f"{key}={value!r} must be {self.expected}."
@@ -158,7 +158,7 @@ def setting(
     """Declare a setting as the field of a dataclass.
 
     Args:
-        default: default value; a list is copied, and a class is instantiated, for each object.
+        default: default value; for each object, a list is copied and a class is instantiated.
         help: one line of plain English.
         kind: the type in words, if the hint does not express it.
         node: see `Setting`.
@@ -174,7 +174,7 @@ def setting(
 
 @cache
 def settings_of(schema: type) -> Mapping[str, Setting]:
-    """The settings of a dataclass by name. ``KEYWORDS`` of the dataclass are settings named like a Python keyword."""
+    """The settings of a dataclass by name; its ``KEYWORDS`` are the settings that are named like a Python keyword."""
     hints = get_type_hints(schema)
     settings = {}
     for declared in fields(schema):
@@ -184,18 +184,18 @@ def settings_of(schema: type) -> Mapping[str, Setting]:
             settings[name] = Setting(
                 key=name, type=hints[name], default=default, **declared.metadata
             )
-    named = {each.key: each for each in getattr(schema, "KEYWORDS", ())}
-    return MappingProxyType(settings | named)
+    keywords = {keyword.key: keyword for keyword in getattr(schema, "KEYWORDS", ())}
+    return MappingProxyType(settings | keywords)
 
 
 def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
     """Every setting of a dataclass and of its nested nodes, with full keys; the nodes are not included."""
-    for name, each in settings_of(schema).items():
+    for name, declared in settings_of(schema).items():
         key = f"{where}.{name}" if where else name
-        if each.nested:
-            yield from all_settings(each.nested, key)
+        if declared.nested:
+            yield from all_settings(declared.nested, key)
         else:
-            yield replace(each, key=key)
+            yield replace(declared, key=key)
 
 
 def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
@@ -203,7 +203,7 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
 
     Args:
         schema: the dataclass that declares the settings. An `OpenNode` accepts any further key.
-        node: a configuration's node or a mapping; a setting may be absent.
+        node: a configuration node or a mapping; settings may be absent.
         where: the node's key.
     """
     known, dot = settings_of(schema), f"{where}." if where else ""
@@ -220,7 +220,7 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
 
 
 def invalid_keys(schema: type, node: Mapping[Any, Any]) -> set[str]:
-    """The settings of a node whose values `problems` reports."""
+    """The names of a node's settings whose values `problems` reports."""
     return {
         name
         for name, declared in settings_of(schema).items()
@@ -249,12 +249,12 @@ def _unknown_here(schema: type, node: Mapping[Any, Any], where: str) -> list[str
 
 
 def is_missing(node: Mapping[Any, Any], key: Any) -> bool:
-    """Whether a key of a configuration's node has the value ``???``."""
+    """Whether a key of a configuration node has the value ``???``."""
     return OmegaConf.is_config(node) and OmegaConf.is_missing(node, key)
 
 
 def range_problems(node: Mapping[str, Any], where: str, limits: Mapping[str, Limits]) -> list[str]:
-    """Report values outside the limits that this project sets for another library's arguments."""
+    """Report values outside the limits that dramaeval sets for another library's arguments."""
     checked = (limit.problem(f"{where}.{key}", node.get(key)) for key, limit in limits.items())
     return [problem for problem in checked if problem]
 
@@ -274,11 +274,10 @@ def fits(hint: Any, value: Any) -> bool:
         return type(value) is kind
     if kind is list:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
-        return listed and all(fits(part, each) for each in value for part in get_args(hint))
+        return listed and all(fits(part, item) for item in value for part in get_args(hint))
     if kind is dict:
-        values = value.values() if isinstance(value, Mapping) else [value]
         return isinstance(value, Mapping) and all(
-            fits(part, each) for each in values for part in get_args(hint)[1:]
+            fits(part, item) for item in value.values() for part in get_args(hint)[1:]
         )
     if isinstance(kind, type) and issubclass(kind, Enum):
         return isinstance(value, kind) or value in kind.__members__
@@ -321,13 +320,14 @@ def settings_text(schema: type, where: str = "", width: int = 110) -> str:
         width: columns of the terminal.
     """
     column, lines = " " * 38, []
-    for each in all_settings(schema, where):
-        assigned = f"={default_text(each.default)}"
-        if each.default in (MISSING, {}):
-            assigned = "=…" if each.default else ".KEY=…"
-        explained = all(f"{name}:" in each.help for name in each.choices)
-        text = each.help if explained else f"{each.help} ({' | '.join(each.choices)})"
-        name, wrapped = f"    {each.key}{assigned}  ", textwrap.wrap(text, width - len(column))
+    for declared in all_settings(schema, where):
+        assigned = f"={default_text(declared.default)}"
+        if declared.default in (MISSING, {}):
+            assigned = "=…" if declared.default else ".KEY=…"
+        text, choices = declared.help, declared.choices
+        if any(f"{choice}:" not in text for choice in choices):
+            text += f" ({' | '.join(choices)})"
+        name, wrapped = f"    {declared.key}{assigned}  ", textwrap.wrap(text, width - len(column))
         first = (
             name.ljust(len(column)) + wrapped.pop(0) if len(name) <= len(column) else name.rstrip()
         )
@@ -341,7 +341,7 @@ def node_description(schema: type) -> str:
 
 
 def default_text(value: Any) -> str:
-    """A default value as it is written on the command line."""
+    """A default value in the syntax of the command line."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(default_text, value))}]"
     if isinstance(value, Enum):

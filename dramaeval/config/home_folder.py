@@ -1,7 +1,7 @@
 """A home folder and a user name for processes whose user has none, as in a container with an unknown user id.
 
-Libraries read settings below ``~`` and the name of the user. Without these some fail (wandb, torch's compiler), and
-some create a folder called ``~`` in the working folder (huggingface_hub).
+Libraries read settings below ``~`` and the user's name. If these are missing, some libraries fail (wandb, torch's
+compiler), and some create a folder called ``~`` in the working folder (huggingface_hub).
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: Folders that libraries write below the home folder unless a variable names another place, by the variable.
-_WRITTEN = {"WANDB_DATA_DIR": "wandb", "WANDB_CACHE_DIR": "wandb", "MPLCONFIGDIR": "matplotlib"}
+#: Variables that move what a library writes out of the home folder, each with a name for the other folder.
+_MOVED = {"WANDB_DATA_DIR": "wandb", "WANDB_CACHE_DIR": "wandb", "MPLCONFIGDIR": "matplotlib"}
 
 
 def ensure_home() -> None:
     """Set HOME, USER and DRAMAEVAL_CACHE of this process and its children if the system does not provide them.
 
-    The replacement of the home folder is a temporary folder. These may be in memory, so features of clips are not
-    stored there. An existing home folder is kept; if it is not writable, libraries that write below it get
-    another folder.
+    A temporary folder replaces a missing home folder. It may be in memory, so features of clips are not stored
+    there. An existing home folder is kept; if it is not writable, libraries that write below it get another folder.
     """
     if not _has_home():
         os.environ["HOME"] = str(_private_folder())
@@ -33,11 +32,11 @@ def ensure_home() -> None:
             file=sys.stderr,
         )
     elif not os.access(os.path.expanduser("~"), os.W_OK):
-        for variable, name in _WRITTEN.items():
+        for variable, name in _MOVED.items():
             os.environ.setdefault(variable, str(_private_folder() / name))
     try:
         getpass.getuser()
-    except (KeyError, OSError):  # the latter from Python 3.13 on
+    except (KeyError, OSError):  # OSError since Python 3.13
         os.environ["USER"] = f"uid-{os.geteuid()}"
 
 
@@ -50,7 +49,7 @@ def _has_home() -> bool:
 
 
 def _private_folder() -> Path:
-    """A temporary folder that all processes of this user share and no other user can write or has created."""
+    """A temporary folder that all processes of this user share, and that no other user created or can write."""
     folder = Path(tempfile.gettempdir()) / f"dramaeval-{os.geteuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

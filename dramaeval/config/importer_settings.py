@@ -1,4 +1,4 @@
-"""The settings of ``stages=[import]``: where rated speech is, and how its columns are read."""
+"""The settings of ``stages=[import]``: the source of rated speech, and the meaning of its columns."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ImporterConfig:
         "{mean: column, std: column, n: column}}; null: guessed",
         kind="a list of texts, a mapping or null",
     )
-    ignore: list[str] = setting([], help="columns that are no ratings")
+    ignore: list[str] = setting([], help="columns that hold no ratings")
     scale: Any = setting(
         None,
         help="points of the scale: LOW..HIGH, LOW..HIGH/STEP or a list; {field: scale} if they differ; null: "
@@ -78,13 +78,13 @@ class ImporterConfig:
         choices=("point", "comma"),
     )
     delimiter: str | None = setting(
-        None, help="sign between the columns of a text table; null: the only one that fits"
+        None, help="separator of the columns of a text table; null: the only one that fits"
     )
     encoding: str | None = setting(None, help="encoding of a text table; null: UTF-8 or UTF-16")
     header: list[str] | None = setting(
         None, help="names of the columns of a text table without a header"
     )
-    skip_rows: list[int] = setting([], help="numbers of rows that are no data, the header is row 1")
+    skip_rows: list[int] = setting([], help="numbers of rows to skip; the header is row 1")
     missing: list[str] = setting(
         ["NA", "N/A", "NaN", "null", "None"], help="texts that stand for a missing rating"
     )

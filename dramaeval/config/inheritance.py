@@ -1,4 +1,4 @@
-"""Settings that a run takes from another run: those of the judge in ``checkpoint``, and all of ``from=RUN``."""
+"""Settings that a run takes from another run: all from ``from=RUN``, and those of the judge in ``checkpoint``."""
 
 from __future__ import annotations
 
@@ -21,24 +21,13 @@ from dramaeval.config.trust import untrusted_targets
 from dramaeval.config.user_keys import default, is_given, override_keys, plain_part
 from dramaeval.config.weights import checkpoint_folder, model_identity
 
-#: Settings of a task in which a run may differ from its judge: how it is trained or scored, and the keys of records.
+#: Settings of a task that may differ between a run and its judge: how it is trained or scored, and the keys of records.
 FREE = frozenset(
-    {
-        "labels",
-        "objective",
-        "best_by",
-        "augment",
-        "confidence",
-        "weights",
-        "order",
-        "rater",
-        "earlier",
-    }
-    | {"gate_share", "thought", "thought_in_scoring", "thought_tokens", "wordings_in_scoring"}
-    | {"thought_samples", "thought_temperature", "thought_seed"}
-    | {"scoring", "answer_tokens", "question_field", "options_field", "answer_field"}
-    | {"audio_field", "category_field"}
-)
+    {"labels", "objective", "best_by", "augment", "confidence", "weights", "order", "rater", "earlier", "gate_share",
+     "thought", "thought_in_scoring", "thought_tokens", "thought_samples", "thought_temperature", "thought_seed",
+     "wordings_in_scoring", "scoring", "answer_tokens", "question_field", "options_field", "answer_field", "audio_field",
+     "category_field"}
+)  # fmt: skip
 #: Stages that read the records of ``task.data``.
 _READ_DATA = frozenset({Stage.prepare, Stage.train, Stage.evaluate, Stage.controls})
 _ABSENT = object()
@@ -48,13 +37,13 @@ _SHOWN = 120
 def inherit(config: DictConfig) -> DictConfig:
     """A copy of a composed configuration with the settings of ``from=RUN`` and of the judge in ``checkpoint``.
 
-    What the user has set is kept. The result has no ``from``; applied to the result, this changes nothing.
+    The user's settings are kept. The result has no ``from``, and inheriting again does not change it.
 
     Args:
-        config: composed; it may contain Hydra's node.
+        config: a composed configuration, with or without Hydra's node.
 
     Raises:
-        ConfigError: a setting of the user contradicts the judge, or a file cannot be used.
+        ConfigError: the user's settings contradict the judge, or a file cannot be used.
     """
     keys = override_keys(config)
     if config.get("from"):
@@ -70,7 +59,7 @@ def inherit(config: DictConfig) -> DictConfig:
 
 
 def inherited_run_id(config: DictConfig) -> str:
-    """The id of a configuration with the inherited settings; if they cannot be used, the run itself reports it."""
+    """The id of a configuration with its inherited settings; without them if they are invalid, which the run reports."""
     try:
         return run_id(inherit(config))
     except ConfigError:
@@ -81,7 +70,7 @@ def _with_judge(config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) ->
     task, model = plain_part(config, "task"), plain_part(config, "model")
     named = [str(name) for _, name in targets_in({"task": task, "model": model})]
     problems = untrusted_targets({"task": judge.task, "model": judge.model}, named)
-    if not problems:  # only then are the classes safe to import
+    if not problems:  # the check of arguments imports the classes
         problems = check_arguments(judge.model, "model")
         problems += fields.problems(ModelConfig, judge.model, "model")
     if problems:
@@ -104,9 +93,9 @@ class _Comparison:
     """Compares the settings of a run with those of its judge.
 
     Args:
-        config: of the run.
-        judge: in ``checkpoint``.
-        keys: of the overrides on the command line.
+        config: the configuration of the run.
+        judge: the judge in ``checkpoint``.
+        keys: the keys of the command line's overrides.
     """
 
     def __init__(self, config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) -> None:
@@ -115,90 +104,90 @@ class _Comparison:
         self.replaces = bool(config.checkpoint_override)
         self.problems: list[str] = []
 
-    def task(self, mine: dict[str, Any]) -> dict[str, Any]:
-        """The settings of the task: the user's where given, else the judge's."""
-        theirs, name = self.judge.task, mine.get("name")
+    def task(self, user: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the task: the user's if given, else the judge's."""
+        judge, name = self.judge.task, user.get("name")
         chosen = "task" in self.keys or name != default("task").get("name")
-        parts = theirs.get("tasks") or {}
+        parts = judge.get("tasks") or {}
         if chosen and name in parts:
-            theirs = parts[name]
+            judge = parts[name]
         elif chosen and self.replaces and "task" in self.keys:
-            return mine
-        elif chosen and (name, mine.get("_target_")) != (
-            theirs.get("name"),
-            theirs.get("_target_"),
+            return user
+        elif chosen and (name, user.get("_target_")) != (
+            judge.get("name"),
+            judge.get("_target_"),
         ):
             if not self.replaces:
-                self._contradiction("task", name, theirs.get("name"))
-            return mine
+                self._contradiction("task", name, judge.get("name"))
+            return user
         base = default("task", name) if chosen else default("task")
-        return self._task("task", mine, theirs, base or {})
+        return self._task("task", user, judge, base or {})
 
     def _task(
-        self, where: str, mine: dict[str, Any], theirs: dict[str, Any], base: dict[str, Any]
+        self, where: str, user: dict[str, Any], judge: dict[str, Any], base: dict[str, Any]
     ) -> dict[str, Any]:
-        task = {key: value for key, value in mine.items() if key in TASK_KEYS}
-        same_class = mine.get("_target_") == theirs.get("_target_")
-        for key in {**theirs, **mine}:
+        task = {key: value for key, value in user.items() if key in TASK_KEYS}
+        same_class = user.get("_target_") == judge.get("_target_")
+        for key in {**judge, **user}:
             if key in ("data", "label_policies", "tasks"):
                 continue
             path = f"{where}.{key}"
-            if key in theirs:
+            if key in judge:
                 task[key] = self._value(
-                    path, mine.get(key, _ABSENT), theirs[key], base.get(key, _ABSENT)
+                    path, user.get(key, _ABSENT), judge[key], base.get(key, _ABSENT)
                 )
             elif same_class:
-                task[key] = mine[key]  # a setting that is newer than the judge
-            elif self._is_given(path, mine[key], base.get(key, _ABSENT)):
-                self._contradiction(path, mine[key], None)
-        if not theirs.get("labels"):
+                task[key] = user[key]  # a setting that is newer than the judge
+            elif self._is_given(path, user[key], base.get(key, _ABSENT)):
+                self._contradiction(path, user[key], None)
+        if not judge.get("labels"):
             task |= {"labels": None, "label_policies": {}}
         elif task["labels"] not in (task.get("label_policies") or {}):
-            # The judge has a policy of its own, which is not in its file.
-            task["labels"] = mine.get("labels")
-        if theirs.get("tasks"):
+            # The file of a judge does not hold label policies, and this one is not bundled.
+            task["labels"] = user.get("labels")
+        if judge.get("tasks"):
             task["tasks"] = {
                 name: self._task(
                     f"{where}.tasks.{name}",
-                    {"label_policies": mine.get("label_policies"), **_part(mine, name)},
+                    {"label_policies": user.get("label_policies"), **_part(user, name)},
                     part,
                     _part(base, name),
                 )
-                for name, part in theirs["tasks"].items()
+                for name, part in judge["tasks"].items()
             }
             task.pop("label_policies", None)
-        task["data"] = self._data(f"{where}.data", mine, theirs, base)
+        task["data"] = self._data(f"{where}.data", user, judge, base)
         return task
 
-    def _value(self, path: str, mine: Any, theirs: Any, base: Any) -> Any:
-        """One setting: the user's if it is given and may differ, else the judge's."""
-        if all(isinstance(value, dict) for value in (mine, theirs)):
+    def _value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
+        """One setting: the user's value if it is given and may differ, else the judge's value."""
+        if all(isinstance(value, dict) for value in (user, judge)):
             inner = base if isinstance(base, dict) else {}
             return {
                 key: self._value(
                     f"{path}.{key}",
-                    mine.get(key, _ABSENT),
-                    theirs.get(key, _ABSENT),
+                    user.get(key, _ABSENT),
+                    judge.get(key, _ABSENT),
                     inner.get(key, _ABSENT),
                 )
-                for key in {**theirs, **mine}
-                if key in theirs
-                or self._is_given(f"{path}.{key}", mine[key], inner.get(key, _ABSENT))
+                for key in {**judge, **user}
+                if key in judge
+                or self._is_given(f"{path}.{key}", user[key], inner.get(key, _ABSENT))
             }
-        if mine is _ABSENT or mine == theirs or not self._is_given(path, mine, base):
-            return theirs
+        if user is _ABSENT or user == judge or not self._is_given(path, user, base):
+            return judge
         is_free = self.replaces or path.rpartition(".")[2] in FREE
-        if is_free or self._is_selection(path, mine, theirs):
-            return mine
-        self._contradiction(path, mine, None if theirs is _ABSENT else theirs)
-        return theirs
+        if is_free or self._is_selection(path, user, judge):
+            return user
+        self._contradiction(path, user, None if judge is _ABSENT else judge)
+        return judge
 
-    def _is_selection(self, path: str, mine: Any, theirs: Any) -> bool:
-        """Whether the user selects some of the judge's dimensions, each of which has a question of its own."""
+    def _is_selection(self, path: str, user: Any, judge: Any) -> bool:
+        """Whether the user selects some of the judge's dimensions, and the judge has a question for each dimension."""
         asks_separately = not str(self.judge.task.get("_target_")).endswith("AllDimensionsTask")
-        if not path.endswith(".dimensions") or ".rubric." in path or not isinstance(mine, list):
+        if not path.endswith(".dimensions") or ".rubric." in path or not isinstance(user, list):
             return False
-        return asks_separately and (theirs is None or set(mine) <= set(theirs))
+        return asks_separately and (judge is None or set(user) <= set(judge))
 
     def _is_given(self, path: str, value: Any, base: Any) -> bool:
         return is_given(path, self.setting_keys) or value != base
@@ -206,24 +195,24 @@ class _Comparison:
     def _data(
         self,
         where: str,
-        mine: Mapping[str, Any],
-        theirs: Mapping[str, Any],
+        user: Mapping[str, Any],
+        judge: Mapping[str, Any],
         base: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The user's records; without any the bundled sample, if the judge was trained on it."""
-        saved, own = theirs.get("data") or {}, base.get("data") or {}
-        data = {**dict.fromkeys(SPLITS), **(mine.get("data") or {})}
-        for key in DATA:
-            if key in saved and not self._is_given(f"{where}.{key}", data.get(key), own.get(key)):
-                data[key] = saved[key]
-        if not names_records(data) and not self._is_given(
-            f"{where}.sample", data.get("sample"), own.get("sample")
-        ):
+        """The settings of the records: the user's; if these name no file, the sample that the judge was trained on."""
+        saved, default_data = judge.get("data") or {}, base.get("data") or {}
+        data = {**dict.fromkeys(SPLITS), **(user.get("data") or {})}
+
+        def given(key: str) -> bool:
+            return self._is_given(f"{where}.{key}", data.get(key), default_data.get(key))
+
+        data |= {key: saved[key] for key in DATA if key in saved and not given(key)}
+        if not names_records(data) and not given("sample"):
             data["sample"] = sample_folder(saved.get("sample"))
         return data
 
     def check_data(self, task: Mapping[str, Any]) -> None:
-        """Refuse to take the bundled sample for the data of a judge that was not trained on it."""
+        """Report missing records of a judge that was not trained on the bundled sample."""
         if not _READ_DATA & set(self.config.stages):
             return
         parts = task.get("tasks") or {"": task}
@@ -237,28 +226,29 @@ class _Comparison:
             f"the bundled sample: give {where}.test=FILE.jsonl, or {where}.train and {where}.val for training."
         )
 
-    def model(self, mine: dict[str, Any]) -> dict[str, Any]:
-        """The settings of the model: family, base and head are the judge's."""
-        theirs, base = self.judge.model, default("model")
+    def model(self, user: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the model, with the judge's family, base and head."""
+        judge, base = self.judge.model, default("model")
         chosen = "model" in self.keys or any(
-            mine.get(key) != base.get(key) for key in ("_target_", "path")
+            user.get(key) != base.get(key) for key in ("_target_", "path")
         )
-        model = dict(mine)
-        for key, value in theirs.items():
+        model = dict(user)
+        for key, value in judge.items():
             if key in ("path", "revision"):
                 continue
             path = f"model.{key}"
-            differs = is_given(path, self.keys) or mine.get(key) != base.get(key, _ABSENT)
-            given = chosen if key == "_target_" else differs
-            if given and key in mine and mine[key] != value:
+            overridden = is_given(path, self.keys) or user.get(key) != base.get(key, _ABSENT)
+            if key == "_target_":
+                overridden = chosen
+            if overridden and key in user and user[key] != value:
                 if self.replaces:
                     continue
-                self._contradiction(path, mine[key], value)
+                self._contradiction(path, user[key], value)
             model[key] = value
-        base_of_judge = {key: theirs.get(key) for key in ("path", "revision")}
+        base_of_judge = {key: judge.get(key) for key in ("path", "revision")}
         if not self.judge.adapter:  # its weights are in the folder
             base_of_judge = {"path": str(self.judge.folder), "revision": None}
-        if not chosen or mine.get("path") == "???":
+        if not chosen or user.get("path") == "???":
             model |= base_of_judge
         if self.judge.adapter:
             self._check_base(model)
@@ -275,7 +265,7 @@ class _Comparison:
             )
 
     def objective(self, task: Mapping[str, Any]) -> str | None:
-        """The judge's objective, if the run is trained by objectives and the user has given none."""
+        """The judge's objective, if the run trains with an objective and the user has given none."""
         trainer, saved = self.config.trainer, self.judge.objective
         if saved is None or "objective" not in trainer or Stage.train not in self.config.stages:
             return None
@@ -285,9 +275,9 @@ class _Comparison:
         values = task.get("objective"), base.get("objective")
         return None if self._is_given("task.objective", *values) else saved
 
-    def _contradiction(self, key: str, mine: Any, theirs: Any) -> None:
+    def _contradiction(self, key: str, user: Any, judge: Any) -> None:
         self.problems.append(
-            f"{key}={_shown(mine)}, but the judge in checkpoint={self.config.checkpoint} has {_shown(theirs)} "
+            f"{key}={_shown(user)}, but the judge in checkpoint={self.config.checkpoint} has {_shown(judge)} "
             f"({self.judge.file.name}): leave out {key}{_OR_OVERRIDE}"
         )
 
@@ -300,8 +290,8 @@ def _part(task: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message; of a rubric's dimensions their keys and scales."""
-    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        value = ", ".join(f"{each.get('key')} {each.get('scale')}" for each in value)
+    """A value as text for a message; dimensions of a rubric are shown by key and scale."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = ", ".join(f"{item.get('key')} {item.get('scale')}" for item in value)
     text = "null" if value is None else " ".join(str(value).split())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""Reads the settings of a judge from its run folder. Another person may have written it: it is checked before use."""
+"""Reads a judge's settings from its folder and checks them before use, since another person may have written them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ NEUTRAL = {"_target_": "dramaeval.tasks.labels.distribution", "_partial_": True}
 
 
 def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> DictConfig | None:
-    """Read the configuration of the run in a folder; ``${`` in it is plain text. None if the folder is not a run's.
+    """Read the configuration of a run; ``${`` in it is plain text. None if the folder holds no run.
 
     Args:
-        run: the folder.
+        run: the run folder.
         trust: see `dramaeval.Judge.load`.
         remote_code: whether code that comes with the model may run.
 
     Raises:
-        ConfigError: with every class that is not trusted and every invalid setting of the model.
+        ConfigError: lists every class that is not trusted and every invalid setting of the model.
         yaml.YAMLError: ``config.yaml`` is not YAML.
     """
     file = run / "config.yaml"
@@ -45,15 +45,9 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
 
 
 def judge_config(judge: SavedJudge, trust: Sequence[str], *, remote_code: bool) -> DictConfig:
-    """The configuration of a judge without its run, from ``judge.yaml``: other settings have their defaults.
+    """The configuration of a judge that is not in a run folder, from ``judge.yaml`` and the default settings.
 
-    Args:
-        judge: as read.
-        trust: see `dramaeval.Judge.load`.
-        remote_code: whether code that comes with the model may run.
-
-    Raises:
-        ConfigError: as `read_judge_config`.
+    Args, Raises: as `read_judge_config`.
     """
     config = compose()
     values = {"model": judge.model, "task": _with_data(judge.task, plain(config.task.data))}
@@ -65,7 +59,7 @@ def judge_config(judge: SavedJudge, trust: Sequence[str], *, remote_code: bool) 
 
 
 def _with_data(task: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """A task's settings with those of its data: none but the bundled sample."""
+    """A task's settings with ``data``, which names no records other than the bundled sample."""
     saved = task.get("data") or {}
     kept = {key: saved[key] for key in DATA if key in saved}
     kept["sample"] = sample_folder(saved.get("sample"))
@@ -74,10 +68,10 @@ def _with_data(task: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(values: dict[str, Any], file: Path, trust: Sequence[str], *, remote_code: bool) -> None:
-    """Check what the settings of a judge would build, and remove the folders that this would write.
+    """Check the classes that a judge's settings build, and remove settings of folders that building would write.
 
     Raises:
-        ConfigError: with every class that is not trusted and every invalid setting of the model.
+        ConfigError: lists every class that is not trusted and every invalid setting of the model.
     """
     model = values["model"]
     built = {"model": model, "quantization": values.get("quantization")}
@@ -87,24 +81,21 @@ def _check(values: dict[str, Any], file: Path, trust: Sequence[str], *, remote_c
             "model.trust_remote_code=true: Python code that comes with the model would run. If you trust it: "
             "trust_remote_code=True."
         )
-    if not problems:  # only then are the classes safe to import
-        is_mapping = isinstance(model, dict)
-        problems = (
-            check_arguments(model, "model") + fields.problems(ModelConfig, model, "model")
-            if is_mapping
-            else [f"model={model!r} is not a mapping."]
-        )
+    if not problems and not isinstance(model, dict):
+        problems = [f"model={model!r} is not a mapping."]
+    elif not problems:  # the check of arguments imports the classes
+        problems = check_arguments(model, "model") + fields.problems(ModelConfig, model, "model")
     if problems:
         raise ConfigError([f"{file}: {problem}" for problem in problems])
-    # The file may come from another person, so no folder that it names is written: neither that of offloaded
-    # weights nor that of a composed model.
+    # The file may come from another person, so the folders that it names for offloaded weights and for a composed
+    # model are not written.
     model.pop("offload_folder", None)
     if is_a(model, "Composed"):
         model["path"] = "auto"
 
 
 def neutral_labels(task: DictConfig) -> DictConfig:
-    """A task's settings with a label policy of this package; scoring needs no targets."""
+    """A task's settings with a label policy of this package: scoring needs no targets, so the judge's is not built."""
     if not task.get("labels"):
         return task
     values = task.copy()
@@ -113,7 +104,7 @@ def neutral_labels(task: DictConfig) -> DictConfig:
 
 
 def _without_labels(task: Any) -> Any:
-    """A task's settings, or those of a mixture, without the label policies, which are not built."""
+    """The settings of a task or a mixture without label policies, which are not built."""
     if not isinstance(task, dict):
         return task
     kept = {key: value for key, value in task.items() if key != "label_policies"}

@@ -1,6 +1,6 @@
-"""``judge.yaml``: what a judge is besides its weights. It lies beside them, in ``model/`` and ``export/``.
+"""``judge.yaml``: the settings of a judge, in the folder of its weights (``model/`` or ``export/``).
 
-A judge is weights, rubric, prompt, scale and front end together. The file holds the settings of the task without
+A judge consists of weights, rubric, prompt, scale and front end. The file holds the settings of the task without
 records, the family and the base of the model, and the version of the log-mel front end. It is read as plain data.
 """
 
@@ -20,16 +20,16 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.config.task_schema import SPLITS
 from dramaeval.config.weights import ADAPTER, JUDGE, hub_commit, model_identity, weights_folder
 
-#: Increased when an older version of this package could not read a newer file.
+#: The version of the file's format; it increases when older versions of dramaeval cannot read new files.
 FORMAT = 1
-#: Settings of a task that describe a training or a data set, not the judge.
+#: Settings of a task that the file omits: they describe a training or a data set.
 _NOT_OF_TASK = ("label_policies", "data", "tasks")
-#: Settings of a model that describe a machine or a training, not the judge.
+#: Settings of a model that the file omits: they describe a machine or a training.
 NOT_OF_MODEL = frozenset(
     {"dtype", "attention", "device_map", "offload_folder", "trust_remote_code", "architecture"}
     | {"freeze_audio", "train_projector", "plain"}
 )
-#: Settings of the data with which a judge is used elsewhere too.
+#: Settings of the data that also apply to other data that the judge scores.
 DATA = ("max_seconds", "on_long")
 _IN_PACKAGE = "package:"
 _SAMPLES = PACKAGE / "data" / "sample"
@@ -37,19 +37,19 @@ _SAMPLES = PACKAGE / "data" / "sample"
 
 @dataclass(frozen=True)
 class SavedJudge:
-    """What a judge is besides its weights.
+    """The settings of a judge.
 
     Attributes:
-        folder: of the weights.
-        file: from which the settings were read: ``judge.yaml``, or the ``config.yaml`` of an older run.
+        folder: the folder of the weights.
+        file: the file of the settings: ``judge.yaml``, or the ``config.yaml`` of an older run.
         adapter: whether the weights are an adapter.
-        task: the settings of its task; ``data`` has the name of the bundled sample, or None, under ``sample``.
-        model: its family and its base.
-        base_fingerprint: of the folder of the base; None for a base on the hub, or if it is not known.
-        objective: of its training; None after a training by rewards.
-        front_end: version of the log-mel front end; None if it is not known.
+        task: the settings of the task; ``data.sample`` is the name of the bundled sample, or None.
+        model: the settings of the model, with its family and its base.
+        base_fingerprint: fingerprint of the base's folder; None for a base on the hub, or if unknown.
+        objective: the objective of the training; None after a training with rewards.
+        front_end: version of the log-mel front end; None if unknown.
         examples: hash of the training records from which a few-shot judge takes examples; None without examples.
-        raters: as whom a judge with ``task.listeners=embed`` can answer; None if they are not known.
+        raters: the raters whose answers a judge with ``task.listeners=embed`` can predict; None if unknown.
     """
 
     folder: Path
@@ -78,8 +78,7 @@ def judge_text(
         settings: the configuration of the run in plain values, secrets masked.
         base: folder or name of the model on which the judge was trained.
         front_end: version of the log-mel front end.
-        examples: as in `SavedJudge`.
-        raters: as in `SavedJudge`, in any order.
+        examples, raters: as in `SavedJudge`.
     """
     names = sorted(raters)
     content = {
@@ -124,12 +123,12 @@ def _task(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def names_records(data: Mapping[str, Any]) -> bool:
-    """Whether settings of ``data`` name a file of records."""
+    """Whether the settings ``data`` name a file of records."""
     return any(data.get(split) for split in SPLITS)
 
 
 def _sample_name(data: Mapping[str, Any]) -> str | None:
-    """The name of the bundled sample that was used; None for records of the user."""
+    """The name of the bundled sample; None for the user's own records."""
     if names_records(data) or not data.get("sample"):
         return None
     sample = Path(data["sample"])
@@ -138,7 +137,7 @@ def _sample_name(data: Mapping[str, Any]) -> str | None:
 
 
 def sample_folder(name: Any) -> str | None:
-    """The folder of a bundled sample; None if there is none of this name."""
+    """The folder of a bundled sample; None for an unknown name."""
     known = sorted(folder.name for folder in _SAMPLES.iterdir() if folder.is_dir())
     return str(_SAMPLES / name) if name in known else None
 
@@ -146,13 +145,13 @@ def sample_folder(name: Any) -> str | None:
 def read_judge(path: str | Path) -> SavedJudge | None:
     """The judge in a run folder, a model folder or an adapter folder.
 
-    Of a run of an earlier version, whose weights have no ``judge.yaml``, the ``config.yaml`` is read.
+    Runs of earlier versions have no ``judge.yaml``; their ``config.yaml`` is read.
 
     Returns:
-        None if the folder has no weights, or weights without these settings.
+        None if the folder has no weights, or the weights have no settings of a judge.
 
     Raises:
-        ConfigError: the file cannot be used.
+        ConfigError: the file is damaged or has a newer format.
     """
     folder = weights_folder(path)
     if folder is None:
@@ -160,8 +159,8 @@ def read_judge(path: str | Path) -> SavedJudge | None:
     file = folder / JUDGE
     is_listed = file.is_file()
     if not is_listed:
-        runs = [run / "config.yaml" for run in folder.absolute().parents[:2]]
-        file = next((each for each in runs if each.is_file()), file)
+        configs = [run / "config.yaml" for run in folder.absolute().parents[:2]]
+        file = next((config for config in configs if config.is_file()), file)
     values = _read(file) if file.is_file() else None
     if values is None or not (is_listed or {"stages", "task", "model"} <= set(values)):
         return None
@@ -187,15 +186,15 @@ def _read(file: Path) -> dict[str, Any] | None:
     values = read_saved(file)
     if not isinstance(values, dict):
         return None
-    saved = values.get("format", FORMAT)
-    if file.name == JUDGE and saved != FORMAT:
-        reason = f"has format {saved}, and this version reads {FORMAT}"
+    version_of_file = values.get("format", FORMAT)
+    if file.name == JUDGE and version_of_file != FORMAT:
+        reason = f"has format {version_of_file}, and this version reads {FORMAT}"
         raise ConfigError([f"{file} {reason}: install a newer dramaeval."])
     return values
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the model, with the present place of a model that comes with this package."""
+    """The settings of the model, with the current path of a model that comes with this package."""
     kept = {key: value for key, value in model.items() if key not in NOT_OF_MODEL}
     path = kept.get("path")
     if isinstance(path, str) and path.startswith(_IN_PACKAGE):

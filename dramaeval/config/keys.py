@@ -1,6 +1,6 @@
-"""Compares the keys of a node with the constructor's arguments of the class under its ``_target_``.
+"""Compares the keys of a node with the constructor arguments of the class under its ``_target_``.
 
-Hydra refuses unknown keys, but not after a ``+``, and not in nodes with the arguments of other libraries.
+Hydra refuses unknown keys, except after a ``+`` and in nodes that hold the arguments of other libraries.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dramaeval.config.problems import hint_or_names
 
 
 def targets_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every ``_target_`` in a configuration or in plain containers, as pairs of its key and its value."""
+    """The key and the value of every ``_target_`` in a configuration or in plain containers."""
     pairs: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, Mapping):
         pairs = ((key, node[key]) for key in node if not is_missing(node, key))
@@ -47,7 +47,7 @@ def resolve_target(name: str) -> Any | None:
 
 
 def _import(name: str) -> tuple[Any | None, str]:
-    """The object of a name, or None and the reason why it cannot be imported."""
+    """The object with a full name and "", or None and the reason why it cannot be imported."""
     try:
         return get_object(name), ""
     except (ImportError, ValueError, AttributeError) as error:
@@ -60,7 +60,7 @@ def is_a(node: Mapping[str, Any] | None, *names: str) -> bool:
     if not node or "_target_" not in node or is_missing(node, "_target_"):
         return False
     classes = getattr(resolve_target(node["_target_"]), "__mro__", ())
-    return any(each.__name__ in names for each in classes)
+    return any(parent.__name__ in names for parent in classes)
 
 
 def check_arguments(
@@ -70,19 +70,19 @@ def check_arguments(
     also: Sequence[str] = (),
     reported: Container[str] = (),
 ) -> list[str]:
-    """Report keys that the constructor of a node's ``_target_`` does not take, and values of a wrong type.
+    """Report keys that the constructor under a node's ``_target_`` does not take, and values of a wrong type.
 
     Args:
         node: a node with a ``_target_``.
-        where: its key, for the messages.
-        reserved: arguments that the run sets, with the setting to use instead of each; see `instead`.
+        where: the key of the node.
+        reserved: arguments that the run sets, each with the setting to use instead; see `instead`.
         also: further valid keys, which are not passed to the constructor.
-        reported: arguments whose values the schema reports.
+        reported: arguments whose invalid values the schema reports.
     """
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
     if is_missing(node, "_target_") or (target := resolve_target(node["_target_"])) is None:
-        return []  # `missing_targets` or the check of missing values reports it
+        return []  # `missing_targets`, or the check for missing values, reports it
     known, problems = [*argument_names(target), *also], []
     hints = get_type_hints(target) if is_dataclass(target) else {}
     for key in node:
@@ -99,7 +99,7 @@ def check_arguments(
 
 
 def instead(replacement: str) -> str:
-    """The advice about a setting that is refused.
+    """The advice for a setting that is refused.
 
     Args:
         replacement: the setting to use, or ``nothing: `` and the reason.
@@ -112,10 +112,10 @@ def instead(replacement: str) -> str:
 def argument_names(target: Callable[..., Any]) -> list[str]:
     """The arguments of a function or of a class, including those that ``**kwargs`` passes to its base classes."""
     names: dict[str, None] = {}
-    for each in target.__mro__ if inspect.isclass(target) else (target,):
-        if each is object:
+    for definition in target.__mro__ if inspect.isclass(target) else (target,):
+        if definition is object:
             continue
-        parameters = inspect.signature(each).parameters
+        parameters = inspect.signature(definition).parameters
         names |= dict.fromkeys(parameters)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             break  # this class passes no keyword arguments to its base class

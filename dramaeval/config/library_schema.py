@@ -1,8 +1,8 @@
 """The settings of ``peft``, ``quantization`` and ``zero``, a part of `dramaeval.config.schema`.
 
-They are arguments of PEFT, transformers and DeepSpeed, with the defaults of these libraries. A node takes further arguments
-of its class, and a type here is the widest that a class of the library has: `dramaeval.config.keys.check_arguments` compares
-names and types with the class under ``_target_``.
+They are arguments of PEFT, transformers and DeepSpeed, with these libraries' defaults. A node accepts further arguments of
+its class. If the classes of a library declare different types for an argument, the type here accepts all of them.
+`dramaeval.config.keys.check_arguments` compares names and types with the class under ``_target_``.
 """
 
 from __future__ import annotations
@@ -73,23 +73,25 @@ class PeftConfig(Target):
 class QuantizationConfig(Target):
     """``quantization``: transformers.BitsAndBytesConfig and its arguments, for the language model; empty: none."""
 
-    load_in_4bit: bool = setting(False, help="4 bits a weight")
-    load_in_8bit: bool = setting(False, help="8 bits a weight")
-    bnb_4bit_quant_type: str = setting("fp4", help="data type of 4 bits", choices=("nf4", "fp4"))
-    bnb_4bit_use_double_quant: bool = setting(False, help="also quantise the scales of 4 bits")
+    load_in_4bit: bool = setting(False, help="4 bits per weight")
+    load_in_8bit: bool = setting(False, help="8 bits per weight")
+    bnb_4bit_quant_type: str = setting("fp4", help="4 bits: data type", choices=("nf4", "fp4"))
+    bnb_4bit_use_double_quant: bool = setting(False, help="4 bits: also quantise the scales")
     bnb_4bit_compute_dtype: str | None = setting(
-        None, help="data type of products; null: that of the other weights", choices=_DTYPES
+        None,
+        help="4 bits: data type of products; null: data type of the other weights",
+        choices=_DTYPES,
     )
     bnb_4bit_quant_storage: str | None = setting(
         None,
-        help="data type in which weights of 4 bits are stored; null: uint8",
+        help="4 bits: data type in which the weights are stored; null: uint8",
         choices=(*_DTYPES, "float64", "int8", "uint8"),
     )
     llm_int8_threshold: float = setting(
-        6.0, help="8 bits: inputs above it are multiplied in 16 bits", minimum=0
+        6.0, help="8 bits: inputs above this value are multiplied in 16 bits", minimum=0
     )
     llm_int8_skip_modules: list[str] | None = setting(
-        None, help="layers that are not quantised; null: those outside the language model"
+        None, help="layers that are not quantised; null: all outside the language model"
     )
     llm_int8_enable_fp32_cpu_offload: bool = setting(
         False, help="8 bits: layers on the CPU stay in 32 bits"
@@ -99,11 +101,11 @@ class QuantizationConfig(Target):
 
 @dataclass(kw_only=True)
 class OffloadConfig(OpenNode):
-    """What both kinds of offloading take."""
+    """The settings that both kinds of offloading have."""
 
-    device: str = setting("none", help="where to", choices=("none", "cpu", "nvme"))
+    device: str = setting("none", help="target of offloading", choices=("none", "cpu", "nvme"))
     nvme_path: str | None = setting(None, help="folder on the disk of device=nvme")
-    pin_memory: bool = setting(True, help="page-locked memory, which copies faster")
+    pin_memory: bool = setting(True, help="use page-locked memory, which is copied faster")
 
 
 @dataclass(kw_only=True)
@@ -121,22 +123,22 @@ class OffloadParamConfig(OffloadConfig):
     """``zero.zero_optimization.offload_param``: moves weights off the GPU, at stage 3."""
 
     buffer_count: int = setting(5, help="buffers of device=nvme", minimum=0)
-    buffer_size: float = setting(100_000_000, help="elements of such a buffer", minimum=0)
+    buffer_size: float = setting(100_000_000, help="elements of a buffer", minimum=0)
     max_in_cpu: float = setting(
         1_000_000_000, help="elements in host memory with device=nvme", minimum=0
     )
 
 
-# Sizes are of type float, because Hydra reads 2e8 as one; DeepSpeed takes it as a whole number.
+# Sizes are floats, because Hydra reads 2e8 as a float; DeepSpeed converts them to whole numbers.
 @dataclass(kw_only=True)
 class ZeroOptimizationConfig(OpenNode):
-    """``zero.zero_optimization``: what is divided over the processes, and how it is sent."""
+    """``zero.zero_optimization``: what is divided among the processes, and how it is sent."""
 
     stage: int = setting(
         help="1: optimizer states are divided; 2: also gradients; 3: also weights",
         choices=("1", "2", "3"),
     )
-    contiguous_gradients: bool = setting(True, help="gradients in one block of memory")
+    contiguous_gradients: bool = setting(True, help="keep gradients in one block of memory")
     overlap_comm: bool | None = setting(
         None, help="on a GPU: send gradients during the backward pass; null: at stage 3"
     )
@@ -162,7 +164,9 @@ class ZeroOptimizationConfig(OpenNode):
         1_000_000_000, help="elements kept complete at once", minimum=0
     )
     stage3_max_reuse_distance: float = setting(
-        1_000_000_000, help="weights used again within so many elements stay", minimum=0
+        1_000_000_000,
+        help="weights stay if they are used again within this many elements",
+        minimum=0,
     )
     stage3_gather_16bit_weights_on_model_save: bool = setting(
         False, help="gather the weights of a saved model"
@@ -181,7 +185,7 @@ class ZeroConfig(OpenNode):
         dict, help="the stage and its settings", kind=MAPPING, node=ZeroOptimizationConfig
     )
     zero_force_ds_cpu_optimizer: bool = setting(
-        True, help="with offload_optimizer: only DeepSpeed's own optimizer for the CPU"
+        True, help="with offload_optimizer: accept only DeepSpeed's optimizer for the CPU"
     )
     communication_data_type: str | None = setting(
         None,
@@ -197,12 +201,14 @@ class ZeroConfig(OpenNode):
     )
     data_types: Any = setting(None, help="data types of gradients", kind=MAPPING)
     disable_allgather: bool = setting(False, help="without effect at stages 1 to 3")
-    disable_python_gc: bool = setting(False, help="no garbage collection by Python")
-    activation_checkpointing: Any = setting(None, help="its settings", kind=MAPPING)
+    disable_python_gc: bool = setting(False, help="turn Python's garbage collection off")
+    activation_checkpointing: Any = setting(
+        None, help="settings of activation checkpointing", kind=MAPPING
+    )
     checkpoint: Any = setting(None, help="settings of checkpoints", kind=MAPPING)
-    aio: Any = setting(None, help="reading and writing of device=nvme", kind=MAPPING)
-    flops_profiler: Any = setting(None, help="its settings", kind=MAPPING)
-    comms_logger: Any = setting(None, help="its settings", kind=MAPPING)
+    aio: Any = setting(None, help="settings of reads and writes with device=nvme", kind=MAPPING)
+    flops_profiler: Any = setting(None, help="settings of the FLOPS profiler", kind=MAPPING)
+    comms_logger: Any = setting(None, help="settings of the log of messages", kind=MAPPING)
     wall_clock_breakdown: bool = setting(False, help="log the time of each part of a step")
     memory_breakdown: bool = setting(False, help="log memory")
     dump_state: bool = setting(False, help="log DeepSpeed's settings")

@@ -1,7 +1,7 @@
-"""Literal values: OmegaConf and Hydra must not read ``${…}`` in them as an interpolation.
+"""Literal values, in which OmegaConf and Hydra must not read ``${…}`` as an interpolation.
 
-OmegaConf treats every text with ``${`` as an interpolation, also the name of a folder, a text from another person's
-file, and the result of an earlier interpolation. `literal` escapes such values before they become part of a
+OmegaConf treats every text with ``${`` as an interpolation, even the name of a folder, a text from another person's
+file, or the result of an earlier interpolation. `literal` escapes such values before they become part of a
 configuration.
 """
 
@@ -39,16 +39,16 @@ def plain(node: Any) -> Any:
 def instantiate(node: Any, **arguments: Any) -> Any:
     """Build the object that a node's ``_target_`` names, inner nodes first, as `hydra.utils.instantiate` does.
 
-    Unlike Hydra, this function does not resolve interpolations in the values a second time. The target gets plain
-    containers; objects among the arguments are passed unchanged.
+    Unlike Hydra, this function resolves interpolations once only. The target gets plain containers; objects among the
+    arguments are passed unchanged.
 
     Args:
         node: a configuration node or a mapping, which may have ``_partial_``, ``_args_`` and ``_recursive_``.
-        arguments: further arguments; they override those of the node.
+        arguments: further arguments; they take precedence over those of the node.
 
     Raises:
-        hydra.errors.InstantiationException: the target cannot be imported, Hydra's policy refuses it, or it
-            raises an error, which becomes the cause.
+        hydra.errors.InstantiationException: the target cannot be imported, Hydra's policy refuses it, or the target
+            raises an error, which is the cause of this one.
     """
     return _build({**plain(node), **arguments})
 
@@ -67,7 +67,7 @@ def _build(value: Any) -> Any:
         if key not in _KEYWORDS
     }
     positional = arguments.pop("_args_", ())
-    # Hydra imports the target and applies its policy; it does not see the arguments.
+    # Hydra imports the target and applies its policy. The arguments are not passed to Hydra.
     target = hydra.utils.instantiate({"_target_": name, "_partial_": True})
     if value.get("_partial_"):
         return functools.partial(target.func, *positional, **arguments)
@@ -80,7 +80,7 @@ def _build(value: Any) -> Any:
 
 
 def resolve(config: DictConfig) -> DictConfig:
-    """Copy a configuration and replace each interpolation by its value; types are kept."""
+    """Copy a configuration and replace each interpolation with its value; types are kept."""
     resolved = config.copy()
     with read_write(resolved), open_dict(resolved):
         _replace_interpolations(resolved, plain(config))
@@ -97,19 +97,19 @@ def _replace_interpolations(node: DictConfig | ListConfig, values: Any) -> None:
             _replace_interpolations(node[key], values[key])
 
 
-def folder_problem(folder: str | os.PathLike[str], what: str) -> str | None:
+def folder_problem(folder: str | os.PathLike[str], purpose: str) -> str | None:
     """The message about a folder whose name Hydra would interpolate; None for other folders.
 
-    Hydra puts the names of the working folder and of the output folder into its configuration without escaping
-    them. It would write to the folder that results from the interpolation.
+    Hydra puts the names of the working folder and the output folder into its configuration without escaping them, and
+    would write to the folder that the interpolation results in.
 
     Args:
-        folder: name of the folder, as given.
-        what: name of the folder's purpose, for the message.
+        folder: name of the folder.
+        purpose: purpose of the folder, for the message, such as ``The working folder``.
     """
     if "${" not in os.fspath(folder):
         return None
-    return f"{what} {folder} has ${{ in its name, which Hydra reads as an interpolation: choose another folder."
+    return f"{purpose} {folder} has ${{ in its name, which Hydra reads as an interpolation: choose another folder."
 
 
 def read_plain(file: Path) -> Any:

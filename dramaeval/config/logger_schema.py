@@ -18,7 +18,7 @@ class WandbConfig:
         choices=("auto", "online", "offline"),
     )
     project: str = setting("dramaeval", help="project")
-    entity: str | None = setting(None, help="team; null: your own account")
+    entity: str | None = setting(None, help="team; null: your account")
     name: str | None = setting(None, help="name of the run; null: the end of the run folder's path")
     group: str | None = setting(None, help="group of runs")
     tags: list[str] = setting([], help="tags of the run")
@@ -26,13 +26,13 @@ class WandbConfig:
 
 @dataclass(kw_only=True)
 class LoggerConfig:
-    """``logger``: training curves, beside the files of the run folder."""
+    """``logger``: training curves, in addition to the files of the run folder."""
 
     tensorboard: bool = setting(
         False, help="write TensorBoard files to the run folder's tensorboard/"
     )
     wandb: WandbConfig = setting(WandbConfig, help="Weights & Biases")
-    mlflow: bool = setting(False, help="log to MLflow; its own variables (MLFLOW_*) say where")
+    mlflow: bool = setting(False, help="log to MLflow; variables MLFLOW_* set the target")
     trackio: bool = setting(False, help="log to Trackio")
-    swanlab: bool = setting(False, help="log to SwanLab; its own variables (SWANLAB_*) say where")
-    comet: bool = setting(False, help="log to Comet; its own variables (COMET_*) say where")
+    swanlab: bool = setting(False, help="log to SwanLab; variables SWANLAB_* set the target")
+    comet: bool = setting(False, help="log to Comet; variables COMET_* set the target")

@@ -10,7 +10,7 @@ from dramaeval.config.fields import MAPPING, TEXT, Target, setting
 
 @dataclass(kw_only=True)
 class ModelConfig(Target):
-    """``model``: a family's class and its arguments; a family of your own may take more."""
+    """``model``: a family's class and its arguments; your own family may have further arguments."""
 
     path: str = setting(help="folder of the model, or its name on the hub (owner/name)")
     revision: Any = setting(None, kind=f"{TEXT} or null", help="branch, tag or commit on the hub")
@@ -27,7 +27,7 @@ class ModelConfig(Target):
     )
     device_map: Any = setting(
         None,
-        help="spread a model that is only evaluated over devices: transformers' device_map",
+        help="distribute a model that is not trained over devices: transformers' device_map",
         kind="auto, cpu, a device, or {module: device}",
     )
     offload_folder: str | None = setting(
@@ -49,12 +49,11 @@ class ModelConfig(Target):
     )
     head: str = setting(
         "vocabulary",
-        help="where scores are read: the probabilities of the scale's tokens, or one number from a linear "
-        "layer on the last hidden state (a baseline)",
+        help="source of scores: the probabilities of the scale's tokens, or a number from a linear layer on the last hidden "
+        "state (a baseline)",
         choices=("vocabulary", "regression"),
     )
     plain: list[str] = setting(
         [],
-        help="steps computed as transformers does, slower with the same result, for comparison: log_mel, "
-        "encoder, head",
+        help="steps that are computed as in transformers, which is slower, with the same result: log_mel, encoder, head",
     )

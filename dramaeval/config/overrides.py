@@ -1,4 +1,4 @@
-"""Values and words in the grammar of Hydra's command line."""
+"""Writes values in the grammar of Hydra's command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def as_override(value: Any) -> str:
         return "{" + ",".join(f"{key}:{as_override(inner)}" for key, inner in value.items()) + "}"
     if not isinstance(value, str):
         return str(value)
-    # A text that could be read as another type, or contains characters of the grammar, is quoted.
+    # A text is quoted if it could be read as another type, or contains characters of the grammar.
     plain = value[:1].isalpha() and all(char.isalnum() or char in "_-./" for char in value)
     if plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value

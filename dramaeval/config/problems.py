@@ -1,4 +1,4 @@
-"""Problems of a configuration: the error that lists them, their collector, and hints at similar names."""
+"""Problems of a configuration: the error that lists them, a collector of them, and hints at similar names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dramaeval.errors import UserFacingError
 
-#: Common names of arguments, with the names of the same arguments in PEFT and transformers.
+#: Common names of arguments, each with the names that PEFT and transformers use.
 SYNONYMS = {
     "rank": ("r", "init_r"),
     "lora_rank": ("r",),
@@ -39,7 +39,7 @@ class ProblemCollector:
     """Collects the problems of several steps, so that they are reported together.
 
     Raises:
-        ConfigError: on leaving the ``with`` block, with all problems.
+        ConfigError: at the end of the ``with`` block; lists all problems.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class ProblemCollector:
         return self
 
     def collect(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of a step; None where the step raises an error for the user."""
+        """The result of a step; None if the step raises a `UserFacingError`."""
         try:
             return step(*arguments)
         except ConfigError as error:
@@ -64,7 +64,7 @@ class ProblemCollector:
 
 
 def near_matches(key: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
-    """The known names that resemble a key, best first, without regard to upper and lower case."""
+    """The known names that resemble a key, the most similar first; upper and lower case do not matter."""
     by_lower = {name.lower(): name for name in known}
     synonyms = [name for name in SYNONYMS.get(key, ()) if name in by_lower]
     return synonyms or [
@@ -73,21 +73,21 @@ def near_matches(key: str, known: Iterable[str], cutoff: float = 0.5) -> list[st
 
 
 def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """The text `` Did you mean NAME?`` if an unknown key resembles a known one; else an empty text."""
+    """The text `` Did you mean NAME?`` if an unknown key resembles a known name; else an empty text."""
     return did_you_mean(near_matches(key, known, cutoff))
 
 
 def hint_or_names(key: str, known: Iterable[str]) -> str:
-    """The text of `near_match_hint`, or the known names if an unknown key resembles none."""
+    """The text of `near_match_hint`; if it is empty, a list of the known names."""
     return near_match_hint(key, known) or f" There are {', '.join(known)}."
 
 
 def did_you_mean(names: Sequence[str]) -> str:
-    """The text `` Did you mean NAME or NAME?`` with at most three names; empty without any."""
+    """The text `` Did you mean NAME or NAME?`` with at most three names; empty without names."""
     return f" Did you mean {' or '.join(names[:3])}?" if names else ""
 
 
 def not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:
-    """The message about a value that is none of the choices."""
+    """The message about a value that is not among the choices."""
     hint = near_match_hint(str(value), choices, 0.6)
     return f"{key}={value} is not known; choose one of {', '.join(choices)}.{hint}"

@@ -1,6 +1,6 @@
-"""The reference pages of all settings and groups as Markdown: ``python -m dramaeval.config.reference`` prints them.
+"""Generates the reference pages of all settings and groups as Markdown.
 
-The documentation site adds the pages when it is built (``docs/hooks.py``).
+``docs/hooks.py`` adds the pages to the documentation site; ``python -m dramaeval.config.reference`` prints them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pages() -> dict[str, str]:
 
 
 def settings_page() -> str:
-    """The page of all settings, with one table for each node of the schema, each launcher and each sweeper."""
+    """The page of all settings, with a table for each node of the schema, each launcher and each sweeper."""
     sections = [_SETTINGS_HEAD, *_sections(Root, "")]
     for (group, _), options in OPTIONS.items():
         sections += _sections(options, group.replace("/", "."))
@@ -60,7 +60,7 @@ def groups_page() -> str:
 
 
 def _sections(schema: type, where: str) -> Iterator[str]:
-    """The section of a node, then those of its nested nodes. A node's docstring is "KEY: description"."""
+    """The section of a node, then the sections of its nested nodes; the node's docstring is "KEY: description"."""
     settings = settings_of(schema)
     key, _, description = node_description(schema).partition(": ")
     heading = "## Top level"
@@ -100,7 +100,7 @@ def _groups(folder: Path) -> Iterator[tuple[str, list[Path]]]:
 
 
 def _listing(name: str, file: Path) -> str:
-    """A collapsed block with the content of a file."""
+    """A collapsed block that shows a file."""
     lines = file.read_text(encoding="utf-8").rstrip().splitlines()
     body = "\n".join(f"    {line}".rstrip() for line in ["```yaml", *lines, "```"])
     return f'??? note "configs/{name}"\n\n{body}\n'

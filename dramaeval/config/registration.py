@@ -1,4 +1,4 @@
-"""Registers the schema with Hydra and the resolvers of the configuration with OmegaConf."""
+"""Registers the schema with Hydra, and dramaeval's resolvers with OmegaConf."""
 
 from __future__ import annotations
 
@@ -19,25 +19,13 @@ from dramaeval.config.sweep_options import OPTIONS
 
 
 def root() -> DictConfig:
-    """The schema as a configuration; it has no values of other libraries' settings."""
+    """The schema as a configuration, without values for other libraries' settings."""
     node = OmegaConf.structured(Root)
-    # These take any key without a `+`. An explicit flag survives the merging of configurations.
-    importer = tuple(
-        f"importer.{name}"
-        for name in ("columns", "labels", "where", "patterns", "lookup", "joins", "splits")
-    )
-    for key in (
-        "model",
-        "task",
-        "trainer",
-        "trainer.args",
-        "callbacks",
-        "texts",
-        "peft",
-        "quantization",
-        "zero",
-        *importer,
-    ):
+    # These nodes accept any key without a `+`. An explicit flag survives the merging of configurations.
+    importer = ("columns", "labels", "where", "patterns", "lookup", "joins", "splits")
+    libraries = ("trainer", "trainer.args", "peft", "quantization", "zero")
+    keys = ("model", "task", "callbacks", "texts", *(f"importer.{name}" for name in importer))
+    for key in (*keys, *libraries):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
     OmegaConf.set_struct(node.batch, False)
     node.batch["global"] = IntegerNode(None)
@@ -49,18 +37,14 @@ def root() -> DictConfig:
 
 
 def node_of(schema: type, values: dict[str, Any]) -> DictConfig:
-    """Plain values as a node of the schema that takes any further key, such as ``task``; ``${`` is plain text."""
+    """A node of the schema, such as ``task``, with plain values; it accepts any key, and ``${`` is plain text."""
     node = OmegaConf.structured(schema)
     OmegaConf.set_struct(node, False)
     return cast(DictConfig, OmegaConf.merge(node, literal(values)))
 
 
 def require_schema(config: DictConfig) -> None:
-    """Refuse a configuration that is not based on `launch.yaml`, such as the ``config.yaml`` of a run.
-
-    Raises:
-        ConfigError: it has no schema.
-    """
+    """Raise ConfigError for a configuration without the schema, such as the ``config.yaml`` of a run."""
     if OmegaConf.get_type(config) is not Root:
         raise ConfigError(
             [
@@ -72,14 +56,14 @@ def require_schema(config: DictConfig) -> None:
 
 @cache
 def register() -> None:
-    """Register the schema with Hydra, and resolvers with OmegaConf; once in a process.
+    """Register the schema with Hydra, and the resolvers with OmegaConf, once per process.
 
     ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration,
     ``${command:}`` the name of the command, and ``${settings:}`` the part of ``--help`` about settings.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=root())
-    # A launcher and a sweeper report unknown options themselves, together with their other problems.
+    # Launchers and sweepers report unknown options themselves, together with their other problems.
     for (group, name), options in OPTIONS.items():
         node = OmegaConf.structured(options, flags={"struct": False})
         store.store(group=group, name=name, node=node)
@@ -95,13 +79,13 @@ def register() -> None:
         register_run_id(run_id)
 
 
-def register_run_id(of: Callable[[DictConfig], str]) -> None:
-    """Register ``${run_id:}`` with OmegaConf; `register` does it with `run_id` unless it is registered.
+def register_run_id(id_of: Callable[[DictConfig], str]) -> None:
+    """Register ``${run_id:}`` with OmegaConf; without this call, `register` uses `run_id`.
 
     Args:
-        of: returns the id of a configuration.
+        id_of: returns the id of a configuration.
     """
-    OmegaConf.register_new_resolver("run_id", lambda *, _root_: of(_root_), replace=True)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: id_of(_root_), replace=True)
 
 
 def _help_text() -> str:

@@ -1,4 +1,4 @@
-"""Classes that earlier versions had under another name, and the reading of run folders that name them."""
+"""Reads files of earlier versions, in which some classes have other names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from dramaeval.config.literal import read_plain
 from dramaeval.config.problems import ConfigError
 
-#: Every name under ``_target_`` in a file of version 0.1.0 that is different now.
+#: The current name of each renamed class, by the name that files of version 0.1.0 have under ``_target_``.
 RENAMED = {
     "dramaeval.cluster.locking_callback.LocksRunFolder": "dramaeval.distributed.locking_callback.LocksRunFolder",
     "dramaeval.models.audio_flamingo3.AudioFlamingo3": "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
@@ -24,7 +24,7 @@ RENAMED = {
 
 
 def read_saved(file: Path) -> Any:
-    """The plain values of a YAML file that this package wrote, with the present names of classes.
+    """The plain values of a YAML file that this package wrote, with the current names of classes.
 
     Raises:
         OSError: the file cannot be read.
@@ -40,7 +40,7 @@ def read_saved(file: Path) -> Any:
 
 
 def with_current_targets(values: Any) -> Any:
-    """A copy of plain values in which every ``_target_`` at any depth has its present name."""
+    """A copy of plain values in which every ``_target_``, at any depth, has its current name."""
     if isinstance(values, dict):
         return {
             key: _current(value) if key == "_target_" else with_current_targets(value)

@@ -1,4 +1,4 @@
-"""The short id of a configuration: the same settings have the same id on every machine and with every launcher."""
+"""The short id of a configuration: equal settings have equal ids on every machine and with every launcher."""
 
 from __future__ import annotations
 
@@ -12,23 +12,19 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dramaeval.config.weights import model_identity
 
-#: Settings of how and where a run is executed. They do not change its results.
-_EXECUTION = frozenset(
-    {
-        *("hydra", "launch", "sweep", "resume", "cache", "from", "plan", "plan_force"),
-        *("plan_device", "plan_gpus", "plan_memory_gib", "output", "serve"),
-    }
-)
+#: Settings of how and where a run is executed, which do not change its results.
+_EXECUTION = {
+    "hydra", "launch", "sweep", "resume", "cache", "from", "plan", "plan_force", "plan_device", "plan_gpus",
+    "plan_memory_gib", "output", "serve",
+}  # fmt: skip
 #: Settings that are paths, absolute or relative.
-_PATHS = frozenset(
-    {
-        "model.offload_folder",
-        *(f"importer.{name}" for name in ("file", "output", "audio_root")),
-        *(f"task.data.{name}" for name in ("train", "val", "test", "sample", "audio_root")),
-    }
-)
+_PATHS = {
+    "model.offload_folder",
+    *(f"importer.{name}" for name in ("file", "output", "audio_root")),
+    *(f"task.data.{name}" for name in ("train", "val", "test", "sample", "audio_root")),
+}
 #: Settings that name a model, as a folder or on the hub.
-_MODELS = frozenset({"model.path", "model.audio", "model.text", "checkpoint"})
+_MODELS = {"model.path", "model.audio", "model.text", "checkpoint"}
 _LENGTH = 8
 _PATH = object()
 
@@ -36,13 +32,13 @@ _PATH = object()
 def run_id(config: DictConfig) -> str:
     """The first eight hexadecimal digits of the SHA-256 of the resolved configuration without paths.
 
-    Three kinds of values are left out: settings that are paths (data, offload folder), every other absolute path,
-    and settings of how the run is executed (``hydra``, ``launch``, ``plan``). A model counts as what it is, not as
-    where it lies (`dramaeval.config.weights.model_identity`). The id is therefore the same in another folder, on
-    another machine and with another launcher.
+    Three kinds of values are left out: settings that are paths (data, offload folder), all other absolute paths, and
+    settings of how the run is executed (``hydra``, ``launch``, ``plan``). A model is identified by its content, not by
+    its location (`dramaeval.config.weights.model_identity`). The id therefore does not depend on the folder, the
+    machine or the launcher.
 
     Args:
-        config: a composed configuration; values may be missing, and it may contain Hydra's node.
+        config: a composed configuration, with or without Hydra's node; values may be missing.
     """
     plain = _plain(config, "")
     text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,9 +1,9 @@
 """The schema of a run: every setting of this project with its type, default, limits and a line of help.
 
 Other arguments of libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes under a
-``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' arguments.
-``--help`` and shell completion import this module, so it imports nothing heavy. `dramaeval.config.registration`
-registers it with Hydra.
+``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' signatures.
+``--help`` and shell completion import this module, so it imports no heavy library. `dramaeval.config.registration`
+registers the schema with Hydra.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dramaeval.config.task_schema import TaskConfig
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-#: The stages of a run, in the order in which they run. One is named by a word of Python: ``Stage["import"]``.
+#: The stages of a run, in their order. ``import`` is a Python keyword, so that stage is written ``Stage["import"]``.
 Stage = Enum(
     "Stage",
     {
@@ -98,7 +98,7 @@ class BatchConfig:
     )
 
 
-#: The controls: each the name of a module in `dramaeval.evaluation.controls`.
+#: The controls, which are the names of modules in `dramaeval.evaluation.controls`.
 CONTROLS = (
     "training_mean",
     "transcript_only",
@@ -143,7 +143,8 @@ class EvaluationConfig:
         help="key of the records; the bootstrap resamples all records with the same value together",
     )
     metrics: list[Any] = setting(
-        [], help="metrics of your own, each a mapping with _target_, beside the standard ones"
+        [],
+        help="your own metrics, each a mapping with _target_, in addition to the standard metrics",
     )
     slices: list[str] = setting(
         ["language", "system", "character_seen", "length", "recorded"],
@@ -172,8 +173,8 @@ class EvaluationConfig:
     html: bool = setting(True, help="write report.html after evaluation")
     convention: str | None = setting(
         None,
-        help="published: also count as the scripts of Speech-DRAME do, all dimensions pooled and missing ratings as 1; "
-        "null: only each dimension and the macro, without missing ratings",
+        help="published: also count as Speech-DRAME's scripts do, with all dimensions pooled and missing ratings as 1; "
+        "null: only each dimension and their mean, without missing ratings",
         choices=("published",),
     )
 
@@ -257,8 +258,8 @@ class Root:
     )
     checkpoint_override: bool = setting(
         False,
-        help="true: your settings of task and model replace those of the judge in checkpoint; false: they are "
-        "refused if they contradict it",
+        help="true: your settings of task and model replace those of the judge in checkpoint; false: settings that "
+        "contradict the judge are refused",
     )
     input: Any = setting(
         None,
@@ -329,7 +330,10 @@ class Root:
     task: TaskConfig = setting(TaskConfig, help="the questions, and the records")
     peft: Any = setting(dict, help="an adapter; null: none", kind=MAPPING, node=PeftConfig)
     quantization: Any = setting(
-        dict, help="of the language model; empty: none", kind=MAPPING, node=QuantizationConfig
+        dict,
+        help="quantization of the language model; empty: none",
+        kind=MAPPING,
+        node=QuantizationConfig,
     )
     zero: Any = setting(dict, help="DeepSpeed; null: none", kind=MAPPING, node=ZeroConfig)
     trainer: TrainerConfig = setting(TrainerConfig, help="how the judge is trained")
@@ -364,6 +368,6 @@ class Root:
 
 
 def is_about_a_sweep(config: Any) -> bool:
-    """Whether a command is about an existing sweep, and not about a run."""
+    """Whether a command reports or resumes an existing sweep, and starts no single run."""
     collects = Stage.report in config.stages and not config.runs
     return config.sweep is not None or config.resume or collects

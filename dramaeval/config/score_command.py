@@ -1,4 +1,4 @@
-"""``dramaeval score RUN CLIP … NAME=TEXT …`` and ``dramaeval serve RUN …``: the words as settings of the stages."""
+"""Translates ``dramaeval score RUN CLIP … NAME=TEXT …`` and ``dramaeval serve RUN …`` into settings of these stages."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _USAGE = """Usage: {command} score RUN INPUT … [NAME=TEXT …] [KEY=VALUE …]
 
 
 def with_settings_of_score(words: Sequence[str]) -> list[str]:
-    """The words of a command line; those of the command ``score`` as settings of the stage ``score``.
+    """Translate the words of the command ``score`` into settings of the stage; the words of other commands are kept.
 
-    A word is a clip if it names a file or has no ``=``. ``KEY=VALUE`` is a setting if there is such a setting, else a
-    text.
+    A word is a clip if it names a file or has no ``=``. ``KEY=VALUE`` is a setting if dramaeval has a setting KEY, else
+    a text.
 
     Raises:
         ConfigError: the judge or the clips are not given.
-        SystemExit: for help.
+        SystemExit: after ``--help`` is answered.
     """
     if not words or words[0] != COMMAND:
         return list(words)
@@ -53,14 +53,9 @@ def with_settings_of_score(words: Sequence[str]) -> list[str]:
     if judge is None or not inputs:
         missing = "the judge and its clips" if judge is None else "the clips"
         raise ConfigError([f"{command_name()} score needs {missing}.\n\n{usage}"])
-    given = {word.partition("=")[0] for word in settings}
-    stages = [] if "stages" in given else ["stages=[score]"]
-    return [
-        *stages,
-        _setting_of_judge(judge),
-        f"input={as_override(inputs)}",
-        *settings,
-    ]
+    has_stages = any(word.startswith("stages=") for word in settings)
+    stages = [] if has_stages else ["stages=[score]"]
+    return [*stages, _setting_of_judge(judge), f"input={as_override(inputs)}", *settings]
 
 
 def _is_override(key: str) -> bool:
@@ -82,11 +77,11 @@ _SERVE_USAGE = """Usage: {command} serve [RUN] [KEY=VALUE …]
 
 
 def with_settings_of_serve(words: Sequence[str]) -> list[str]:
-    """The words of a command line; those of the command ``serve`` as settings of the stage ``serve``.
+    """Translate the words of the command ``serve`` into settings of the stage; the words of other commands are kept.
 
     Raises:
         ConfigError: more than one judge is given.
-        SystemExit: for help.
+        SystemExit: after ``--help`` is answered.
     """
     if not words or words[0] != "serve":
         return list(words)
@@ -104,13 +99,13 @@ def with_settings_of_serve(words: Sequence[str]) -> list[str]:
 
 
 def _setting_of_judge(judge: str) -> str:
-    """The setting that chooses a judge: a model of ``configs/model/``, or a checkpoint."""
+    """The setting that selects a judge: a model of ``configs/model/``, or a checkpoint."""
     is_model = judge in choices("model") and not Path(judge).is_dir()
     return f"model={judge}" if is_model else f"checkpoint={as_override(judge)}"
 
 
 def with_a_run_for_each_shard(words: Sequence[str]) -> list[str]:
-    """The words of a command line; with ``shards=N`` those of a sweep with a run for each shard."""
+    """The words of a command line; with ``shards=N``, words that start a sweep with a run for each shard."""
     values = {key: value for key, _, value in (word.partition("=") for word in words)}
     shards = values.get("shards", "1")
     if not shards.isascii() or not shards.isdigit() or int(shards) < 2 or "shard" in values:

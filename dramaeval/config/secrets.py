@@ -1,7 +1,7 @@
-"""Keeps secrets out of files: `masked` and `without_secrets` mask everything that is saved, logged or sent.
+"""Keeps secrets out of files: `masked` and `without_secrets` mask values and texts before they are saved, logged or sent.
 
-A secret is recognised by the name of its setting or variable, by its equality to the value of such a variable, or by
-its form: the keys of common services, passwords in addresses, assignments like ``HF_TOKEN=…``.
+A secret is recognised by the name of its setting or variable, by the value of such a variable, or by its form: keys
+of common services, passwords in addresses, assignments like ``HF_TOKEN=…``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _SETTING_NAME = (
 _VARIABLE_NAME = (
     r"(?:API_?KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)"
 )
-#: Settings that hold a secret.
+#: Names of settings that hold a secret.
 _SETTING = re.compile(_SETTING_NAME + "$", re.I)
-#: Environment variables that hold a secret.
+#: Names of environment variables that hold a secret.
 _VARIABLE = re.compile(f"(?:{_VARIABLE_NAME}|_KEY)$")
 #: Shorter values are not masked, since they could be parts of ordinary words.
 _SHORTEST = 8
@@ -50,8 +50,8 @@ _VALUE = (
     r"""(?!null\b|true\b|false\b|\?\?\?)(?:'[^'\n]+'|"[^"\n]+"|[^\s'"$,;&}\])(][^\s'",;&}\])]*)"""
 )
 #: Secrets that are recognised by their form: for each form some words, and a pattern whose first group is kept. A text
-#: without any of the words is not searched, since pages can have many megabytes. W&B keys of 40 hexadecimal digits
-#: are not included, because commit hashes have the same form.
+#: without these words is not searched, since pages can have many megabytes. W&B keys of 40 hexadecimal digits are not
+#: included, because commit hashes have the same form.
 _FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
     (words, re.compile(pattern, re.DOTALL))
     for words, pattern in (
@@ -77,7 +77,7 @@ _FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
-#: Settings that libraries save in files of their own, unmasked.
+#: Settings that libraries save unmasked, in files of their own format.
 _SAVED_BY_LIBRARIES = ("trainer.args", "peft")
 
 
@@ -104,7 +104,7 @@ def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
         config: the composed configuration.
         hydra: Hydra's node, from `hydra.core.hydra_config.HydraConfig.get`.
     """
-    also = [*_named(config).values(), *_named(hydra).values()]
+    also = [*_named_secrets(config).values(), *_named_secrets(hydra).values()]
     folder = Path(hydra.runtime.output_dir, hydra.output_subdir or ".hydra")
     for file in [*folder.glob("*.yaml"), Path(hydra.sweep.dir, "multirun.yaml")]:
         if file.is_file():
@@ -122,26 +122,26 @@ def mask_file(file: Path, also: Iterable[str] = ()) -> None:
 
 
 def guard(config: DictConfig, hydra: Any = None) -> None:
-    """Refuse settings that are secrets by their names, and warn of values that look like secrets.
+    """Refuse settings whose names are those of secrets, and log a warning about values that look like secrets.
 
     Args:
         config: the composed configuration.
-        hydra: Hydra's node, for the variables that ``hydra.job.env_set`` sets.
+        hydra: Hydra's node, whose ``job.env_set`` can hold secrets.
 
     Raises:
-        ConfigError: with the names of the settings, without their values.
+        ConfigError: lists the names of the settings, without their values.
     """
-    named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
+    named = [*_named_secrets(config), *(f"hydra.{key}" for key in _named_secrets(hydra))]
     saved = [
         f"{part}.{key}"
         for part in _SAVED_BY_LIBRARIES
         if OmegaConf.is_config(node := OmegaConf.select(config, part))
-        for key in _held(plain(node))
+        for key in _suspicious_keys(plain(node))
     ]
-    for key in _held(_raw(config)):
+    for key in _suspicious_keys(_raw(config)):
         if key not in (*named, *saved):
             log.warning("%s seems to hold a secret; it is masked in saved files.", key)
-    _stop(named, [key for key in saved if key not in named])
+    _refuse(named, [key for key in saved if key not in named])
 
 
 def refuse(config: DictConfig, hydra: Any) -> None:
@@ -149,19 +149,21 @@ def refuse(config: DictConfig, hydra: Any) -> None:
 
     Args:
         config: the composed configuration of a run.
-        hydra: Hydra's node of it, with the launcher's options.
+        hydra: its Hydra node, with the launcher's options.
 
     Raises:
-        ConfigError: with the names of the settings, without their values.
+        ConfigError: lists the names of the settings, without their values.
     """
-    named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
-    of_hydra = [f"hydra.{key}" for key in _held(_raw(hydra)) if key.startswith(_OF_SWEEPS)]
-    held = [*_held(_raw(config)), *of_hydra]
-    _stop(named, [key for key in held if key not in named])
+    named = [*_named_secrets(config), *(f"hydra.{key}" for key in _named_secrets(hydra))]
+    of_hydra = [
+        f"hydra.{key}" for key in _suspicious_keys(_raw(hydra)) if key.startswith(_OF_SWEEPS)
+    ]
+    suspicious = [*_suspicious_keys(_raw(config)), *of_hydra]
+    _refuse(named, [key for key in suspicious if key not in named])
 
 
 def names_secret(key: str) -> bool:
-    """Whether a setting holds a secret by its name; such settings are refused with advice of their own."""
+    """Whether a setting has the name of a secret; such settings are refused with special advice."""
     return _is_secret(key.rpartition(".")[2])
 
 
@@ -169,16 +171,16 @@ def refuse_words(words: Iterable[str]) -> None:
     """Refuse arguments of the command line, ``key=value``, that hold a secret.
 
     Raises:
-        ConfigError: with the names of the settings, without their values.
+        ConfigError: lists the names of the settings, without their values.
     """
     keys = [word.partition("=")[0].lstrip("+~") for word in words if without_secrets(word) != word]
     named = list(filter(names_secret, keys))
-    _stop(named, [key for key in keys if key not in named])
+    _refuse(named, [key for key in keys if key not in named])
 
 
-def _stop(named: Iterable[str], held: Iterable[str]) -> None:
+def _refuse(named: Iterable[str], suspicious: Iterable[str]) -> None:
     problems = [f"{key} is a secret: {_ADVICE}" for key in named]
-    problems += [f"{key} seems to hold a secret: {_ADVICE}" for key in held]
+    problems += [f"{key} seems to hold a secret: {_ADVICE}" for key in suspicious]
     if problems:
         raise ConfigError(problems)
 
@@ -187,7 +189,7 @@ _ADVICE = (
     "settings are saved in files. Put it into the environment (WANDB_API_KEY, HF_TOKEN) and leave the setting "
     "out, or refer to it as ${oc.env:NAME}."
 )
-#: The parts of Hydra's node that a user sets for a sweep; the rest repeats them or names folders.
+#: The parts of Hydra's node that a user sets for a sweep; the other parts repeat them or name folders.
 _OF_SWEEPS = ("job.env_set", "launcher", "sweeper")
 
 
@@ -211,12 +213,12 @@ def _without(text: str, known: Iterable[str]) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    """Whether the name of a setting, or of a variable in ``hydra.job.env_set``, is that of a secret."""
+    """Whether a setting, or a variable in ``hydra.job.env_set``, has the name of a secret."""
     return bool(_SETTING.search(name) or _VARIABLE.search(name))
 
 
 def _known() -> list[str]:
-    """The secrets in the environment, in every form in which a file may contain them."""
+    """The secrets in the environment, in every form in which a file may contain them; see `_forms`."""
     return _forms(
         value
         for name, value in os.environ.items()
@@ -225,7 +227,7 @@ def _known() -> list[str]:
 
 
 def _forms(secrets: Iterable[str]) -> list[str]:
-    """Texts unchanged and as JSON, YAML, HTML and addresses escape them, longest first."""
+    """Secrets unchanged and as JSON, YAML, HTML and addresses escape them, the longest first."""
     forms = {
         form
         for secret in secrets
@@ -247,8 +249,8 @@ def _raw(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False) if config is not None else {}
 
 
-def _held(values: Any) -> list[str]:
-    """The keys of texts with a secret that is recognised by its value or form."""
+def _suspicious_keys(values: Any) -> list[str]:
+    """The keys of texts that contain a secret, recognised by its value or form."""
     known = _known()
     return [
         key
@@ -257,20 +259,20 @@ def _held(values: Any) -> list[str]:
     ]
 
 
-def _named(node: Any) -> dict[str, str]:
-    """Values of settings whose names are those of secrets, by key; interpolations are left out."""
+def _named_secrets(node: Any) -> dict[str, str]:
+    """The values of settings that have the name of a secret, by key; interpolations are left out."""
     return {
         key: str(value)
         for key, value in _leaves(_raw(node))
-        if _is_secret(key.rpartition(".")[2])
-        and not (
-            value in (None, "", "???", HIDDEN) or isinstance(value, bool) or "${" in str(value)
-        )
+        if names_secret(key)
+        and value not in (None, "", "???", HIDDEN)
+        and not isinstance(value, bool)
+        and "${" not in str(value)
     }
 
 
 def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value at any depth with its key."""
+    """The key and the value of every plain value at any depth."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _leaves(inner, f"{where}.{key}" if where else str(key))

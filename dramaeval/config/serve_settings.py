@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dramaeval.config.fields import setting
 
-#: The environment variable with the token of the server. A setting would be saved in files.
+#: The environment variable with the server's token. The token is not a setting, because settings are saved in files.
 TOKEN_VARIABLE = "DRAMAEVAL_SERVE_TOKEN"
 
 

@@ -1,6 +1,6 @@
 """The arguments of a class or function, read from its source without importing it.
 
-Importing TRL or PEFT takes ten seconds, because they import PyTorch. A misspelt key is reported before that.
+Importing TRL or PEFT takes ten seconds, because they import PyTorch. Reading the source reports a misspelt key at once.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 _Definition = ast.ClassDef | ast.FunctionDef
 #: Base classes without arguments.
 _PLAIN_BASES = frozenset({"ABC", "BaseModel", "Enum", "Generic", "Mapping", "Protocol", "object"})
-#: Modules that one name is looked up in; imports of a package may form a circle.
+#: The greatest number of modules in which a name is looked up, since the imports of a package may form a circle.
 _MOST_STEPS = 20
 
 
 class _UnknownError(Exception):
-    """The source does not show the arguments."""
+    """The source does not define the arguments."""
 
 
 @lru_cache(maxsize=64)
@@ -31,13 +31,13 @@ def arguments_in_source(target: str) -> tuple[str, ...] | None:
         target: the full name, like ``trl.SFTConfig``.
 
     Returns:
-        the names, in which ``**kwargs`` stands for the arguments of the base classes; None if the source does not
-        show them, as for a class in C or one that a function returns. As in `argument_names`, ``args`` is left out.
+        the names, in which ``**kwargs`` is replaced by the arguments of the base classes, without ``args``; None if
+        the source does not define them, as for a class in C or a class that a function returns.
     """
     module, _, name = target.rpartition(".")
     try:
-        found = _find(module, name)
-        return tuple(name for name in dict.fromkeys(_arguments(*found)) if name != "args")
+        arguments = dict.fromkeys(_arguments(*_find(module, name)))
+        return tuple(name for name in arguments if name != "args")
     except (_UnknownError, OSError, SyntaxError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -50,17 +50,17 @@ def _arguments(module: str, definition: _Definition) -> Iterator[str]:
             raise _UnknownError
         yield from names
         return
-    written = [node for node in definition.body if isinstance(node, ast.FunctionDef)]
-    created = next((node for node in written if node.name in ("__init__", "__new__")), None)
-    if created is not None:
-        names, open_ended = _parameters(created)
+    methods = [node for node in definition.body if isinstance(node, ast.FunctionDef)]
+    constructor = next((node for node in methods if node.name in ("__init__", "__new__")), None)
+    if constructor is not None:
+        names, open_ended = _parameters(constructor)
         yield from names[1:]
         if open_ended:
             yield from _of_bases(module, definition)
         return
     yield from _of_bases(module, definition)
-    is_dataclass = any("dataclass" in ast.unparse(each) for each in definition.decorator_list)
-    if is_dataclass or _is_model(module, definition):
+    decorators = map(ast.unparse, definition.decorator_list)
+    if any("dataclass" in decorator for decorator in decorators) or _is_model(module, definition):
         yield from _fields(definition)
 
 
@@ -92,7 +92,7 @@ def _parameters(function: ast.FunctionDef) -> tuple[list[str], bool]:
 
 
 def _fields(definition: ast.ClassDef) -> Iterator[str]:
-    """The fields of a dataclass or of a pydantic model, with the other names that a model gives to them."""
+    """The fields of a dataclass or of a pydantic model, including the aliases of a model's fields."""
     for node in definition.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
@@ -106,7 +106,7 @@ def _fields(definition: ast.ClassDef) -> Iterator[str]:
 
 
 def _find(module: str, name: str) -> tuple[str, _Definition]:
-    """The module and the definition of a name, which the module may import from another."""
+    """The definition of a name, and its module, from which the given module may import it."""
     for _ in range(_MOST_STEPS):
         tree, first = _tree(module), name.partition(".")[0]
         for node in tree.body:
@@ -117,7 +117,7 @@ def _find(module: str, name: str) -> tuple[str, _Definition]:
 
 
 def _imported(module: str, tree: ast.Module, first: str, name: str) -> tuple[str, str]:
-    """Where a module imports a name from: the other module, and the name in it."""
+    """The module that a name is imported from, and the name in that module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -132,7 +132,7 @@ def _imported(module: str, tree: ast.Module, first: str, name: str) -> tuple[str
 
 
 def _origin(module: str, node: ast.ImportFrom) -> str:
-    """The full name of the module that a statement imports from."""
+    """The full name of the module that an import statement names."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")

@@ -1,7 +1,7 @@
 """The options of launchers and sweepers: ``hydra.launcher`` and ``hydra.sweeper``.
 
-Hydra composes them from these declarations. The files of ``configs/hydra/launcher`` and ``configs/hydra/sweeper`` name
-the class that reads them, and change defaults.
+Hydra composes them from these declarations. The files in ``configs/hydra/launcher`` and ``configs/hydra/sweeper`` name
+the class that reads the options, and change defaults.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LINE, _LINES = "one line of text", "a list of texts of one line each"
 
 @dataclass(kw_only=True)
 class LocalOptions:
-    """``hydra/launcher=local_processes``: the runs of a sweep on this machine, each in a process of its own."""
+    """``hydra/launcher=local_processes``: the runs of a sweep on this machine, each in a separate process."""
 
     parallel: int = setting(1, help="runs at the same time", minimum=1)
     gpus_per_run: int | None = setting(
@@ -93,7 +93,7 @@ class GridOptions:
     """``hydra/sweeper=grid``: every combination of the values given."""
 
     params: dict[str, Any] = setting(
-        dict, help="swept settings by key, beside those of the command line"
+        dict, help="swept settings by key, in addition to those of the command line"
     )
 
 
@@ -116,7 +116,7 @@ class SearchOptions(GridOptions):
     )
 
 
-#: The options by their group and their name in it.
+#: The options of each file, by group and name in Hydra's config store.
 OPTIONS: dict[tuple[str, str], type] = {
     ("hydra/launcher", "local_options"): LocalOptions,
     ("hydra/launcher", "slurm_options"): SlurmOptions,

@@ -10,19 +10,19 @@ from dramaeval.config.task_schema import split_files
 
 
 def parts_of(task: DictConfig) -> dict[str, Any]:
-    """The settings of each task of a mixture by name; of a single task, its settings under its name."""
+    """The settings of each task by name; a mixture has several tasks."""
     if task.get("tasks"):
         return {str(name): node for name, node in task.tasks.items()}
     return {str(task.get("name")): task}
 
 
 def where_of(task: DictConfig, part: str) -> str:
-    """The key of a task's settings."""
+    """The key of a task's settings: ``task``, or ``task.tasks.NAME`` in a mixture."""
     return f"task.tasks.{part}" if task.get("tasks") else "task"
 
 
 def files_of(task: DictConfig) -> dict[str, list[str]]:
-    """The files of each split, over all tasks."""
+    """The files of each split, from all tasks."""
     files: dict[str, list[str]] = {}
     for node in parts_of(task).values():
         for name, file in split_files(node.get("data") or {}).items():

@@ -1,4 +1,4 @@
-"""The settings of ``task`` and of its records, a part of `dramaeval.config.schema`."""
+"""The settings of ``task`` and ``task.data``, a part of `dramaeval.config.schema`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from dramaeval.config.fields import TEXT, TEXT_OR_TEXTS, Target, setting
 
-#: Strengths of `dramaeval.data.augmentation.Augmentation`, and none.
+#: Strengths of `dramaeval.data.augmentation.Augmentation`; none: no augmentation.
 STRENGTHS = ("none", "light", "strong")
 
-#: The input of Whisper's encoder: a longer clip is taken as several windows, or not at all.
+#: The length of the input of Whisper's encoder; a longer clip is divided into windows, or refused.
 WINDOW_SECONDS = 30.0
 SPLITS = ("train", "val", "test")
-#: Begins the split of a named test set: the set ``wild`` of ``task.data.test={wild: b.jsonl}`` is the split test_wild.
+#: The prefix of the split of a named test set: ``wild`` in ``task.data.test={wild: b.jsonl}`` is the split test_wild.
 NAMED_TEST = "test_"
 _SET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -55,7 +55,7 @@ class DataConfig:
     )
     audio_root: str | None = setting(
         None,
-        help="folder in which relative wav_path are looked up after the JSONL file's own folder",
+        help="folder in which a relative wav_path is looked up after the folder of the JSONL file",
     )
     on_bad: OnBad = setting(
         OnBad.stop,
@@ -77,7 +77,7 @@ class DataConfig:
 
 @dataclass(kw_only=True)
 class TaskConfig(Target):
-    """``task``: a task's class and its arguments; the run uses `TASK_KEYS` beside the class."""
+    """``task``: a task's class and its arguments; the run itself uses `TASK_KEYS`."""
 
     name: Any = setting(kind=TEXT, help="name of the task in results")
     labels: str | None = setting(
@@ -105,17 +105,17 @@ TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective", "augmen
 
 
 def split_files(data: Any) -> dict[str, str]:
-    """The file of each split of a `DataConfig`: the files given, or those of the sample if none is.
+    """The file of each split of a `DataConfig`; the files of the sample if the user gives none.
 
-    Each named test set is a split of its own, such as ``test_wild``.
+    Each named test set is a separate split, such as ``test_wild``.
     """
-    given = dict(_given_files(data))
-    if given or not data.get("sample"):
-        return given
+    files = dict(_user_files(data))
+    if files or not data.get("sample"):
+        return files
     return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}
 
 
-def _given_files(data: Any) -> Iterator[tuple[str, str]]:
+def _user_files(data: Any) -> Iterator[tuple[str, str]]:
     for name in SPLITS:
         file = data.get(name)
         if isinstance(file, Mapping):
@@ -126,7 +126,7 @@ def _given_files(data: Any) -> Iterator[tuple[str, str]]:
 
 
 def test_set_problems(data: Any, where: str) -> list[str]:
-    """Problems of the names in ``task.data.test={NAME: FILE, …}``; the names become parts of file names."""
+    """Problems of the names in ``task.data.test={NAME: FILE, …}``, which become parts of file names."""
     files = data.get("test")
     if not isinstance(files, Mapping):
         return []
@@ -149,7 +149,7 @@ def test_set_problems(data: Any, where: str) -> list[str]:
 
 
 def long_clip_problems(data: Any, where: str) -> list[str]:
-    """Problems of ``max_seconds`` and ``on_long`` together."""
+    """Problems of the combination of ``max_seconds`` and ``on_long``."""
     seconds, on_long = data.get("max_seconds", WINDOW_SECONDS), data.get("on_long", OnLong.error)
     if not isinstance(seconds, int | float):
         return []
@@ -169,7 +169,7 @@ def long_clip_problems(data: Any, where: str) -> list[str]:
 
 
 def kind_of_split(name: str) -> str:
-    """train, val or test; ``test`` for every test set."""
+    """The kind of a split: ``train``, ``val``, or ``test`` for every test set."""
     return "test" if name.startswith(NAMED_TEST) else name
 
 
@@ -185,6 +185,6 @@ def held_out_splits(names: Iterable[str]) -> list[str]:
 
 
 def evidence_splits(names: Iterable[str]) -> list[str]:
-    """The splits of gain, slices and controls among the held-out ones: the test sets, else val."""
+    """The held-out splits for which gain, slices and controls are computed: the test sets, else val."""
     names = list(names)
     return test_splits(names) or names[:1]

@@ -1,8 +1,7 @@
 """The classes that may be built from the ``config.yaml`` of a run folder.
 
-The file may come from another person, and its ``_target_`` can name any function that can be imported. A judge is
-therefore built only from the classes below. Other classes, and code that comes with a model, need the caller's
-consent.
+The file may come from another person, and its ``_target_`` can name any importable function. A judge is therefore
+built only from the classes below. Other classes, and code that comes with a model, need the caller's consent.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 from dramaeval.config.keys import targets_in
 
-#: Each of these stores its arguments as data: it opens no file and calls no function that they name.
+#: Classes that store their arguments as data: they open no file and call no function that an argument names.
 TRUSTED = frozenset(
     {
         "dramaeval.models.api_model.ApiModel",
@@ -48,11 +47,11 @@ TRUSTED = frozenset(
 
 
 def untrusted_targets(values: Any, trust: Sequence[str]) -> list[str]:
-    """Problems of every ``_target_`` that is neither in `TRUSTED` nor trusted by the caller.
+    """A problem for each ``_target_`` that is neither in `TRUSTED` nor trusted by the caller.
 
     Args:
         values: plain values, as `dramaeval.config.literal.read_plain` returns them.
-        trust: names of modules, classes or functions; a module covers everything in it.
+        trust: names of modules, classes or functions; the name of a module covers all its classes and functions.
     """
     return [
         f"{key}={name} is not part of dramaeval, and building it would run its code. If you trust it: "
@@ -63,7 +62,7 @@ def untrusted_targets(values: Any, trust: Sequence[str]) -> list[str]:
 
 
 def asks_for_remote_code(values: Any) -> bool:
-    """Whether a mapping at any depth sets ``trust_remote_code``."""
+    """Whether ``trust_remote_code`` is true in a mapping at any depth."""
     if isinstance(values, Mapping):
         inside = any(map(asks_for_remote_code, values.values()))
         return bool(values.get("trust_remote_code")) or inside

@@ -1,6 +1,6 @@
 """Finds unknown keys of a command line and of a composed configuration, with the valid keys that they resemble.
 
-Nothing heavy is imported, so that a misspelt key is reported at once.
+No heavy library is imported, so that a misspelt key is reported at once.
 """
 
 from __future__ import annotations
@@ -22,51 +22,52 @@ from dramaeval.config.source_arguments import arguments_in_source
 from dramaeval.config.task_schema import TASK_KEYS
 
 #: Options of Hydra's command line that take a value.
-_OPTIONS_WITH_VALUE = frozenset(
-    {
-        *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
-        *("--package", "-p", "--cfg", "-c", "--info", "-i", "--experimental-rerun"),
-    }
-)
-#: The settings whose keys are arguments of another library, with the class of the default configuration.
+_OPTIONS_WITH_VALUE = {
+    *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--package", "-p", "--cfg", "-c", "--info", "-i", "--experimental-rerun"),
+}
+#: Nodes whose keys are the arguments of a class, with the class in the default configuration.
 _LIBRARIES = {
     "trainer.args": "trl.SFTConfig",
     "peft": "peft.LoraConfig",
     "quantization": "transformers.BitsAndBytesConfig",
-    # The node has its class only with the file of the group.
+    # The node exists only if the file of the group is chosen.
     "callbacks=early_stopping callbacks.early_stopping": (
         "dramaeval.training.callbacks.early_stopping.EarlyStopping"
     ),
 }
-#: Keys that a node takes beside the arguments of its class.
-_BESIDE = {"task": TASK_KEYS, "trainer": ("args",)}
+#: Keys that a node accepts in addition to the arguments of its class.
+_ADDITIONAL = {"task": TASK_KEYS, "trainer": ("args",)}
 
 
 def problems_of_words(words: Sequence[str]) -> list[str]:
-    """The keys in the words of a command line that no setting and no config group has.
+    """A problem for each key on a command line that is neither a setting nor a config group.
 
     Args:
-        words: of the command line. Nothing is reported if they name a configuration other than ``launch``.
+        words: the words of the command line. If they name a configuration other than ``launch``, no key is reported.
     """
     options, overrides = _split(words)
     if any(option == "-cn" or option.startswith("--config-name") for option in options):
         return []
-    own_folder = any(option.startswith(("--config-d", "-cd")) for option in options)
-    own_folder |= any("hydra.searchpath" in word for word in overrides)
-    keys = [word.partition("=")[0].lstrip("+~").partition("@")[0] for word in overrides]
-    checked = (
-        _problem_of_key(key, has_all_groups=not own_folder) for key in keys if not names_secret(key)
+    has_user_folder = any(option.startswith(("--config-d", "-cd")) for option in options) or any(
+        "hydra.searchpath" in word for word in overrides
     )
-    return [problem for problem in checked if problem]
+    keys = [word.partition("=")[0].lstrip("+~").partition("@")[0] for word in overrides]
+    problems = (
+        _problem_of_key(key, knows_all_groups=not has_user_folder)
+        for key in keys
+        if not names_secret(key)
+    )
+    return [problem for problem in problems if problem]
 
 
 def is_setting(key: str) -> bool:
-    """Whether there is a setting or a config group of this name, which has no dots."""
-    return _problem_of_key(key, has_all_groups=True) is None
+    """Whether a setting or a config group has this name, which has no dots."""
+    return _problem_of_key(key, knows_all_groups=True) is None
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The options of a command line, and its overrides."""
+    """Separate the options of a command line from its overrides."""
     options: list[str] = []
     overrides: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
@@ -77,13 +78,18 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return options, overrides
 
 
-def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
-    """The problem of a key without its prefix; a configuration folder of the user may add groups."""
+def _problem_of_key(key: str, *, knows_all_groups: bool) -> str | None:
+    """The problem of a key without prefix (``+``, ``~``).
+
+    Args:
+        key: the key.
+        knows_all_groups: whether ``configs/`` holds all groups; a configuration folder of the user may add some.
+    """
     first = key.partition(".")[0]
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    known = {*settings_of(Root), *groups, "hydra"}  # a group may have no setting of its name
+    known = {*settings_of(Root), *groups, "hydra"}  # not every group is the name of a setting
     if "/" in key:
-        return _unknown_group(key) if has_all_groups else None
+        return _unknown_group(key) if knows_all_groups else None
     if first not in known:
         return f"{key} is not a setting.{_hint(key, sorted(known))}"
     if first == "hydra":
@@ -92,7 +98,7 @@ def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
     where = ""
     for name in key.split("."):
         if schema is None:
-            return None  # the keys below belong to a class, or are free
+            return None  # the remaining keys are arguments of a class, or any names
         settings = settings_of(schema)
         if name not in settings:
             if issubclass(schema, OpenNode) or not where:
@@ -120,10 +126,10 @@ def _unknown_in_hydra(key: str) -> str | None:
     where = "hydra"
     for name in key.split(".")[1:]:
         if not dataclasses.is_dataclass(schema):
-            return None  # the options of plugins, which report unknown ones themselves
+            return None  # plugins report unknown options themselves
         known = [field.name for field in dataclasses.fields(schema)]
         if name not in known:
-            near = did_you_mean([f"{where}.{each}" for each in near_matches(name, known)])
+            near = did_you_mean([f"{where}.{match}" for match in near_matches(name, known)])
             return f"{where}.{name} is not a setting of Hydra.{near}"
         where, schema = f"{where}.{name}", get_type_hints(schema)[name]
     return None
@@ -134,7 +140,7 @@ def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
     first, dot, rest = key.partition(".")
     leaf = key.rpartition(".")[2]
     dotted = f"{where}." if where else ""
-    # A key of this node that is no sibling is an argument of another class.
+    # A key of this node that is not among the siblings is an argument of another class.
     elsewhere = {
         name: [full for full in keys if not where or full.rpartition(".")[0] != where]
         for name, keys in _full_keys().items()
@@ -150,7 +156,7 @@ def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
 def _full_keys() -> dict[str, list[str]]:
     """The full keys of all settings and of the libraries' arguments, by their last part."""
     keys: dict[str, list[str]] = {}
-    declared = [each.key for each in fields.all_settings(Root)]
+    declared = [setting.key for setting in fields.all_settings(Root)]
     for node, target in _LIBRARIES.items():
         declared += [f"{node}.{name}" for name in arguments_in_source(target) or ()]
     for key in dict.fromkeys(declared):
@@ -161,18 +167,18 @@ def _full_keys() -> dict[str, list[str]]:
 def problems_of_arguments(
     config: DictConfig, reserved: Mapping[str, Sequence[str]] | None = None
 ) -> list[str]:
-    """The keys of nodes with a ``_target_`` that are no argument of that class, as its source shows.
+    """A problem for each key of a node with a ``_target_`` that is not an argument of the class, according to its source.
 
     Args:
         config: a composed configuration.
-        reserved: keys that are no arguments of the class and that a later check answers, by node.
+        reserved: by node, further keys that a later check reports with better advice.
     """
     problems = []
     for where, node in _nodes(config):
         known = arguments_in_source(str(node["_target_"]))
         if known is None:
             continue
-        valid = {*known, *_beside(where), *(reserved or {}).get(where, ())}
+        valid = {*known, *_additional_keys(where), *(reserved or {}).get(where, ())}
         names = f" There are {', '.join(known)}."
         problems += [
             f"{where}.{key} is not an argument of {node['_target_']}.{_hint(str(key), known, where) or names}"
@@ -182,20 +188,20 @@ def problems_of_arguments(
     return problems
 
 
-def _beside(where: str) -> Sequence[str]:
+def _additional_keys(where: str) -> Sequence[str]:
     if where.startswith("trainer.rewards."):
         return ("weight",)
     if where.startswith("task.tasks.") and where.count(".") == 2:
         return TASK_KEYS
-    return _BESIDE.get(where, ())
+    return _ADDITIONAL.get(where, ())
 
 
 def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every node with a ``_target_`` at any depth, without those of Hydra."""
+    """Every node with a ``_target_`` at any depth, except in Hydra's node."""
     if not isinstance(node, Mapping):
         return
     if isinstance(node.get("_target_") if not is_missing(node, "_target_") else None, str):
         yield where, node
     for key in node:
-        if not is_missing(node, key) and not (not where and key == "hydra"):
+        if not is_missing(node, key) and (where or key != "hydra"):
             yield from _nodes(node[key], f"{where}.{key}".lstrip("."))

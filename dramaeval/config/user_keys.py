@@ -1,4 +1,4 @@
-"""The settings that the user has given, as opposed to those that have their default value."""
+"""Tells the settings that the user has given from those that have their default value."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dramaeval.config.composition import choices, compose
 
 
 def override_keys(config: DictConfig) -> tuple[str, ...]:
-    """The keys of the overrides on the command line: ``peft`` for ``peft=ia3``, ``task.rubric`` for ``task/rubric=…``.
+    """The keys of the command line's overrides: ``peft`` for ``peft=ia3``, ``task.rubric`` for ``task/rubric=…``.
 
     Args:
-        config: composed; Hydra's node in it, or that of the running job, holds the overrides.
+        config: a composed configuration. The overrides are in its Hydra node, or else in that of the running job.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -32,12 +32,12 @@ def _key(word: str) -> str:
 
 
 def is_given(key: str, keys: Iterable[str]) -> bool:
-    """Whether an override sets a key, or a node that the key is in."""
-    return any(key == each or key.startswith(f"{each}.") for each in keys)
+    """Whether an override sets a key, or a node that contains the key."""
+    return any(key == override or key.startswith(f"{override}.") for override in keys)
 
 
 def plain_part(config: DictConfig, part: str) -> Any:
-    """A part of a configuration in plain values, resolved."""
+    """A part of a configuration as plain values, with interpolations resolved."""
     node = config.get(part)
     if not OmegaConf.is_config(node):
         return node
@@ -46,11 +46,11 @@ def plain_part(config: DictConfig, part: str) -> Any:
 
 @functools.cache
 def default(part: str, task: str | None = None) -> Any:
-    """A part of the configuration without overrides, in plain values; do not change it.
+    """A part of the default configuration as plain values. The result is cached: do not change it.
 
     Args:
-        part: such as ``task``.
-        task: the name of a bundled task; None for the default one.
+        part: the key of a top-level node, such as ``task``.
+        task: the name of a bundled task; None for the default task.
 
     Returns:
         None for a task that is not bundled.

@@ -1,4 +1,4 @@
-"""Finds the weights in a folder and identifies a model by what it is, not by where it lies."""
+"""Finds the weights in a folder and identifies a model by its content, not by its location."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import Any
 
 from dramaeval.config.problems import ConfigError
 
-#: The settings of an adapter, of a model, and of a judge, beside their weights.
+#: The files with the settings of an adapter, a model and a judge, in the folder of the weights.
 ADAPTER, MODEL, JUDGE = "adapter_config.json", "config.json", "judge.yaml"
-#: The prefix of a judge on the hub, and the files of a judge there.
+#: The prefix of a judge on the hub.
 HUB = "hf://"
-#: A name on the hub, owner/name, with @revision if wanted.
+#: A name on the hub: owner/name or owner/name@revision.
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w./-]+)?")
+#: The files of a judge that are downloaded from the hub.
 _OF_JUDGE = ["*.json", "*.yaml", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.md"]
-#: Settings in these files that name a place or a version of a library.
+#: Settings in these files that name a location or the version of a library.
 _NOT_CONTENT = frozenset(
     {"_name_or_path", "transformers_version", "peft_version", "base_model_name_or_path"}
 )
-#: Bytes up to which a tensor is read completely; of a larger one three blocks are read.
+#: The largest tensor, in bytes, that is read completely; three blocks of a larger tensor are read.
 _WHOLE = 2**20
 _BLOCK = 2**12
 _HEADER = 8
 
 
 def local_folder(path: str) -> str:
-    """A path as it is; of a judge on the hub, ``hf://owner/name@revision``, the folder of its copy in the local cache.
+    """The folder of a judge: the path itself, or for ``hf://owner/name@revision`` its copy in the local cache.
 
     Raises:
         ConfigError: the judge cannot be downloaded and is not in the cache.
@@ -54,7 +55,7 @@ def local_folder(path: str) -> str:
 
 
 def checkpoint_folder(path: str) -> str:
-    """As `local_folder`, where ``owner/name`` is a judge on the hub unless there is a folder ``owner``.
+    """As `local_folder`; in addition ``owner/name`` is a judge on the hub, unless a folder ``owner`` exists.
 
     Raises:
         ConfigError: see `local_folder`.
@@ -64,7 +65,7 @@ def checkpoint_folder(path: str) -> str:
 
 
 def hub_commit(name: str, revision: str | None) -> str | None:
-    """The commit of a model of the hub in the local cache; None if it is not there, or the name is not valid."""
+    """The commit of a hub model in the local cache; None if the cache does not hold it, or the name is invalid."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -76,7 +77,7 @@ def hub_commit(name: str, revision: str | None) -> str | None:
 
 
 def weights_folder(path: str | os.PathLike[str]) -> Path | None:
-    """The folder of the model or adapter in a run folder, a model folder or an adapter folder; None without one."""
+    """The folder with the weights in a run folder, a model folder or an adapter folder; None without weights."""
     root = Path(path).expanduser()
     for folder in (root, root / "model", root / "export"):
         if (folder / ADAPTER).is_file() or (folder / MODEL).is_file():
@@ -85,11 +86,11 @@ def weights_folder(path: str | os.PathLike[str]) -> Path | None:
 
 
 def model_identity(path: str | os.PathLike[str], revision: str | None = None) -> str | None:
-    """What a model is: the fingerprint of a folder, or the name and the revision on the hub.
+    """The identity of a model: the fingerprint of a folder, or the name and the revision on the hub.
 
     Args:
         path: a folder, or a name on the hub.
-        revision: on the hub.
+        revision: the revision on the hub.
 
     Returns:
         None for an absolute path that is not a folder.
@@ -103,11 +104,11 @@ def model_identity(path: str | os.PathLike[str], revision: str | None = None) ->
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of a model's or adapter's settings and weights; equal for a copy elsewhere.
+    """A hash of the settings and weights of a model or adapter; a copy has the same hash.
 
-    The settings are those of transformers, of PEFT (without the base) and of ``judge.yaml``. Of each tensor of more
-    than 1 MiB only the beginning, the middle and the end are read, so that a model of 7 billion parameters takes
-    seconds. How the weights are split into files does not matter.
+    The settings are those of transformers, PEFT (without the base) and ``judge.yaml``. Only the beginning, the middle
+    and the end of a tensor of more than 1 MiB are read, so that a model of 7 billion parameters takes seconds. The
+    hash does not depend on how the weights are split into files.
     """
     folder = folder.resolve()
     files = sorted(file for file in folder.glob("*") if file.is_file())
@@ -135,7 +136,7 @@ def _fingerprint(folder: Path, status: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def _settings(file: Path) -> str:
-    """The settings in a JSON file, without places and versions; the order of lists of names does not matter."""
+    """The settings in a JSON file as text, without locations and versions, and with sorted lists of names."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
@@ -145,8 +146,8 @@ def _settings(file: Path) -> str:
 
 
 def _sorted(value: Any) -> Any:
-    names = isinstance(value, list) and all(isinstance(each, str) for each in value)
-    return sorted(value) if names else value
+    is_names = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return sorted(value) if is_names else value
 
 
 def _judge(file: Path) -> str:
@@ -162,7 +163,7 @@ def _judge(file: Path) -> str:
 
 
 def _tensors(file: Path) -> dict[str, bytes]:
-    """Dtype, shape and a hash of the bytes of each tensor in a safetensors file; of a damaged one a sample."""
+    """The dtype, the shape and a hash of each tensor in a safetensors file; a hash of the file if it is damaged."""
     size = file.stat().st_size
     try:
         with file.open("rb") as opened:
@@ -182,7 +183,7 @@ def _tensors(file: Path) -> dict[str, bytes]:
 
 
 def _sample(file: Path, begin: int, end: int) -> bytes:
-    """The hash of the bytes of a file from ``begin`` to ``end``, or of three blocks of them if there are many."""
+    """The hash of a file's bytes from ``begin`` to ``end``, or of three blocks if these are more than `_WHOLE`."""
     blocks = [(begin, end)]
     if end - begin > _WHOLE:
         middle = (begin + end) // 2

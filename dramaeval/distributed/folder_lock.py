@@ -1,13 +1,13 @@
 """Locks a folder, so that only one run or one sweep works in it at a time.
 
-The lock is a file in the folder that names its holder. A hard link creates it with its content, which succeeds
-for one process only, also on NFS. A holder on this machine is alive as long as its process runs. A holder on
-another machine renews the file's time of modification; it counts as gone if that time has not changed for
-`STALE` seconds by the file system's clock, and then for another `WATCH` seconds that this process counts. A
-requeued SLURM job takes over the lock of its earlier start.
+The lock is a file in the folder that names its holder. A hard link creates the file with its content; this succeeds for
+one process only, even on NFS. A holder on this machine is alive while its process runs. A holder on another machine
+renews the file's modification time. It counts as gone if that time has not changed for `STALE` seconds by the file
+system's clock, and then for another `WATCH` seconds that this process counts. A requeued SLURM job takes over the lock
+that it held before.
 
-All processes of a run share the lock of rank 0: `share` writes their identities into it, so that the lock is held
-while any of them runs.
+All processes of a run share the lock of rank 0: `share` writes their identities into it, so that the lock is held while
+any of them runs.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ATTEMPTS = 20
 
 
 class FolderInUseError(UserFacingError, RuntimeError):
-    """Another process works in the folder; the message names it in one line."""
+    """Another process works in the folder; the message names the process in one line."""
 
 
 class FolderLock:
     """The lock of a folder.
 
     Args:
-        folder: created by `acquire` if it does not exist.
+        folder: the folder; `acquire` creates it if it does not exist.
         choose: the setting that selects another folder, for messages.
         file: the lock file; None for the default name in the folder.
     """
@@ -81,7 +81,7 @@ class FolderLock:
             return
         self._renewal.set()
         self._renewal = None
-        # If the file cannot be removed, its content still shows other processes that this one has ended.
+        # If the file cannot be removed, other processes still find in it that its holder has ended.
         with suppress(OSError, FolderInUseError):
             self._remove(self.holder.token)
 
@@ -99,7 +99,7 @@ class FolderLock:
                     return
                 holder = read_holder(self.file)
                 if holder is None:
-                    continue  # released since
+                    continue  # the lock has been released meanwhile
                 self._require_gone(holder, candidate)
             finally:
                 candidate.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ class FolderLock:
         )
 
     def _candidate(self) -> Path:
-        """Write a complete lock file under another name; its modification time is the file system's time."""
+        """Write a complete lock file under another name; its modification time comes from the file system's clock."""
         candidate = self.file.with_name(f"{NAME}.{secrets.token_hex(8)}")
         with candidate.open("x", encoding="utf-8") as file:
             json.dump(self.holder.to_json(), file)
@@ -127,14 +127,14 @@ class FolderLock:
         try:
             os.link(candidate, self.file)
         except FileExistsError:
-            # NFS also reports this for a link that it has created, if its first answer was lost.
+            # NFS reports this error even for a link that it has created, if its first answer was lost.
             return candidate.stat().st_nlink == 2
         except OSError:
             return self._create_without_links()
         return True
 
     def _create_without_links(self) -> bool:
-        """Create the lock file on a file system without hard links, where it is empty for a moment."""
+        """Create the lock file on a file system without hard links; the file is empty for a moment."""
         try:
             with self.file.open("x", encoding="utf-8") as file:
                 json.dump(self.holder.to_json(), file)
@@ -146,7 +146,7 @@ class FolderLock:
         """Check that the holder of a lock is gone.
 
         Raises:
-            FolderInUseError: the holder is alive, or its state cannot be determined.
+            FolderInUseError: the holder is alive, or its state is unknown.
         """
         alive = holder.alive()
         renewed = ""
@@ -165,7 +165,7 @@ class FolderLock:
         )
 
     def _stays(self, holder: Holder) -> bool:
-        """Whether a lock is not renewed while this process watches it."""
+        """Whether a lock stays unchanged while this process watches it for `WATCH` seconds."""
         log.warning(
             "%s is locked by %s which has not renewed its lock lately. It is watched for %.0f s.",
             self.folder,
@@ -181,10 +181,10 @@ class FolderLock:
         return True
 
     def _remove(self, token: str) -> None:
-        """Remove the lock with a token, and no other lock.
+        """Remove the lock file if it has the given token.
 
-        Between reading and removing the file, another process may have replaced it. A process that removes the
-        file therefore first takes a second lock, whose name contains the token.
+        Another process could replace the file after this process has read it. Therefore a process that removes the
+        file first takes a second lock, whose name contains the token.
 
         Raises:
             FolderInUseError: another process is removing it.
@@ -209,14 +209,14 @@ class FolderLock:
     def _renew_once(self, released: threading.Event) -> None:
         holder = read_holder(self.file)
         if holder is None:
-            # A user has removed the file; without the folder there is nothing to lock.
+            # A user has removed the file, or the whole folder.
             if self.folder.is_dir() and not released.is_set():
                 candidate = self._candidate()
                 self._create(candidate)
                 candidate.unlink()
         elif holder.processes and holder.token != self.holder.token:
-            # This process was suspended for so long that another process has taken over the folder. Further
-            # writes would damage the files of that process, so this one exits without writing anything.
+            # This process was suspended for so long that another process has taken over the folder. This process
+            # exits at once, since anything that it writes would damage the other's files.
             print(
                 f"\nProcess {os.getpid()} ends: {self.folder} was taken over by {holder.in_words()} while "
                 "this one did not renew its lock.",
@@ -239,19 +239,19 @@ def take(folder: Path, choose: str = "hydra.run.dir=…") -> FolderLock:
         FolderInUseError: another process holds it.
     """
     path = folder.resolve()
-    held = _HELD.get(path)
-    if held is None or held.process != os.getpid():
-        held = FolderLock(path, choose)
-        held.acquire()
-        _HELD[path] = held
-    return held
+    lock = _HELD.get(path)
+    if lock is None or lock.process != os.getpid():
+        lock = FolderLock(path, choose)
+        lock.acquire()
+        _HELD[path] = lock
+    return lock
 
 
-def give_back(folder: Path) -> None:
+def release(folder: Path) -> None:
     """Release a folder's lock if this process holds it."""
-    held = _HELD.pop(folder.resolve(), None)
-    if held is not None:
-        held.release()
+    lock = _HELD.pop(folder.resolve(), None)
+    if lock is not None:
+        lock.release()
 
 
 @contextmanager
@@ -261,19 +261,19 @@ def locked(folder: Path, choose: str = "hydra.run.dir=…") -> Iterator[FolderLo
     Raises:
         FolderInUseError: another process holds it.
     """
-    held = take(folder, choose)
-    held.depth += 1
+    lock = take(folder, choose)
+    lock.depth += 1
     try:
-        yield held
+        yield lock
     finally:
-        held.depth -= 1
-        if held.depth == 0:
-            give_back(folder)
+        lock.depth -= 1
+        if lock.depth == 0:
+            release(folder)
 
 
 @contextmanager
 def locked_together(folder: Path, processes: Processes) -> Iterator[None]:
-    """Hold a run folder's lock for all processes of the run, which enter this block together.
+    """Hold a run folder's lock for all processes of the run, which all enter this block.
 
     Raises:
         FolderInUseError: on rank 0, if another run holds the lock.
@@ -282,36 +282,36 @@ def locked_together(folder: Path, processes: Processes) -> Iterator[None]:
     if not processes.is_rank_zero:
         yield
         return
-    with locked(folder) as held:
+    with locked(folder) as lock:
         if processes.count > 1:
-            held.share(members)
+            lock.share(members)
         yield
 
 
 def remove_lock(folder: Path, holder: Holder) -> None:
-    """Remove the lock of a holder that is known to be gone, and no other lock."""
+    """Remove the lock of a holder that has ended; a lock of another holder is kept."""
     with suppress(FolderInUseError):
         FolderLock(folder)._remove(holder.token)
 
 
 def token_of(folder: Path) -> str | None:
     """The token that a child process passes to `adopt`; None if this process holds no lock on the folder."""
-    held = _HELD.get(folder.resolve())
-    return held.holder.token if held else None
+    lock = _HELD.get(folder.resolve())
+    return lock.holder.token if lock else None
 
 
 def adopt(folder: Path, token: str | None) -> None:
-    """Use the lock that the parent process holds."""
+    """Use the lock that the parent process holds, if it still has this token."""
     path = folder.resolve()
     holder = read_holder(path / NAME)
     if token is None or holder is None or holder.token != token:
         return
-    held = FolderLock(path)
-    held.holder, held.depth = holder, 1
-    _HELD[path] = held
+    lock = FolderLock(path)
+    lock.holder, lock.depth = holder, 1
+    _HELD[path] = lock
 
 
 @atexit.register
-def _give_all_back() -> None:
+def _release_all() -> None:
     for folder in list(_HELD):
-        give_back(folder)
+        release(folder)

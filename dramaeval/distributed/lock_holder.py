@@ -1,9 +1,9 @@
 """The content of a folder's lock file, and whether the processes that it names still run.
 
-`dramaeval.distributed.folder_lock` takes and releases the lock. A process is identified by values that stay the same
-when the clock is changed. The system reuses process numbers, and computes a start time in seconds from the clock:
-after a change of the clock a running process would look like another one. The kernel's count of ticks since the
-machine started does not change, and the boot id identifies the machine and its start.
+`dramaeval.distributed.folder_lock` takes and releases the lock. A process number alone does not identify a process,
+since the system reuses numbers; a start time in seconds changes when the clock is changed. Therefore a process is
+identified by its number, its start in ticks since the machine started, and the boot id, which identifies the machine
+and its start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME = ".dramaeval.lock"
 #: Seconds without a renewal after which a holder on another machine counts as gone.
 STALE = 120.0
 _PROC = Path("/proc")
-#: Process states that Linux shows after the end: zombie, dead.
+#: The states of a process that has ended in Linux: zombie, dead.
 _ENDED = ("Z", "X", "x")
 
 
@@ -34,7 +34,7 @@ class ProcessIdentity:
 
     Attributes:
         host: the name of the machine, for messages.
-        process: the process number.
+        process: the number of the process.
         started: clock ticks between the start of the machine and the start of the process; seconds since 1970 on
             systems without ``/proc``.
         machine: the boot id and the namespace of process numbers (each container may have its own); the host
@@ -82,7 +82,7 @@ class ProcessIdentity:
             return None
         started = _started(self.process)
         if started is None:
-            # Some systems hide the processes of other users, but their numbers are in use.
+            # Some systems hide the processes of other users; the number then still exists.
             return None if _is_hidden(self.process) else False
         return started == self.started
 
@@ -106,7 +106,7 @@ def _started(number: int) -> float | None:
         except (psutil.Error, ValueError):
             return None
     try:
-        # The name, in brackets, may hold spaces and brackets; the state is the first field after it.
+        # The name is in brackets and may itself contain spaces and brackets; the state is the first field after it.
         fields = (_PROC / str(number) / "stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
@@ -114,7 +114,7 @@ def _started(number: int) -> float | None:
 
 
 def _is_hidden(number: int) -> bool:
-    """Whether a process of this number exists that this user may not inspect."""
+    """Whether a process with this number exists that this user may not inspect."""
     try:
         os.kill(number, 0)
     except (OSError, OverflowError) as error:
@@ -127,12 +127,12 @@ class Holder:
     """The content of a lock file.
 
     Attributes:
-        token: a random name of this lock.
-        processes: the processes of the run; the first one took the lock. Empty if the file cannot be read.
+        token: a random text that identifies this lock.
+        processes: the processes of the run; the first process took the lock. Empty if the file cannot be read.
         since: the date and time at which the lock was taken.
-        job: the number of the SLURM job (``12``, ``12_3`` in an array), which a requeued job keeps.
+        job: the number of the SLURM job (``12``, or ``12_3`` in an array); a requeued job keeps its number.
         restarts: how often SLURM has restarted the job.
-        renewed: the last renewal by the file system's clock, in seconds since 1970.
+        renewed: the time of the last renewal, by the file system's clock, in seconds since 1970.
     """
 
     token: str
@@ -154,7 +154,7 @@ class Holder:
         )
 
     def has_been_requeued(self) -> bool:
-        """Whether an earlier start of this process's SLURM job took the lock; SLURM has ended that start."""
+        """Whether this process's SLURM job took the lock before it was requeued; that process has ended."""
         job = _slurm_job()
         return job is not None and self.job == job and self.restarts < _restarts()
 
@@ -166,7 +166,7 @@ class Holder:
         return None if None in states else False
 
     def in_words(self) -> str:
-        """A description of the holder for messages."""
+        """The holder in a form for messages."""
         if not self.processes:
             return "a process that cannot be named, since the lock cannot be read,"
         first = self.processes[0]
@@ -185,7 +185,7 @@ class Holder:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """The holder of a folder's lock; None if the folder is free or the holder is gone. Does not wait."""
+    """The holder of a folder's lock; None if the folder is free or the holder has ended. Does not wait."""
     holder = read_holder(folder / NAME)
     if holder is None or (alive := holder.alive()) is False:
         return None
@@ -195,7 +195,7 @@ def holder_of(folder: Path) -> Holder | None:
 
 
 def read_holder(file: Path) -> Holder | None:
-    """Read a lock file; None if there is none.
+    """Read a lock file; None if it does not exist.
 
     The file is opened before its status is read, since NFS asks the server only when a file is opened.
     """

@@ -34,7 +34,7 @@ class LocksRunFolder(Callback):
 
 
 def _folder(config: DictConfig) -> Path:
-    """Hydra's output folder; its name may refer to Hydra's own settings."""
+    """Hydra's output folder; its name may refer to other settings of Hydra."""
     hydra = HydraConfig.instance()
     previous = hydra.cfg
     hydra.set_config(config)

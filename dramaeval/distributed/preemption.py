@@ -1,4 +1,4 @@
-"""Stops a training after a request, once all processes have saved a checkpoint at the same step."""
+"""Stops a training on request, after all processes have saved a checkpoint at the same step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class PreemptionCallback(TrainerCallback):
-    """Saves a checkpoint and stops the training after a step during which any process received a request.
+    """Saves a checkpoint and stops the training after a step in which at least one process received a request.
 
     Args:
         requests: the stop requests to this process.
@@ -27,7 +27,7 @@ class PreemptionCallback(TrainerCallback):
         self._stopping = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Combine the requests of all ranks, since a signal may reach one rank a step earlier than another."""
+        """Ask for a checkpoint if a rank received a request; a signal may reach the ranks in different steps."""
         if any(self.processes.gather(self.requests.stop)):
             self._stopping = True
             log.info("Asked to stop: saving a checkpoint at step %d.", state.global_step)
@@ -35,7 +35,7 @@ class PreemptionCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop once the checkpoint is written on all ranks.
+        """Stop after all ranks have written the checkpoint.
 
         Raises:
             Interrupted: a process has received a request to stop.

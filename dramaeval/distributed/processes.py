@@ -1,9 +1,8 @@
-"""The processes of a run: how many there are, which rank this one has, and how they exchange values.
+"""The processes of a run: their number, the rank of this process, and the exchange of values.
 
-All processes of a run hold the same configuration and read the same data. Rank 0 takes decisions that depend on
-files, broadcasts them, and is the only rank that writes. `dramaeval.distributed.spawn`, torchrun or SLURM starts
-the processes and sets PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK. Other modules use this one instead of
-reading those variables.
+All processes of a run have the same configuration and read the same data. Rank 0 makes the decisions that depend on
+files and broadcasts them; only rank 0 writes. `dramaeval.distributed.spawn`, torchrun or SLURM starts the processes and
+sets PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK. Other modules use this module and do not read those variables.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Processes:
     """The processes of a run, seen from one of them.
 
     Attributes:
-        rank: of this process, from 0.
+        rank: the rank of this process, from 0.
         count: the number of processes.
     """
 
@@ -50,7 +49,7 @@ class Processes:
         return values[0]
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks in order, on every rank."""
+        """The values of all ranks in their order; every rank gets the list."""
         if self.count == 1:
             return [value]
         import torch.distributed
@@ -83,7 +82,7 @@ def started_by_launcher() -> bool:
 
 
 def process_count(configured: int) -> int:
-    """The number of processes of the run: those that a launcher started, or the value of ``processes``."""
+    """The number of processes of the run: the launcher's WORLD_SIZE, or without a launcher ``configured``."""
     return int(os.environ["WORLD_SIZE"]) if started_by_launcher() else configured
 
 
@@ -98,10 +97,10 @@ def processes_here(count: int) -> int:
 
 
 def needs_process_group(config: DictConfig, count: int | None = None) -> bool:
-    """Whether a run needs PyTorch's process group: for several processes, or for DeepSpeed in one.
+    """Whether a run needs PyTorch's process group: for several processes, or for DeepSpeed in one process.
 
     Args:
-        config: of the run.
+        config: the configuration of the run.
         count: the number of processes; None for the number in the configuration.
     """
     trains_with_zero = config.zero is not None and Stage.train in config.stages
@@ -110,9 +109,9 @@ def needs_process_group(config: DictConfig, count: int | None = None) -> bool:
 
 @contextmanager
 def process_group() -> Iterator[Processes]:
-    """Join the group that this process was started in; yields `SINGLE_PROCESS` without a group.
+    """Join the process group that a launcher has set up; yields `SINGLE_PROCESS` without one.
 
-    The group is always destroyed at the end: a process that exits as a member waits for the others for ever.
+    The group is always destroyed at the end, since a member that exits waits for the other members forever.
     """
     if not started_by_launcher():
         yield SINGLE_PROCESS

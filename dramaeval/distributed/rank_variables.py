@@ -21,9 +21,9 @@ from dramaeval.errors import UserFacingError
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which the processes of a run wait for each other at its start.
+#: Seconds for which the processes of a run wait for each other at the start.
 TIME_LIMIT = 600.0
-#: Seconds before a waiting process first reports what it waits for, and between two such messages.
+#: Seconds before the first message of a waiting process, and between two further messages.
 FIRST_MESSAGE, NEXT_MESSAGE = 5.0, 30.0
 
 NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -31,8 +31,8 @@ NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 #: The variables in which mpirun gives the number of processes.
 _MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
-#: The least values of the variables that hold a number.
-_LEAST = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": 1}
+#: The smallest valid values of variables that hold a number.
+_SMALLEST = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": 1}
 
 
 class RendezvousError(UserFacingError):
@@ -40,14 +40,7 @@ class RendezvousError(UserFacingError):
 
 
 def rank_problems(environment: Mapping[str, str]) -> list[str]:
-    """The contradictions between the variables that give this process its rank.
-
-    Args:
-        environment: of this process.
-
-    Returns:
-        a list of at most one problem.
-    """
+    """The contradictions between the variables that give this process its rank, as a list of at most one problem."""
     named = [name for name in (*NEEDED, "LOCAL_WORLD_SIZE") if name in environment]
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} & set(named):
         return _other_launchers(environment)
@@ -63,23 +56,23 @@ def rank_problems(environment: Mapping[str, str]) -> list[str]:
 def _contradiction(environment: Mapping[str, str]) -> str | None:
     if missing := [name for name in NEEDED if not environment.get(name)]:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-    given = {}
-    for name, least in _LEAST.items():
+    numbers = {}
+    for name, smallest in _SMALLEST.items():
         if name not in environment:
             continue
         with suppress(ValueError):
-            given[name] = int(environment[name])
-        if given.get(name, -1) < least:
-            return f"{name} must be a whole number of {least} or more"
-    count = given["WORLD_SIZE"]
-    here = given.get("LOCAL_WORLD_SIZE", count)
-    if given["RANK"] >= count:
+            numbers[name] = int(environment[name])
+        if numbers.get(name, -1) < smallest:
+            return f"{name} must be a whole number of {smallest} or more"
+    rank, count, local_rank = (numbers[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    here = numbers.get("LOCAL_WORLD_SIZE", count)
+    if rank >= count:
         return f"the ranks of {count} {_processes(count)} end at {count - 1}"
     if here > count:
         return "LOCAL_WORLD_SIZE cannot be above WORLD_SIZE"
-    if given["LOCAL_RANK"] >= here or given["LOCAL_RANK"] > given["RANK"]:
+    if local_rank >= here or local_rank > rank:
         return f"LOCAL_RANK does not fit RANK and the {here} {_processes(here)} of this machine"
-    if given["MASTER_PORT"] > 65535:
+    if numbers["MASTER_PORT"] > 65535:
         return "MASTER_PORT must be a port, 1 to 65535"
     return None
 
@@ -89,7 +82,7 @@ def _processes(count: int) -> str:
 
 
 def _other_launchers(environment: Mapping[str, str]) -> list[str]:
-    """The problem of a command that a launcher has started several times, since each copy would do the same run."""
+    """The problem if another launcher has started several copies of this command, which would all do the same run."""
     for name in _MPI_SIZES:
         if environment.get(name, "1") not in ("", "0", "1"):
             return [
@@ -107,7 +100,7 @@ def _other_launchers(environment: Mapping[str, str]) -> list[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a variable belongs to a launcher whose ranks accelerate uses, but dramaeval does not."""
+    """Whether a variable belongs to a launcher whose ranks accelerate uses and dramaeval ignores."""
     return name.startswith(("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL")) or name in (
         "PMI_RANK",
         "PMI_SIZE",
@@ -118,7 +111,7 @@ def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
     """Join the process group that the environment describes, and report what this process waits for.
 
     Args:
-        backend: of `torch.distributed`.
+        backend: the backend of `torch.distributed`.
         time_limit: seconds to wait for the other processes.
 
     Raises:
@@ -129,16 +122,19 @@ def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     waiting = Waiting(rank, count, address, time_limit)
-    # torchrun runs the store itself; otherwise process 0 does.
-    by_torchrun = os.environ.get(AGENT_STORE) == "True"
-    holds = rank == 0 and not by_torchrun
-    if not holds:
+    # torchrun runs the store itself; without torchrun, process 0 runs it.
+    runs_store = rank == 0 and os.environ.get(AGENT_STORE) != "True"
+    if not runs_store:
         waiting.for_address()
     try:
-        # The prefix separates this attempt from torchrun's earlier attempts, which used the same store.
+        # The prefix separates this attempt from earlier attempts of torchrun, which used the same store.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store: Any = torch.distributed.TCPStore(
-            *address, count, holds, timedelta(seconds=max(waiting.left, 1)), wait_for_workers=False
+            *address,
+            count,
+            runs_store,
+            timedelta(seconds=max(waiting.left, 1)),
+            wait_for_workers=False,
         )
         store = torch.distributed.PrefixStore(f"dramaeval/{attempt}", store)
         waiting.for_processes(store)
@@ -152,10 +148,10 @@ class Waiting:
     """Waits for the other processes, with messages during a long wait and an error after the time limit.
 
     Args:
-        rank: of this process.
+        rank: the rank of this process.
         count: the number of processes.
         address: host and port of the rendezvous.
-        time_limit: in seconds.
+        time_limit: the time limit in seconds.
     """
 
     def __init__(self, rank: int, count: int, address: tuple[str, int], time_limit: float) -> None:
@@ -179,7 +175,7 @@ class Waiting:
         """Wait until a process listens at the address.
 
         Raises:
-            RendezvousError: the time limit is over.
+            RendezvousError: no process listens there before the time limit.
         """
         while True:
             try:
@@ -187,7 +183,7 @@ class Waiting:
                     self.address, timeout=max(min(self.left, 10.0), 0.1)
                 ).close()
             except OSError as error:
-                reason = f"nobody listens there yet ({error.strerror or error})"
+                reason = f"no process listens there yet ({error.strerror or error})"
                 self._pause(partial(str, reason))
             else:
                 return
@@ -196,7 +192,7 @@ class Waiting:
         """Wait until all processes have arrived.
 
         Args:
-            store: shared by the processes.
+            store: the store that the processes share.
 
         Raises:
             RendezvousError: a process is missing, or two have the same rank.
@@ -218,16 +214,16 @@ class Waiting:
         )
         return f"{self.count - len(missing)} of {self.count} processes have arrived, {absent}"
 
-    def _pause(self, what: Callable[[], str]) -> None:
-        """Sleep for a moment; report what is missing at intervals, and raise after the time limit."""
+    def _pause(self, reason: Callable[[], str]) -> None:
+        """Sleep for a moment; at intervals report what is missing, and raise RendezvousError after the time limit."""
         if self.left <= 0:
             raise RendezvousError(
-                f"{self.about} gave up after {self.time_limit:.0f} s: {what()}. Start all processes with one "
+                f"{self.about} gave up after {self.time_limit:.0f} s: {reason()}. Start all processes with one "
                 "command (processes=N or torchrun); if RANK and WORLD_SIZE are left over in the shell: "
                 "unset RANK WORLD_SIZE LOCAL_RANK."
             )
         now = time.monotonic()
         if now >= self._next:
             self._next = now + NEXT_MESSAGE
-            log.warning("%s waits: %s; %.0f s left.", self.about, what(), self.left)
+            log.warning("%s waits: %s; %.0f s left.", self.about, reason(), self.left)
         time.sleep(min(0.1, max(self.left, 0.0)))

@@ -1,9 +1,8 @@
-"""Handles the signals with which a cluster requests that a run stops.
+"""Handles the signals with which a cluster asks a run to stop.
 
-SLURM warns a run before its time limit and before it preempts the job: with SIGUSR2 if ``signal_delay_s`` is
-set, with SIGTERM otherwise. During a training the request is only recorded; the training stops between two
-steps, where it can save a checkpoint. At any other time the process stops at once: finished results are in
-files, and the rest is computed again.
+SLURM warns a run before its time limit and before it preempts the job: with SIGUSR2 if ``signal_delay_s`` is set, with
+SIGTERM otherwise. During a training the request is only recorded; the training then stops between two steps, where it
+can save a checkpoint. At any other time the process stops at once; unfinished results are computed again.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: SIGUSR1 may be caught by NCCL.
+#: Not SIGUSR1, which NCCL may catch.
 SOON = signal.SIGUSR2
 NOW = signal.SIGTERM
 
 
 class Interrupted(BaseException):
-    """The run has received a request to stop. Not an `Exception`: no library's clean-up code may swallow it."""
+    """The run has received a request to stop. Not an `Exception`, so that no library's clean-up code catches it."""
 
 
 class StopRequests:
@@ -27,7 +26,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self.received: list[signal.Signals] = []
-        self._noted_only = False
+        self._is_deferred = False
 
     @property
     def stop(self) -> bool:
@@ -46,21 +45,21 @@ class StopRequests:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number))
-        if not self._noted_only:
+        if not self._is_deferred:
             raise Interrupted(signal.Signals(number).name)
 
     @contextmanager
-    def noted_only(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """Only record requests inside the block.
 
         Raises:
             Interrupted: at the end of the block, if a request was received.
         """
-        self._noted_only = True
+        self._is_deferred = True
         try:
             yield
         finally:
-            self._noted_only = False
+            self._is_deferred = False
         if self.stop:
             raise Interrupted(self.received[0].name)
 
@@ -72,8 +71,7 @@ STOP_REQUESTS = StopRequests()
 def ignore_stop_signals() -> None:
     """Ignore further requests, in this process and in its child processes.
 
-    After its warning SLURM sends SIGTERM to all processes of the job, which would kill the command that requeues
-    the job.
+    After its warning SLURM sends SIGTERM to all processes of the job, even to the command that requeues the job.
     """
     for number in (SOON, NOW):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Translates SLURM's environment variables into those with which PyTorch's processes find each other."""
+"""Translates SLURM's environment variables into the variables with which PyTorch's processes find each other."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import needs_process_group
 from dramaeval.distributed.rank_variables import AGENT_STORE
 
-#: Below the range from which Linux takes ports for outgoing connections.
+#: A range of ports below the one from which Linux takes ports for outgoing connections.
 _FIRST_PORT, _PORTS = 15_000, 17_000
 
 
 def join_by_slurm(config: DictConfig) -> bool:
     """Set PyTorch's variables for this task if the run has several processes or uses DeepSpeed.
-
-    Args:
-        config: of the run.
 
     Returns:
         whether the variables were set.
@@ -36,7 +33,7 @@ def join_by_slurm(config: DictConfig) -> bool:
     if not needs_process_group(config, count):
         return False
     os.environ.update(variables(slurm))
-    os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine that submitted the job
+    os.environ.pop(AGENT_STORE, None)  # set if torchrun runs on the machine that submitted the job
     return True
 
 
@@ -67,7 +64,7 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
                 f"hydra.launcher.tasks_per_node={len(gpus)}, or as many GPUs as processes."
             ]
         )
-    # Each task that is bound to a GPU of its own sees that GPU as number 0.
+    # A task that is bound to a single GPU sees this GPU as number 0.
     local = 0 if len(gpus) == 1 else here
     # The job number differs between the tasks of an array, so that two runs on a node use different ports.
     port = _FIRST_PORT + int(slurm["SLURM_JOB_ID"]) % _PORTS

@@ -1,8 +1,7 @@
 """Starts the processes of a run on this machine, and ends them together.
 
-Each worker is a separate Python process that receives the composed configuration. When a worker fails, the
-others are stopped, since they would wait for it for ever. They are also stopped when this process is stopped or
-killed.
+Each worker is a separate Python process that receives the composed configuration. When a worker fails, the other
+workers are stopped, since they would wait for it forever. When this process is stopped or killed, all are stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ from dramaeval.errors import STORAGE, UserFacingError
 
 log = logging.getLogger(__name__)
 
-#: Seconds in which the other workers can end after a failure: often they fail too, and print the reason.
+#: Seconds that the other workers have to end after a failure; often they fail too and print the reason.
 GRACE = 5.0
-#: Seconds between a request to stop and a kill.
+#: Seconds between SIGTERM and a kill.
 PATIENCE = 10.0
 _TAIL = 15
 
@@ -45,7 +44,7 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
     """Run a configuration in ``count`` processes on this machine.
 
     Args:
-        config: composed; interpolations are resolved before it is passed on.
+        config: a composed configuration; its interpolations are resolved here.
         folder: the run folder; process 0 prints to this terminal, process n to ``logs/rank-<n>.log``.
         count: the number of processes.
 
@@ -105,59 +104,63 @@ def _start(
 
 
 def _watch(workers: list[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:
-    """Wait for the end; returns the rank and exit code of the failed workers, the earliest first."""
+    """Wait for the workers to end; returns the ranks and exit codes of failed workers, the earliest first."""
     failed: dict[int, int] = {}
     deadline = None
-    while any(worker.poll() is None for worker in workers):
+    while True:
+        running = any(worker.poll() is None for worker in workers)
         for rank, worker in enumerate(workers):
             if worker.poll() not in (None, 0):
                 failed.setdefault(rank, worker.returncode)
         if failed and deadline is None:
             deadline = time.monotonic() + GRACE
-        if deadline is not None and time.monotonic() > deadline:
-            break
+        if not running or (deadline is not None and time.monotonic() > deadline):
+            return list(failed.items())
         time.sleep(0.1)
-    for rank, worker in enumerate(workers):
-        if worker.poll() not in (None, 0):
-            failed.setdefault(rank, worker.returncode)
-    return list(failed.items())
 
 
 @contextlib.contextmanager
 def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Stop the workers at the end of the block, also after a failure, Ctrl-C or SIGTERM."""
+    """Stop the workers at the end of the block, even after a failure, Ctrl-C or SIGTERM."""
     previous = None
     with contextlib.suppress(ValueError):  # only the main thread can install a handler
         previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.terminate()
-        until = time.monotonic() + PATIENCE
-        for worker in workers:
-            try:
-                worker.wait(max(until - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
+        terminate(workers, PATIENCE)
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def terminate(processes: Sequence[subprocess.Popen[bytes]], patience: float) -> None:
+    """Send SIGTERM to processes, and kill those that still run after ``patience`` seconds."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = time.monotonic() + patience
+    for process in processes:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    # The cause is a process that was killed or could not write; the others fail because they lose a peer.
+    # If a process was killed or could not write, the others fail because they lose a peer.
     killed = [(rank, code) for rank, code in failed if code < 0]
     unwritten = [(rank, code) for rank, code in failed if code == STORAGE]
     rank, code = (killed or unwritten or failed)[0]
-    code_of_first = dict(failed).get(0, 0)
-    if code > 0 and code_of_first > 0 and not (code == STORAGE and code_of_first != STORAGE):
-        raise SystemExit(code_of_first)  # process 0 has printed the reason
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    message = f"Process {rank} of {len(workers)} {how}; the others were stopped."
+    code_of_zero = dict(failed).get(0, 0)
+    if code > 0 and code_of_zero > 0 and not (code == STORAGE and code_of_zero != STORAGE):
+        raise SystemExit(code_of_zero)  # process 0 has printed the reason
+    ending = (
+        f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    )
+    message = f"Process {rank} of {len(workers)} {ending}; the others were stopped."
     file = worker_log(folder, rank)
     if rank and file.is_file():
         last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
@@ -168,5 +171,5 @@ def _explain(
 
 
 def worker_log(folder: Path, rank: int) -> Path:
-    """The log of a process other than process 0."""
+    """The log of a process other than rank 0."""
     return folder / "logs" / f"rank-{rank}.log"

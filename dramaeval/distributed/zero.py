@@ -1,8 +1,8 @@
-"""DeepSpeed ZeRO: its configuration, filled from the trainer's, and a check of the engine that runs.
+"""DeepSpeed ZeRO: completes its configuration from the trainer's arguments, and checks the engine that runs.
 
-If transformers lacks a setting of DeepSpeed, it starts plain data parallelism without a message. It replaces the value
-"auto" by a value that may be wrong at that time. Therefore every value is filled in here, and the engine is compared
-with the configuration before the first step.
+If a setting of DeepSpeed is missing, transformers starts plain data parallelism without a message. It replaces "auto"
+with a value that may be wrong at that time. Therefore every value is set here, and the engine is compared with the
+configuration before the first step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dramaeval.errors import UserFacingError
 
 
 class EngineMismatchError(UserFacingError, RuntimeError):
-    """The training engine differs from the configured one; the message lists every difference."""
+    """The training engine differs from the configuration; the message lists every difference."""
 
 
 def fill_zero_config(
@@ -26,8 +26,8 @@ def fill_zero_config(
     """DeepSpeed's configuration for a training.
 
     Args:
-        zero: the settings of the ``zero`` group.
-        args: the given arguments of the trainer, by name.
+        zero: the settings of ``zero``.
+        args: the trainer's arguments by name; arguments that have their default may be absent.
         step: the size of an optimizer step.
     """
     config = {
@@ -37,17 +37,17 @@ def fill_zero_config(
         "gradient_clipping": float(args.get("max_grad_norm", 1.0)),
         "bf16": {"enabled": bool(args.get("bf16"))},
         "fp16": {"enabled": bool(args.get("fp16"))},
-        # The optimizer is transformers', named by trainer.args.optim.
+        # transformers creates the optimizer, which trainer.args.optim names.
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1_000_000_000,
     }
-    # DeepSpeed computes the product; transformers would compare it with that of one process.
+    # DeepSpeed computes this product; transformers would compare it with the product for one process.
     config.pop("train_batch_size", None)
     return config
 
 
 def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
-    """Whether the optimizer's states are kept in host memory, and whether the weights are."""
+    """Whether the optimizer's states are in host memory, and whether the weights are."""
     settings = (zero or {}).get("zero_optimization", {})
     optimizer, weights = (
         (settings.get(name) or {}).get("device", "none") != "none"
@@ -64,11 +64,11 @@ def zero_stage(zero: Mapping[str, Any] | None) -> int:
 
 
 class ZeroEngineCheck(TrainerCallback):
-    """Stops a training whose engine is not the configured one.
+    """Stops a training whose engine differs from the configuration.
 
     Args:
-        trainer: its engine is checked.
-        zero: the settings of the ``zero`` group; None without ZeRO.
+        trainer: the trainer with the engine.
+        zero: the settings of ``zero``; None without ZeRO.
         step: the size of an optimizer step.
     """
 
@@ -81,7 +81,7 @@ class ZeroEngineCheck(TrainerCallback):
         """Check the wrapped model before its first batch.
 
         Raises:
-            EngineMismatchError: with every difference.
+            EngineMismatchError: lists every difference.
         """
         differences = engine_differences(self.trainer.model_wrapped, self.zero, self.step)
         if args.world_size != self.step.processes:
@@ -97,13 +97,13 @@ class ZeroEngineCheck(TrainerCallback):
 
 
 def engine_differences(engine: Any, zero: Mapping[str, Any] | None, step: StepSize) -> list[str]:
-    """Differences between a wrapped model and the configuration; empty if there are none."""
+    """The differences between a wrapped model and the configuration."""
     kind = type(engine).__name__
     if not zero:
-        wanted = "DistributedDataParallel" if step.processes > 1 else None
-        if wanted and kind != wanted:
-            return [f"processes={step.processes} needs {wanted}, but the model runs as {kind}"]
-        return [] if wanted or kind != "DeepSpeedEngine" else ["zero=none, but DeepSpeed runs"]
+        wrapper = "DistributedDataParallel" if step.processes > 1 else None
+        if wrapper and kind != wrapper:
+            return [f"processes={step.processes} needs {wrapper}, but the model runs as {kind}"]
+        return [] if wrapper or kind != "DeepSpeedEngine" else ["zero=none, but DeepSpeed runs"]
     if kind != "DeepSpeedEngine":
         return [f"zero needs DeepSpeed, but the model runs as {kind}"]
     optimizer, weights = offloads(zero)

@@ -13,7 +13,7 @@ from dramaeval.config.problems import hint_or_names
 from dramaeval.config.schema import Device, Stage
 from dramaeval.config.source_arguments import arguments_in_source
 
-#: DeepSpeed's settings that the run sets, with the setting to use instead of each.
+#: DeepSpeed's settings that the run sets, each with the setting to use instead.
 FILLED = {
     "train_batch_size": "batch.global",
     "train_micro_batch_size_per_gpu": "batch.per_device",
@@ -28,9 +28,9 @@ FILLED = {
     "tensorboard": "logger=tensorboard",
     "wandb": "logger=wandb",
 }
-#: DeepSpeed's settings that the user may give. DeepSpeed ignores unknown ones and provides no list.
+#: DeepSpeed's settings that the user may give. DeepSpeed ignores unknown settings and has no list of valid ones.
 AT_TOP = tuple(settings_of(ZeroConfig))
-#: DeepSpeed's classes whose arguments are the keys of a node.
+#: DeepSpeed's classes by node; the keys of the node are the arguments of the class.
 _CLASSES = {
     "zero_optimization": "deepspeed.runtime.zero.config.DeepSpeedZeroConfig",
     "zero_optimization.offload_param": "deepspeed.runtime.zero.offload_config.DeepSpeedZeroOffloadParamConfig",
@@ -58,7 +58,7 @@ def problems(config: DictConfig) -> list[str]:
     if not OmegaConf.is_dict(settings) or "stage" not in settings:
         return ["zero.zero_optimization.stage has no value: choose zero=zero1, zero2 or zero3."]
     messages = [
-        f"zero.{key}=auto: give a value; none is chosen automatically." for key in _autos(zero)
+        f"zero.{key}=auto: give a value; none is chosen automatically." for key in _auto_keys(zero)
     ]
     messages += unknown_settings(zero)
     if config.device is Device.cpu and gpu:
@@ -83,20 +83,20 @@ def _cpu_problems(config: DictConfig, settings: Any) -> list[str]:
     return messages
 
 
-def _autos(node: Mapping[Any, Any], where: str = "") -> list[str]:
+def _auto_keys(node: Mapping[Any, Any], where: str = "") -> list[str]:
     """The keys with the value "auto" that the schema does not declare."""
-    messages, declared = [], {each.key for each in all_settings(ZeroConfig)}
+    keys, declared = [], {setting.key for setting in all_settings(ZeroConfig)}
     for name, value in node.items():
         key = f"{where}.{name}" if where else str(name)
         if isinstance(value, Mapping):
-            messages += _autos(value, key)
+            keys += _auto_keys(value, key)
         elif value == "auto" and key not in declared:
-            messages.append(key)
-    return messages
+            keys.append(key)
+    return keys
 
 
 def unknown_settings(zero: DictConfig) -> list[str]:
-    """Problems of keys that DeepSpeed does not have, or that the run sets; DeepSpeed is not imported."""
+    """Problems of keys that DeepSpeed does not have or that the run sets; DeepSpeed is not imported."""
     messages = unknown_at_top(zero)
     for where, target in _CLASSES.items():
         node = OmegaConf.select(zero, where)

@@ -1,4 +1,4 @@
-"""The card of imported data: what it holds, where it is from, under which licence, and what it cannot do yet."""
+"""Writes the card of imported data: content, source, licence, and reasons why this version cannot train on it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def card_text(
     """The card as Markdown.
 
     Args:
-        imported: the content.
-        settings: of the importer.
-        splits: number of records in each split file.
-        reasons: why this version cannot train on the records.
+        imported: the content of the source.
+        settings: the importer's settings.
+        splits: the number of records by split.
+        reasons: the reasons why this version cannot train on the records.
     """
     parts = [
         f"# {imported.name}",

@@ -1,4 +1,4 @@
-"""Parquet files and saved folders of the library datasets; audio inside them is written to files and checked."""
+"""Reads Parquet files and folders of the library datasets; audio inside them is written to files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dramaeval.importing.rows import Row, Table
 
 
 def read_parquet(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
-    """Read a Parquet file; a column of mappings with bytes and path is audio, a class label is read as its name.
+    """Read a Parquet file; a column of mappings with ``bytes`` and ``path`` is audio, class labels become their names.
 
     Args:
         file: the file.
@@ -43,7 +43,7 @@ def read_parquet(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Ta
 def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``, or a data set of the hub.
 
-    A class label is read as its name.
+    Class labels become their names.
 
     Args:
         file: the folder, or a name of the form ``hf:OWNER/NAME``.
@@ -51,7 +51,7 @@ def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> T
         clips: folder for the audio.
 
     Raises:
-        BadSourceError: the folder is not such a folder, or the data set cannot be loaded.
+        BadSourceError: ``save_to_disk`` has not written the folder, or the data set cannot be loaded.
     """
     import datasets
 
@@ -84,7 +84,7 @@ def _class_labels(features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels_of_schema(schema: Any, name: str) -> tuple[dict[str, Any], list[str]]:
-    """The class labels that the library datasets describes in a Parquet file's metadata; and a notice if it cannot."""
+    """The class labels in a Parquet file's metadata, and a notice if the library datasets cannot read them."""
     if b"huggingface" not in (schema.metadata or {}):
         return {}, []
     import datasets

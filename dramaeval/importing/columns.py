@@ -1,4 +1,4 @@
-"""The meaning of a source's columns: given by the settings, else guessed where one reading fits."""
+"""The meaning of a source's columns, from the settings, or guessed if exactly one meaning fits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dramaeval.importing.problems import in_file
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.scores import ScoreReader, looks_numeric
 
-#: Names of columns by role, without case and punctuation.
+#: Names of columns by role, in lower case and without punctuation.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "clip": (
         "clip", "clippath", "wav", "wavpath", "wavfile", "audio", "audiopath", "audiofile", "file", "filename",
@@ -37,8 +37,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "clip_b": ("clipb", "wavb", "audiob"),
     "split": ("split", "subset", "partition"),
 }  # fmt: skip
-#: Roles whose texts go into the record under their own name; the records' own keys are recognised as well.
+#: Roles whose texts are written to the record under the name of the role.
 TEXTS = ("transcript", "character", "scene", "system", "language")
+#: Keys of records that are recognised as columns.
 KEPT_KEYS = ("local_scene", "char_age", "char_style", "char_profile", "emotion")
 ROLES = (*NAMES, *KEPT_KEYS)
 _NOT_RATINGS = re.compile(
@@ -50,19 +51,19 @@ _RATER_COLUMN = re.compile(
     r"(?:(?P<field>.+?)[ _.\-]+)?(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)[ _.\-]*\w+)",
     re.IGNORECASE,
 )
-#: Columns with a short name and a number, such as r1 or score_2, may each be of a rater or of a dimension.
+#: Columns with a short name and a number, such as r1 or score_2, may belong to raters or to dimensions.
 _NUMBERED = re.compile(
     r"(?P<stem>[a-z]|score|rating|vote|person|participant|answer|response|value)[ _.\-]?\d+",
     re.IGNORECASE,
 )
 NO_COLUMN = "none"
-#: Wider numbers are not taken for ratings without being named.
+#: Numbers outside this range count as ratings only if the settings name their column.
 _GUESSED_RANGE = (0, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanColumns:
-    """The columns of a mean rating, its standard deviation and its number of raters."""
+    """The columns of a mean rating, of its standard deviation and of its number of raters."""
 
     mean: str
     std: str | None = None
@@ -74,9 +75,9 @@ class Meaning:
     """The meaning of the columns.
 
     Attributes:
-        roles: column, or text with ``{column}``, of each role.
-        dimensions: field of the annotations → columns with its ratings, one for each rater if there are several.
-        means: field of the annotations → columns of its mean rating.
+        roles: the column, or a text with ``{column}``, by role.
+        dimensions: the columns with ratings by field of the annotations; several columns belong to several raters.
+        means: the columns of the mean rating by field of the annotations.
         guessed: the roles and fields that the settings do not name.
     """
 
@@ -91,7 +92,7 @@ class Meaning:
         return "score" in self.roles
 
     def lines(self) -> Iterator[str]:
-        """The mapping, one line for each role and dimension."""
+        """The meaning as text, one line for each role and dimension."""
         for role, column in self.roles.items():
             yield f"{role}: {column}{' (guessed)' if role in self.guessed else ''}"
         for name, columns in self.dimensions.items():
@@ -105,20 +106,20 @@ class Meaning:
 
 
 def rater_of_column(column: str) -> str | None:
-    """The rater in a column's name after that of the dimension: ``rater1`` of ``pace_rater1``; None without both."""
+    """The rater in a column's name: ``rater1`` in ``pace_rater1``; None unless the name has a dimension and a rater."""
     match = _RATER_COLUMN.fullmatch(column)
     return match.group("rater") if match and match.group("field") else None
 
 
 def text_of(row: Row, spec: str) -> str:
-    """The text of a role in a row: a column's value, or a template with ``{column}`` filled in."""
+    """The text of a role in a row: the value of a column, or a text in which values replace ``{column}``."""
     if "{" not in spec:
         return plain_text(row.get(spec))
     return re.sub(r"\{([^{}]+)\}", lambda match: plain_text(row.get(match.group(1))), spec)
 
 
 def plain_text(value: Any) -> str:
-    """A cell as text; whole floats as whole numbers, a missing value as an empty text."""
+    """A cell as text: a whole float without decimals, a missing value as an empty text."""
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value == int(value):
@@ -127,7 +128,7 @@ def plain_text(value: Any) -> str:
 
 
 class ColumnReader:
-    """Finds the meaning of a table's columns and collects what is wrong or unclear."""
+    """Finds the meaning of a table's columns, and collects problems and ambiguities."""
 
     def __init__(self, table: Table, settings: ImporterConfig, file: Path) -> None:
         self.table, self.settings, self.file = table, settings, file
@@ -138,17 +139,18 @@ class ColumnReader:
         self.problems: list[Problem] = []
 
     def read(self) -> Meaning:
-        """The meaning; `problems` holds what the settings must still say."""
-        self._given_roles()
-        self._given_dimensions()
-        self._require_ignored()
+        """The meaning; `problems` then lists errors, and ambiguities that the settings have to resolve."""
+        self._read_roles()
+        self._read_dimensions()
+        self._require(self.settings.ignore, "importer.ignore")
         for role in NAMES:
             if role not in self.meaning.roles and self._may_guess(role):
                 self._guess_role(role)
         for key in KEPT_KEYS:
             if key in self.columns and key not in self.meaning.roles and self._may_guess(key):
                 self._set(key, key)
-        self._without_none()
+        roles = self.meaning.roles.items()
+        self.meaning.roles = {role: spec for role, spec in roles if spec != NO_COLUMN}
         if not self.meaning.roles.get("clip") and not self.problems:
             self._guess_clip_by_values()
         if self.meaning.is_long:
@@ -158,10 +160,10 @@ class ColumnReader:
         return self.meaning
 
     def report(self, problem: str, fix: str, column: str | None = None) -> None:
-        """Add a problem of the table as a whole."""
+        """Add a problem of the whole table."""
         self.problems.append(in_file(self.file, problem, fix, column))
 
-    def _given_roles(self) -> None:
+    def _read_roles(self) -> None:
         for role, spec in self.settings.columns.items():
             if spec is None:
                 continue
@@ -176,18 +178,17 @@ class ColumnReader:
                 self._require(names, f"importer.columns.{role}")
             self.meaning.roles[role] = str(spec)
 
-    def _given_dimensions(self) -> None:
-        given = self.settings.dimensions
-        if given is None:
+    def _read_dimensions(self) -> None:
+        dimensions = self.settings.dimensions
+        if dimensions is None:
             return
-        if isinstance(given, Sequence) and not isinstance(given, str):
-            given = {str(name): str(name) for name in given}
-        if not isinstance(given, Mapping):
-            self.report(
-                f"importer.dimensions={given!r} is neither a list nor a mapping", "write [A,B]"
-            )
+        if isinstance(dimensions, Sequence) and not isinstance(dimensions, str):
+            dimensions = {str(name): str(name) for name in dimensions}
+        if not isinstance(dimensions, Mapping):
+            problem = f"importer.dimensions={dimensions!r} is neither a list nor a mapping"
+            self.report(problem, "write [A,B]")
             return
-        for name, spec in given.items():
+        for name, spec in dimensions.items():
             where = f"importer.dimensions.{name}"
             if spec is None:
                 continue
@@ -204,9 +205,6 @@ class ColumnReader:
             columns = (str(spec),) if isinstance(spec, str) else tuple(map(str, spec))
             self.meaning.dimensions[str(name)] = columns
             self._require(columns, where)
-
-    def _require_ignored(self) -> None:
-        self._require(self.settings.ignore, "importer.ignore")
 
     def _require(self, names: Sequence[str], where: str) -> None:
         for name in names:
@@ -229,7 +227,7 @@ class ColumnReader:
         return used | set(self.settings.ignore)
 
     def _may_guess(self, role: str) -> bool:
-        """A question and a score are guessed only if no dimensions are given."""
+        """Whether a role may be guessed; a question and a score only if the settings give no dimensions."""
         if role in ("question", "score"):
             return self.settings.dimensions is None
         return True
@@ -251,10 +249,6 @@ class ColumnReader:
         self.meaning.roles[role] = column
         self.meaning.guessed.add(role)
 
-    def _without_none(self) -> None:
-        roles = self.meaning.roles
-        self.meaning.roles = {role: spec for role, spec in roles.items() if spec != NO_COLUMN}
-
     def _guess_clip_by_values(self) -> None:
         names = [name for name in self.columns if self._share(name, _is_audio_name) == 1]
         if len(names) == 1:
@@ -266,13 +260,13 @@ class ColumnReader:
         self.report(problem, f"set importer.columns.clip=COLUMN; {self._columns_text()}")
 
     def _share(self, column: str, test: Any) -> float:
-        """The share of a column's cells that pass a test, among those that are not missing; 0 if all are."""
+        """The share of a column's non-missing cells that pass a test; 0 if all cells are missing."""
         cells = [row.get(column) for row in self.table.rows]
         cells = [cell for cell in cells if not self.scores.is_missing(cell)]
         return sum(bool(test(cell)) for cell in cells) / len(cells) if cells else 0.0
 
     def _number_columns(self) -> list[str]:
-        """Columns without a role of which at least half of the cells are numbers."""
+        """The columns without a role in which at least half of the cells are numbers."""
         return [
             name
             for name in self.columns
@@ -282,7 +276,7 @@ class ColumnReader:
         ]
 
     def _check_long(self) -> None:
-        """A guessed score beside further columns of numbers may be one of several dimensions."""
+        """Report a guessed score if further columns hold numbers: each of them may be a dimension."""
         further = self._number_columns()
         if "score" in self.meaning.guessed and "question" not in self.meaning.roles and further:
             score = self.meaning.roles["score"]
@@ -318,7 +312,7 @@ class ColumnReader:
         self.meaning.guessed |= set(self.meaning.dimensions)
 
     def _report_numbered(self, names: Sequence[str]) -> None:
-        """Report columns that differ in a number only: one for each rater, or one for each dimension?"""
+        """Report columns that differ only in a number: they may belong to raters or to dimensions."""
         by_stem: dict[str, list[str]] = {}
         for name in names:
             if match := _NUMBERED.fullmatch(name):
@@ -341,7 +335,7 @@ class ColumnReader:
 
 
 def _numbers(cell: Any) -> list[float]:
-    """The numbers in a cell, which may hold a list of them; empty for other cells."""
+    """The numbers in a cell, which may hold a list; empty for other cells."""
     items = [item for item in cell if item is not None] if isinstance(cell, list) else [cell]
     if not all(map(looks_numeric, items)):
         return []

@@ -1,7 +1,7 @@
-"""Files in other formats named in place of a JSONL file: converted once by the importer, then read as JSON Lines.
+"""Sources in other formats that are named in place of a JSONL file: the importer converts them once to JSON Lines.
 
-The records of a source lie in a folder of their own, with a file for each split that the source has. They are
-converted again if the source, the settings or the importer change.
+The records of each source are in a separate folder, with a file for each split of the source. They are converted again
+if the source, the settings or the importer change.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.importing.importer import Imported, read_import, records_text, write_own_splits
 from dramaeval.importing.problems import BadSourceError, in_file
 
-#: Increased when the importer makes other records of the same source.
+#: The version of the conversion; it increases when the importer writes other records for the same source.
 VERSION = 3
 RECORDS, STATE = "records.jsonl", "conversion.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """The records of a source.
+    """The converted records of a source.
 
     Attributes:
         source: the file or folder.
-        folder: of the records.
-        rows: number of rows.
-        meaning: how each column was read.
-        notices: what the user should know.
+        folder: the folder of the records.
+        rows: the number of rows.
+        meaning: the meaning of each column, as text.
+        notices: remarks for the user.
         skipped: problems of the clips that were left out.
-        splits: the source's own splits, with the names of their files; empty if it has none.
+        splits: the name of the file of each split in the source; empty if the source has no splits.
     """
 
     source: Path
@@ -52,10 +52,10 @@ class Converted:
     splits: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, split: str) -> Path:
-        """The JSONL file of a split: of a source without splits, and of ``input``, all records.
+        """The JSONL file of a split; it has all records if the source has no splits, and for ``input``.
 
         Raises:
-            BadSourceError: the source has splits, but not this one.
+            BadSourceError: the source has splits, but not this split.
         """
         if not self.splits or kind_of_split(split) not in ("train", "val", "test"):
             return self.folder / RECORDS
@@ -69,7 +69,7 @@ class Converted:
         raise BadSourceError([in_file(self.source, problem, fix)])
 
     def in_terms_of_source(self, error: BadRecordsError) -> BadSourceError:
-        """Problems of the records, with the rows of the source in place of lines."""
+        """The problems of the converted records, with rows of the source in place of lines of the JSONL file."""
         rows: dict[tuple[Path, int], int] = {}
         for file in {problem.file for problem in error.problems}:
             if file.is_file():
@@ -93,16 +93,16 @@ def settings_for(
 
     Args:
         file: the source.
-        importer: the settings that the user gave for all sources.
-        audio_root: folder of the clips; None for that of ``importer``.
+        importer: the user's settings for all sources.
+        audio_root: the folder of the clips; None for ``importer.audio_root``.
         skips: whether clips with problems are left out.
-        rated: whether ratings are wanted; otherwise no column is searched for them.
+        rated: whether ratings are read; if not, no column with ratings is searched.
     """
     path, kind = Path(file).expanduser(), importer.format
     if is_hub_name(file):
         kind = folder_format(path)
     elif path.is_dir():
-        # A corpus has its own layout, which the settings describe.
+        # With importer.files the settings describe the layout of the folder.
         kind = kind if importer.files is not None else folder_format(path, kind) or kind
     elif path.suffix.lower() in OTHER_FORMATS:
         kind = ENDINGS[path.suffix.lower()]
@@ -118,22 +118,22 @@ def settings_for(
 
 
 def convert(settings: ImporterConfig, root: Path) -> Converted:
-    """Convert a source, unless the same records lie in ``root`` already.
+    """Convert a source, unless ``root`` already has the records.
 
-    Several processes may convert a source at the same time: each file is replaced at once, by the same content.
+    Several processes may convert a source at the same time, since each file is replaced in one step by equal content.
 
     Args:
-        settings: of the importer, see `settings_for`.
-        root: folder of all conversions.
+        settings: the importer's settings, see `settings_for`.
+        root: the folder of all conversions.
 
     Raises:
-        BadSourceError: with every problem of the source.
+        BadSourceError: lists every problem of the source.
     """
     source = Path(str(settings.file)).expanduser()
     source = source if is_hub_name(source) else source.absolute()
     settings = replace(settings, file=str(source))
-    given = json.dumps([VERSION, asdict(settings)], sort_keys=True, default=str)
-    folder = root / f"{source.stem}-{hashlib.sha256(given.encode()).hexdigest()[:12]}"
+    key = json.dumps([VERSION, asdict(settings)], sort_keys=True, default=str)
+    folder = root / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     content = _digest(source, settings)
     if converted := _earlier(folder, source, content):
         return converted
@@ -161,7 +161,7 @@ def _converted(
 
 
 def _digest(source: Path, settings: ImporterConfig) -> str:
-    """A hash of names, sizes and times of the source's files; a name of the hub has none."""
+    """A hash of the names, sizes and times of the source's files; a data set of the hub has no files."""
     base = source if source.is_dir() else source.parent
     files = [*_files(source), *(base / name for name in settings.joins)]
     stats = [
@@ -189,7 +189,9 @@ def _write_state(converted: Converted, content: str) -> None:
         "rows": converted.rows,
         "meaning": converted.meaning,
         "notices": converted.notices,
-        "skipped": [{**asdict(each), "file": str(each.file)} for each in converted.skipped],
+        "skipped": [
+            {**asdict(problem), "file": str(problem.file)} for problem in converted.skipped
+        ],
         "splits": converted.splits,
     }
     write_json_atomic(converted.folder / STATE, values)
@@ -202,7 +204,7 @@ def _clips(folder: Path) -> int:
 
 
 def _earlier(folder: Path, source: Path, content: str) -> Converted | None:
-    """An earlier conversion of the same content; None if there is none, or if its files are not complete."""
+    """An earlier conversion of the same content; None if it does not exist or is incomplete."""
     try:
         state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
         complete = (
@@ -218,7 +220,7 @@ def _earlier(folder: Path, source: Path, content: str) -> Converted | None:
             rows=state["rows"],
             meaning=state["meaning"],
             notices=state["notices"],
-            skipped=[Problem(**{**each, "file": Path(each["file"])}) for each in state["skipped"]],
+            skipped=[Problem(**{**p, "file": Path(p["file"])}) for p in state["skipped"]],
             splits=state["splits"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""The draft of a rubric and of a task for imported records, and what this version cannot train on yet."""
+"""Drafts a rubric and a task for imported records, and reports records that this version cannot train on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dramaeval.data.pair_format import is_pair
 from dramaeval.data.record_format import RecordFormat, check_annotations
 from dramaeval.tasks.rubric import RubricError, read_rubric
 
-#: Scales with more points name only the meaning of their ends.
+#: The draft of a scale with more points explains only the ends of the scale.
 _EXPLAINED = 21
 _HEAD = """# Draft, written by stages=[import]. Check the scales, and replace title, description and the meaning of each score
 # by the words that the raters read: the judge reads them too.
@@ -28,10 +28,10 @@ class DraftDimension:
     """A dimension of the draft.
 
     Attributes:
-        name: field of the annotations.
-        scale: its points, ascending.
-        is_given: whether the settings give the scale; else it is the range of the ratings.
-        labels: meaning of points that the source names.
+        name: the field of the annotations.
+        scale: the points of the scale in ascending order.
+        is_given: whether the settings give the scale; if not, it is the range of the ratings.
+        labels: the meanings of points, from the labels in the source.
     """
 
     name: str
@@ -58,7 +58,7 @@ def rubric_values(name: str, language: str, dimensions: Sequence[DraftDimension]
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The names; repeated ones get a number."""
+    """The names; repeated names get a number."""
     return [
         name if (before := names[:place].count(name)) == 0 else f"{name}_{before + 1}"
         for place, name in enumerate(names)
@@ -100,9 +100,9 @@ def task_text(name: str, texts: Sequence[str], files: Mapping[str, str]) -> str:
     """The YAML file of a task with the rubric `name`.
 
     Args:
-        name: of the task and the rubric.
-        texts: keys of texts that every record has; the judge reads them with the clip.
-        files: absolute path of the file of each split.
+        name: the name of the task and the rubric.
+        texts: keys of the texts that every record has, which the prompt includes.
+        files: the absolute path of each split's file.
     """
     titles = {"transcript": "Line", "local_scene": "Scene", "char_profile": "Character"}
     context = "\n".join(f"{titles[key]}: {{{key}}}" for key in titles if key in texts)
@@ -136,7 +136,7 @@ def _yaml(values: Mapping[str, Any]) -> str:
 
 
 def cannot_train(rubric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why this version cannot train on the records with the rubric; empty if it can."""
+    """The reasons why this version cannot train on the records with the rubric; empty if it can."""
     if not rubric["dimensions"]:
         return ["the source has no ratings; stages=[score] input=FILE scores the clips"]
     if any(map(is_pair, records)):

@@ -1,4 +1,4 @@
-"""Excel files. Cells keep their types; a formula without a saved result is a problem and not a missing rating."""
+"""Reads Excel files. Cells keep their types; a formula without a saved result is a problem, not a missing rating."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
 
     Args:
         file: the workbook.
-        settings: of the importer; ``sheet`` names the sheet if several hold cells.
+        settings: the importer's settings; ``sheet`` names the sheet if several sheets have rows.
         clips: not used.
 
     Raises:
-        BadSourceError: openpyxl is not installed, the file is not a workbook, or the sheet is not clear.
+        BadSourceError: openpyxl is not installed, the file is not a workbook, or the sheet is unknown or ambiguous.
     """
     if problem := missing_package("openpyxl", "an Excel file"):
         raise BadSourceError([in_file(file, problem, "or save the sheet as CSV")])
@@ -36,7 +36,7 @@ def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
         raise BadSourceError([in_file(file, f"not an Excel workbook ({error})", fix)]) from None
     name = _sheet_name(file, values, settings.sheet)
     rows = list(values[name].iter_rows(values_only=True))
-    written = list(formulas[name].iter_rows(values_only=True))
+    contents = list(formulas[name].iter_rows(values_only=True))
     if len(rows) < 2:
         raise BadSourceError(
             [in_file(file, f"the sheet {name} has no rows", "give a sheet with rows")]
@@ -45,7 +45,7 @@ def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
     width = max([width, *(n for row in rows for n, cell in enumerate(row, 1) if cell is not None)])
     columns = column_names(file, ["" if cell is None else str(cell) for cell in rows[0][:width]])
     table = Table(columns=columns, rows=[])
-    for number, (cells, sources) in enumerate(zip(rows[1:], written[1:], strict=True), 2):
+    for number, (cells, sources) in enumerate(zip(rows[1:], contents[1:], strict=True), 2):
         if number in settings.skip_rows or all(cell is None for cell in cells):
             continue
         row = Row(file=file, number=number, values=dict(zip(columns, cells, strict=False)))
@@ -57,13 +57,13 @@ def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
     return table
 
 
-def _sheet_name(file: Path, workbook: Any, wanted: str | None) -> str:
+def _sheet_name(file: Path, workbook: Any, setting: str | None) -> str:
     names = [sheet.title for sheet in workbook.worksheets if sheet.max_row > 1]
-    if wanted in workbook.sheetnames:
-        return str(wanted)
+    if setting in workbook.sheetnames:
+        return str(setting)
     fix = f"set importer.sheet to one of {', '.join(workbook.sheetnames)}"
-    if wanted is not None:
-        raise BadSourceError([in_file(file, f"no sheet {wanted!r}", fix)])
+    if setting is not None:
+        raise BadSourceError([in_file(file, f"no sheet {setting!r}", fix)])
     if len(names) != 1:
         raise BadSourceError([in_file(file, f"{len(names)} sheets with rows", fix)])
     return str(names[0])

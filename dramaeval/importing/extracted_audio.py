@@ -1,4 +1,4 @@
-"""Audio that a source holds inside its files: written to a folder unchanged, so that the usual checks read it."""
+"""Writes audio that is stored inside a source's files to a folder unchanged, so that the usual checks can read it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SIGNS = (
 
 
 class AudioFolder:
-    """Writes clips into a folder under safe names, which differ over all files of a source.
+    """Writes clips into a folder under safe names, which are unique among all files of a source.
 
     Args:
-        folder: created with the first clip.
+        folder: the folder; it is created with the first clip.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,22 +28,22 @@ class AudioFolder:
         """Write a clip; returns its absolute path.
 
         Args:
-            name: wanted name, perhaps with folders, which are left out.
-            content: of the audio file.
+            name: the name in the source; folders in it are left out.
+            content: the bytes of the audio file.
         """
-        wanted = Path(name.replace("\\", "/")).name
-        stem = re.sub(r"[^\w.\-]+", "_", Path(wanted).stem).strip(".") or "clip"
-        ending = Path(wanted).suffix or _ending(content)
-        number, free = 1, stem + ending
-        while free.casefold() in self._taken:
+        original = Path(name.replace("\\", "/"))
+        stem = re.sub(r"[^\w.\-]+", "_", original.stem).strip(".") or "clip"
+        ending = original.suffix or _ending(content)
+        number, unique = 1, stem + ending
+        while unique.casefold() in self._taken:
             number += 1
-            free = f"{stem}-{number}{ending}"
-        self._taken.add(free.casefold())
+            unique = f"{stem}-{number}{ending}"
+        self._taken.add(unique.casefold())
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / free
+        path = self.folder / unique
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
         unfinished.write_bytes(content)
-        os.replace(unfinished, path)  # another process may read the clip that it replaces
+        os.replace(unfinished, path)  # another process may be reading the old file
         return str(path.absolute())
 
 
@@ -52,5 +52,5 @@ def _ending(content: bytes) -> str:
 
 
 def is_audio(value: Any) -> bool:
-    """Whether a cell is an undecoded `Audio` of the library datasets: a mapping with bytes and path."""
+    """Whether a cell is an undecoded `datasets.Audio`: a mapping with ``bytes`` and ``path``."""
     return isinstance(value, dict) and set(value) == {"bytes", "path"}

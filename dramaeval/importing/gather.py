@@ -1,4 +1,4 @@
-"""Rows become records: one for each clip, with its texts, its ratings and the source's rows."""
+"""Gathers rows into one draft record for each clip, with its texts, its ratings and the rows of the source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dramaeval.importing.problems import in_file
 from dramaeval.importing.rows import Row
 from dramaeval.importing.scores import Score, ScoreError, ScoreReader
 
-#: With more raters than this, a record lists only those who rated it, and names them in `raters`.
+#: With more raters than this, a record lists only the raters of its clip.
 MAX_POSITIONS = 64
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -33,7 +33,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Rating:
-    """One score of one rater (None: unknown) for one field of the annotations, and the row that holds it."""
+    """A rater's score for a field of the annotations, and the row that holds it; rater None: unknown."""
 
     field: str
     rater: str | None
@@ -43,7 +43,7 @@ class Rating:
 
 @dataclass
 class ClipDraft:
-    """What the rows say about one clip."""
+    """The texts, ratings and problems of a clip, from all of its rows."""
 
     clip: str
     #: The second clip of a pair; an empty text if the records are single clips.
@@ -53,7 +53,7 @@ class ClipDraft:
     ratings: list[Rating] = field(default_factory=list)
     means: dict[str, dict[str, Score]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    #: Set when the clips have been located, and their length in seconds.
+    #: The paths of the clips that have been located, and their total length in seconds.
     paths: list[Path] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -67,9 +67,9 @@ class Gatherer:
     """Gathers the rows of a table by clip and reads their scores.
 
     Args:
-        meaning: of the columns.
-        settings: of the importer.
-        file: the source, for problems of it as a whole.
+        meaning: the meaning of the columns.
+        settings: the importer's settings.
+        file: the source, for problems of the whole source.
     """
 
     def __init__(self, meaning: Meaning, settings: ImporterConfig, file: Path) -> None:
@@ -136,8 +136,8 @@ class Gatherer:
             return
         for name, columns in self.meaning.dimensions.items():
             for column in columns:
-                own = rater_of_column(column) or (column if len(columns) > 1 else rater)
-                yield from self._cell_ratings(draft, row, name, column, own)
+                column_rater = rater_of_column(column) or (column if len(columns) > 1 else rater)
+                yield from self._cell_ratings(draft, row, name, column, column_rater)
 
     def _question(self, draft: ClipDraft, row: Row) -> str | None:
         roles = self.meaning.roles
@@ -167,7 +167,7 @@ class Gatherer:
     def _cell_ratings(
         self, draft: ClipDraft, row: Row, name: str, column: str, rater: str | None
     ) -> Iterator[Rating]:
-        """The ratings in a cell: one, or several if the cell is a list."""
+        """The ratings in a cell: one rating, or several if the cell is a list."""
         cell = row.get(column)
         is_list = isinstance(cell, list | tuple)
         for position, value in enumerate(cell if is_list else [cell], 1):
@@ -186,19 +186,19 @@ class Gatherer:
     def _add_means(self, draft: ClipDraft, row: Row) -> None:
         for name, columns in self.meaning.means.items():
             cells = {"mean": columns.mean, "std": columns.std, "n": columns.n}
-            read = {
+            scores = {
                 key: self._score(draft, row, column, row.get(column))
                 for key, column in cells.items()
                 if column
             }
-            given = {key: value for key, value in read.items() if value is not None}
-            if "mean" in given and draft.means.setdefault(name, given) != given:
+            mean = {key: value for key, value in scores.items() if value is not None}
+            if "mean" in mean and draft.means.setdefault(name, mean) != mean:
                 fix = "keep one row for each clip"
-                problem = f"{given['mean']}, but another mean in an earlier row of the clip"
+                problem = f"{mean['mean']}, but another mean in an earlier row of the clip"
                 draft.problems.append(row.problem(columns.mean, problem, fix, draft.clip))
 
     def _settle_repeats(self, draft: ClipDraft) -> None:
-        """Report several ratings of one rater and field, or keep the first or the last."""
+        """Report several ratings by one rater for a field, or keep the first or the last of them."""
         by_rater: dict[tuple[str, str], list[Rating]] = {}
         for rating in draft.ratings:
             if rating.rater is not None and rating.score is not None:
@@ -219,7 +219,7 @@ class Gatherer:
             draft.ratings = [rating for rating in draft.ratings if not _among(rating, dropped)]
 
     def _single_numbers(self, drafts: Sequence[ClipDraft]) -> bool:
-        """Whether each clip has one number for each field, without a rater."""
+        """Whether each clip has exactly one number for each field, without a rater."""
         return bool(self.meaning.dimensions) and all(
             rating.rater is None for draft in drafts for rating in draft.ratings
         ) and all(
@@ -227,7 +227,7 @@ class Gatherer:
         )  # fmt: skip
 
     def _read_single_numbers(self, drafts: Sequence[ClipDraft]) -> None:
-        """Make means of single numbers if the settings say so; report those that can be both."""
+        """Turn single numbers into means if ``importer.values=means``; without the setting, report unclear numbers."""
         if self.settings.values == "ratings":
             return
         if self.settings.values is None:
@@ -255,7 +255,7 @@ def _among(rating: Rating, ratings: Sequence[Rating]) -> bool:
 
 
 def _is_fine(score: Score | None) -> bool:
-    """Whether a score lies between half points."""
+    """Whether a score is neither a whole nor a half point."""
     return score is not None and score * 2 != int(score * 2)
 
 
@@ -271,27 +271,28 @@ def annotations_of(
     raters: Sequence[str],
     mean_fields: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
-    """The annotations of a record and its raters, parallel to every list.
+    """The annotations of a record, and the raters whose scores the lists in it hold, in the same order.
 
-    With identified raters position k is the k-th of `raters`; with more than `MAX_POSITIONS` of them a record has
-    positions for its own raters only. Without identities the ratings of a row have one position, in row order.
+    If all raters are identified, position k belongs to the k-th of ``raters``; with more than `MAX_POSITIONS` raters, a
+    record has positions only for the raters of its clip. Otherwise the ratings are in the order of the rows, without
+    raters.
     """
     means = {name: _mean_value(draft.means.get(name)) for name in mean_fields}
     rated = [name for name in fields if name not in means]
     if not rated:
         return means, []
     if raters and all(rating.rater is not None for rating in draft.ratings):
-        own = raters
+        positions = list(raters)
         if len(raters) > MAX_POSITIONS:
-            own = list(dict.fromkeys(r.rater for r in draft.ratings if r.rater is not None))
+            positions = list(dict.fromkeys(r.rater for r in draft.ratings if r.rater is not None))
         scores = {(r.field, r.rater): r.score for r in draft.ratings if r.score is not None}
-        lists = {name: [scores.get((name, rater)) for rater in own] for name in rated}
-        return {**means, **lists}, list(own)
+        lists = {name: [scores.get((name, rater)) for rater in positions] for name in rated}
+        return {**means, **lists}, positions
     return {**means, **_in_row_order(draft.ratings, rated)}, []
 
 
 def _mean_value(mean: Mapping[str, Score] | None) -> Any:
-    """A mean rating as a number; with its deviation and number of raters as a mapping; null where it is missing."""
+    """A mean rating: a number, a mapping if it has a deviation or a number of raters, or None if it is missing."""
     if not mean or "mean" not in mean:
         return None
     return mean["mean"] if set(mean) == {"mean"} else dict(mean)
@@ -306,11 +307,11 @@ def _in_row_order(
 
 
 def source_of(draft: ClipDraft, source: Path) -> list[dict[str, Any]]:
-    """The source's rows of a record, unchanged, with file and number: the record's key ``source``.
+    """The value of a record's key ``source``: the rows of its clip, unchanged, with file and number.
 
     Args:
-        draft: of the record.
-        source: file or folder of the import.
+        draft: the draft of the record.
+        source: the file or folder of the import.
     """
     return [
         {
@@ -323,7 +324,7 @@ def source_of(draft: ClipDraft, source: Path) -> list[dict[str, Any]]:
 
 
 def shared_values(draft: ClipDraft, taken: Mapping[str, Any]) -> dict[str, Any]:
-    """Further columns with the same value in all rows of the clip, under their own names."""
+    """The values of further columns by name, if they are the same in all rows of the clip."""
     first = draft.rows[0]
     return {
         name: value
@@ -337,5 +338,5 @@ def shared_values(draft: ClipDraft, taken: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_name(text: str) -> str:
-    """The name of a split: train, val or test for their usual names, else the text itself."""
+    """The name of a split: train, val or test for their usual names, otherwise the text itself."""
     return SPLITS.get(text.casefold(), text)

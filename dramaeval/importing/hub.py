@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, named ``hf:OWNER/NAME``, in place of a file or folder."""
+"""Loads data sets of the Hugging Face hub, which are named ``hf:OWNER/NAME`` in place of a file or folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def load_hub(name: Path) -> Any:
     """Load a data set with ``datasets.load_dataset``: a ``DatasetDict`` of its splits.
 
     Args:
-        name: ``hf:OWNER/NAME``, with ``@REVISION`` (a branch, a tag or a commit) and ``:SUBSET`` if wanted.
+        name: ``hf:OWNER/NAME``, optionally with ``@REVISION`` (a branch, a tag or a commit) and ``:SUBSET``.
 
     Raises:
-        BadSourceError: the name has another form, or there is no such data set, or the hub cannot be reached.
+        BadSourceError: the name has another form, the data set does not exist, or the hub cannot be reached.
     """
     import datasets
 

@@ -1,6 +1,6 @@
-"""Imports a source: reads, checks, and writes records, split files, a draft rubric and task, and a card.
+"""Imports a source: reads and checks it, and writes its records.
 
-Every problem of the source is collected first, and all of them are reported in one table.
+All problems of the source are collected and reported in one table.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ from dramaeval.importing.gather import (
 )
 from dramaeval.importing.problems import in_file, raise_all
 from dramaeval.importing.readers import read_source, source_path, split_of
-from dramaeval.importing.rows import Table
+from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.scores import read_scale, scale_of
+
+#: The points of the scale that the settings give for a field of the annotations.
+Scales = Mapping[str, Sequence[int | float]]
 
 MAX_SECONDS = 30.0
 _WORKERS = 8
-#: Keys of records that no column of the source may fill under its own name.
+#: Keys of records that a column with the same name does not set.
 _OWN_KEYS = ("annotations", "raters", "source", CLIP_A, CLIP_B, "split")
 
 
@@ -51,16 +54,16 @@ class Imported:
     """The content of a source.
 
     Attributes:
-        name: of the rubric and the task.
-        meaning: of the columns.
-        records: in the source's order.
-        splits: the source's own split of each record; empty if it has none.
-        dimensions: of the draft rubric.
-        raters: identified raters; empty if raters are unknown.
-        seconds: length of each clip.
+        name: the name of the rubric and the task.
+        meaning: the meaning of the columns.
+        records: the records in the source's order.
+        splits: the split of each record in the source; None for a record without one.
+        dimensions: the dimensions of the draft rubric.
+        raters: the identified raters; empty if raters are unknown.
+        seconds: the length of each clip.
         skipped: problems of the clips that were left out.
-        notices: what the user should know.
-        rows: number of rows that were read.
+        notices: remarks for the user.
+        rows: the number of rows that were read.
     """
 
     name: str
@@ -76,16 +79,16 @@ class Imported:
 
 
 def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = True) -> Imported:
-    """Read a source and check it.
+    """Read and check a source.
 
     Args:
-        settings: of the importer.
-        clips: folder for audio that the source holds inside its files.
-        notes_scales: whether to say which scales come from the ratings; not where a rubric gives the scales.
+        settings: the importer's settings.
+        clips: folder for audio that is stored inside the source's files.
+        notes_scales: whether a notice tells which scales are derived from the ratings.
 
     Raises:
-        BadSourceError: with every problem; with ``bad_records=skip`` only if no clip is left, or if the
-            source as a whole cannot be read.
+        BadSourceError: lists every problem. With ``bad_records=skip`` only if no clip is left, or if the source as a
+            whole cannot be read.
     """
     file = source_path(settings)
     table = read_source(settings, clips)
@@ -100,20 +103,21 @@ def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = T
     gatherer = Gatherer(meaning, settings, file)
     drafts = gatherer.gather(table.rows)
     long = _locate(drafts, file, settings.audio_root)
-    given, problems = _given_scales(settings, gatherer.fields, file)
-    _check_scales(drafts, given)
-    _check_ids(drafts)
-    whole = [*table.problems, *gatherer.problems, *problems]
+    scales, scale_problems = _scales_of_settings(settings, gatherer.fields, file)
+    _check_scales(drafts, scales)
+    _set_ids(drafts)
+    problems = [*table.problems, *gatherer.problems, *scale_problems]
     bad = [problem for draft in drafts for problem in draft.problems]
     good = [draft for draft in drafts if not draft.problems]
-    if whole or (bad and (settings.bad_records == "stop" or not good)):
-        advice = "importer.bad_records=skip leaves these clips out." if good and not whole else ""
-        raise_all([*whole, *bad], advice)
-    imported = _imported(settings, meaning, good, gatherer.fields, given)
+    if problems or (bad and (settings.bad_records == "stop" or not good)):
+        skips = good and not problems
+        advice = "importer.bad_records=skip leaves these clips out." if skips else ""
+        raise_all([*problems, *bad], advice)
+    imported = _imported(settings, meaning, good, gatherer.fields, scales)
     imported.seconds = [draft.seconds for draft in good]
     imported.skipped, imported.rows = bad, len(table.rows)
-    scales = _scale_notices(imported) if notes_scales else []
-    imported.notices = [*table.notices, *scales, *_notices(imported, table, long)]
+    scale_notices = _scale_notices(imported) if notes_scales else []
+    imported.notices = [*table.notices, *scale_notices, *_notices(imported, table, long)]
     return imported
 
 
@@ -122,17 +126,15 @@ def _imported(
     meaning: Meaning,
     drafts: Sequence[ClipDraft],
     fields: Sequence[str],
-    given: Mapping[str, Sequence[int | float]],
+    scales: Scales,
 ) -> Imported:
-    raters = raters_of(drafts)
+    raters, source = raters_of(drafts), source_path(settings)
     return Imported(
-        name=identifier(settings.name or source_path(settings).stem),
+        name=identifier(settings.name or source.stem),
         meaning=meaning,
-        records=[
-            _record(draft, meaning, fields, raters, source_path(settings)) for draft in drafts
-        ],
+        records=[_record(draft, meaning, fields, raters, source) for draft in drafts],
         splits=[split_of(draft.texts.get("split")) for draft in drafts],
-        dimensions=[_dimension(name, drafts, given, settings) for name in fields],
+        dimensions=[_dimension(name, drafts, scales, settings) for name in fields],
         raters=raters,
         seconds=[],
     )
@@ -141,18 +143,17 @@ def _imported(
 def _record(
     draft: ClipDraft, meaning: Meaning, fields: Sequence[str], raters: Sequence[str], source: Path
 ) -> dict[str, Any]:
-    annotations, own = annotations_of(draft, fields, raters, meaning.means)
+    annotations, raters_of_clip = annotations_of(draft, fields, raters, meaning.means)
     names = (CLIP_A, CLIP_B) if draft.clip_b else ("wav_path",)
     record: dict[str, Any] = {"id": draft.texts["id"]}
     record |= dict(zip(names, map(str, draft.paths), strict=True))
     record |= {key: text for key, text in draft.texts.items() if key not in ("id", "split")}
     record["annotations"] = annotations
-    if own:
-        record[RATERS] = own
+    if raters_of_clip:
+        record[RATERS] = raters_of_clip
     elif any(isinstance(values, list) for values in annotations.values()):
-        record[RATERS] = (
-            UNKNOWN  # else positions would count as raters, with a ceiling of raters that are none
-        )
+        # Without this key, each position of a list would count as a rater.
+        record[RATERS] = UNKNOWN
     roles = dict.fromkeys(meaning.roles.values())
     taken = {**record, **roles, **dict.fromkeys(_OWN_KEYS), **annotations}
     return {**record, **shared_values(draft, taken), "source": source_of(draft, source)}
@@ -161,9 +162,10 @@ def _record(
 def _locate(drafts: Sequence[ClipDraft], file: Path, audio_root: str | None) -> int:
     """Find the clips of each draft and read their headers; returns the number of drafts with a long clip."""
     root = Path(audio_root).expanduser() if audio_root else None
-    beside = file / "source" if file.is_dir() else file
+    # Clips are looked up in the folder of the given file.
+    file_in_folder = file / "source" if file.is_dir() else file
     names = [name for draft in drafts for name in draft.clips]
-    located = locate_clips(names, jsonl=beside, audio_root=root, workers=_WORKERS)
+    located = locate_clips(names, jsonl=file_in_folder, audio_root=root, workers=_WORKERS)
     paths = {path for path in located.values() if isinstance(path, Path)}
     headers = map_files(_seconds_or_error, paths, _WORKERS)
     long = 0
@@ -197,17 +199,15 @@ def _seconds_or_error(path: Path) -> float | UnreadableClipError:
         return error
 
 
-def _given_scales(
+def _scales_of_settings(
     settings: ImporterConfig, fields: Sequence[str], file: Path
 ) -> tuple[dict[str, list[int | float]], list[Problem]]:
-    """The scales that the settings give, by field."""
-    if settings.scale is None:
+    """The scales that the settings give by field, and the problems of these settings."""
+    by_field = settings.scale
+    if by_field is None:
         return {}, []
-    by_field = (
-        settings.scale
-        if isinstance(settings.scale, Mapping)
-        else dict.fromkeys(fields, settings.scale)
-    )
+    if not isinstance(by_field, Mapping):
+        by_field = dict.fromkeys(fields, by_field)
     scales, problems = {}, []
     for name, scale in by_field.items():
         if name not in fields:
@@ -225,35 +225,30 @@ def _given_scales(
     return scales, problems
 
 
-def _check_scales(drafts: Sequence[ClipDraft], given: Mapping[str, Sequence[int | float]]) -> None:
-    """Report ratings that are not points of the scale, and means outside it."""
-    points = {name: set(scale) for name, scale in given.items()}
+def _check_scales(drafts: Sequence[ClipDraft], scales: Scales) -> None:
+    """Report ratings that are not points of the scale, and means outside the scale."""
+    points = {name: set(scale) for name, scale in scales.items()}
     for draft in drafts:
         for rating in draft.ratings:
             scale = points.get(rating.field)
             if scale and rating.score is not None and rating.score not in scale:
-                _off_scale(draft, rating.row.number, rating.field, rating.score, given)
+                _report_off_scale(draft, rating.row, rating.field, rating.score, scales)
         for name, mean in draft.means.items():
-            if (
-                name in given
-                and "mean" in mean
-                and not given[name][0] <= mean["mean"] <= given[name][-1]
-            ):
-                _off_scale(draft, draft.rows[0].number, name, mean["mean"], given)
+            if name not in scales or "mean" not in mean:
+                continue
+            if not scales[name][0] <= mean["mean"] <= scales[name][-1]:
+                _report_off_scale(draft, draft.rows[0], name, mean["mean"], scales)
 
 
-def _off_scale(
-    draft: ClipDraft, row: int, name: str, score: Any, given: Mapping[str, Sequence[int | float]]
-) -> None:
-    low, high = given[name][0], given[name][-1]
-    source = next(each for each in draft.rows if each.number == row)
+def _report_off_scale(draft: ClipDraft, row: Row, name: str, score: Any, scales: Scales) -> None:
+    scale = scales[name]
     fix = "correct the rating, or set importer.scale to the scale of the raters"
-    problem = f"{score} is not a point of the scale {low} to {high} ({len(given[name])} points)"
-    draft.problems.append(source.problem(name, problem, fix, draft.clip))
+    problem = f"{score} is not a point of the scale {scale[0]} to {scale[-1]} ({len(scale)} points)"
+    draft.problems.append(row.problem(name, problem, fix, draft.clip))
 
 
-def _check_ids(drafts: Sequence[ClipDraft]) -> None:
-    """Give each record an id: the source's, else the clip's name, else its whole path if names repeat."""
+def _set_ids(drafts: Sequence[ClipDraft]) -> None:
+    """Set the id of each record: the source's id, else the clip's name, or its whole path if names repeat."""
     names = [*map(_short_id, drafts)]
     stems = Counter(names)
     first: dict[str, ClipDraft] = {}
@@ -273,25 +268,25 @@ def _short_id(draft: ClipDraft) -> str:
 def _dimension(
     name: str,
     drafts: Sequence[ClipDraft],
-    given: Mapping[str, Sequence[int | float]],
+    scales: Scales,
     settings: ImporterConfig,
 ) -> DraftDimension:
     scores = [r.score for d in drafts for r in d.ratings if r.field == name and r.score is not None]
     means = [d.means[name]["mean"] for d in drafts if "mean" in d.means.get(name, {})]
     labels = {value: str(label) for label, value in settings.labels.items()}
-    if not set(scores) <= set(labels):  # these ratings are no words
+    if not set(scores) <= set(labels):  # the ratings of this field are not words
         labels = {}
-    is_given = name in given
-    scale = given[name] if is_given else scale_of([*scores, *means])
+    is_given = name in scales
+    scale = scales[name] if is_given else scale_of([*scores, *means])
     return DraftDimension(name=name, scale=scale, is_given=is_given, labels=labels)
 
 
 def _scale_notices(imported: Imported) -> list[str]:
     return [
-        f"The scale of {each.name} is the range of its ratings, {each.scale[0]} to {each.scale[-1]}. If the "
-        "raters had other points, set importer.scale."
-        for each in imported.dimensions
-        if not each.is_given
+        f"The scale of {dimension.name} is the range of its ratings, {dimension.scale[0]} to {dimension.scale[-1]}. If "
+        "the raters had other points, set importer.scale."
+        for dimension in imported.dimensions
+        if not dimension.is_given
     ]
 
 
@@ -319,9 +314,7 @@ def _notices(imported: Imported, table: Table, long: int) -> list[str]:
 
 def records_text(records: Sequence[Mapping[str, Any]]) -> str:
     """Records as JSON Lines."""
-    lines = (
-        json.dumps(_as_json(record), ensure_ascii=False, allow_nan=False) for record in records
-    )
+    lines = (json.dumps(_as_json(r), ensure_ascii=False, allow_nan=False) for r in records)
     return "".join(line + "\n" for line in lines)
 
 
@@ -342,7 +335,7 @@ def write_own_splits(imported: Imported, output: Path) -> dict[str, Path]:
 
 
 def _as_json(value: Any) -> Any:
-    """A value of a typed table in the types of JSON: NaN as null, dates as ISO 8601, bytes as Base64."""
+    """A value of a typed table in JSON's types: NaN becomes null, dates ISO 8601 texts, bytes Base64."""
     if isinstance(value, Mapping):
         return {str(key): _as_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -357,9 +350,9 @@ def _as_json(value: Any) -> Any:
 
 
 def source_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The source's rows that records keep, in the source's order: the inverse of an import.
+    """The rows of the source from the records' key ``source``, in the source's order: the inverse of an import.
 
-    The cells of a row that ``importer.unpivot`` divides are put together again.
+    The cells of a row that ``importer.unpivot`` has divided are joined again.
     """
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""Sources of JSON: JSON Lines with one clip per line, and the export of Label Studio."""
+"""Reads JSON Lines with one clip per line, and Label Studio's export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOCAL = re.compile(r"^/data/local-files/\?d=")
 
 
 def read_jsonl(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
-    """Read JSON Lines; keys inside objects become columns with a dot, such as ``annotations.warmth``.
+    """Read JSON Lines; keys of nested objects become columns with a dot, such as ``annotations.warmth``.
 
     Args:
         file: the file.
@@ -53,7 +53,7 @@ def read_json_object(file: Path) -> Table:
     """Read a JSON object of objects; its keys become the column ``key``.
 
     Raises:
-        BadSourceError: the file is not such an object.
+        BadSourceError: the file has another form.
     """
     fix = "give a JSON object with one object for each clip"
     try:
@@ -89,7 +89,7 @@ def read_label_studio(file: Path, settings: ImporterConfig, clips: AudioFolder) 
         clips: not used.
 
     Raises:
-        BadSourceError: the file is not such an export.
+        BadSourceError: the file is not an export of Label Studio, or has no scores.
     """
     tasks = _tasks(file)
     table = Table(columns=["task", "clip", "completed_by", "from_name", "score"], rows=[])
@@ -127,7 +127,7 @@ def _tasks(file: Path) -> list[dict[str, Any]]:
 
 
 def _score(result: Mapping[str, Any]) -> Any:
-    """The score of a result; None if it has none, or several choices."""
+    """The score of a result; None if it has no score or several choices."""
     value = (result.get("value") or {}).get(result.get("type"))
     if result.get("type") not in _SCORES:
         return None
@@ -143,7 +143,7 @@ def _values(
     audio = next((data[key] for key in ("audio", "wav", "clip", "file") if key in data), None)
     rater = annotation.get("completed_by")
     if isinstance(rater, Mapping):
-        # Exports name the same person by the number alone too; an address has no place in records.
+        # Other exports have the number only; records should not hold an e-mail address.
         rater = rater.get("id") or rater.get("email")
     clip = None if audio is None else _LOCAL.sub("", str(audio))
     return {

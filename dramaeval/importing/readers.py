@@ -1,4 +1,4 @@
-"""Reading a source: the files that the settings name, each by the module of its format, as one table."""
+"""Reads the files of a source, each with the module of its format, into one table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dramaeval.importing.columns import plain_text
 from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.gather import split_name
 from dramaeval.importing.json_rows import read_json_object
-from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.problems import BadSourceError, in_file, raise_all
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.sharded_folder import folder_notice, shards_with_splits
 from dramaeval.importing.text_table import read_text_table
 
-#: Module and function of each other format.
+#: The module and function of each format except csv.
 _MODULES = {
     "excel": ("excel", "read_excel"),
     "jsonl": ("json_rows", "read_jsonl"),
@@ -35,11 +35,11 @@ Reader = Callable[[Path, ImporterConfig, AudioFolder], Table]
 
 
 def read_source(settings: ImporterConfig, clips: Path) -> Table:
-    """Read every file of the source, with derived columns, without the rows that ``where`` leaves out.
+    """Read every file of the source, add derived columns, and leave out the rows that ``importer.where`` excludes.
 
     Args:
-        settings: of the importer; ``file`` is given.
-        clips: folder for audio that the source holds inside its files.
+        settings: the importer's settings with ``file``.
+        clips: folder for audio that is stored inside the source's files.
 
     Raises:
         BadSourceError: a file is missing or cannot be read.
@@ -61,7 +61,7 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
 
 
 def format_of(settings: ImporterConfig) -> str | None:
-    """The format of the source, if the settings or the ending of its name tell it."""
+    """The format of the source; None if neither the settings nor the ending of its name show it."""
     path = source_path(settings)
     if is_hub_name(path):
         return folder_format(path)
@@ -77,7 +77,7 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
     """The split (if the settings name one) and the path of each file.
 
     Raises:
-        BadSourceError: one of them is absent.
+        BadSourceError: a file is missing.
     """
     root = source_path(settings)
     if is_hub_name(root):
@@ -86,32 +86,29 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
     if not root.exists():
         fix = f"check importer.file=….{hub_hint(root)}"
         raise BadSourceError([in_file(root, "no such file or folder", fix)])
-    given = settings.files if root.is_dir() else None
     if kind := _sharded(settings):
         yield from shards_with_splits(root, kind)
         return
-    if given is None:
+    if settings.files is None or not root.is_dir():
         yield None, root
         return
-    by_split = given if isinstance(given, Mapping) else {None: given}
-    named = [
+    by_split = settings.files if isinstance(settings.files, Mapping) else {None: settings.files}
+    files = [
         (split, path)
         for split, names in by_split.items()
         for name in ([names] if isinstance(names, str) else names or [])
         for path in sorted(root.glob(name)) or [root / name]
     ]
     fix = "give importer.file=FOLDER of the corpus, and importer.files=… for other names"
-    absent = [in_file(file, "no such file", fix) for _, file in named if not file.exists()]
-    if absent or not named:
-        raise BadSourceError(
-            absent or [in_file(root, "importer.files names no file", fix)],
-            "'importer.files={SPLIT: null}' leaves a split out.",
-        )
-    yield from named
+    problems = [in_file(file, "no such file", fix) for _, file in files if not file.exists()]
+    if not files:
+        problems = [in_file(root, "importer.files names no file", fix)]
+    raise_all(problems, "'importer.files={SPLIT: null}' leaves a split out.")
+    yield from files
 
 
 def _sharded(settings: ImporterConfig) -> str | None:
-    """The format of a source that is a folder, of which every file of this format is read; else None."""
+    """The format whose files form the source, if the source is a folder with such a format; else None."""
     root = source_path(settings)
     if is_hub_name(root) or not root.is_dir() or settings.files is not None:
         return None
@@ -127,7 +124,7 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
     """
     kind = format_of(settings) if is_hub_name(file) else settings.format
     kind = kind or ENDINGS.get(file.suffix.lower()) or folder_format(file)
-    # Imported late: the libraries of most formats take time to import.
+    # The modules are imported here because the libraries of most formats take time to import.
     if kind == "csv":
         return lambda path, config, _: read_text_table(path, config)
     if kind in _MODULES:
@@ -140,27 +137,26 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
 
 
 def _join(table: Table, settings: ImporterConfig) -> None:
-    """Add the columns of further tables to the rows with the same key; they are derived columns."""
+    """Add the columns of further tables to the rows with the same key, as derived columns."""
     root = source_path(settings)
     folder = root if root.is_dir() else root.parent
     for name, options in settings.joins.items():
         options = dict(options)
         key = str(options.pop("on"))
-        own = str(options.pop("own", key))
+        key_of_rows = str(options.pop("own", key))
         further = _joined_table(
             folder / name, replace(settings, header=None, delimiter=None, **options)
         )
         by_key = {plain_text(row.get(key)): {**row.values, **row.derived} for row in further.rows}
         table.problems += further.problems
-        if not by_key.keys() & {plain_text(row.get(own)) for row in table.rows}:
+        keys = [plain_text(row.get(key_of_rows)) for row in table.rows]
+        if not by_key.keys() & set(keys):
             fix = f"importer.joins.{name}: on names its key column, own the key column of the rows"
-            raise BadSourceError([in_file(folder / name, f"no {key} is a {own} of the rows", fix)])
+            problem = f"no {key} is a {key_of_rows} of the rows"
+            raise BadSourceError([in_file(folder / name, problem, fix)])
         table.rows = [
-            replace(
-                row,
-                derived={**row.derived, **_without(by_key.get(plain_text(row.get(own)), {}), key)},
-            )
-            for row in table.rows
+            replace(row, derived={**row.derived, **_without(by_key.get(value, {}), key)})
+            for row, value in zip(table.rows, keys, strict=True)
         ]
 
 
@@ -176,23 +172,18 @@ def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _filter(table: Table, settings: ImporterConfig) -> None:
-    wanted = {
+    accepted = {
         column: {plain_text(v) for v in (value if isinstance(value, list) else [value])}
         for column, value in settings.where.items()
     }
-    if absent := [column for column in wanted if column not in table.columns]:
-        fix = f"the columns are {', '.join(table.columns)}"
-        file = table.rows[0].file
-        raise BadSourceError(
-            [
-                in_file(file, "importer.where names a column that is absent", fix, name)
-                for name in absent
-            ]
-        )
+    fix = f"the columns are {', '.join(table.columns)}"
+    problem = "importer.where names a column that is absent"
+    unknown = [column for column in accepted if column not in table.columns]
+    raise_all([in_file(table.rows[0].file, problem, fix, column) for column in unknown])
     kept = [
         row
         for row in table.rows
-        if all(plain_text(row.get(column)) in values for column, values in wanted.items())
+        if all(plain_text(row.get(column)) in values for column, values in accepted.items())
     ]
     table.left_out += len(table.rows) - len(kept)
     if not kept:
@@ -202,7 +193,7 @@ def _filter(table: Table, settings: ImporterConfig) -> None:
 
 
 def _unpivot(table: Table, settings: ImporterConfig) -> None:
-    """Make a row of each cell with a score; the derived columns clip, question and score describe it."""
+    """Turn each cell with a score into a row, with the derived columns clip, question and score."""
     if settings.unpivot is None:
         return
     pattern = re.compile(settings.unpivot)
@@ -251,5 +242,5 @@ def _derived(
 
 
 def split_of(text: str | None) -> str | None:
-    """The split of a record by the source's name for it."""
+    """The split of a record, from the name of the split in the source."""
     return split_name(text) if text else None

@@ -1,4 +1,4 @@
-"""Rows: the common form of every source, one mapping of columns to values for each row."""
+"""Rows, the common form of all sources: a mapping of columns to values for each row."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Row:
     """One row of a source.
 
     Attributes:
-        file: where it stands.
-        number: of the row in its file or sheet; the header of a table is row 1.
-        values: the source's own values, as records keep them.
-        derived: further columns, computed from the values by the importer's settings.
-        split: the split of the file, if the source has one file for each.
+        file: the file that contains the row.
+        number: the number of the row in its file or sheet; the header of a table is row 1.
+        values: the values of the source, which records keep.
+        derived: further columns, which the importer's settings compute from the values.
+        split: the split of the file, if the source has a file for each split.
     """
 
     file: Path
@@ -29,7 +29,7 @@ class Row:
     split: str | None = None
 
     def get(self, column: str) -> Any:
-        """The value of a column; None where the row has none."""
+        """The value of a column; None if the row has none."""
         return self.derived[column] if column in self.derived else self.values.get(column)
 
     def problem(self, column: str | None, problem: str, fix: str, clip: Any = None) -> Problem:
@@ -49,11 +49,11 @@ class Table:
     """The rows of one or several files.
 
     Attributes:
-        columns: their names in order.
+        columns: the names of the columns in order.
         rows: the rows in order.
-        problems: of rows that could not be read.
-        notices: unusual but valid properties.
-        left_out: number of rows that the setting ``importer.where`` leaves out.
+        problems: problems of rows that could not be read.
+        notices: remarks for the user about unusual but valid properties.
+        left_out: the number of rows that ``importer.where`` leaves out.
     """
 
     columns: list[str]
@@ -63,7 +63,7 @@ class Table:
     left_out: int = 0
 
     def add(self, other: Table) -> None:
-        """Append another table; its new columns follow."""
+        """Append another table; its new columns become the last columns."""
         self.columns += [name for name in other.columns if name not in self.columns]
         self.rows += other.rows
         self.problems += other.problems

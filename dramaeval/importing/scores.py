@@ -1,4 +1,4 @@
-"""Scores: from the cell of a table to a number, and the scale on which the numbers lie."""
+"""Reads the cells of a table as scores, and finds the scale of the scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Score = int | float | bool
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+")
 _MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zä]*\.?"
-#: What spreadsheets write in place of a number that they took for a date.
+#: Forms of dates with which spreadsheets replace numbers.
 _DATE = re.compile(
     rf"\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|\d{{1,2}}/\d{{1,2}}|\d{{1,2}}\.\d{{1,2}}\."
     rf"|\d{{1,2}}\.?[ -]{_MONTH}([ -]\d+)?|{_MONTH}[ -]\d{{1,4}}|0\d\.\d\d",
@@ -26,12 +26,17 @@ _DATE = re.compile(
 _DATE_FIX = "format the column as a number or text, and enter it again"
 _RANGE = re.compile(r"\s*([+-]?[\d.]+)\s*\.\.\s*([+-]?[\d.]+?)\s*(?:/\s*([\d.]+)\s*)?")
 _BOOLEANS = {"true": True, "false": False}
-#: More points than this are not listed one by one in messages.
+#: The largest number of points of a scale.
 MAX_POINTS = 1001
 
 
 class ScoreError(ValueError):
-    """A cell that is not a score; has the `problem` and the `fix`."""
+    """A cell is not a score.
+
+    Attributes:
+        problem: the reason.
+        fix: the advice for the user.
+    """
 
     def __init__(self, problem: str, fix: str) -> None:
         self.problem, self.fix = problem, fix
@@ -39,7 +44,7 @@ class ScoreError(ValueError):
 
 
 class ScoreReader:
-    """Reads cells as scores by the importer's settings; a cell with two readings is an error."""
+    """Reads cells as scores according to the importer's settings; an ambiguous cell is an error."""
 
     def __init__(self, settings: ImporterConfig) -> None:
         self.decimal = settings.decimal
@@ -50,13 +55,13 @@ class ScoreReader:
         }
 
     def is_missing(self, cell: Any) -> bool:
-        """Whether a cell stands for a missing rating; NaN in a typed table does."""
+        """Whether a cell stands for a missing rating, as NaN does in a typed table."""
         if isinstance(cell, str):
             return cell.strip().casefold() in self.missing
         return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
     def read(self, cell: Any) -> Score | None:
-        """The score in a cell; None if it is missing. Whole floats become whole numbers.
+        """The score in a cell; None for a missing rating. Whole floats become whole numbers.
 
         Raises:
             ScoreError: the cell is not a number, or can be read as two numbers.
@@ -115,7 +120,7 @@ class ScoreReader:
 
 
 def looks_numeric(cell: Any) -> bool:
-    """Whether a cell resembles a number, also with a decimal comma; numbers with leading zeros are codes."""
+    """Whether a cell looks like a number, with a decimal point or comma; numbers with leading zeros are codes."""
     if isinstance(cell, bool) or not isinstance(cell, str):
         return isinstance(cell, int | float)
     text = cell.strip()
@@ -132,36 +137,39 @@ def _number(value: float) -> Score:
     return int(value) if value == int(value) else value
 
 
-def read_scale(given: Any) -> list[int | float]:
-    """The points of a scale: a list of ascending numbers, ``LOW..HIGH`` or ``LOW..HIGH/STEP``.
+def read_scale(scale: Any) -> list[int | float]:
+    """The points of a scale.
+
+    Args:
+        scale: a list of ascending numbers, ``LOW..HIGH`` or ``LOW..HIGH/STEP``.
 
     Raises:
-        ValueError: with the reason.
+        ValueError: the scale has another form.
     """
-    if isinstance(given, str):
-        match = _RANGE.fullmatch(given)
+    if isinstance(scale, str):
+        match = _RANGE.fullmatch(scale)
         if not match:
             raise ValueError(
-                f"{given!r} must be LOW..HIGH or LOW..HIGH/STEP, such as 1..5 or 0..10/0.5"
+                f"{scale!r} must be LOW..HIGH or LOW..HIGH/STEP, such as 1..5 or 0..10/0.5"
             )
         low, high, step = (Fraction(text or "1") for text in match.groups())
         count = (high - low) / step + 1 if step > 0 else Fraction(0)
         if count.denominator != 1 or not 2 <= count <= MAX_POINTS:
             raise ValueError(
-                f"{given!r} must have from 2 to {MAX_POINTS:,} points, the last one at its end"
+                f"{scale!r} must have from 2 to {MAX_POINTS:,} points, the last one at its end"
             )
         return [_plain(low + step * number) for number in range(int(count))]
-    points = list(given) if isinstance(given, Sequence) else []
+    points = list(scale) if isinstance(scale, Sequence) else []
     numbers = all(isinstance(p, int | float) and not isinstance(p, bool) for p in points)
     if len(points) < 2 or not numbers or points != sorted(set(points)):
-        raise ValueError(f"{given!r} must list two or more numbers in ascending order")
+        raise ValueError(f"{scale!r} must list two or more numbers in ascending order")
     return points
 
 
 def scale_of(scores: Iterable[Score]) -> list[int | float]:
     """The scale that ratings suggest: their range in whole or half points; 0 and 1 for booleans.
 
-    Ratings between the half points suggest whole points from below the lowest to above the highest.
+    If ratings lie between half points, the scale has whole points and includes the lowest and the highest rating.
     """
     values = set(scores)
     if values and all(isinstance(value, bool) for value in values):

@@ -1,4 +1,4 @@
-"""Checks the importer's settings that the schema cannot check: nested values, and settings that a format does not read."""
+"""Checks settings of the importer that the schema cannot check: nested values, and settings that a format ignores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.importing.readers import format_of
 
-#: Formats that read a setting; all formats read the others.
+#: The formats that read a setting; all formats read the settings that are not listed.
 _READ_BY = {
     "sheet": ("excel",),
     "header": ("csv",),
@@ -20,7 +20,7 @@ _READ_BY = {
 
 
 def problems(settings: ImporterConfig) -> list[str]:
-    """Every problem, with its key and the form that is expected."""
+    """Every problem, with its key and the expected form."""
     return [
         *_unread(settings),
         *_labels(settings),

@@ -1,4 +1,4 @@
-"""Folders of which every file of a format is a part of one source, such as a local copy of a data set's repository."""
+"""Folders in which all files of a format form one source, such as a local copy of a data set's repository."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dramaeval.data.problems import counted
 from dramaeval.importing.gather import SPLITS
 from dramaeval.importing.problems import BadSourceError, in_file
 
-#: The formats in messages.
+#: The names of the formats in messages.
 NAMES = {"parquet": "Parquet", "webdataset": "tar"}
 
 
 def shards_with_splits(folder: Path, kind: str) -> list[tuple[str | None, Path]]:
     """The files of a folder in the order of their names, each with its split: train, val, test or None.
 
-    A usual name of a split (`SPLITS`) is a word in the name of the file, as in ``data/train-00000-of-00002.parquet``,
-    else in the name of the closest folder that has one.
+    The split is a word (see `SPLITS`) in the name of the file, as in ``data/train-00000-of-00002.parquet``, or else in
+    the name of the closest folder that has such a word.
 
     Args:
-        folder: of the source.
+        folder: the source.
         kind: the format, one of `SHARDED`.
 
     Raises:
-        BadSourceError: there is no such file, or a name has the words of two splits.
+        BadSourceError: the folder has no file of the format, or a name has the words of two splits.
     """
     files = shards(folder, kind)
     if not files:
@@ -51,7 +51,7 @@ def _splits_of_name(inside: Path) -> set[str]:
 
 
 def folder_notice(parts: Sequence[tuple[str | None, Path]], kind: str) -> str:
-    """How the files of a folder are read: as one table, with the splits that their names tell."""
+    """The notice about the files of a folder, which are read as one table, and their splits."""
     files = Counter(split for split, _ in parts)
     named = ", ".join(f"{split} ({counted(files[split], 'file')})" for split in files if split)
     read = f"{counted(len(parts), f'{NAMES[kind]} file')} read as one table in the order of their names"

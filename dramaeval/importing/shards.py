@@ -1,4 +1,4 @@
-"""WebDataset archives, Kaldi data folders, and folders of audio files."""
+"""Reads WebDataset archives, Kaldi data folders, and folders of audio files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dramaeval.importing.text_table import decoded
 
 
 def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
-    """Read a tar archive: members of the same name up to its first dot are one sample.
+    """Read a tar archive; members whose names are equal up to the first dot form a sample.
 
-    An audio member becomes the column ``clip``; the keys of a ``.json`` member become columns; any other member
-    is a column of text named by its ending, such as ``txt``.
+    An audio member becomes the column ``clip``; the keys of a ``.json`` member become columns; any other member becomes
+    a column of text that is named by its ending, such as ``txt``.
 
     Args:
         file: the archive.
@@ -34,7 +34,7 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
     """
     table = Table(columns=["__key__", "clip"], rows=[])
     samples: dict[str, dict[str, Any]] = {}
-    wrong: dict[str, list[str]] = {}
+    problems: dict[str, list[str]] = {}
     try:
         with tarfile.open(file) as archive:
             for key, ending, content in _members(archive):
@@ -42,7 +42,7 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
                 try:
                     sample |= _fields(key, ending, content, clips)
                 except ValueError as error:
-                    wrong.setdefault(key, []).append(f"{ending}: {error}")
+                    problems.setdefault(key, []).append(f"{ending}: {error}")
     except (tarfile.TarError, OSError) as error:
         fix = "give a complete tar archive"
         raise BadSourceError([in_file(file, f"not a tar archive ({error})", fix)]) from None
@@ -50,7 +50,7 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
         row = Row(file=file, number=number, values=values)
         table.rows.append(row)
         table.columns += [name for name in values if name not in table.columns]
-        for problem in wrong.get(key, []):
+        for problem in problems.get(key, []):
             table.problems.append(row.problem(None, problem, "correct this member", key))
     if not samples:
         raise BadSourceError([in_file(file, "the archive has no samples", "give another archive")])
@@ -58,7 +58,7 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
-    """Key, ending and content of each regular file; nothing is unpacked under the archive's own paths."""
+    """The key, the ending and the content of each regular file; paths in the archive are not used for writing."""
     for member in archive:
         folder, _, name = member.name.rpartition("/")
         stem, _, ending = name.partition(".")
@@ -81,18 +81,18 @@ def _fields(key: str, ending: str, content: bytes, audio: AudioFolder) -> dict[s
 
 
 def read_kaldi(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
-    """Read a Kaldi data folder: ``wav.scp``, and ``text`` and every ``utt2…`` file beside it.
+    """Read a Kaldi data folder: ``wav.scp``, ``text`` and every ``utt2…`` file.
 
     Columns are ``id``, ``clip``, ``text`` and the names of the ``utt2…`` files; ``utt2spk`` becomes ``speaker``.
-    Commands in ``wav.scp`` are never run, they are problems.
+    Commands in ``wav.scp`` are never run; they are reported as problems.
 
     Args:
         file: the folder.
-        settings: of the importer.
+        settings: the importer's settings.
         clips: not used.
 
     Raises:
-        BadSourceError: there is no ``wav.scp``, or recordings are divided by ``segments``.
+        BadSourceError: ``wav.scp`` is missing, or ``segments`` divides the recordings.
     """
     if (file / "segments").exists():
         fix = "cut the recordings into one file for each utterance"
@@ -115,7 +115,9 @@ def read_kaldi(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
 
 
 def read_audio_folder(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
-    """List the audio files of a folder, at any depth: columns ``clip`` (from the folder on), ``name`` and ``folder``.
+    """List the audio files of a folder, at any depth.
+
+    Columns are ``clip`` (the path inside the folder), ``name`` and ``folder``.
 
     Args:
         file: the folder.
@@ -145,7 +147,7 @@ def read_audio_folder(file: Path, settings: ImporterConfig, clips: AudioFolder) 
 
 
 def _pairs(path: Path, settings: ImporterConfig) -> Mapping[str, str]:
-    """The lines of a Kaldi file: a key, white space, the rest."""
+    """The values of a Kaldi file by key; a line is a key, white space, and the value."""
     pairs: dict[str, str] = {}
     for number, line in enumerate(decoded(path, settings.encoding).split("\n"), 1):
         key, _, value = line.strip().replace("\t", " ", 1).partition(" ")

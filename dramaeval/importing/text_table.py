@@ -1,4 +1,4 @@
-"""Tables as text: CSV, TSV and their kin. The delimiter and the encoding are found only where one reading fits."""
+"""Text tables such as CSV and TSV. The delimiter and the encoding are guessed only if exactly one fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.files import UnsuitableFileError, read_regular
 from dramaeval.data.problems import counted
-from dramaeval.importing.problems import BadSourceError, in_file, shown
+from dramaeval.importing.problems import BadSourceError, in_file, raise_all, shown
 from dramaeval.importing.rows import Row, Table
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -28,10 +28,10 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
         BadSourceError: the file cannot be opened or decoded, has no rows, or several delimiters fit.
     """
     text = decoded(file, settings.encoding)
-    named = _DELIMITER_LINE.match(text)  # a spreadsheet's remark above the header
-    delimiter = settings.delimiter or (named[1] if named else _delimiter(file, text))
+    declared = _DELIMITER_LINE.match(text)  # spreadsheets can write this line above the header
+    delimiter = settings.delimiter or (declared[1] if declared else _delimiter(file, text))
     lines = _cells(file, text, delimiter)
-    top = 1 if named else 0
+    top = 1 if declared else 0
     header = list(settings.header or (lines[top] if len(lines) > top else []))
     columns = column_names(file, header)
     first = top + (1 if settings.header else 2)
@@ -51,26 +51,24 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
 
 
 def column_names(file: Path, header: Sequence[str]) -> list[str]:
-    """The names of the columns; a column without a name is called by its number.
+    """The names of the columns; a column without a name is named by its number.
 
     Raises:
         BadSourceError: two columns have the same name.
     """
     names = [str(name).strip() or f"column {number}" for number, name in enumerate(header, 1)]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        fix = "give every column its own name"
-        raise BadSourceError(
-            [
-                in_file(file, f"{names.count(name)} columns of this name", fix, name)
-                for name in twice
-            ]
-        )
+    fix = "give every column its own name"
+    problems = [
+        in_file(file, f"{names.count(name)} columns of this name", fix, name)
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    raise_all(problems)
     return names
 
 
 def decoded(file: Path, encoding: str | None) -> str:
-    """The text of a file in an encoding; None: UTF-8, or UTF-16 with its mark.
+    """The text of a file; without an encoding, UTF-8, or UTF-16 if the file has a byte order mark.
 
     Raises:
         BadSourceError: the file cannot be read or decoded.
@@ -83,8 +81,8 @@ def decoded(file: Path, encoding: str | None) -> str:
         problem = f"the file cannot be opened ({error})"
         raise BadSourceError([in_file(file, problem, "check importer.file=…")]) from None
     if encoding is None:
-        wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "utf-16" if wide else "utf-8-sig"
+        is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if is_utf16 else "utf-8-sig"
     try:
         return raw.decode(encoding)
     except LookupError:
@@ -100,7 +98,7 @@ def decoded(file: Path, encoding: str | None) -> str:
 def _delimiter(file: Path, text: str) -> str:
     """The only delimiter with which all rows have as many cells as the header.
 
-    If none has, the one that gives the header most columns, so that uneven rows are reported one by one.
+    If there is none, the delimiter with which the header has most columns; uneven rows are then reported one by one.
     """
     widths = {}
     for delimiter in DELIMITERS:
@@ -121,7 +119,7 @@ def _delimiter(file: Path, text: str) -> str:
         return even[0]
     widest = max(widths, key=lambda sign: widths[sign][:1], default=",")
     header = text.partition("\n")[0]
-    # A delimiter of the header with which the table cannot be read gives the better message.
+    # If the header contains a delimiter with which the table cannot be read, its error is the better message.
     broken = [sign for sign in DELIMITERS if sign not in widths and sign in header]
     return broken[0] if broken and widths.get(widest, [0])[:1] <= [1] else widest
 

@@ -1,7 +1,7 @@
-"""Runs one run of a sweep, in the process that a launcher has started for it.
+"""Executes one run of a sweep in a process that a launcher has started.
 
 The local launcher starts ``python -m dramaeval.launch.job FOLDER``; submitit calls `SlurmRun` in every task of a
-SLURM job. Both read the configuration from the run's folder, and update ``state.json`` there and the sweep's table.
+SLURM job. Both read the configuration from the run's folder, and update its ``state.json`` and the sweep's table.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 
 class SlurmRun:
-    """Takes part in a run as one task of a SLURM job.
+    """Executes a run's part in one task of a SLURM job.
 
-    submitit pickles this object, and again when the job is requeued, so it holds plain values only.
+    submitit pickles this object when the job is submitted and requeued, so it holds plain values only.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         path: folders to add to the module search path.
     """
 
@@ -44,7 +44,7 @@ class SlurmRun:
         self.path = path
 
     def __call__(self) -> float | None:
-        """Run it; ``state.json`` and the exit code record a failure."""
+        """Run the stages; a failure is recorded in ``state.json`` and in the exit code."""
         sys.path[:0] = [path for path in self.path if path not in sys.path]
         ensure_home()  # the node's home folder may differ from that of the machine that submitted the job
         from dramaeval.distributed.slurm_rendezvous import join_by_slurm
@@ -75,14 +75,14 @@ class SlurmRun:
         return objective
 
     def checkpoint(self) -> Any:
-        """The submission with which submitit requeues the job: this object again."""
+        """The submission with which submitit requeues the job; it holds this object."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def main(folder: str) -> None:
-    """Run the run in a folder on this machine."""
+    """Execute the run in a folder, in this process."""
     from dramaeval.launch.worker import end_with_parent
 
     accept_any_text()
@@ -98,8 +98,8 @@ def _run_stages(folder: Path, joined: bool | None) -> float | None:
     """Run the stages in this process, or in processes that it starts.
 
     Args:
-        folder: of the run.
-        joined: whether SLURM started this process as a member of a process group; None without SLURM.
+        folder: the run folder.
+        joined: whether this process belongs to a process group that SLURM has started; None without SLURM.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -124,15 +124,15 @@ def recorded(
     requeue: Callable[[], None] | None = None,
     timed_out: Callable[[], bool] = lambda: False,
 ) -> Iterator[Callable[[float | None], None]]:
-    """Record the state of a run at its start and at its end.
+    """Record the state of a run at the start and at the end of the block.
 
     Args:
-        folder: of the run.
-        requeue: requeues the job; None without a queue.
-        timed_out: whether SLURM has sent its warning because of the time limit.
+        folder: the run folder.
+        requeue: a function that requeues the job; None without a queue.
+        timed_out: a function that returns whether the time limit is the reason for SLURM's warning.
 
     Yields:
-        a function that takes the objective.
+        a function that records the objective.
 
     Raises:
         SystemExit: the run failed or was stopped; the state gives the reason.
@@ -170,7 +170,7 @@ def _stop(
     requeue: Callable[[], None] | None,
     timed_out: Callable[[], bool],
 ) -> None:
-    """Record that the run has stopped, and requeue it if SLURM has sent its warning."""
+    """Record that the run has stopped; requeue it if SLURM has sent its warning."""
     ignore_stop_signals()
     warned = STOP_REQUESTS.requeue
     by_time = warned and timed_out()
@@ -202,7 +202,7 @@ def _fail(folder: Path, error: BaseException) -> None:
 
 
 def _last_line(folder: Path) -> str:
-    """The last line of the run's terminal output."""
+    """The last non-empty line of the run's terminal output."""
     file = console_of(folder)
     lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -225,10 +225,10 @@ def _change(folder: Path, change: Callable[[RunState], RunState]) -> None:
 
 @contextlib.contextmanager
 def recorded_on_worker(folder: Path, rank: int) -> Iterator[None]:
-    """Record a failure of a process other than rank 0, since rank 0 only notices that a process is missing.
+    """Record a failure of a process other than rank 0, since rank 0 notices only that a process is missing.
 
     Raises:
-        SystemExit: after a request to stop, with code 0, since SLURM ends rank 0 too after any other code.
+        SystemExit: with code 0 after a request to stop; after any other code, SLURM would end rank 0 too.
     """
     try:
         yield

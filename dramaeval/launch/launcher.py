@@ -1,4 +1,4 @@
-"""The base of the launchers behind ``hydra/launcher=…``: creates a folder for each run of a sweep and starts the runs."""
+"""The base class of the launchers ``hydra/launcher=…``: creates a folder for each run of a sweep and starts the runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dramaeval.stages.user_errors import user_facing_errors
 
 
 class RunFailedError(RuntimeError):
-    """A run of a sweep has no result; the message gives its state."""
+    """A run of a sweep has no result; the message names its state."""
 
 
 class SweepLauncher(Launcher, ABC):
@@ -54,10 +54,10 @@ class SweepLauncher(Launcher, ABC):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep and check Hydra's configuration.
+        """Store and check Hydra's configuration.
 
         Raises:
-            SystemExit: with all problems.
+            SystemExit: lists all problems.
         """
         self.context, self.config = hydra_context, config
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
@@ -86,35 +86,35 @@ class SweepLauncher(Launcher, ABC):
 
     @abstractmethod
     def job_runner(self) -> JobRunner:
-        """The job runner that starts the runs."""
+        """The object that starts and watches the runs."""
 
     @abstractmethod
     def preview(self, runs: Sequence[SweepRun]) -> str:
-        """A description of what would be started."""
+        """The jobs and commands that would be started, as text."""
 
     @property
     def is_check(self) -> bool:
-        """Whether the sweep is only shown and nothing is started."""
+        """Whether the sweep is only shown and no run is started."""
         return bool(self.config.launch.check or self.config.plan)
 
     @property
     def machine(self) -> Mapping[str, Any]:
-        """The values of settings on the machine that runs start on; see `plan_runs`."""
+        """The values that settings have on the machine of the runs; see `plan_runs`."""
         return {}
 
     def run_problems(self, config: DictConfig) -> list[str]:
-        """The problems of a run's settings with those of the launcher."""
+        """The contradictions between a run's settings and the launcher's options."""
         return []
 
     def show(self, runs: Sequence[SweepRun], settings_of: Callable[[SweepRun], DictConfig]) -> None:
-        """Print the plan of each run, or with ``launch.check=true`` what would be started, and check the runs.
+        """Check the runs, and print the plan of each run, or with ``launch.check=true`` what would be started.
 
         Args:
-            runs: to show.
+            runs: the runs to show.
             settings_of: see `plan_runs`.
 
         Raises:
-            ConfigError: with the problems of all runs.
+            ConfigError: lists the problems of all runs.
         """
         check = bool(self.config.launch.check)
         if check:
@@ -133,7 +133,7 @@ class SweepLauncher(Launcher, ABC):
     def _require_fitting(
         self, runs: Sequence[SweepRun], settings_of: Callable[[SweepRun], DictConfig]
     ) -> None:
-        """Raise ConfigError for runs whose settings do not fit the launcher's."""
+        """Raise ConfigError if settings of a run contradict the launcher's options."""
         problems = [
             f"{run.folder.name}: {problem}"
             for run in runs
@@ -159,10 +159,10 @@ class SweepLauncher(Launcher, ABC):
             return self.run(runs)
 
     def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
-        """Start runs whose folders exist.
+        """Start runs whose folders exist, and wait for their ends.
 
         Raises:
-            SystemExit: the command ends before the runs do, with code 0 for ``launch.detach=true``.
+            SystemExit: the command ends before the runs do; the code is 0 for ``launch.detach=true``.
         """
         self._require_fitting(runs, lambda run: load_config(run.folder))
         job_runner = self.job_runner()
@@ -177,7 +177,7 @@ class SweepLauncher(Launcher, ABC):
 def _settings_in(
     pairs: Sequence[tuple[DictConfig, SweepRun]],
 ) -> Callable[[SweepRun], DictConfig]:
-    """The argument ``settings_of`` of `plan_runs`, for composed configurations."""
+    """The function ``settings_of`` for `plan_runs`, if the runs have no folders yet."""
     configs = {run: config for config, run in pairs}
 
     def settings_of(run: SweepRun) -> DictConfig:
@@ -188,7 +188,7 @@ def _settings_in(
 
 
 def result(run: SweepRun) -> JobReturn:
-    """The result of a run, for Hydra."""
+    """The result of a run in Hydra's form."""
     state = read_state(run.folder)
     returned = JobReturn(overrides=list(run.overrides), working_dir=os.getcwd())
     if state.state in (DONE, PRUNED):
@@ -202,5 +202,5 @@ def result(run: SweepRun) -> JobReturn:
 
 
 def import_path() -> list[str]:
-    """The folder of launch.py, or of the user, from which runs can import modules too."""
+    """The first folder of this process's module search path, from which the runs can import modules too."""
     return [folder for folder in sys.path[:1] if folder]

@@ -10,14 +10,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 from dramaeval import startup
 from dramaeval.config.sweep_options import LocalOptions
 from dramaeval.distributed.lock_holder import holder_of
-from dramaeval.distributed.spawn import available_cores
+from dramaeval.distributed.spawn import available_cores, terminate
 from dramaeval.launch.job import console_of
 from dramaeval.launch.launcher import SweepLauncher, import_path
 from dramaeval.launch.runner import JobRunner
@@ -25,7 +24,7 @@ from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import change_state, read_state
 from dramaeval.stages.storage_errors import storage_problem
 
-#: Seconds in which a run can save a checkpoint after a request to stop.
+#: Seconds that a run has to save a checkpoint after a request to stop.
 PATIENCE = 30.0
 
 
@@ -35,7 +34,7 @@ class LocalLauncher(SweepLauncher):
     OPTIONS = LocalOptions
 
     def problems(self) -> list[str]:
-        """The problems of the sweep's settings on this machine."""
+        """The problems of the sweep's settings, including those on this machine."""
         problems = super().problems()
         if self.config.launch.detach:
             problems.append(
@@ -45,7 +44,7 @@ class LocalLauncher(SweepLauncher):
         return problems
 
     def job_runner(self) -> JobRunner:
-        """A job runner that starts processes."""
+        """The object that starts and watches the processes."""
         return LocalJobRunner(**self.options)
 
     def preview(self, runs: Sequence[SweepRun]) -> str:
@@ -65,12 +64,12 @@ def command(run: SweepRun) -> list[str]:
 
 
 class LocalJobRunner(JobRunner):
-    """Starts runs as processes of this machine.
+    """Starts runs as processes on this machine.
 
     Args:
-        parallel: the number of runs at a time.
-        gpus_per_run: the number of GPUs that each run sees; None shows all GPUs to all runs.
-        poll_seconds: between two calls of `poll`.
+        parallel: the number of runs at the same time.
+        gpus_per_run: the number of GPUs that each run sees; None: every run sees all GPUs.
+        poll_seconds: seconds between two calls of `poll`.
     """
 
     def __init__(self, parallel: int, gpus_per_run: int | None, poll_seconds: float) -> None:
@@ -102,16 +101,7 @@ class LocalJobRunner(JobRunner):
     def stop(self) -> None:
         """Ask all runs to save a checkpoint and stop, and kill those that do not stop in time."""
         self.waiting.clear()
-        for _, process in self.working.values():
-            if process.poll() is None:
-                process.terminate()
-        until = time.monotonic() + PATIENCE
-        for _, process in self.working.values():
-            try:
-                process.wait(max(until - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        terminate([process for _, process in self.working.values()], PATIENCE)
 
     def _start(self, run: SweepRun, slot: int) -> subprocess.Popen[bytes]:
         console = console_of(run.folder)
@@ -123,7 +113,7 @@ class LocalJobRunner(JobRunner):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C reaches this process only, which asks the user.
+                # Ctrl-C must reach this process only, which asks the user.
                 start_new_session=True,
             )
 
@@ -140,10 +130,10 @@ class LocalJobRunner(JobRunner):
 
 
 def _settle(run: SweepRun, code: int) -> None:
-    """Record the end of a run that could not record it."""
+    """Record the end of a run that could not record it itself."""
     state = read_state(run.folder)
     if state.final or (state.state == "interrupted" and code) or holder_of(run.folder):
-        return  # the run, or the process that has locked its folder, records the state
+        return  # the run, or the process that has locked its folder, records the end
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""Watches a running sweep: updates its table, and asks after Ctrl-C whether to stop the runs."""
+"""Watches a running sweep: updates its table, and after Ctrl-C asks whether to stop the runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from dramaeval.launch.sweeps.rows import Table
 from dramaeval.launch.sweeps.table import for_terminal, write_tables
 from dramaeval.stages.storage_errors import storage_problem
 
-#: The share of a core for rewriting an unchanged table; the table of a hundred runs takes 0.2 s to write.
+#: The share of a core's time for rewriting an unchanged table; writing the table of a hundred runs takes 0.2 s.
 TABLE_CORE_SHARE = 0.02
-#: The greatest number of seconds between two updates of the table.
+#: The longest time between two updates of the table, in seconds.
 TABLE_SECONDS = 10.0
 
 
@@ -32,7 +32,7 @@ class JobRunner(ABC):
 
     Attributes:
         detachable: whether the runs continue after the end of this process.
-        poll_seconds: between two calls of `poll`.
+        poll_seconds: seconds between two calls of `poll`.
     """
 
     detachable = False
@@ -40,11 +40,11 @@ class JobRunner(ABC):
 
     @abstractmethod
     def submit(self, runs: Sequence[SweepRun]) -> None:
-        """Start the runs, or queue them."""
+        """Start or queue the runs."""
 
     @abstractmethod
     def poll(self) -> Mapping[int, str]:
-        """Start and finish runs; records the end of runs that could not do so.
+        """Start queued runs, and record the end of runs that could not record it themselves.
 
         Returns:
             SLURM's states of waiting runs, by the number of the run.
@@ -61,11 +61,11 @@ class JobRunner(ABC):
 
 
 class DetachedSweep(BaseException):
-    """Ends the command while the runs continue or are stopped.
+    """Ends the command because the runs continue without it or were stopped.
 
     Args:
-        message: for the user.
-        code: the exit code.
+        message: the text for the user.
+        code: the exit code of the command.
     """
 
     def __init__(self, message: str, code: int = 0) -> None:
@@ -88,12 +88,12 @@ def watch(
 
     Args:
         job_runner: starts the runs.
-        sweep: the sweep's folder, where the table is written.
+        sweep: the folder to which the table is written.
         runs: the runs to start.
-        detach: return after the runs are submitted.
+        detach: raise `DetachedSweep` after the runs are submitted.
 
     Raises:
-        DetachedSweep: the runs continue, or the user has stopped them.
+        DetachedSweep: the runs continue without this process, or the user has stopped them.
         FolderInUseError: another process watches the sweep.
     """
     with _ended_by_term(), locked(sweep.path, CHOOSE), _Screen() as screen:
@@ -122,7 +122,7 @@ def watch(
 
 
 def _after_interrupt(job_runner: JobRunner, sweep: SweepFolder, screen: _Screen) -> None:
-    """Ask whether to stop the runs, and do so.
+    """Ask whether to stop the runs, and stop them if the answer is yes.
 
     Raises:
         DetachedSweep: the runs are stopped, or continue without this process.
@@ -161,7 +161,7 @@ def _ended_by_term() -> Iterator[None]:
 
 
 class _Screen:
-    """Shows a live table on a terminal, and elsewhere a line for each change of a run's state."""
+    """Shows a live table on a terminal; without a terminal, prints a line for each change of a run's state."""
 
     def __init__(self) -> None:
         self.console = Console()
@@ -182,9 +182,9 @@ class _Screen:
             self.live.stop()
 
     def update(self, sweep: SweepFolder, queue_states: Mapping[int, str], *, running: bool) -> None:
-        """Write the sweep's table and show it, after a change, at intervals and at the end.
+        """Write and show the sweep's table after a change, at intervals and at the end.
 
-        A table that cannot be written is reported once.
+        If the table cannot be written, this is reported once.
         """
         began = time.monotonic()
         if queue_states == self._queue_states and running and began < self._due:
@@ -215,7 +215,10 @@ class _Screen:
                 print(name + row.description, flush=True)
 
     def ask(self, detachable: bool) -> str:
-        """Ask whether to stop, leave or watch the runs; without a terminal, stop them unless they are detachable."""
+        """Ask the user whether to stop, leave or watch the runs.
+
+        Without a terminal, detachable runs are left and others are stopped.
+        """
         if not sys.stdin.isatty():
             return "leave" if detachable else "stop"
         if self.live:

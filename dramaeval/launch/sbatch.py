@@ -1,4 +1,4 @@
-"""Translates the options of ``hydra.launcher`` into those of sbatch."""
+"""Translates the options of ``hydra.launcher`` into options of sbatch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def make_executor(sweep: Path, options: Mapping[str, Any]) -> Executor:
         ntasks_per_node=options["tasks_per_node"],
         mem=None if mem is None else f"{round(mem * 1024)}M",
         setup=options["setup"] or None,
-        # srun does not inherit the number of cores from sbatch. If one process of a run fails, the other
-        # processes would wait for it.
+        # srun does not inherit the number of cores from sbatch. Without --kill-on-bad-exit the other processes of a
+        # run wait for a process that failed.
         srun_args=[
             f"--cpus-per-task={options['cpus_per_task']}",
             "--kill-on-bad-exit=1",

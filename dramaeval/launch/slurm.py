@@ -39,7 +39,7 @@ from dramaeval.launch.sweeps.state import (
     write_sealed,
 )
 
-#: Options of sbatch that another setting of ``hydra.launcher`` sets, and that setting.
+#: Options of sbatch that have a setting in ``hydra.launcher``, each with that setting.
 _ELSEWHERE = {
     "array": "array_parallelism", "output": "nothing: logs go to the sweep's folder", "o": "nothing",
     "error": "nothing: logs go to the sweep's folder", "e": "nothing", "signal": "signal_delay_s",
@@ -49,7 +49,7 @@ _ELSEWHERE = {
     "gpus-per-node": "gpus_per_node", "cpus-per-task": "cpus_per_task", "ntasks": "tasks_per_node",
     "wrap": "setup",
 }  # fmt: skip
-#: A long option of sbatch; ``_`` stands for a dash.
+#: The name of a long option of sbatch; ``_`` stands for a dash.
 _OPTION = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 #: The number of a job, or of a task of an array.
 _JOB = re.compile(r"\d+(_\d+)?")
@@ -61,7 +61,7 @@ class SlurmLauncher(SweepLauncher):
     OPTIONS = SlurmOptions
 
     def problems(self) -> list[str]:
-        """The problems of the sweep's settings with SLURM."""
+        """The problems of the sweep's settings, including those with SLURM."""
         problems = super().problems()
         problems += additional_problems(self.options.get("additional") or {})
         if self.options.get("tasks_per_node") is None:
@@ -93,7 +93,7 @@ class SlurmLauncher(SweepLauncher):
         return int(self.options["nodes"]) * int(self.options["tasks_per_node"])
 
     def job_runner(self) -> JobRunner:
-        """A job runner that submits the runs."""
+        """The object that submits and watches the runs."""
         return SlurmJobRunner(self.folder, self.options)
 
     def preview(self, runs: Sequence[SweepRun]) -> str:
@@ -118,7 +118,7 @@ class SlurmLauncher(SweepLauncher):
 
     @property
     def machine(self) -> Mapping[str, Any]:
-        """The processes of a run, the kind of device, and without GPUs the memory of the node."""
+        """The number of processes, the kind of device, and without GPUs the memory of the node."""
         if self.options["gpus_per_node"]:
             return {"processes": self.tasks, "plan_device": "cuda"}
         one_node = int(self.options["nodes"]) == 1
@@ -126,7 +126,7 @@ class SlurmLauncher(SweepLauncher):
         return {"processes": self.tasks, "plan_device": "cpu", "plan_memory_gib": memory}
 
     def run_problems(self, config: DictConfig) -> list[str]:
-        """``processes`` that differ from the number of tasks, and a GPU on a node without one."""
+        """Report ``processes`` that differ from the number of tasks, and ``device=cuda`` without GPUs."""
         problems = []
         if config.processes not in (1, self.tasks):
             problems.append(processes_problem(config.processes, self.tasks))
@@ -138,31 +138,31 @@ class SlurmLauncher(SweepLauncher):
 
 
 def additional_problems(names: Iterable[Any]) -> list[str]:
-    """The problems of option names that are copied into the sbatch script without quoting.
+    """The problems of option names, which are copied into the sbatch script without quotes.
 
     A name must be a valid long option, and no other setting may set the same option.
     """
     problems = []
-    for given in names:
-        key, name = f"hydra.launcher.additional.{given!s}", str(given).replace("_", "-")
-        # sbatch accepts an abbreviation of an option's name.
+    for key in names:
+        name = str(key).replace("_", "-")
+        # sbatch accepts abbreviated names of options.
         candidates = [option for option in _ELSEWHERE if option.startswith(name)]
         option = name if name in candidates else next(iter(candidates), None)
-        if not isinstance(given, str) or not _OPTION.fullmatch(given):
+        if not isinstance(key, str) or not _OPTION.fullmatch(key):
             problems.append(
-                f"hydra.launcher.additional: {given!r} is no name of an option of sbatch: give the long name "
+                f"hydra.launcher.additional: {key!r} is not the name of an sbatch option: give the long name "
                 "without leading dashes, with letters and dashes only, such as mail-user."
             )
         elif option:
             use = _ELSEWHERE[option]
             use = use if use.startswith("nothing") else f"hydra.launcher.{use}"
             short = "" if option == name else f" sbatch may read it as --{option}:"
-            problems.append(f"{key}:{short} use {use}.")
+            problems.append(f"hydra.launcher.additional.{key}:{short} use {use}.")
     return problems
 
 
 class SlurmJobRunner(JobRunner):
-    """Submits runs to SLURM, and records the end of runs that could not record it.
+    """Submits runs to SLURM, and records the end of runs that could not record it themselves.
 
     Args:
         sweep: the sweep's folder.
@@ -183,7 +183,7 @@ class SlurmJobRunner(JobRunner):
         """Submit the runs as one array.
 
         Raises:
-            ConfigError: sbatch refuses the job; the message is that of sbatch.
+            ConfigError: sbatch refuses the job; contains sbatch's message.
         """
         executor = make_executor(self.sweep.path, self.options)
         path = [os.path.abspath(folder) for folder in import_path()]
@@ -197,7 +197,7 @@ class SlurmJobRunner(JobRunner):
         self.runs = runs
 
     def poll(self) -> Mapping[int, str]:
-        """Ask SLURM for the states of the unfinished runs, and record the end of those that it has ended."""
+        """Ask SLURM for the states of the unfinished runs, and record the end of the runs that SLURM has ended."""
         jobs = {run.number: job_of(run) for run in self._unfinished()}
         states = job_states([job for job in jobs.values() if job])
         if states is None:
@@ -213,7 +213,7 @@ class SlurmJobRunner(JobRunner):
                 del self._ended[run.number]
                 queue_states[run.number] = state.description
                 continue
-            # A shared file system may show the state that a run has written later than SLURM shows its end.
+            # SLURM may report the end of a job before a shared file system shows the state that the run wrote.
             self._ended[run.number] += 1
             if self._ended[run.number] > 1:
                 _settle(run, job, state, self.sweep.path)
@@ -235,9 +235,9 @@ class SlurmJobRunner(JobRunner):
 
 @contextmanager
 def _without_job_variables() -> Iterator[None]:
-    """Remove SLURM's variables inside the block: new jobs would inherit those of a job that runs this process.
+    """Remove SLURM's variables inside the block, except the location of SLURM's configuration.
 
-    The location of SLURM's configuration is kept.
+    New jobs inherit the environment, and this process may itself run in a job.
     """
     kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
     with clean_env(), environment_variables(**kept):
@@ -248,19 +248,21 @@ def job_of(run: SweepRun) -> str | None:
     """The number of a run's SLURM job; None if the run was not submitted, or if ``slurm.json`` is damaged.
 
     Raises:
-        ConfigError: the file holds something else, which SLURM's commands might read as an option.
+        ConfigError: the file holds another text, which SLURM's commands could read as an option.
     """
     try:
         job = str(read_sealed(run.folder / "slurm.json", ("job",))["job"])
     except (FileNotFoundError, DamagedFileError, KeyError):
         return None
     if not _JOB.fullmatch(job):
-        raise ConfigError([f"{run.folder / 'slurm.json'}: {job!r} is no number of a SLURM job."])
+        raise ConfigError(
+            [f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job."]
+        )
     return job
 
 
 def _fail_without_job(run: SweepRun) -> None:
-    """Record that the job of a run is unknown, unless a process works in its folder."""
+    """Record the failure of a run whose job is unknown, unless a process works in its folder."""
     if holder_of(run.folder) is None:
         reason = "slurm.json is damaged, so the state of the run's job is unknown"
         change_state(run.folder, lambda state: state.failed(reason))

@@ -1,4 +1,4 @@
-"""Asks SLURM for the states of jobs: its controller, and its accounting for jobs that the controller has dropped."""
+"""Asks SLURM's controller for the states of jobs, and SLURM's accounting if the controller has dropped a job."""
 
 from __future__ import annotations
 
@@ -43,37 +43,33 @@ class SlurmState:
 
 
 def job_states(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
-    """The states of jobs (``12`` or ``12_3``), by job.
-
-    Returns:
-        the jobs that SLURM knows; None if the controller does not answer, so that no state is known.
-    """
-    wanted = set(jobs)
+    """The states of the jobs (``12`` or ``12_3``) that SLURM knows, by job; None if the controller does not answer."""
+    requested = set(jobs)
     states: dict[str, SlurmState] = {}
-    for number in sorted({job.split("_")[0] for job in wanted}):
+    for number in sorted({job.split("_")[0] for job in requested}):
         output = _output_of(["scontrol", "--oneliner", "show", "job", number])
         if output is None:
             return None
         states |= parse_scontrol(output)
-    missing = sorted({job.split("_")[0] for job in wanted - set(states)})
+    missing = sorted({job.split("_")[0] for job in requested - set(states)})
     if missing:
         fields = "--format=JobID,State,ExitCode,NodeList"
         command = ["sacct", "-X", "--parsable2", "--noheader", fields, "-j", ",".join(missing)]
-        # On a cluster without accounting, sacct fails.
+        # sacct fails on a cluster without accounting.
         states = {**parse_sacct(_output_of(command) or ""), **states}
-    return {job: state for job, state in states.items() if job in wanted}
+    return {job: state for job, state in states.items() if job in requested}
 
 
 def _output_of(command: Sequence[str]) -> str | None:
     """The output of a command: empty if SLURM does not know the job, None if the command fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("%s: %s", command[0], error)
         return None
-    if done.returncode == 0:
-        return done.stdout
-    return "" if "Invalid job id" in done.stderr else None
+    if result.returncode == 0:
+        return result.stdout
+    return "" if "Invalid job id" in result.stderr else None
 
 
 def _state(state: str, reason: str, code: str, nodes: str) -> SlurmState:
@@ -111,7 +107,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def parse_sacct(text: str) -> dict[str, SlurmState]:
-    """Parse the output of ``sacct --parsable2`` with job, state, exit code and nodes."""
+    """Parse the output of ``sacct --parsable2`` with the columns job, state, exit code and nodes."""
     states: dict[str, SlurmState] = {}
     for line in text.splitlines():
         fields = line.split("|")

@@ -25,7 +25,7 @@ from dramaeval.distributed.processes import (
 )
 from dramaeval.distributed.rank_variables import rank_problems
 
-#: Options of the command line with which no run starts.
+#: Options of the command line that start no run.
 _NO_RUN = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
            "-sc", "--multirun", "-m"}  # fmt: skip
 _PR_SET_PDEATHSIG = 1
@@ -35,20 +35,20 @@ def follows(words: Sequence[str]) -> bool:
     """Whether this process receives its configuration from rank 0, as under torchrun.
 
     Args:
-        words: of the command line.
+        words: the words of the command line.
 
     Raises:
-        SystemExit: the command line starts no run; only rank 0 answers it.
+        SystemExit: the command line starts no run, and only rank 0 answers it.
     """
     if not started_by_launcher() or launched_as_rank_zero() or rank_problems(os.environ):
-        return False  # contradictory variables are refused when a run begins
+        return False  # contradictory variables are reported when the run begins
     if _NO_RUN & set(words):
         raise SystemExit(0)
     return True
 
 
 def follow() -> None:
-    """Run the stages with the configuration that rank 0 broadcasts."""
+    """Run the stages with the configuration that rank 0 sends."""
     startup.prepare()
     from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_in_process
@@ -58,11 +58,11 @@ def follow() -> None:
 
 
 def main(inputs: str, result: str) -> None:
-    """Run the stages as one worker.
+    """Run the stages in one worker process.
 
     Args:
-        inputs: a file with a pickle of the configuration, the run folder and the token of its lock.
-        result: the file into which rank 0 writes the objective.
+        inputs: a pickle file with the configuration, the run folder and the token of the folder's lock.
+        result: the pickle file to which rank 0 writes the objective.
     """
     accept_any_text()
     ensure_home()
@@ -88,7 +88,7 @@ def main(inputs: str, result: str) -> None:
 
 
 def end_with_parent() -> None:
-    """Make Linux send SIGTERM to this process when its parent ends, also if the parent is killed."""
+    """Make Linux send SIGTERM to this process when its parent ends, even if the parent is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

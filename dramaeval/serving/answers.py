@@ -1,4 +1,4 @@
-"""The JSON answers of the routes, from the results of jobs."""
+"""Builds the JSON answers of the routes from the results of jobs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def scores(intake: Intake, results: Sequence[Any], keys: Sequence[str]) -> dict[
     """The answer of ``POST /v1/score``."""
     return {
         "task": intake.task.name,
-        "results": [{"scores": chosen_json(each, keys)} for each in results],
+        "results": [{"scores": chosen_json(result, keys)} for result in results],
     }
 
 
 def comparisons(intake: Intake, results: Sequence[Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The answer of ``POST /v1/compare``; the results are comparisons, or the scores of both clips in turn.
+    """The answer of ``POST /v1/compare``; the results are comparisons, or for each pair the scores of a, then of b.
 
     Raises:
         RequestError: a clip has no score.
@@ -37,15 +37,15 @@ def comparisons(intake: Intake, results: Sequence[Any], keys: Sequence[str]) -> 
             raise RequestError([str(error)]) from None
     return {
         "task": intake.compared.name,
-        "results": [{"dimensions": chosen_json(each, keys)} for each in compared],
+        "results": [{"dimensions": chosen_json(comparison, keys)} for comparison in compared],
     }
 
 
 def check_weights(intake: Intake, body: RewardBody) -> None:
-    """Refuse weights that make no mean, before anything is scored.
+    """Check the weights of a request before its clips are scored.
 
     Raises:
-        RequestError: a weight is of no dimension or negative, or all are 0.
+        RequestError: a weight belongs to no dimension or is negative, or all weights are 0.
     """
     try:
         rewards([], intake.keys, body.weights, per_dimension=False)
@@ -54,7 +54,7 @@ def check_weights(intake: Intake, body: RewardBody) -> None:
 
 
 def rewards_of(intake: Intake, body: RewardBody, results: Sequence[Any]) -> dict[str, Any]:
-    """The answer of ``POST /v1/reward``: ``rewards``, or ``score`` in the shape of verl; null without a score."""
+    """The answer of ``POST /v1/reward``: ``rewards``, or ``score`` in the form of verl; a missing score is null."""
     values = rewards(results, intake.keys, body.weights, per_dimension=False).tolist()
     if body.solution_str is not None:
         return {"score": number(values[0])}

@@ -1,4 +1,4 @@
-"""The HTTP interface: routes, authorisation and error responses."""
+"""The HTTP interface of a server: routes, authorisation and error responses."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class ServerSettings:
     """The settings of the HTTP interface.
 
     Attributes:
-        title: of the web page.
-        max_mb: size of a request, in MB of 10⁶ bytes.
-        timeout_s: seconds in which the body of a request has to arrive, and then its answer.
-        token: that clients have to send; None for an open server.
+        title: the title of the web page.
+        max_mb: the largest size of a request, in MB of 10⁶ bytes.
+        timeout_s: seconds in which the body of a request has to arrive, and in which it then has to be answered.
+        token: the token that clients have to send; None for a server without authorisation.
     """
 
     title: str = "dramaeval"
@@ -47,10 +47,10 @@ class Server:
     """The routes of one judge.
 
     Args:
-        scorer: scores the jobs; started and stopped with the application.
-        intake: reads requests.
-        settings: of the interface.
-        metrics: to which the requests are added.
+        scorer: scores the jobs; the application starts and stops it.
+        intake: reads the items of requests.
+        settings: the settings of the interface.
+        metrics: counts the requests.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Server:
         self.scorer, self.intake, self.settings, self.metrics = scorer, intake, settings, metrics
         metrics.waiting.set_function(lambda: scorer.waiting_clips)
 
-    async def answered(self, items: Sequence[Item]) -> list[Any]:
-        """The results of the jobs of some items, in order.
+    async def results(self, items: Sequence[Item]) -> list[Any]:
+        """Score items, and return the results of their jobs in order.
 
         Raises:
-            RequestError: the items cannot be scored, or not in time.
-            QueueFullError, StoppingError: no job was accepted.
+            RequestError: the items cannot be scored, or the time is over.
+            QueueFullError, StoppingError: see `BatchScorer.submit`.
         """
         jobs = await run_in_threadpool(self.intake.jobs, items)
         self.scorer.submit(jobs)
@@ -77,7 +77,7 @@ class Server:
                 f"No answer within {timeout:g} s (serve.timeout_s): the judge has too much to do."
             )
             raise RequestError([text], status=504) from None
-        except ValueError as error:  # of `Judge.score`, such as markup of the model in a text
+        except ValueError as error:  # from `Judge.score`, such as markup of the model in a text
             raise RequestError([str(error)]) from None
 
     async def _results(self, jobs: Sequence[Job]) -> list[Any]:
@@ -93,20 +93,20 @@ class Server:
         self.intake.require_single_clips()
         items, dimensions = await bodies.scored_items(request, self.intake.max_clips)
         keys = self.intake.chosen(dimensions)
-        return answers.scores(self.intake, await self.answered(items), keys)
+        return answers.scores(self.intake, await self.results(items), keys)
 
     async def compare(self, request: Request) -> Any:
         """Compare the clips of one pair or several on every dimension."""
         items, dimensions = await bodies.compared_items(request, self.intake.max_clips)
         keys = self.intake.chosen(dimensions)
-        return answers.comparisons(self.intake, await self.answered(items), keys)
+        return answers.comparisons(self.intake, await self.results(items), keys)
 
     async def reward(self, request: Request) -> Any:
-        """Rewards from 0 to 1 for the training loop of another model, as `Judge.reward`."""
+        """Compute rewards from 0 to 1 for the training of another model, as `Judge.reward` does."""
         self.intake.require_single_clips()
         body, items = await bodies.rewarded_items(request, self.intake)
         answers.check_weights(self.intake, body)
-        return answers.rewards_of(self.intake, body, await self.answered(items))
+        return answers.rewards_of(self.intake, body, await self.results(items))
 
     async def rubric(self) -> Any:
         """The dimensions, the texts that the judge needs, and the limits of this server."""
@@ -127,25 +127,17 @@ class Server:
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
     async def admit(self) -> None:
-        """Refuse a request before its body is read if no clip has room.
-
-        Raises:
-            QueueFullError: the queue is full.
-        """
+        """Raise QueueFullError if the queue is full, before the body of a request is read."""
         self.scorer.require_room(1)
 
     async def authorise(self, request: Request) -> None:
-        """Compare the bearer token of a request with that of the server.
-
-        Raises:
-            RequestError: they differ.
-        """
+        """Raise RequestError if a request does not have the server's bearer token."""
         expected = self.settings.token
         if expected is None:
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         # Starlette decodes headers as Latin-1.
-        same = hmac.compare_digest(given.strip().encode("latin-1"), expected.encode())
+        same = hmac.compare_digest(token.strip().encode("latin-1"), expected.encode())
         if scheme.lower() != "bearer" or not same:
             text = "This server needs the header Authorization: Bearer TOKEN."
             raise RequestError([text], status=401)
@@ -184,20 +176,20 @@ def make_app(server: Server) -> FastAPI:
 
 def _add_error_responses(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
-    async def of_request(request: Request, error: RequestError) -> JSONResponse:
+    async def refused(request: Request, error: RequestError) -> JSONResponse:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
         return _error(error.status, error.problems, headers)
 
     @app.exception_handler(QueueFullError)
-    async def of_full_queue(request: Request, error: QueueFullError) -> JSONResponse:
+    async def queue_full(request: Request, error: QueueFullError) -> JSONResponse:
         return _error(429, [f"{error} Try again later."], {"Retry-After": "1"})
 
     @app.exception_handler(StoppingError)
-    async def of_stop(request: Request, error: StoppingError) -> JSONResponse:
+    async def stopping(request: Request, error: StoppingError) -> JSONResponse:
         return _error(503, [str(error)])
 
     @app.exception_handler(Exception)
-    async def of_server(request: Request, error: Exception) -> JSONResponse:
+    async def failed(request: Request, error: Exception) -> JSONResponse:
         return _error(500, ["The judge failed on this request; the server's log has the reason."])
 
 
@@ -206,7 +198,7 @@ def _error(status: int, problems: Sequence[str], headers: Any = None) -> JSONRes
 
 
 def _body(body: type[Body], files: Sequence[str]) -> dict[str, Any]:
-    """The description of a request's body for OpenAPI: JSON, and a form with files where the route takes one."""
+    """OpenAPI's description of a request's body: JSON, and a form if the route accepts files."""
     content: dict[str, Any] = {"application/json": {"schema": _inlined(body)}}
     if files:
         binary = {"type": "string", "format": "binary"}
@@ -228,7 +220,7 @@ def _body(body: type[Body], files: Sequence[str]) -> dict[str, Any]:
 
 
 def _inlined(body: type[Body]) -> dict[str, Any]:
-    """The JSON schema of a body without references, which would point outside of it."""
+    """The JSON schema of a body, in which definitions replace references, since these do not work in OpenAPI's document."""
     schema = body.model_json_schema()
     definitions = schema.pop("$defs", {})
 

@@ -1,7 +1,7 @@
-"""Dynamic batching: a bounded queue of clips, and one thread that scores together what waits.
+"""Dynamic batching: a bounded queue of clips, and one thread that scores the waiting clips together.
 
 The thread never waits for a batch to fill: an idle judge scores the first clip at once, and the clips that arrive
-during that pass form the next batch. The forward passes are those of `Judge.score`, so the scores are too.
+during that pass form the next batch. `Judge.score` computes the scores, so they equal those of the Python API.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class StoppingError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One clip to score, or two to compare in one prompt.
+    """One clip to score, or two clips to compare in one prompt.
 
     Attributes:
-        clips: one or two, float32 ``[samples]`` at the judge's sampling rate.
+        clips: one or two clips, float32 ``[samples]`` at the judge's sampling rate.
         texts: the texts of the task by name.
-        result: the `ClipScores` of one clip, or the `Comparison` by dimension of two.
+        result: the `ClipScores` of one clip, or the `Comparison` of two clips by dimension.
     """
 
     clips: tuple[np.ndarray, ...]
@@ -42,19 +42,19 @@ class Job:
     result: Future[Any] = field(default_factory=Future, compare=False)
 
     def fits(self, other: Job) -> bool:
-        """Whether both can be scored in one call of `Judge.score`."""
+        """Whether this job and another can be scored in one call of `Judge.score`."""
         return len(self.clips) == len(other.clips) == 1 and self.texts.keys() == other.texts.keys()
 
 
 class BatchScorer:
-    """Scores the jobs of many threads with one judge, in one thread of its own.
+    """Scores the jobs that many threads submit with one judge, in a separate thread.
 
     Args:
         judge: a `dramaeval.api.judge.Judge`; no other thread may use it.
         task: name of the task.
-        queue_clips: the clips that may wait.
-        batch_clips: the clips of a forward pass.
-        on_batch: called with the number of clips of each batch.
+        queue_clips: the number of clips that may wait.
+        batch_clips: the number of clips per forward pass.
+        on_batch: a function that is called with the number of clips of each batch.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class BatchScorer:
 
     @property
     def waiting_clips(self) -> int:
-        """The clips in the queue."""
+        """The number of clips in the queue."""
         with self._changed:
             return self._waiting()
 
@@ -90,11 +90,11 @@ class BatchScorer:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Put all jobs of a request into the queue, or none.
 
-        The result of a job is in its ``result``, whose ``cancel`` takes a job that has not begun out of the queue.
+        The scores arrive in ``job.result``; ``job.result.cancel()`` removes a job that has not begun.
 
         Raises:
-            QueueFullError: there is no room for all of them.
-            StoppingError: after `stop`.
+            QueueFullError: the queue has no room for all jobs.
+            StoppingError: `stop` was called.
         """
         with self._changed:
             self._require_room(sum(len(job.clips) for job in jobs))
@@ -102,11 +102,7 @@ class BatchScorer:
             self._changed.notify()
 
     def require_room(self, clips: int) -> None:
-        """Check whether this many clips could be submitted now.
-
-        Raises:
-            QueueFullError, StoppingError: as `submit`.
-        """
+        """Raise `QueueFullError` or `StoppingError` if this number of clips cannot be submitted now."""
         with self._changed:
             self._require_room(clips)
 
@@ -120,7 +116,7 @@ class BatchScorer:
             )
 
     def stop(self) -> None:
-        """Accept no further jobs, score those in the queue, and end the thread."""
+        """Accept no further jobs, score the jobs in the queue, and end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -135,7 +131,7 @@ class BatchScorer:
                 self._answer(running)
 
     def _next_batch(self) -> list[Job]:
-        """The first job with those that fit to it, in order; empty after `stop` once the queue is."""
+        """The first job and the jobs that fit it, in order; waits for a job. Empty if `stop` was called and no job waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
             if not self._queue:
@@ -148,10 +144,10 @@ class BatchScorer:
             return batch
 
     def _answer(self, batch: Sequence[Job]) -> None:
-        """Score a batch; if that fails, each job by itself, so that a bad clip or text harms its own job alone."""
+        """Score a batch; if this fails, score each job separately, so that only the job with a bad clip or text fails."""
         try:
             results = self._results(batch)
-        except Exception as error:  # noqa: BLE001 - the client of the job gets the error
+        except Exception as error:  # noqa: BLE001 - the job's client receives the error
             if len(batch) == 1:
                 batch[0].result.set_exception(error)
                 return

@@ -1,8 +1,8 @@
-"""Reads the body of a request, JSON or a form with files, into items."""
+"""Reads the items of a request from its body: JSON, or a form with files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -21,11 +21,7 @@ async def _json(request: Request, body: type[Body]) -> Any:
 
 
 def _is_form(request: Request) -> bool:
-    """Whether the body is a form.
-
-    Raises:
-        RequestError: it is neither a form nor JSON.
-    """
+    """Whether the body is a form and not JSON; raises RequestError for other content types."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/json"):
         return kind == "multipart/form-data"
@@ -33,8 +29,16 @@ def _is_form(request: Request) -> bool:
     raise RequestError([text], status=415)
 
 
-async def _form(request: Request, max_files: int) -> tuple[list[tuple[str, Upload]], dict]:
-    """The files of a form with the names of their fields, and the values of the other fields by name."""
+async def _form(
+    request: Request, max_files: int, names: set[str]
+) -> tuple[list[tuple[str, Upload]], dict[str, Any], list[str] | None]:
+    """The files of a form, each with the name of its field; the texts by name; and the dimensions of the answer.
+
+    A field that occurs once is one text for all clips; other fields are lists.
+
+    Raises:
+        RequestError: the form cannot be read, or a file is in a field that is not among ``names``.
+    """
     files: list[tuple[str, Upload]] = []
     texts: dict[str, list[str]] = {}
     try:
@@ -47,19 +51,19 @@ async def _form(request: Request, max_files: int) -> tuple[list[tuple[str, Uploa
                     texts.setdefault(name, []).append(value)
     except HTTPException as error:
         raise RequestError([f"The form cannot be read: {error.detail}"], 422) from None
-    return files, texts
-
-
-def _dimensions(texts: dict[str, list[str]]) -> list[str] | None:
-    """The field ``dimensions``, taken out of the texts."""
-    if "dimensions" not in texts:
-        return None
-    given = ",".join(texts.pop("dimensions")).split(",")
-    return [name.strip() for name in given if name.strip()]
+    dimensions = None
+    if "dimensions" in texts:
+        listed = ",".join(texts.pop("dimensions")).split(",")
+        dimensions = [name.strip() for name in listed if name.strip()]
+    if unknown := sorted({name for name, _ in files} - names):
+        fields = " and ".join(sorted(names))
+        raise RequestError([f"Files in the fields {', '.join(unknown)}: they belong in {fields}."])
+    single = {name: values[0] if len(values) == 1 else values for name, values in texts.items()}
+    return files, single, dimensions
 
 
 def _texts_of(texts: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """The texts of each of some clips, from one text for all of them or a list with one for each.
+    """The texts of each clip; a text is given once for all clips, or as a list with a text for each clip.
 
     Raises:
         RequestError: a list has another length.
@@ -77,24 +81,16 @@ def _texts_of(texts: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     return [{name: values[number] for name, values in lists.items()} for number in range(count)]
 
 
-def _single(texts: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Fields of a form that were given once as one text for all clips, the others as a list."""
-    return {name: values[0] if len(values) == 1 else values for name, values in texts.items()}
-
-
 async def scored_items(request: Request, max_clips: int) -> Items:
     """The items of ``POST /v1/score`` and the dimensions of its answer.
 
     Raises:
-        RequestError: with the problems of the body.
+        RequestError: lists the problems of the body.
     """
     if _is_form(request):
-        files, fields = await _form(request, max_clips)
-        dimensions = _dimensions(fields)
-        _require_names(files, {"file"})
-        texts = _texts_of(_single(fields), len(files))
-        pairs = zip(files, texts, strict=True)
-        items = [Item((upload,), each, upload.where) for (_, upload), each in pairs]
+        files, texts, dimensions = await _form(request, max_clips, {"file"})
+        pairs = zip(files, _texts_of(texts, len(files)), strict=True)
+        items = [Item((upload,), clip_texts, upload.where) for (_, upload), clip_texts in pairs]
         return items, dimensions
     body: ScoreBody = await _json(request, ScoreBody)
     if (body.audio is None) == (not body.clips):
@@ -103,9 +99,9 @@ async def scored_items(request: Request, max_clips: int) -> Items:
         clip = from_base64(body.audio, "audio")
         return [Item((clip,), body.texts, "audio")], body.dimensions
     items = []
-    for number, each in enumerate(body.clips):
-        clip = from_base64(each.audio, f"clips[{number}].audio")
-        items.append(Item((clip,), {**body.texts, **each.texts}, f"clips[{number}]"))
+    for number, entry in enumerate(body.clips):
+        clip = from_base64(entry.audio, f"clips[{number}].audio")
+        items.append(Item((clip,), {**body.texts, **entry.texts}, f"clips[{number}]"))
     return items, body.dimensions
 
 
@@ -113,16 +109,14 @@ async def compared_items(request: Request, max_clips: int) -> Items:
     """The items of ``POST /v1/compare``, with two clips each, and the dimensions of its answer.
 
     Raises:
-        RequestError: with the problems of the body.
+        RequestError: lists the problems of the body.
     """
     if _is_form(request):
-        files, fields = await _form(request, max_clips)
-        dimensions = _dimensions(fields)
-        _require_names(files, {"a", "b"})
+        files, texts, dimensions = await _form(request, max_clips, {"a", "b"})
         by_name = dict(files)
         if len(files) != 2 or len(by_name) != 2:
             raise RequestError(["A comparison needs two files, in the fields a and b."])
-        return [Item((by_name["a"], by_name["b"]), _single(fields), "texts")], dimensions
+        return [Item((by_name["a"], by_name["b"]), texts, "texts")], dimensions
     body: CompareBody = await _json(request, CompareBody)
     is_single = body.a is not None and body.b is not None
     if is_single == bool(body.pairs) or (not is_single and (body.a or body.b)):
@@ -142,32 +136,20 @@ async def rewarded_items(request: Request, intake: Intake) -> tuple[RewardBody, 
     """The body of ``POST /v1/reward`` and its items.
 
     Raises:
-        RequestError: with the problems of the body.
+        RequestError: lists the problems of the body.
     """
     body: RewardBody = await _json(request, RewardBody)
     if (body.completions is None) == (body.solution_str is None):
         raise RequestError(["Give completions, a list of clips, or solution_str, one clip."])
     if body.solution_str is not None:
-        given = {**body.texts, **intake.known_texts(body.extra_info or {})}
+        (texts,) = _texts_of({**body.texts, **intake.known_texts(body.extra_info or {})}, 1)
         clip = from_base64(body.solution_str, "solution_str")
-        return body, [Item((clip,), _texts_of(given, 1)[0], "solution_str")]
+        return body, [Item((clip,), texts, "solution_str")]
     completions = body.completions or []
     items = []
     for number, texts in enumerate(_texts_of(body.texts, len(completions))):
-        each = completions[number]
+        completion = completions[number]
+        audio = completion if isinstance(completion, str) else completion.audio
         where = f"completions[{number}]"
-        clip = from_base64(each if isinstance(each, str) else each.audio, where)
-        items.append(Item((clip,), texts, where))
+        items.append(Item((from_base64(audio, where),), texts, where))
     return body, items
-
-
-def _require_names(files: Sequence[tuple[str, Upload]], names: set[str]) -> None:
-    """Refuse files in other fields.
-
-    Raises:
-        RequestError: with the fields.
-    """
-    unknown = sorted({name for name, _ in files} - names)
-    if unknown:
-        fields = " and ".join(sorted(names))
-        raise RequestError([f"Files in the fields {', '.join(unknown)}: they belong in {fields}."])

@@ -1,4 +1,4 @@
-"""ASGI middleware that bounds the size of a request's body and the time in which it has to arrive."""
+"""ASGI middleware that limits the size of a request's body and the time in which the body has to arrive."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dramaeval.serving.clips import RequestError
 
 
 class BodyLimit:
-    """Ends a body that is too large or too slow with a `RequestError` in the route that reads it.
+    """Raises `RequestError` in the route that reads a body, if the body is too large or too slow.
 
-    The rest of a body that is too large is read and dropped, so that the client can send it and then reads the answer.
+    The rest of a body that is too large is read and dropped, since many clients read the answer only after they have
+    sent the whole body.
 
     Args:
         app: the application.
-        max_bytes: of a body.
-        timeout_s: seconds in which it has to arrive.
+        max_bytes: the largest size of a body.
+        timeout_s: seconds in which a body has to arrive.
     """
 
     def __init__(self, app: Any, max_bytes: int, timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Decodes the bytes of uploaded clips. No path in a request is ever opened."""
+"""Decodes the bytes of uploaded clips; paths in a request are never opened."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy as np
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.durations import MIN_SECONDS, beside
 
-#: Seconds beyond the limit that are decoded, to see that a clip is too long.
+#: Seconds after the limit that are decoded, so that a clip that is too long is recognised.
 _BEYOND = 0.5
 
 
 class RequestError(Exception):
-    """A request cannot be answered as it is.
+    """A request cannot be answered.
 
     Attributes:
-        problems: all of them, in the client's terms.
-        status: of the HTTP response.
+        problems: all problems, in the client's terms.
+        status: the status of the HTTP response.
     """
 
     def __init__(self, problems: list[str], status: int = 422) -> None:
@@ -69,10 +69,10 @@ class ClipReader:
     trims: bool = False
 
     def read(self, upload: Upload) -> np.ndarray:
-        """The samples of a clip, float32 ``[samples]`` at `rate`; at most `max_seconds` are decoded to the end.
+        """The samples of a clip, float32 ``[samples]`` at `rate`.
 
         Raises:
-            RequestError: the bytes are not audio, are damaged, or too short or too long.
+            RequestError: the bytes are not audio, or the clip is damaged, too short or too long.
         """
         limit = self.max_seconds + (0 if self.trims else _BEYOND)
         with tempfile.NamedTemporaryFile(prefix="dramaeval-clip-") as file:

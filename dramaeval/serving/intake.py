@@ -1,4 +1,4 @@
-"""Turns the clips and texts of a request into jobs, with all problems of the request together."""
+"""Turns the clips and texts of a request into jobs, and reports all problems of the request together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from dramaeval.tasks.task import Task
 from dramaeval.tasks.text_names import all_names, keys_by_name, required_names
 from dramaeval.tasks.thought import ThoughtTask
 
-#: Keyword of the text before the score, as in `Judge.score`.
+#: The name of the text before the score, as in `Judge.score`.
 _THOUGHT = "thought"
 
 
 @dataclass(frozen=True)
 class Item:
-    """The clips that are scored or compared together in a request: one, or two; and their texts by name."""
+    """A clip to score, or two clips to compare.
+
+    Attributes:
+        clips: the clip or the two clips.
+        texts: their texts by name.
+        where: their place in the request, for messages.
+    """
 
     clips: tuple[Upload, ...]
     texts: Mapping[str, Any]
@@ -33,13 +39,13 @@ class Intake:
     Args:
         judge: a `dramaeval.api.judge.Judge`.
         task: name of the task that is served.
-        max_clips: the most clips of a request.
+        max_clips: the largest number of clips in a request.
 
     Attributes:
         task: the task that scores single clips.
-        compared: the task of comparisons; the same unless it is a task of pairs.
-        required, optional: the names of its texts.
-        keys: of the dimensions.
+        compared: the task that compares clips; the same task unless it is a `PairTask`.
+        required, optional: the names of the texts that ``task`` needs or accepts.
+        keys: the keys of the dimensions.
     """
 
     def __init__(self, judge: Any, task: str, *, max_clips: int = 32) -> None:
@@ -72,17 +78,13 @@ class Intake:
 
     @property
     def outcome_parameters(self) -> tuple[float, float]:
-        """Slope and weight of ties, as `Judge.compare` uses them."""
+        """The slope and the weight of ties that `Judge.compare` uses."""
         if isinstance(self.compared, PairTask):
             return self.compared.slope, self.compared.tie_weight
         return 1.0, 1.0
 
     def require_single_clips(self) -> None:
-        """Refuse to score single clips where the judge only compares them.
-
-        Raises:
-            RequestError: the task has both clips of a pair in one prompt.
-        """
+        """Raise RequestError if the judge only compares clips, with both clips in one prompt."""
         if self.compares_directly:
             text = (
                 f"The task {self.task.name} compares two clips and scores none: POST /v1/compare."
@@ -104,14 +106,14 @@ class Intake:
         return list(dimensions or self.keys)
 
     def known_texts(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of some values that are texts of the task."""
+        """The values that are texts of the task."""
         return {name: value for name, value in values.items() if name in self._names}
 
     def jobs(self, items: Sequence[Item]) -> list[Job]:
-        """A job for each item, in order; two for a pair whose clips are scored by themselves. Decodes the clips.
+        """Decode the clips of items and make the jobs, in order: one per item, or one per clip of a pair.
 
         Raises:
-            RequestError: with the problems of all items.
+            RequestError: lists the problems of all items.
         """
         count = sum(len(item.clips) for item in items)
         if not count:

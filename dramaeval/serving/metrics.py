@@ -44,15 +44,15 @@ class ServerMetrics:
     def accepted_count(self) -> int:
         """The requests that entered the queue."""
         (metric,) = self.accepted.collect()
-        return int(next(each.value for each in metric.samples if each.name.endswith("_total")))
+        return int(next(s.value for s in metric.samples if s.name.endswith("_total")))
 
     def text(self) -> bytes:
-        """All figures."""
+        """All figures, as Prometheus reads them."""
         return generate_latest(self.registry)
 
 
 class MeasuredRequests:
-    """ASGI middleware: counts and times the requests of known paths; others are ``other``."""
+    """ASGI middleware that counts and times requests by path; unknown paths count as ``other``."""
 
     def __init__(self, app: Any, metrics: ServerMetrics, paths: frozenset[str]) -> None:
         self.app, self.metrics, self.paths = app, metrics, paths
@@ -65,14 +65,14 @@ class MeasuredRequests:
         path = scope["path"] if scope["path"] in self.paths else "other"
         start, status = time.perf_counter(), 500
 
-        async def send_and_note(message: Any) -> None:
+        async def send_and_record(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, send_and_note)
+            await self.app(scope, receive, send_and_record)
         finally:
             self.metrics.requests.labels(path, str(status)).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)

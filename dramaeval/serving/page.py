@@ -1,4 +1,4 @@
-"""The web page of a server, from one template; it loads nothing from elsewhere."""
+"""The web page of a server, from one template; the page loads no file from another server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 def render_page(title: str, *, needs_token: bool) -> tuple[str, str]:
     """The page and its Content-Security-Policy.
 
-    The policy allows the page's own style and script, requests to this server, and clips that the user has chosen.
+    The policy allows the page's style and script, requests to this server, and clips that the user has chosen.
 
     Args:
-        title: of the page.
-        needs_token: whether the page asks for the token.
+        title: the title of the page.
+        needs_token: whether the page asks for the server's token.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""The JSON bodies of requests, and the conversion of results into JSON."""
+"""The JSON bodies of requests, and the conversion of results to JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Dimensions = Annotated[
 ]
 
 
-#: Values of a `Score` that are null without a score.
+#: Values of a `Score` that are null in the answer if there is no score.
 _NULLABLE = ("expected", "spread", "distribution")
 
 
@@ -31,14 +31,14 @@ class Body(BaseModel):
 
 
 class ClipBody(Body):
-    """A clip with texts of its own."""
+    """A clip with its texts."""
 
     audio: Audio
     texts: Texts = {}
 
 
 class ScoreBody(Body):
-    """``POST /v1/score``: one clip (``audio``) or several (``clips``); ``texts`` are for all of them."""
+    """``POST /v1/score``: one clip (``audio``) or several (``clips``); all clips share ``texts``."""
 
     audio: Audio | None = None
     clips: list[ClipBody] = []
@@ -47,7 +47,7 @@ class ScoreBody(Body):
 
 
 class PairBody(Body):
-    """Two clips with texts that both share."""
+    """Two clips that share their texts."""
 
     a: Audio
     b: Audio
@@ -65,16 +65,15 @@ class CompareBody(Body):
 
 
 class AudioBody(BaseModel):
-    """A completion as a mapping; further keys are not read."""
+    """A completion as a mapping; other keys are ignored."""
 
     audio: Audio
 
 
 class RewardBody(Body):
-    """``POST /v1/reward``: a batch in the shape of TRL and ms-swift, or one completion in that of verl.
+    """``POST /v1/reward``: a batch in the form of TRL and ms-swift, or one completion in the form of verl.
 
-    ``prompts``, ``completion_ids``, ``data_source`` and ``ground_truth`` are part of these shapes; the judge does not
-    read them.
+    ``prompts``, ``completion_ids``, ``data_source`` and ``ground_truth`` are part of these forms; the judge ignores them.
     """
 
     completions: Annotated[
@@ -100,10 +99,10 @@ class RewardBody(Body):
 
 
 def parsed(body: type[Body], content: bytes) -> Any:
-    """A JSON body.
+    """Parse a JSON body.
 
     Raises:
-        RequestError: with all problems of the body, by key.
+        RequestError: lists all problems of the body, by key.
     """
     try:
         return body.model_validate_json(content)
@@ -117,20 +116,20 @@ def parsed(body: type[Body], content: bytes) -> Any:
 
 
 def as_json(value: Any) -> dict[str, Any]:
-    """The values of a `Score` or `Comparison`. A score that is missing is null; other values without content are left out."""
+    """The values of a `Score` or `Comparison`. A missing score is null; other empty values are left out."""
     values = {field.name: getattr(value, field.name) for field in fields(value)}
     return {
-        name: each
-        for name, each in values.items()
-        if name in _NULLABLE or (each is not None and each != ())
+        name: content
+        for name, content in values.items()
+        if name in _NULLABLE or content not in (None, ())
     }
 
 
 def chosen_json(result: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """The values of some dimensions."""
+    """The values of the given dimensions."""
     return {key: as_json(result[key]) for key in keys if key in result}
 
 
 def number(value: float) -> float | None:
-    """A number of JSON; null for NaN."""
+    """A number for JSON; None, which is null in JSON, for NaN."""
     return None if math.isnan(value) else value

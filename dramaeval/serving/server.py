@@ -1,4 +1,4 @@
-"""Runs the server of a run: uvicorn on one socket, until SIGTERM or Ctrl-C, then the answers of what was accepted."""
+"""Runs uvicorn on one socket until SIGTERM or Ctrl-C; accepted requests are then still answered."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that responses may take to be sent, beyond the time limit of a request.
+#: Seconds for sending responses after the time limit of a request.
 _SEND_S = 5
 
 
 def serve(context: RunContext) -> None:
-    """Serve the judge of a run until the process is asked to stop.
+    """Serve the judge of a run until SIGTERM or SIGINT.
 
-    After SIGTERM or SIGINT no connection is accepted. Requests in the queue are scored and answered, and the function
-    returns.
+    After the signal no connection is accepted; requests in the queue are scored and answered, and the function returns.
     """
     import uvicorn
 
@@ -51,7 +50,7 @@ def serve(context: RunContext) -> None:
 
 
 def make_server(context: RunContext) -> Server:
-    """The routes of the judge of a run; loads the judge."""
+    """The server of a run's judge; loads the judge."""
     from dramaeval.api.judge import Judge
     from dramaeval.serving.app import Server, ServerSettings
     from dramaeval.serving.batching import BatchScorer
@@ -59,7 +58,7 @@ def make_server(context: RunContext) -> Server:
     from dramaeval.serving.metrics import ServerMetrics
 
     config, task = context.config, context.task.name
-    # Uploaded clips have no keys in the cache of encodings, which would encode them one by one.
+    # Uploaded clips have no keys in the cache of encodings, so the cache would encode them one by one.
     attach_encoding_cache(context.model, context.record_encoder, None)
     judge = Judge(context.model, context.family, context.record_encoder.processor, config)
     metrics = ServerMetrics()
@@ -91,7 +90,7 @@ def _log_start(host: str, port: int, server: Server) -> None:
 
 @contextmanager
 def _stop_signals_end_the_server() -> Iterator[None]:
-    """Inside the block uvicorn handles the stop signals, and the signals that it raises again at its end do nothing."""
+    """Ignore the stop signals that uvicorn, which handles them, raises again when it ends."""
 
     def ignore(number: int, frame: Any) -> None:
         log.info("%s: the server has answered what it accepted.", signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""The context of a run whose judge is a model behind an endpoint (``model=api``): no model is loaded."""
+"""The context of a run whose judge is a model behind an endpoint (``model=api``), so that no model is loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dramaeval.tasks.task import Task
 
 @dataclass(frozen=True)
 class ApiEncoder:
-    """What stages need of a record encoder where prompts are sent as text: the task and the check of its texts."""
+    """The parts of a record encoder that stages need if prompts are sent as text: the task and the check of texts."""
 
     task: Task
     family: ApiModel
@@ -38,7 +38,7 @@ class ApiEncoder:
     text_check = TagCheck()
 
     def for_task(self, task: Task, prompts_kept: int | None = None) -> ApiEncoder:
-        """The same for another task; no prompts are kept."""
+        """An encoder for another task; ``prompts_kept`` has no effect."""
         return ApiEncoder(task, self.family)
 
 
@@ -60,17 +60,17 @@ class ApiContext(RunContext):
 
     @property
     def place(self) -> str:
-        """Where the judge computes, as a sentence."""
+        """The endpoint that is asked, as a sentence for the log."""
         return f"Asking {self.family.path}, {self.family.concurrency} requests at a time."
 
     @property
     def record_encoder(self) -> Any:
-        """The task, for the stages that ask another one."""
+        """The encoder of the run's task; stages derive encoders for other tasks from it."""
         return ApiEncoder(self.task, self.family)
 
     @property
     def _feature_cache(self) -> FeatureCache | None:
-        """None: no features are computed here."""
+        """Return None: no features are computed on this machine."""
         return None
 
     def plan(self) -> ApiPlan:
@@ -78,13 +78,13 @@ class ApiContext(RunContext):
         return plan_of(self.family, self.splits.records, self.task)
 
     def usage(self) -> dict[str, Any]:
-        """The requests, tokens and cost of all starts in the run folder."""
+        """The requests, tokens and cost of the run, summed over all starts in the run folder."""
         return (self._usage or read_usage(self.folder.path)).figures(self.family)
 
     def score(
         self, records: Sequence[Record], progress: Progress, record_encoder: Any = None
     ) -> list[AnyPrediction]:
-        """Score records; the requests are counted in the run folder, also where this is interrupted."""
+        """Score records; the requests are counted in the run folder even if scoring is interrupted."""
         config = self.config
         judge, usage = self._endpoint()
         try:

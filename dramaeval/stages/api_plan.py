@@ -1,4 +1,4 @@
-"""The plan of a run whose judge is a model behind an endpoint: its requests and the audio that they send."""
+"""The plan of a run whose judge is a model behind an endpoint: the requests, and the audio in them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SplitPlan:
     """The requests about a split.
 
     Attributes:
-        records, questions: their numbers.
-        seconds: of audio in the prompts of all questions; a clip counts once for each question about it.
+        records, questions: the numbers of records and questions.
+        seconds: the seconds of audio in the prompts of all questions; each question about a clip counts the clip.
     """
 
     records: int
@@ -28,11 +28,11 @@ class SplitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiPlan:
-    """The plan of a run, with the methods of `dramaeval.stages.plan.Plan`.
+    """The plan of a run, with the same methods as `dramaeval.stages.plan.Plan`.
 
     Attributes:
-        model: behind the endpoint.
-        splits: what is scored.
+        model: the model behind the endpoint.
+        splits: the requests by split.
     """
 
     model: ApiModel
@@ -70,16 +70,16 @@ class ApiPlan:
         return f"one a question; without logprobs {sampled}"
 
     def problems(self) -> list[str]:
-        """None: nothing is trained."""
+        """Return no problems, since there is no training."""
         return []
 
     def shortages(self, capacity: Capacity | None) -> list[str]:
-        """None: the model is in another place."""
+        """Return no problems, since the model is on another machine."""
         return []
 
 
 def plan_of(model: ApiModel, splits: Mapping[str, Sequence[Record]], task: Task) -> ApiPlan:
-    """The plan of scoring the records of some splits."""
+    """The plan for scoring the records of splits."""
     return ApiPlan(
         model=model, splits={name: _split(records, task) for name, records in splits.items()}
     )
@@ -90,10 +90,7 @@ def _split(records: Sequence[Record], task: Task) -> SplitPlan:
     for record in records:
         asked = task.questions(record, task.dimensions_for(record))
         questions += len(asked)
-        of_examples = sum(each.seconds for each in task.examples(record))
         lengths = record.prompt_clips
-        seconds += sum(
-            of_examples + sum(lengths[clip] for clip in each.clips or (record.clip,))
-            for each in asked
-        )
+        seconds += len(asked) * sum(example.seconds for example in task.examples(record))
+        seconds += sum(lengths[clip] for q in asked for clip in q.clips or (record.clip,))
     return SplitPlan(records=len(records), questions=questions, seconds=seconds)

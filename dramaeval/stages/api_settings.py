@@ -1,4 +1,4 @@
-"""Checks of a run whose judge is a model behind an endpoint (``model=api``)."""
+"""Checks the settings of a run whose judge is a model behind an endpoint (``model=api``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dramaeval.tasks.all_dimensions import AllDimensionsTask
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 
-#: The stages that need weights, and what to do instead.
+#: The stages that an endpoint cannot do, each with the reason.
 _NEEDS_WEIGHTS = {
     Stage.prepare: "it writes training lines",
     Stage.train: "the weights behind an endpoint cannot be trained",
@@ -61,22 +61,22 @@ def _model_problems(config: DictConfig) -> list[str]:
 
 
 def task_problems(task: Task) -> list[str]:
-    """What a task asks for that a chat endpoint cannot give, since it writes its answers from the beginning."""
+    """Problems of tasks that begin the judge's answer, since a chat endpoint writes its answers from the beginning."""
     problems: list[str] = []
-    for each in task.parts.values() or [task]:
-        if isinstance(each, ThoughtTask) and each.thought_in_scoring != "generate":
+    for part in task.parts.values() or [task]:
+        if isinstance(part, ThoughtTask) and part.thought_in_scoring != "generate":
             problems.append(
-                f"task.thought_in_scoring={each.thought_in_scoring} begins the judge's answer, which an endpoint does "
+                f"task.thought_in_scoring={part.thought_in_scoring} begins the judge's answer, which an endpoint does "
                 "not take: set task.thought_in_scoring=generate."
             )
-        if isinstance(each, ThoughtTask) and each.thought_sampling is not None:
+        if isinstance(part, ThoughtTask) and part.thought_sampling is not None:
             problems.append(
                 "task.thought_samples: an endpoint samples thoughts with their answers: leave it out, and set "
                 "model.answers=samples model.samples=N."
             )
-        if isinstance(each, AllDimensionsTask) and each.earlier != "own":
+        if isinstance(part, AllDimensionsTask) and part.earlier != "own":
             problems.append(
-                f"task.earlier={each.earlier} begins the judge's answer with a dimension, which an endpoint does not "
+                f"task.earlier={part.earlier} begins the judge's answer with a dimension, which an endpoint does not "
                 "take: set task.earlier=own."
             )
     return problems

@@ -1,4 +1,4 @@
-"""``task=auto``: the task that the key ``dataset_name`` of the records names."""
+"""``task=auto``: selects the task from the key ``dataset_name`` of the records."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PROCESSED = "processed"
 
 
 def with_task_of_records(words: Sequence[str]) -> list[str]:
-    """The words of a command line with the task of the records in the place of ``task=auto``.
+    """The words of a command line, with the task of the records in place of ``task=auto``.
 
-    Settings that belong to the name, such as ``task.order`` of ``RoleAllFlexOrder``, follow the task unless they are
-    given. Nothing is read without ``task=auto``.
+    Settings that belong to the name, such as ``task.order`` for ``RoleAllFlexOrder``, follow the task unless the user
+    gives them. Without ``task=auto`` no file is read.
 
     Raises:
-        ConfigError: no file of records is named, or the records are of several tasks.
+        ConfigError: no file of records is named, or the records belong to several tasks.
         BadRecordsError: a file cannot be read, or a record has an unknown name.
     """
     if AUTO not in words:
@@ -34,7 +34,7 @@ def with_task_of_records(words: Sequence[str]) -> list[str]:
                 "task.data.train=FILE.jsonl or task.data.test=FILE.jsonl, or choose a task."
             ]
         )
-    # Imported late: reading of records takes time to import, and few commands need it.
+    # The modules that read records take time to import, and few commands need them.
     from dramaeval.data.dataset_names import TASKS
 
     tasks = {**TASKS, PROCESSED: ("task=processed",)}
@@ -44,8 +44,8 @@ def with_task_of_records(words: Sequence[str]) -> list[str]:
         raise ConfigError([_of_several_tasks(by_file)])
     task, *settings = tasks[min(names)]
     print(f"{AUTO}: the records are of {' and '.join(sorted(names))}: {task}", file=sys.stderr)
-    given = {word.partition("=")[0].lstrip("+") for word in words}
-    settings = [setting for setting in settings if setting.partition("=")[0] not in given]
+    keys = {word.partition("=")[0].lstrip("+") for word in words}
+    settings = [setting for setting in settings if setting.partition("=")[0] not in keys]
     place = words.index(AUTO)
     return [*words[:place], task, *settings, *words[place + 1 :]]
 
@@ -66,7 +66,7 @@ def _files(words: Iterable[str]) -> list[Path]:
     """The files of records that the words name.
 
     Raises:
-        ConfigError: a word names several, for the runs of a sweep.
+        ConfigError: a word names several files, for the runs of a sweep.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -1,6 +1,6 @@
 """Determines the base model of a run and its quantisation, and checks that the adapter in ``checkpoint`` fits it.
 
-Only the adapter's small files are read, before any weights load.
+Before any weights load, only the small files of the adapter are read.
 """
 
 from __future__ import annotations
@@ -25,17 +25,9 @@ from dramaeval.models.quantization import read_quantization
 
 log = logging.getLogger(__name__)
 
-#: Settings that give an adapter its shape: they cannot change when its training continues.
-SHAPE = (
-    "r",
-    "lora_alpha",
-    "use_dora",
-    "use_rslora",
-    "init_r",
-    "num_virtual_tokens",
-    "target_modules",
-    "feedforward_modules",
-)
+#: Settings that determine an adapter's shape, and must stay the same when its training continues.
+SHAPE = ("r", "lora_alpha", "use_dora", "use_rslora", "init_r", "num_virtual_tokens",
+         "target_modules", "feedforward_modules")  # fmt: skip
 
 
 def check(config: DictConfig) -> list[str]:
@@ -51,19 +43,19 @@ def check_checkpoint(
     """Compare an adapter in ``checkpoint`` with the settings.
 
     Args:
-        config: of the run.
-        family: of the run, which names a base model.
+        config: the configuration of the run.
+        family: the family of the run, which names a base model.
         adapter: PEFT's configuration of this run; None if no adapter is trained.
-        start: the model or adapter in ``checkpoint``; None without one.
+        start: the model or adapter in ``checkpoint``; None without ``checkpoint``.
 
     Raises:
-        ConfigError: with every contradiction and its fix.
+        ConfigError: lists every contradiction with its fix.
     """
     if start is None:
         return
     problem = front_end_problem(read_judge(start.folder)) if family.takes_audio else None
     if problem and not config.checkpoint_override:
-        raise ConfigError([f"{problem}. Set checkpoint_override=true to use it nevertheless."])
+        raise ConfigError([f"{problem}. Set checkpoint_override=true to use it anyway."])
     if not start.adapter:
         return
     saved = read_adapter(start.folder)
@@ -78,7 +70,7 @@ def check_checkpoint(
 
 
 def front_end_problem(judge: SavedJudge | None) -> str | None:
-    """The message about a judge that was trained on other log-mel features than this version computes."""
+    """The message about a judge whose training used another version of the log-mel features; None for others."""
     if judge is None or judge.front_end in (None, VERSION):
         return None
     return (
@@ -88,10 +80,10 @@ def front_end_problem(judge: SavedJudge | None) -> str | None:
 
 
 def base_folder(start: Checkpoint | None, family: Family) -> Path | None:
-    """The folder of the base model; None for the family's own path.
+    """The folder of the base model; None for ``model.path``.
 
-    A full model in ``checkpoint`` is itself the base. An adapter names its base; if that is a folder, it replaces
-    the default ``model=tiny``.
+    A full model in ``checkpoint`` is the base. An adapter names its base; if that is a folder, it replaces the default
+    ``model=tiny``.
     """
     if start is None or not start.adapter:
         return start.folder if start else None
@@ -128,7 +120,7 @@ def _check_base(folder: Path, family: Family) -> list[str]:
 
 
 def _check_method(saved: Any, adapter: Any | None) -> list[str]:
-    """Differences between the saved adapter, whose training continues, and the settings."""
+    """The differences between the saved adapter, whose training continues, and the settings."""
     if adapter is None:
         return [
             "checkpoint holds an adapter, but peft=none trains every weight. To train the adapter's judge in "
@@ -162,10 +154,10 @@ def _check_method(saved: Any, adapter: Any | None) -> list[str]:
 
 
 def _check_modules(saved: Any, adapter: Any) -> list[str]:
-    """Modules that are trained in full in one of two adapters; a regression head is checked where it is loaded."""
+    """The problem of modules that only one of the adapters trains in full; the loader checks a regression head."""
     old, new = (
-        sorted({*(getattr(each, "modules_to_save", None) or ())} - {SCORE_HEAD})
-        for each in (saved, adapter)
+        sorted({*(getattr(settings, "modules_to_save", None) or ())} - {SCORE_HEAD})
+        for settings in (saved, adapter)
     )
     if old == new:
         return []
@@ -180,15 +172,15 @@ def _name(settings: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON stores it, sets in order."""
+    """A value in the form in which JSON stores it: sets and lists become sorted lists."""
     return sorted(value) if isinstance(value, set | list | tuple) else value
 
 
 def base_quantization(requested: Any | None, adapter: Path | None) -> Any | None:
-    """The quantisation of the base: that of the settings, else that under which the adapter was trained.
+    """The quantisation of the base: from the settings, or else as in the training of the adapter.
 
     Args:
-        requested: transformers' settings, or None.
+        requested: transformers' quantisation settings; None if the run has none.
         adapter: the folder of the adapter, or None.
     """
     if requested is not None or adapter is None:

@@ -1,4 +1,4 @@
-"""Builds the objects of a run from its configuration; none of them reads weights."""
+"""Builds the objects of a run from its configuration, without reading weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dramaeval.tasks.task import Task
 
 
 def build_task(config: DictConfig) -> Task:
-    """The task, with its rubric and its label policy.
+    """Build the task with its rubric and its label policy.
 
     Raises:
         ConfigError: the rubric, or the name of a dimension, is not valid.
@@ -39,7 +39,7 @@ def build_task(config: DictConfig) -> Task:
 
 
 def build_mixture(tasks: Mapping[str, Task]) -> Task:
-    """A mixture of tasks that are built already, with every record once in an epoch."""
+    """A mixture of tasks that are already built; an epoch has every record once."""
     node = cast(
         dict[str, Any],
         OmegaConf.to_container(compose("task=mixed").task, resolve=True, enum_to_str=True),
@@ -51,7 +51,7 @@ def build_mixture(tasks: Mapping[str, Task]) -> Task:
 
 
 def _instantiate_task(node: dict[str, Any]) -> Task:
-    """A task from its settings; of a mixture, its tasks first."""
+    """Build a task from its settings; for a mixture, its tasks first."""
     arguments = {key: value for key, value in node.items() if key not in TASK_KEYS}
     if node.get("tasks"):
         parts = {name: _instantiate_task(part) for name, part in arguments.pop("tasks").items()}
@@ -62,7 +62,7 @@ def _instantiate_task(node: dict[str, Any]) -> Task:
 
 
 def _rubric_file(name: str) -> str:
-    """The file of the rubric of this name, as the last line of a message."""
+    """The last line of a message, with the file of the rubric that has this name."""
     files = [
         str(file)
         for file in chosen_files("task/rubric")
@@ -72,10 +72,10 @@ def _rubric_file(name: str) -> str:
 
 
 def attach_examples(task: Task, splits: Mapping[str, Sequence[Record]], seed: int) -> None:
-    """Give a few-shot task its training records, and choose the examples of every record.
+    """Give a few-shot task its training records, and choose the examples for every record.
 
     Raises:
-        ConfigError: there are too few examples.
+        ConfigError: there are too few examples for a record.
     """
     if not task.shots:
         return
@@ -89,26 +89,22 @@ def attach_examples(task: Task, splits: Mapping[str, Sequence[Record]], seed: in
 
 
 def check_listeners(task: Task, records: Sequence[Record]) -> None:
-    """Check that the training records name their raters, where the task has a listener model.
-
-    Raises:
-        ConfigError: they do not.
-    """
+    """Raise ConfigError if the task has a listener model and training records do not name their raters."""
     problems = [
         f"task.{f'tasks.{part}.' if part else ''}listeners={EMBED} {problem}"
-        for part, of_part, fields in _with_listeners(task, records)
-        if (problem := listener_problem(of_part, fields))
+        for part, part_records, fields in _with_listeners(task, records)
+        if (problem := listener_problem(part_records, fields))
     ]
     if problems:
         raise ConfigError(problems)
 
 
 def trained_raters(task: Task, records: Sequence[Record]) -> set[str]:
-    """The raters as whom a judge can answer after its training on these records; empty without a listener model."""
+    """The raters whose scores a judge can predict after its training on the records; empty without a listener model."""
     return {
         name
-        for _, of_part, fields in _with_listeners(task, records)
-        for record in of_part
+        for _, part_records, fields in _with_listeners(task, records)
+        for record in part_records
         for name in names_of(record, fields)
     }
 
@@ -117,17 +113,17 @@ def _with_listeners(
     task: Task, records: Sequence[Record]
 ) -> Iterator[tuple[str, list[Record], list[str]]]:
     """The name (empty for a single task), records and annotation fields of each task with a listener model."""
-    for part, own in (task.parts or {"": task}).items():
-        if own.has_listeners:
-            fields = [dimension.annotation for dimension in own.dimensions]
+    for part, part_task in (task.parts or {"": task}).items():
+        if part_task.has_listeners:
+            fields = [dimension.annotation for dimension in part_task.dimensions]
             yield part, [record for record in records if not part or record.part == part], fields
 
 
 def build_family(config: DictConfig) -> Family:
-    """The model family; no file is read.
+    """Build the model family; no file is read.
 
     Raises:
-        ConfigError: its class refuses a value.
+        ConfigError: the family's class refuses a value.
     """
     try:
         return instantiate(config.model)
@@ -136,10 +132,10 @@ def build_family(config: DictConfig) -> Family:
 
 
 def build_metrics(config: DictConfig) -> list[Metric]:
-    """The user's metrics in ``evaluation.metrics``.
+    """Build the user's metrics in ``evaluation.metrics``.
 
     Raises:
-        ConfigError: with every one that cannot be built or called.
+        ConfigError: lists every metric that cannot be built or called.
     """
     metrics, problems = [], []
     for node in config.evaluation.metrics:
@@ -164,14 +160,14 @@ def build_metrics(config: DictConfig) -> list[Metric]:
 
 
 def build_callbacks(config: DictConfig, args: Any) -> list[Any]:
-    """The user's callbacks in ``callbacks``.
+    """Build the user's callbacks in ``callbacks``.
 
     Args:
-        config: of the run.
+        config: the configuration of the run.
         args: the trainer's arguments; None without training.
 
     Raises:
-        ConfigError: with every one that cannot be built or used.
+        ConfigError: lists every callback that cannot be built or used.
     """
     from transformers import EarlyStoppingCallback, TrainerCallback
 
@@ -189,7 +185,7 @@ def build_callbacks(config: DictConfig, args: Any) -> list[Any]:
                 "from it."
             )
         elif isinstance(callback, EarlyStoppingCallback):
-            problems += [f"callbacks.{name}: {each}" for each in _early_stopping_problems(args)]
+            problems += [f"callbacks.{name}: {text}" for text in _early_stopping_problems(args)]
     if problems:
         raise ConfigError(problems)
     return callbacks
@@ -209,7 +205,7 @@ def _early_stopping_problems(args: Any) -> Iterator[str]:
 
 
 def build_quantization(config: DictConfig) -> Any | None:
-    """transformers' quantisation settings of the language model; None without quantisation.
+    """Build transformers' quantisation settings of the language model; None without quantisation.
 
     Raises:
         ConfigError: transformers refuses a value.

@@ -1,7 +1,7 @@
-"""Checks a composed configuration, without reading data or weights, and reports all problems together.
+"""Checks a composed configuration without reading data or weights, and reports all problems together.
 
-Each rule is declared next to its subject: types, limits and unknown keys in the schema, others in the ``settings``
-modules of tasks, models, training and ZeRO, and in the function ``check`` of each stage.
+Each rule is declared next to its subject: types, limits and unknown keys in the schema, other rules in the ``settings``
+modules of tasks, models, training and ZeRO and in the function ``check`` of each stage.
 """
 
 from __future__ import annotations
@@ -52,11 +52,7 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
 
 
 def check(config: DictConfig) -> None:
-    """Check a configuration.
-
-    Raises:
-        ConfigError: with all problems.
-    """
+    """Raise ConfigError with all problems of a configuration."""
     missing = sorted(_missing(OmegaConf.to_container(config, resolve=False)))
     problems = [f"{key} has no value: give it as {key}=…" for key in missing]
     if not config.stages:
@@ -70,7 +66,7 @@ def check(config: DictConfig) -> None:
 
 
 def _missing(node: Any, where: str = "") -> Iterator[str]:
-    """The keys with the value ``???``. `OmegaConf.missing_keys` resolves every interpolation, which takes longer."""
+    """The keys with the value ``???``; `OmegaConf.missing_keys` is slower, since it resolves every interpolation."""
     pairs: Iterable[tuple[str, Any]] = ()
     if isinstance(node, dict):
         pairs = ((f"{where}.{key}" if where else str(key), value) for key, value in node.items())

@@ -1,6 +1,7 @@
-"""Checks a composed command before Hydra writes anything and before a heavy library is imported.
+"""Checks a composed command before Hydra writes files and before heavy libraries are imported.
 
-It reports unknown keys, and settings that have an effect with ``-m`` only. `dramaeval.stages.checks` checks the rest.
+It reports unknown keys, and settings that have an effect only with ``-m``. `dramaeval.stages.checks` makes the other
+checks.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from dramaeval.training.trl_arguments import reserved
 
 #: The launcher and the sweeper of `configs/launch.yaml`, which a command without ``-m`` does not use.
 _DEFAULTS = {"hydra/launcher": "local_processes", "hydra/sweeper": "grid", "search": None}
-#: The beginnings of keys that only a command with ``-m`` uses.
+#: The prefixes of keys that only a command with ``-m`` uses.
 _OF_SWEEPS = ("hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
 
 
 class CommandCheck(Callback):
-    """A callback of Hydra that ends a command that cannot run, before Hydra writes its settings."""
+    """A Hydra callback that ends an invalid command before Hydra writes its settings."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a command without ``-m``."""
@@ -38,8 +39,11 @@ class CommandCheck(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a command with ``-m``; its runs are checked when they are composed."""
-        given = [word for word in _words(config) if word.startswith("hydra.run.dir=")]
-        problems = [f"{word} is not used with -m: give hydra.sweep.dir=FOLDER." for word in given]
+        problems = [
+            f"{word} is not used with -m: give hydra.sweep.dir=FOLDER."
+            for word in _words(config)
+            if word.startswith("hydra.run.dir=")
+        ]
         if Stage.serve in config.stages:
             problems.append(
                 "stages=[serve] serves one judge until it is stopped: start it without -m."
@@ -48,19 +52,19 @@ class CommandCheck(Callback):
 
 
 def problems_of_command(config: DictConfig) -> list[str]:
-    """The problems of a composed command without ``-m`` that can be found at once."""
+    """The problems of a composed command without ``-m`` that need no heavy library to find."""
     return [*needs_multirun(config), *_early_problems(config)]
 
 
 def _end_with(problems: Sequence[str]) -> None:
-    """End the command with the problems, if there are any."""
+    """End the command if there are problems."""
     if problems:
         # Hydra turns all other errors of a callback into warnings.
         raise SystemExit(f"\n{without_secrets(str(ConfigError(problems)))}")
 
 
 def needs_multirun(config: DictConfig) -> list[str]:
-    """The problem of settings that a command without ``-m`` would ignore, with the command to type."""
+    """The problem of settings that a command without ``-m`` would ignore, with the correct command."""
     if is_about_a_sweep(config):
         return []
     chosen = config.hydra.runtime.choices
@@ -74,10 +78,10 @@ def needs_multirun(config: DictConfig) -> list[str]:
     names += [f"launch.{key}=true" for key in config.launch if config.launch[key]]
     if not names:
         return []
-    typed = [word.replace("hydra.run.dir=", "hydra.sweep.dir=") for word in words]
+    corrected = [word.replace("hydra.run.dir=", "hydra.sweep.dir=") for word in words]
     return [
         f"{', '.join(names)}: without -m the run starts here and now, and these settings have no effect. Type: "
-        f"{command_name()} -m {shlex.join(typed)}"
+        f"{command_name()} -m {shlex.join(corrected)}"
     ]
 
 
@@ -89,7 +93,7 @@ def _words(config: DictConfig) -> list[str]:
 
 
 def _early_problems(config: DictConfig) -> list[str]:
-    """The unknown keys, and with them the problems that can be found at once."""
+    """The unknown keys; if there are any, together with other problems that need no heavy library to find."""
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     unknown = fields.unknown_keys(Root, settings) + unknown_arguments(settings)
     unknown += training.refused_arguments(settings)
@@ -104,16 +108,16 @@ def _early_problems(config: DictConfig) -> list[str]:
 
 
 def unknown_arguments(settings: DictConfig) -> list[str]:
-    """The unknown keys of nodes with the arguments of other libraries and of classes.
+    """The unknown keys of nodes that hold the arguments of classes or of other libraries.
 
     Args:
-        settings: composed, without Hydra's part.
+        settings: a composed configuration without Hydra's node.
     """
-    of_args = {**reserved(by_reward=False), **reserved(by_reward=True)}
-    answered_later = {"trainer.args": list(of_args), "trainer": list(training.SUPPLIED)}
+    reserved_arguments = {**reserved(by_reward=False), **reserved(by_reward=True)}
+    later = {"trainer.args": list(reserved_arguments), "trainer": list(training.SUPPLIED)}
     zero = settings.zero
     unknown = unknown_settings(zero) if OmegaConf.is_dict(zero) else []
-    return problems_of_arguments(settings, answered_later) + unknown
+    return problems_of_arguments(settings, later) + unknown
 
 
 def _stage_problems(settings: DictConfig) -> list[str]:
@@ -121,6 +125,6 @@ def _stage_problems(settings: DictConfig) -> list[str]:
         return []
     names = ",".join(stage.name for stage in settings.stages)
     return [
-        f"stages=[{names}]: report compares finished runs and is a command of its own. Leave it out: evaluate writes "
-        "the run's own report.html. Later, stages=[report] runs=[FOLDER,FOLDER] compares runs."
+        f"stages=[{names}]: report compares finished runs and needs a separate command. Leave it out: evaluate writes "
+        "the report.html of the run. Later, stages=[report] runs=[FOLDER,FOLDER] compares runs."
     ]

@@ -1,4 +1,4 @@
-"""Checks that the model family, the task, the objective and the adapted parts of a run fit together."""
+"""Checks that the model family, the task, the objective and the adapted parts of a run are compatible."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from dramaeval.training.grpo.arguments import reward_problems
 from dramaeval.training.grpo.settings import trains_by_reward
 from dramaeval.training.objectives import OF_PAIRS, parse
 
-#: Objectives that compare a distribution over answers, which a regression head does not give.
+#: Objectives that need a distribution over answers, which a regression head does not give.
 _OF_DISTRIBUTIONS = {"answer_ce", "soft_ce", "choice_ce", "ordinal"}
-#: Objectives that compare scores by their order, which options do not have.
+#: Objectives that need ordered scores, while options have no order.
 _OF_ORDER = {"expected_mse", "ordinal", "ranking"}
-#: The families that take clips above 30 s, in windows or at once.
+#: The families that accept clips above 30 s.
 _LONG_CLIPS = (
     "Longer ones are taken by model=qwen2_audio, composed, audio_flamingo3, music_flamingo, glm_asr, granite_speech, qwen3_omni "
     "(600 s), model=qwen2_5_omni (300 s) and model=phi4_multimodal (240 s): "
@@ -37,10 +37,10 @@ _LONG_CLIPS = (
 
 
 def check_family(config: DictConfig, family: Family) -> None:
-    """Check the layout of batches and the adapted parts against the architecture.
+    """Check that the family supports the length of clips, the layout of batches and the adapted parts.
 
     Raises:
-        ConfigError: with every problem.
+        ConfigError: lists every problem.
     """
     problems = []
     data = config.task.data
@@ -61,17 +61,16 @@ def check_family(config: DictConfig, family: Family) -> None:
 
 
 def adapt_setting(config: DictConfig) -> str | list[str]:
-    """``adapt`` as plain values."""
+    """The setting ``adapt`` as plain values."""
     return config.adapt if isinstance(config.adapt, str) else list(config.adapt)
 
 
 def attach_checked(skeleton: Any, adapter: Any, config: DictConfig, family: Family) -> Any:
-    """Attach an adapter to the model without weights, and check what it reaches.
+    """Attach an adapter to the model without weights, and check which layers it trains.
 
     Raises:
-        ConfigError: with every name that matches nothing, or with the trained weights of parts that ``adapt`` leaves
-            out.
-        ModelError: PEFT cannot attach it.
+        ConfigError: lists every name that matches no layer, or trained weights in parts that ``adapt`` does not name.
+        ModelError: PEFT cannot attach the adapter.
     """
     settings, adapt = plain(config.peft), adapt_setting(config)
     if problems := name_problems(settings, skeleton, family, adapt):
@@ -83,10 +82,10 @@ def attach_checked(skeleton: Any, adapter: Any, config: DictConfig, family: Fami
 
 
 def check_task(config: DictConfig, family: Family, task: Task) -> None:
-    """Check the head, the objective and the rewards against what the task asks for.
+    """Check that the head, the objective and the rewards suit the task.
 
     Raises:
-        ConfigError: with every problem.
+        ConfigError: lists every problem.
     """
     tasks = list(task.parts.values()) or [task]
     trains = Stage.train in config.stages
@@ -101,7 +100,7 @@ def check_task(config: DictConfig, family: Family, task: Task) -> None:
 
 
 def _regression_problems(tasks: Sequence[Task]) -> Iterator[str]:
-    """Tasks that need more than the one number of a regression head."""
+    """Problems of tasks that need more than the single number of a regression head."""
     for task in tasks:
         if isinstance(task, ChoiceTask):
             yield f"model.head=regression has no options to choose from: leave out {task.name}."
@@ -117,7 +116,7 @@ def _regression_problems(tasks: Sequence[Task]) -> Iterator[str]:
 
 
 def _pair_problems(config: DictConfig, family: Family, tasks: Sequence[PairTask]) -> Iterator[str]:
-    """Pairs with a model, a stage or a trainer that does not take them."""
+    """Problems of tasks of pairs with a model, a stage or a trainer that does not support pairs."""
     for task in tasks:
         if not family.takes_audio:
             yield (
@@ -141,16 +140,16 @@ def _pair_problems(config: DictConfig, family: Family, tasks: Sequence[PairTask]
 
 
 def _preference_problems(objective: str, names: set[str], tasks: Sequence[Task]) -> Iterator[str]:
-    """Pairs without an objective for them, and an objective without pairs."""
+    """Problems of pairs without an objective for pairs, and of such an objective without pairs."""
     scored = [task for task in tasks if isinstance(task, PairTask) and task.by == SCORE]
     if scored and not names & OF_PAIRS:
         yield (
-            f"trainer.objective={objective}: the clips of {scored[0].name} are scored each by itself and have no "
-            "targets of their own: add bradley_terry."
+            f"trainer.objective={objective}: the clips of {scored[0].name} are scored separately and have no "
+            "targets: add bradley_terry."
         )
     if names & OF_PAIRS and not scored:
         yield (
-            f"trainer.objective={objective}: bradley_terry compares two clips that are scored each by itself, and "
+            f"trainer.objective={objective}: bradley_terry compares two clips that are scored separately, and "
             "no task has such pairs: leave it out, or use task=pair with task.by=score."
         )
     if names <= OF_PAIRS and len(scored) < len(tasks):
@@ -170,7 +169,7 @@ def _objective_problems(config: DictConfig, family: Family, tasks: Sequence[Task
             f"trainer.objective={objective}: a regression head gives a number and no distribution, which "
             f"{', '.join(needing)} would need: set it to expected_mse or ranking."
         )
-    if "ranking" in names and _clips_a_pass(config) < 2:
+    if "ranking" in names and _clips_per_pass(config) < 2:
         yield (
             f"trainer.objective={objective}: ranking orders the clips of a pass, and a pass has one: set "
             "batch.per_device=2 or more, or leave ranking out."
@@ -183,8 +182,8 @@ def _objective_problems(config: DictConfig, family: Family, tasks: Sequence[Task
         )
 
 
-def _clips_a_pass(config: DictConfig) -> float:
-    """Clips of a training pass; infinite if it depends on the lengths of the records."""
+def _clips_per_pass(config: DictConfig) -> float:
+    """The number of clips per training pass; infinite if it depends on the lengths of the records."""
     if config.batch.get("max_tokens"):
         return float("inf")
     return step_size(config, config.processes).per_device

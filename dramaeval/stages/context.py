@@ -1,4 +1,4 @@
-"""The context of a run, which every stage takes: the configuration, and the objects that are built from it."""
+"""The context of a run, which every stage gets: the configuration and the objects that are built from it."""
 
 from __future__ import annotations
 
@@ -57,39 +57,39 @@ from dramaeval.training.question_sampler import trainable_dimensions, unrated_di
 
 log = logging.getLogger(__name__)
 
-#: Returns further callbacks of the trainer for a run folder, its processes and the trainer's arguments.
+#: Returns further callbacks of the trainer, from the run folder, the processes and the trainer's arguments.
 CallbackProvider = Callable[[Path, Processes, Any], Iterable[Any]]
 
 
 class RunContext:
-    """The objects of one run. All but the judge are built here, before any weights load.
+    """The objects of one run. All except the judge are built in the constructor, before any weights load.
 
     Args:
-        config: composed and checked.
-        folder: of the run.
-        processes: of the run.
-        identity: the run's short id; by default that of ``config``.
-        further_callbacks: returns callbacks besides those of the training itself.
+        config: a composed and checked configuration.
+        folder: the run folder.
+        processes: the processes of the run.
+        identity: the short id of the run; None for the id of ``config``.
+        further_callbacks: a function that returns callbacks in addition to those of the training itself.
 
     Attributes:
-        stages: that were requested.
-        trains, evaluates: whether they include training and evaluation.
-        device, task, family, metrics: built from the settings of the same names.
+        stages: the requested stages.
+        trains, evaluates: whether the stages include training and evaluation.
+        device, task, family, metrics: the objects that are built from the settings with these names.
         checkpoint: the model or adapter in the folder ``checkpoint``, or None.
-        splits: the records.
-        validates: whether there is a val split to validate on.
+        splits: the records by split.
+        validates: whether there is a val split for validation.
         args: the trainer's arguments; None without training.
         callbacks: the user's callbacks of the trainer.
         adapter: PEFT's configuration; None without training or for full fine-tuning.
-        base: the folder of the base model; None for the family's own path.
-        quantization: of the base, or None.
+        base: the folder of the base model; None for ``model.path``.
+        quantization: the quantisation settings of the base, or None.
         loggers: TensorBoard and W&B.
-        trained: whether the judge of this run is trained, now or by an earlier start.
-        phases: the scored phases in order: zero_shot, final.
+        trained: whether this start or an earlier start has trained the judge of the run.
+        phases: the scored phases in their order: zero_shot, final.
 
     Raises:
-        ConfigError: with the problems of all objects.
-        BadRecordsError: with the problems of all records.
+        ConfigError: lists the problems of all objects.
+        BadRecordsError: lists the problems of all records.
     """
 
     def __init__(
@@ -161,14 +161,14 @@ class RunContext:
         self.splits.log_remarks(self.task)
         if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
             log.warning(
-                "train: nobody rated %s, so the judge is not trained on it; its scores there are those of the base. "
+                "train: nobody rated %s, so the judge is not trained on it and scores it as the base model does. "
                 "task.dimensions=[…] selects the dimensions to ask about.",
                 ", ".join(unrated),
             )
         self.validates = bool(self.splits["val"])
 
     def _check_texts(self) -> None:
-        """Refuse or skip texts that the model would read as markup; a plan asks no hub for the tokenizer."""
+        """Refuse or skip texts that the model would read as markup; a plan does not load a tokenizer from the hub."""
         if not any(self.splits.records.values()):
             return
         if self.config.plan and not (self.base or Path(self.family.path).is_dir()):
@@ -202,36 +202,36 @@ class RunContext:
 
     @property
     def phase(self) -> str:
-        """The phase that the judge is in: ``zero_shot`` before any training, then ``final``."""
+        """The current phase of the judge: ``zero_shot`` before any training, then ``final``."""
         untrained = not self.trained if self.trains else self.checkpoint is None
         return "zero_shot" if untrained else "final"
 
     @property
     def trainable_records(self) -> list[Record]:
-        """The training records with at least one rating of a dimension that the task asks for."""
+        """The training records with at least one rating of the task's dimensions."""
         records = self.splits["train"]
         return [record for record in records if trainable_dimensions(self.task, record)]
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weights: float32 in full fine-tuning, unless the settings name another."""
+        """The dtype of the weights: float32 in full fine-tuning, unless the settings name another dtype."""
         if self.trains and self.adapter is None and self.family.dtype == "auto":
             return torch.float32
         return self.family.torch_dtype(self.planned_device)
 
     @property
     def place(self) -> str:
-        """Where the judge computes, as a sentence."""
+        """The device and the dtype of the judge, as a sentence for the log."""
         return f"Running on {self.device} in {str(self.dtype).removeprefix('torch.')}."
 
     @property
     def planned_device(self) -> torch.device:
-        """The device that the plan is for: that of this run, unless ``plan_device`` describes another."""
+        """The device for which the run is planned: ``plan_device``, or else the device of this run."""
         return torch.device(self.config.plan_device) if self.config.plan_device else self.device
 
     @property
     def model(self) -> Any:
-        """The judge in its current phase, loaded at first use."""
+        """The judge in its current phase; it is loaded at its first use."""
         if self._model is None:
             with unpartitioned_weights():
                 self._model = self._load()
@@ -239,12 +239,12 @@ class RunContext:
 
     @model.setter
     def model(self, model: Any) -> None:
-        """Replace the judge; None loads that of the run folder or of the checkpoint at the next use."""
+        """Replace the judge; None: the next use loads it from the run folder or from ``checkpoint``."""
         self._model = model
 
     @property
     def record_encoder(self) -> RecordEncoder:
-        """Prepares records for the judge."""
+        """The encoder that prepares records for the judge."""
         if self._record_encoder is None:
             self._record_encoder = RecordEncoder(
                 self.task,
@@ -265,9 +265,9 @@ class RunContext:
         """Score records with the judge.
 
         Args:
-            records: to score.
+            records: the records to score.
             progress: counts the scored records.
-            record_encoder: prepares the records; by default `record_encoder` of this context.
+            record_encoder: the encoder of the records; None for `record_encoder` of this context.
         """
         return score(
             self.model,
@@ -285,13 +285,13 @@ class RunContext:
     def score_ratings(
         self, records: Sequence[Record], progress: Progress, record_encoder: RecordEncoder
     ) -> list[Prediction]:
-        """As `score`, for a task that has ratings only."""
+        """As `score`, for a task whose predictions are all scores."""
         predictions = self.score(records, progress, record_encoder)
         return [item for item in predictions if isinstance(item, Prediction)]
 
     def _load(self) -> Any:
         start = self.checkpoint
-        # Before its training the judge is the starting point, even if an earlier start has finished the training.
+        # Before the training the judge is the starting point, even if an earlier start has finished the training.
         if self.processes.broadcast(
             (self.trained or not self.trains) and self.folder.model.is_dir()
         ):
@@ -312,7 +312,7 @@ class RunContext:
         return model
 
     def _require_undamaged(self, start: Checkpoint) -> None:
-        """Stop every process if a file of the weights is damaged; rank 0 reads them."""
+        """Raise ModelError on every rank if a file of the weights is damaged; only rank 0 reads the files."""
         problem = None
         if self.processes.is_rank_zero:
             try:
@@ -324,7 +324,7 @@ class RunContext:
 
     @cached_property
     def made_from(self) -> Fingerprint:
-        """What this run is made from; hashes of clips are kept beside the cached features.
+        """The fingerprint of this run; hashes of clips are stored beside the cached features.
 
         Raises:
             ConfigError: see `fingerprint_of`.
@@ -340,9 +340,9 @@ class RunContext:
         return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
 
     def attach_encoding_cache(self, model: Any) -> None:
-        """Keep the audio tower's encodings on disk while the tower does not change."""
+        """Cache the audio tower's encodings on disk if the tower does not change."""
         cache, name = self.record_encoder.cache, None
-        # With ZeRO-3 all processes have to run the tower together, even if they have no clips to encode.
+        # With ZeRO-3 all processes have to run the tower together, even if one has no clips to encode.
         if cache is not None and zero_stage(self.config.zero) < 3:
             name = tower_name(unwrap_judge(model), self.family.parts.get("audio"))
         encodings = None
@@ -352,7 +352,7 @@ class RunContext:
 
 
 def rating_problems(context: RunContext, stage: Stage, *, takes_pairs: bool = False) -> list[str]:
-    """Problems of a stage that needs one task with ratings, or also takes a task of pairs."""
+    """The problem of a stage that needs one task with ratings, or with ``takes_pairs`` also accepts a `PairTask`."""
     task = context.task
     rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
     if stage not in context.stages or rated or (takes_pairs and isinstance(task, PairTask)):

@@ -1,4 +1,4 @@
-"""The stage ``controls``: scores the held-out split under every control, each into a file in ``controls/``."""
+"""The stage ``controls``: scores the held-out split with every control, and writes files in ``controls/``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SETTINGS = {
     "invariance": ("changed_clips", "draws", "level"),
     "text_bias": ("changed_clips", "draws", "level"),
 }
-#: The metrics in which the judge is compared with a control.
+#: The metrics with which the judge is compared with a control.
 GAINS = (Pearson(), MeanSquaredError())
 
 
@@ -56,12 +56,12 @@ def check(config: DictConfig) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings."""
+    """Problems of a task without ratings."""
     return rating_problems(context, Stage.controls)
 
 
 def run(context: RunContext) -> None:
-    """Predict with every control on the test sets, else on val; skip those whose files are complete."""
+    """Predict with every control on the test sets, or else on val; skip controls whose files are complete."""
     for split in evidence_splits(context.splits.held_out):
         for name in context.config.evaluation.controls:
             _run_control(context, split, name)
@@ -112,7 +112,7 @@ def _control_context(context: RunContext, split: str, name: str) -> ControlConte
 
 
 def _clip_count(context: RunContext, records: int, name: str) -> int:
-    """Number of clips that a control scores or decodes, for the time left."""
+    """The number of clips that a control scores or decodes, for its progress."""
     evaluation = context.config.evaluation
     if name in ("prosody", "encoder_probe"):
         return records + min(len(context.splits["train"]), evaluation.prosody_clips)
@@ -127,9 +127,9 @@ def _clip_count(context: RunContext, records: int, name: str) -> int:
 def _pooled_encodings(
     context: RunContext, records: Sequence[Record], progress: Progress
 ) -> list[np.ndarray | str]:
-    """The averaged outputs of the base model's audio tower, or the reason why a clip has none; see `ControlContext`.
+    """The averaged output of the base model's audio tower for each clip, or the reason for its absence.
 
-    The trained judge makes room for the base model and is loaded again at its next use.
+    See `ControlContext`. The trained judge is removed from memory first and loaded again at its next use.
     """
     family, processes = context.family, context.processes
     if not family.takes_audio or "audio" not in family.parts:
@@ -137,7 +137,7 @@ def _pooled_encodings(
     context.model = None
     with unpartitioned_weights():
         base = family.load(context.device, context.base, context.dtype, context.quantization)
-    context.attach_encoding_cache(base)  # the run has kept the encodings of a frozen tower
+    context.attach_encoding_cache(base)  # the cache has the encodings of a frozen tower
     encoder = context.record_encoder
     share: list[np.ndarray | str] = []
     for record in records[processes.rank :: processes.count]:
@@ -162,15 +162,15 @@ def measure_controls(
     """Compare the judge with every control.
 
     Args:
-        context: of the run.
-        split: of the predictions.
-        judge: its predictions.
-        keys: of the dimensions.
-        settings: of the bootstrap.
+        context: the context of the run.
+        split: the split of the predictions.
+        judge: the predictions of the judge.
+        keys: the keys of the dimensions.
+        settings: the settings of the bootstrap.
 
     Returns:
-        by control its description (``what``), ``gain`` (judge − control), ``reason`` why it has no predictions,
-        ``spread`` between phrasings and ``changes`` of the scores.
+        by control: its description (``what``), the ``gain`` (judge − control), the ``reason`` for missing predictions,
+        and for some controls the ``spread`` between phrasings or the ``changes`` of scores.
     """
     controls = {}
     for name in context.config.evaluation.controls:
@@ -192,10 +192,10 @@ class ControlFile:
         control: name of the control.
 
     Attributes:
-        predictions: JSONL, one prediction a line.
-        reason: why the control has no predictions.
-        settings: the settings of the predictions.
-        extra: further measurements of the control.
+        predictions: a JSONL file with one prediction per line.
+        reason: the file with the reason why the control has no predictions.
+        settings: the file with the settings of the predictions.
+        extra: the file with further results of the control.
     """
 
     def __init__(self, run_folder: Path, split: str, control: str) -> None:
@@ -205,18 +205,18 @@ class ControlFile:
         self.extra = self.predictions.with_suffix(".extra.json")
 
     def is_complete(self, settings: Mapping[str, int]) -> bool:
-        """Whether undamaged files of these settings exist; damaged files are renamed."""
+        """Whether undamaged files with these settings exist; damaged files are renamed."""
         if self._rename_damaged():
             return False
         if self.reason.is_file():
             return True
-        written = self.predictions.is_file() and self.settings.is_file()
-        return written and _read_json(self.settings) == settings
+        exist = self.predictions.is_file() and self.settings.is_file()
+        return exist and _read_json(self.settings) == settings
 
     def write(
         self, predictions: Sequence[Prediction], extra: Any, settings: Mapping[str, int]
     ) -> None:
-        """Write all files, the predictions last: if they exist, all files exist."""
+        """Write all files. The predictions are last, so that their existence shows that all files exist."""
         self.predictions.parent.mkdir(exist_ok=True)
         if extra is not None:
             write_json_atomic(self.extra, extra, listed=True)
@@ -225,7 +225,7 @@ class ControlFile:
         write_listed(self.predictions, lines)
 
     def write_reason(self, reason: str) -> None:
-        """Write the reason why the control is not possible."""
+        """Write the reason why the control has no predictions."""
         self.predictions.parent.mkdir(exist_ok=True)
         write_json_atomic(self.reason, reason, listed=True)
 

@@ -1,4 +1,4 @@
-"""Converts the sources of a run that are in other formats than JSON Lines, and logs how their columns are read."""
+"""Converts the sources of a run that are not JSON Lines, and logs how their columns are read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOLDER = "imported"
 
 @dataclass(frozen=True)
 class Source:
-    """A file of records; ``part`` is the task of a mixture, else empty."""
+    """A file of records; ``part`` is the name of its task in a mixture, otherwise empty."""
 
     split: str
     part: str
@@ -45,7 +45,7 @@ class Source:
 
 
 def input_items(config: DictConfig) -> list[Any]:
-    """The items of ``input``, which may be a list."""
+    """The items of ``input`` as a list."""
     value = plain(config.input)
     return value if isinstance(value, list) else [] if value is None else [value]
 
@@ -53,8 +53,8 @@ def input_items(config: DictConfig) -> list[Any]:
 def conversions_folder(config: DictConfig, run: Path | None) -> Path:
     """The folder of all conversions.
 
-    It is in the cache, so that runs share it; without a cache in the run folder, or without a run in a new temporary
-    folder.
+    It is in the cache, so that runs share it. Without a cache it is in the run folder, and without a run folder it is a
+    new temporary folder.
     """
     settings = config.cache
     if settings.enabled and settings.folder:
@@ -70,30 +70,30 @@ def convert_sources(
     folder: Path,
     processes: Processes = SINGLE_PROCESS,
 ) -> dict[Source, Converted]:
-    """Convert the sources that are no JSON Lines files; the others are absent in the result.
+    """Convert the sources that are not JSON Lines files; the result has no entry for JSON Lines files.
 
     Args:
-        config: of the run.
-        sources: of its records.
+        config: the configuration of the run.
+        sources: the sources of its records.
         folder: see `conversions_folder`.
-        processes: of the run: rank 0 converts, and the others find its files.
+        processes: the processes of the run. Rank 0 converts; the other ranks then use its files.
 
     Raises:
-        ConfigError: the importer's settings do not fit.
-        BadSourceError: with every problem of all sources.
+        ConfigError: the importer's settings are not valid for a source.
+        BadSourceError: lists every problem of all sources.
     """
     others = [source for source in sources if is_source(source.file, config.importer.format)]
     if not others:
         return {}
     settings = {source: _settings(config, source) for source in others}
-    wrong = [text for each in settings.values() for text in importer_settings.problems(each)]
-    if wrong:
-        raise ConfigError(list(dict.fromkeys(wrong)))
+    problems = [text for node in settings.values() for text in importer_settings.problems(node)]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     if not processes.is_rank_zero:
         processes.barrier()
     try:
         return _convert(settings, folder)
-    finally:  # after a failure of rank 0 the others report the same problems
+    finally:  # after a failure of rank 0, the other ranks report the same problems
         if processes.is_rank_zero:
             processes.barrier()
 
@@ -102,9 +102,9 @@ def _convert(settings: Mapping[Source, ImporterConfig], folder: Path) -> dict[So
     converted: dict[Source, Converted] = {}
     failures: list[BadSourceError] = []
     logged: set[tuple[Path, Path]] = set()
-    for source, each in settings.items():
+    for source, importer in settings.items():
         try:
-            result = convert(each, folder)
+            result = convert(importer, folder)
             result.file_of(source.split)
         except BadSourceError as error:
             failures.append(error)
@@ -120,7 +120,7 @@ def _convert(settings: Mapping[Source, ImporterConfig], folder: Path) -> dict[So
 
 
 def check(config: DictConfig) -> list[str]:
-    """The problem of settings of the importer that nothing reads."""
+    """The problem of settings of the importer that have no effect."""
     files = [file for files in files_of(config.task).values() for file in files]
     files += map(str, input_items(config))
     kind = config.importer.format
@@ -156,26 +156,26 @@ def _log(converted: Converted) -> None:
 
 
 def jsonl_of(config: DictConfig, split: str, file: str) -> Path:
-    """The JSON Lines file of one source: the file itself, or its records in the cache.
+    """The JSON Lines file of a source: the file itself, or its converted records in the cache.
 
     Args:
-        config: of the run.
-        split: of the file.
-        file: of ``task.data``.
+        config: the configuration of the run.
+        split: the split of the file.
+        file: a file of ``task.data``.
 
     Raises:
-        ConfigError: the importer's settings do not fit.
-        BadSourceError: with every problem of a source in another format.
+        ConfigError: the importer's settings are not valid for the source.
+        BadSourceError: lists every problem of a source in another format.
     """
     converted = converted_source(config, split, file)
     return Path(file).expanduser() if converted is None else converted.file_of(split)
 
 
 def converted_source(config: DictConfig, split: str, file: str) -> Converted | None:
-    """One source's records in the cache; None for a JSON Lines file. Arguments and errors as for `jsonl_of`."""
-    source = Source(split, "", file, None)
+    """The converted records of a source; None for a JSON Lines file. Arguments and errors as for `jsonl_of`."""
     if not is_source(file, config.importer.format):
-        return None  # no folder of conversions is needed
+        return None
+    source = Source(split, "", file, None)
     return convert_sources(config, [source], conversions_folder(config, None))[source]
 
 
@@ -183,7 +183,7 @@ def with_importer(config: DictConfig, importer: Mapping[str, Any]) -> DictConfig
     """A copy of a configuration with these settings of the importer.
 
     Raises:
-        ConfigError: with every setting that is not known or not valid.
+        ConfigError: lists every setting that is unknown or not valid.
     """
     values = {**plain(config.importer), **importer}
     if problems := fields.problems(ImporterConfig, values, "importer"):

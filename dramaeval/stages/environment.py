@@ -1,4 +1,4 @@
-"""Describes the environment of a run: versions, commit, hardware and seed."""
+"""Describes the environment of a run (versions, commit, hardware, seed), and seeds it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """The content of environment.json: everything outside the settings that can change a result."""
+    """The content of environment.json: everything besides the settings that can change a result."""
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
         "python": sys.version.split()[0],
@@ -56,7 +56,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout, with ``+changes`` if files differ from it; None outside of git."""
+    """The commit of the checkout, with ``+changes`` if files differ from it; None outside a git checkout."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:

@@ -57,9 +57,7 @@ def check(config: DictConfig) -> list[str]:
 def check_records(context: RunContext) -> list[str]:
     """Problems of the keys by which records are sliced, grouped or weighted, and of the published convention.
 
-    A record has to have each of these keys.
-
-    The default slices and groups are exempt: a data set may have no languages or characters.
+    At least one record must have each of these keys, except those of the default slices and groups.
     """
     defaults, evaluation = EvaluationConfig(), context.config.evaluation
     keys = [
@@ -94,7 +92,7 @@ def check_records(context: RunContext) -> list[str]:
 
 
 def thought_problems(context: RunContext) -> list[str]:
-    """The problem of ``evaluation.keep_thoughts`` where the judge generates no thoughts."""
+    """The problem of ``evaluation.keep_thoughts`` for a judge that generates no thoughts."""
     tasks = context.task.parts.values() or [context.task]
     generates = any(isinstance(task, ThoughtTask) and task.generates for task in tasks)
     if not context.config.evaluation.keep_thoughts or generates:
@@ -118,7 +116,7 @@ def run(context: RunContext) -> None:
         progress = Progress(f"scoring {split} ({phase.replace('_', '-')})", len(records), "clips")
         predictions = context.score(records, progress)
         progress.finish()
-        lines += [{"split": split, "phase": phase, **each.to_json()} for each in predictions]
+        lines += [{"split": split, "phase": phase, **p.to_json()} for p in predictions]
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
     processes.on_rank_zero(lambda: write_listed(file, text))
 
@@ -145,7 +143,7 @@ def measure(context: RunContext) -> float | None:
         }
         write_json_atomic(context.folder.metrics, metrics, listed=True)
         if context.config.evaluation.html and figures:
-            # Imported late: plots and templates take time to import.
+            # Plots and templates take time to import.
             from dramaeval.stages.report_html import write_reports
 
             write_reports(context, metrics, phases)
@@ -158,7 +156,7 @@ def measure(context: RunContext) -> float | None:
 
 
 def _warn_without_change(phases: Mapping[str, PhasePredictions]) -> None:
-    """Warn if the scores after the training are those before it."""
+    """Log a warning if the training has changed no score visibly."""
     if not {"zero_shot", "final"} <= set(phases):
         return
     before, after = phases["zero_shot"].ratings, phases["final"].ratings
@@ -173,7 +171,7 @@ def _warn_without_change(phases: Mapping[str, PhasePredictions]) -> None:
 
 
 def _show_agreement(context: RunContext, rated: Mapping[str, Any]) -> None:
-    """Show the agreement as tables: plain in the log, in colour on the terminal."""
+    """Show the agreement as tables, without colour in the log and with colour on the terminal."""
     titles = {dimension.key: dimension.heading for dimension in context.task.dimensions}
     for split, figures in rated.items():
         text = agreement_text(figures, heading=split, titles=titles)

@@ -1,4 +1,4 @@
-"""The stage ``export``: writes the judge for use elsewhere, as an adapter or merged into a plain full model."""
+"""The stage ``export``: writes the judge as an adapter or as a merged full model, for use with other programs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _export_problems(config: DictConfig) -> list[str]:
         ]
     if merges and config.peft and zero_stage(config.zero) == 3:
         return [
-            "export.merge=true needs complete weights, but zero=zero3 splits them: export in a run of its own, "
+            "export.merge=true needs complete weights, but zero=zero3 splits them: export in a separate run, "
             "stages=[export] export.merge=true zero=none checkpoint=RUN."
         ]
     if merges and is_a(config.peft, "PromptLearningConfig"):
@@ -60,7 +60,7 @@ def _export_problems(config: DictConfig) -> list[str]:
 
 
 def run(context: RunContext) -> None:
-    """Write ``export/`` on rank 0, unless it is complete, and publish it where the settings ask for it."""
+    """Write ``export/`` on rank 0 unless it is complete, and publish it if the settings say so."""
     context.processes.on_rank_zero(lambda: _export(context))
     if context.config.export.push_to_hub:
         context.processes.on_rank_zero(lambda: _publish(context))
@@ -78,7 +78,7 @@ def _export(context: RunContext) -> None:
     folder = context.folder
     if is_complete(folder.export):
         return
-    context.model = None  # frees memory for the exported judge
+    context.model = None  # free memory for the exported judge
     trained_here = folder.model.is_dir()
     source = find_checkpoint(str(folder.model)) if trained_here else context.checkpoint
     if source is None:
@@ -110,10 +110,10 @@ def export(
 
     Args:
         source: the judge.
-        folder: the empty target.
-        run: the folder of the run that has trained the judge; None to look for one beside ``source``.
-        save_merged: saves the adapter merged into a full model; None to copy the judge as it is.
-        save_judge: writes ``judge.yaml``, if it is not copied.
+        folder: the empty target folder.
+        run: the folder of the run that trained the judge; None for the folder above ``source``, if it is a run's.
+        save_merged: a function that saves a full model with the adapter merged into it; None: the judge is copied.
+        save_judge: a function that writes ``judge.yaml``.
     """
     if save_merged:
         save_merged(folder)
@@ -121,20 +121,18 @@ def export(
         ignore = shutil.ignore_patterns(*LEFT_OUT)
         shutil.copytree(source.folder, folder, dirs_exist_ok=True, ignore=ignore)
     save_judge(folder)
-    beside = source.folder.parent if (source.folder.parent / "config.yaml").is_file() else None
-    if run or beside or not is_ours(source.folder / CARD):
-        write_card(folder, run or beside, adapter=source.folder, merged=save_merged is not None)
+    above = source.folder.parent
+    run = run or (above if (above / "config.yaml").is_file() else None)
+    if run or not is_ours(source.folder / CARD):
+        write_card(folder, run, adapter=source.folder, merged=save_merged is not None)
     else:
         shutil.copy(source.folder / CARD, folder / CARD)
-    # Copies have the permissions of their source.
+    # Copies have the permissions of the source files.
     follow_umask([folder, *folder.rglob("*")])
 
 
 def _save_merged(context: RunContext, adapter: Checkpoint, folder: Path) -> None:
-    """Save a plain full model with the same answers as an adapter on its base.
-
-    A quantised base is dequantised first.
-    """
+    """Save a plain full model that gives the same answers as the adapter on its base; a quantised base is dequantised."""
     model = context.family.load(context.device, context.base, context.dtype, context.quantization)
     if context.quantization is not None:
         model = dequantise(model, context.dtype)

@@ -1,8 +1,8 @@
-"""What a run is made from besides its settings: records, clips, base model and checkpoint.
+"""The fingerprint of a run's inputs besides its settings: records, clips, base model and checkpoint.
 
-A run folder keeps it in ``fingerprint.json``, and each record's part in ``fingerprint.records.jsonl``. A resumed run
-keeps checkpoints, predictions, controls, exports and prepared files of the folder only if both are the same. Files may
-move: paths are kept for messages and are not compared.
+A run folder keeps it in ``fingerprint.json``, and the fingerprints of records in ``fingerprint.records.jsonl``. A resumed
+run keeps checkpoints, predictions, controls, exports and prepared files only if settings and fingerprint are the same.
+Files may move: paths are kept for messages and are not compared.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ from dramaeval.data.records import Record
 log = logging.getLogger(__name__)
 
 NAME = "fingerprint.json"
-#: The key under which a prepared line has the hash of its clip.
+#: The key of a prepared line with the hash of its clip.
 CLIP_HASH = "clip_hash"
-#: Endings of files with weights, and of files of a model folder that do not change its answers.
+#: The endings of files with weights.
 _WEIGHTS = (".safetensors", ".bin", ".pt")
+#: The endings of files in a model folder that do not change the model's answers.
 _WITHOUT_EFFECT = (".md", "LICENSE", "NOTICE", "training_args.bin")
 
 
 def path_settings(config: DictConfig) -> list[str]:
-    """The settings that name where data and weights are: what is there is compared instead of the path."""
+    """The settings that are paths of data and weights; the content of the files is compared instead of the path."""
     data = [
         f"{where_of(config.task, part)}.data.{name}"
         for part in parts_of(config.task)
@@ -65,14 +66,14 @@ def path_settings(config: DictConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a run is made from.
+    """The fingerprint of a run's inputs.
 
     Attributes:
-        splits: by split the hashes of the JSONL files, the folder of the clips, the number of records, and hashes of
-            all fingerprints, of the ids and of the clips.
-        models: of ``model`` and ``checkpoint`` the source, and hashes by file or the commit on the hub.
-        trained: hashes of the weights in ``model/`` from which the final predictions were made; empty before.
-        records: the fingerprints of the records by split; empty if this was read from a folder.
+        splits: by split: the hashes of the JSONL files, the folder of the clips, the number of records, and the hashes
+            of all records' fingerprints, of the ids and of the clips.
+        models: for ``model`` and ``checkpoint``: the source, and the hashes by file or the commit on the hub.
+        trained: the hashes of the weights in ``model/`` that made the final predictions; empty before the training.
+        records: the fingerprints of the records by split; empty if the fingerprint was read from a folder.
     """
 
     splits: Mapping[str, Mapping[str, Any]]
@@ -87,7 +88,7 @@ class Fingerprint:
         return json.dumps(values, indent=1) + "\n"  # a path may have no UTF-8 form
 
     def write(self, folder: Path) -> None:
-        """Write both files; that of the records only if it changes."""
+        """Write both files; the file of the records only if it changes."""
         lines = write_prints(self.records)
         if not (folder / RECORDS).is_file() or not matches(folder / RECORDS, lines):
             write_listed(folder / RECORDS, lines)
@@ -95,7 +96,7 @@ class Fingerprint:
 
 
 def fingerprint_of(context: Any, hashes: ContentHashes) -> Fingerprint:
-    """What the run of a `RunContext` is made from.
+    """The fingerprint of the run of a `RunContext`.
 
     Raises:
         ConfigError: a clip or a file of a model cannot be read, or a clip changed after its line was prepared.
@@ -108,7 +109,7 @@ def fingerprint_of(context: Any, hashes: ContentHashes) -> Fingerprint:
         if problems := [
             problem
             for split, prints in records.items()
-            for problem in _prepared_before(context.splits[split], prints)
+            for problem in _changed_clips(context.splits[split], prints)
         ]:
             raise ConfigError(problems)
         return Fingerprint(
@@ -120,8 +121,8 @@ def fingerprint_of(context: Any, hashes: ContentHashes) -> Fingerprint:
         raise ConfigError([f"{printable(str(error))}. Check the file."]) from None
 
 
-def _prepared_before(records: Sequence[Record], prints: Sequence[RecordPrint]) -> Iterator[str]:
-    """Prepared records whose clips are no longer those that were prepared, as one problem for each file."""
+def _changed_clips(records: Sequence[Record], prints: Sequence[RecordPrint]) -> Iterator[str]:
+    """A problem for each file of prepared records whose clips have changed since stages=[prepare] wrote it."""
     by_file: dict[Path, list[str]] = {}
     for record, entry in zip(records, prints, strict=True):
         prepared = record.fields.get(CLIP_HASH)
@@ -161,7 +162,7 @@ def _models(context: Any, hashes: ContentHashes) -> dict[str, dict[str, Any]]:
 
 
 def _files(folder: Path, hashes: ContentHashes) -> dict[str, str]:
-    """Hashes of a model's files: those of its manifest, else of the files in the folder itself."""
+    """The hashes of a model's files, from the folder's manifest, or computed if it has none."""
     if listed := _listed_hashes(folder):
         return listed
     files = [
@@ -178,7 +179,7 @@ def read_fingerprint(folder: Path) -> Fingerprint | None:
     """The fingerprint in a run folder; None for a folder of an earlier version.
 
     Raises:
-        DamagedFileError: it is damaged.
+        DamagedFileError: the file is damaged.
     """
     file = folder / NAME
     if not file.is_file() and not is_listed(file):
@@ -192,7 +193,7 @@ def read_fingerprint(folder: Path) -> Fingerprint | None:
 
 
 def compare(folder: Path, old: Fingerprint, new: Fingerprint) -> list[str]:
-    """What differs between the fingerprint in a folder and that of this start; empty if nothing does."""
+    """The differences between the fingerprint in a folder and the fingerprint of this start."""
     problems = [
         f"{name}: {'; '.join(changes)}"
         for name in sorted({*old.splits, *new.splits})
@@ -205,7 +206,7 @@ def compare(folder: Path, old: Fingerprint, new: Fingerprint) -> list[str]:
 
 
 def changes_between_runs(old: Fingerprint, new: Fingerprint) -> list[str]:
-    """The files that changed between two runs of a sweep, whose settings may differ; empty if none did."""
+    """The files that changed between two runs of a sweep, whose settings may differ."""
     changes = []
     for split in old.splits.keys() & new.splits.keys():
         a, b = old.splits[split], new.splits[split]
@@ -224,7 +225,7 @@ def changes_between_runs(old: Fingerprint, new: Fingerprint) -> list[str]:
 
 
 def _have_clips(*splits: Mapping[str, Any]) -> bool:
-    """Whether both judges take audio."""
+    """Whether the fingerprints of all splits include clips, which is so if the judges take audio."""
     return all(split["clips"] != digest_of([("",)] * split["records"]) for split in splits)
 
 
@@ -260,13 +261,13 @@ def _source(model: Mapping[str, Any]) -> str:
 
 
 def trained_weights(model: Path) -> dict[str, str]:
-    """Hashes of the weights in ``model/``, from its manifest; empty without a manifest."""
+    """The hashes of the weights in ``model/``, from its manifest; empty without a manifest."""
     hashes = _listed_hashes(model)
     return {name: value for name, value in hashes.items() if name.endswith(_WEIGHTS)}
 
 
 def _listed_hashes(folder: Path) -> dict[str, str]:
-    """The hashes by file in a folder's manifest; empty without an intact manifest."""
+    """The hashes by file in a folder's manifest; empty if the manifest is missing or damaged."""
     try:
         return {name: entry[HASH] for name, entry in read_manifest(folder).items()}
     except DamagedFileError:

@@ -1,4 +1,4 @@
-"""The files of a judge for the hub: those of the export, a rubric and figures, without paths, records or secrets."""
+"""Selects and changes the files of a judge for the hub: weights, settings, rubric and figures, without private data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dramaeval.config.task_schema import held_out_splits
 from dramaeval.config.weights import ADAPTER, JUDGE, MODEL
 
 METRICS, RUBRIC = "metrics.json", "rubric.yaml"
-#: The files of an export that are published; every other one is left out.
+#: The files of an export that are published; all other files are left out.
 _PUBLISHED = (
     "*.safetensors", "*.safetensors.index.json", MODEL, ADAPTER, JUDGE, "generation_config.json",
     "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
@@ -26,14 +26,14 @@ _PUBLISHED = (
     "chat_template.json", "chat_template.jinja", "quantization.json", "quantization_config.json", "README.md",
     "LICENSE",
 )  # fmt: skip
-#: Vocabularies, whose entries may look like paths.
+#: Files of vocabularies, which are not searched because entries may look like paths.
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "tekken.json")
 _TEXTS = (".json", ".yaml", ".md", ".jinja", ".txt", "LICENSE")
 _PATH = re.compile(r"^(?:file:/)?(?:/|~/|[A-Za-z]:[\\/])[^\s/\\]+[/\\]")
-#: A path in running text; a link's has a letter, a colon or a slash before it.
+#: A path in a text; a path that is part of a link has a letter, a colon or a slash before it.
 _PATH_IN_TEXT = re.compile(r"(?<![\w.:/~-])~?/(?:[\w.-]+/)+[\w.-]*")
 _PACKAGE = "package:"
-#: What is published of the figures of a split and phase.
+#: The published figures of each split and phase.
 _FIGURES = ("macro", "dimensions", "bootstrap")
 
 
@@ -41,16 +41,16 @@ def fill(folder: Path, export: Path, metrics: Path | None, repository: str) -> l
     """Copy the files to publish into an empty folder.
 
     Args:
-        folder: the target.
-        export: the exported judge.
-        metrics: ``metrics.json`` of the run that trained it; None if there is none.
-        repository: owner and name on the hub.
+        folder: the target folder.
+        export: the folder of the exported judge.
+        metrics: ``metrics.json`` of the run that trained the judge; None without one.
+        repository: owner/name on the hub.
 
     Returns:
-        the names of the files of the export that are left out.
+        the names of the export's files that are left out.
 
     Raises:
-        ConfigError: a file holds a path of this machine or a secret, or the adapter's base is a folder.
+        ConfigError: a file contains a path of this machine or a secret, or the adapter's base is a folder.
     """
     left_out = []
     for file in sorted(export.iterdir()):
@@ -80,7 +80,7 @@ def fill(folder: Path, export: Path, metrics: Path | None, repository: str) -> l
 
 
 def published_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The agreement by split and phase, and the rubric; nothing that names records, files, systems or speakers."""
+    """The agreement by split and phase, and the rubric, without names of records, files, systems or speakers."""
     figures: dict[str, Any] = {
         split: {
             phase: {name: summary[name] for name in _FIGURES if name in summary}
@@ -93,19 +93,19 @@ def published_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_public(base: str) -> None:
-    """Refuse an adapter whose base nobody else can load."""
+    """Raise ConfigError for an adapter whose base is a folder of this machine."""
     if base.startswith(_PACKAGE) or (base and not Path(base).is_absolute()):
         return
     raise ConfigError(
         [
-            "export.push_to_hub: the adapter was trained on a folder of this machine, which nobody else has. Publish "
-            "the merged model (export.merge=true), or train on a base from the hub (model.path=owner/name)."
+            "export.push_to_hub: the base of the adapter is a folder of this machine, which other people do not have. "
+            "Publish the merged model (export.merge=true), or train on a base from the hub (model.path=owner/name)."
         ]
     )
 
 
 def _rubrics(task: Mapping[str, Any]) -> Any:
-    """The rubric of a task, or those of a mixture by task."""
+    """The rubric of a task, or the rubrics of a mixture by task."""
     if task.get("tasks"):
         return {name: _rubrics(part) for name, part in task["tasks"].items()}
     return task.get("rubric")
@@ -137,8 +137,8 @@ def _leaves(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list):
-        for each in value:
-            yield from _leaves(each)
+        for item in value:
+            yield from _leaves(item)
     elif isinstance(value, str):
         yield value
 

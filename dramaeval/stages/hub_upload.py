@@ -1,4 +1,4 @@
-"""Publishes an exported judge on the Hugging Face hub (``export.push_to_hub``), or lists what would be published."""
+"""Publishes an exported judge on the Hugging Face hub (``export.push_to_hub``), or lists the files for a dry run."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def problems(config: DictConfig) -> list[str]:
 
 
 def publish(config: DictConfig, run: Path, export: Path, metrics: Path | None) -> None:
-    """Publish an exported judge; with ``export.dry_run`` only log what would be published.
+    """Publish an exported judge; with ``export.dry_run`` only log the files that would be published.
 
     Args:
-        config: of the run.
+        config: the configuration of the run.
         run: the run folder, which keeps a copy of the published files.
-        export: the exported judge.
-        metrics: ``metrics.json`` of the run that trained it; None if there is none.
+        export: the folder of the exported judge.
+        metrics: ``metrics.json`` of the run that trained the judge; None without one.
 
     Raises:
-        ConfigError: a file must not be published.
-        ModelError: the hub refuses.
+        ConfigError: a file contains something that must not be published.
+        ModelError: the hub refuses the upload or cannot be reached.
     """
     name, private = config.export.push_to_hub, config.export.private
     left_out: list[str] = []
@@ -59,11 +59,11 @@ def publish(config: DictConfig, run: Path, export: Path, metrics: Path | None) -
         folder, lambda unfinished: left_out.extend(fill(unfinished, export, metrics, name))
     )
     visibility = "private" if private else "public"
-    does = "would be published" if config.export.dry_run else "are published"
-    log.info("These files %s as %s (%s):", does, name, visibility)
+    verb = "would be published" if config.export.dry_run else "are published"
+    log.info("These files %s as %s (%s):", verb, name, visibility)
     for file in sorted(folder.iterdir()):
         log.info("  %s, %s bytes", file.name, f"{file.stat().st_size:,}")
-    if names := [each for each in left_out if each != MANIFEST]:
+    if names := [file_name for file_name in left_out if file_name != MANIFEST]:
         log.info("Left out: %s", ", ".join(names))
     if not config.export.dry_run:
         _upload(folder, name, private=private)

@@ -1,6 +1,6 @@
-"""The stage ``import``: turns rated speech in another format into records, split files, a draft rubric and a card.
+"""The stage ``import``: converts rated speech into records, split files, a draft rubric and a card; loads no model.
 
-No model is loaded. The module is not called ``import``, because that is a word of Python.
+The module cannot be named ``import``, which is a Python keyword.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dramaeval.stages.run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 RECORDS, CARD = "records.jsonl", "card.md"
-#: Texts that a task's context uses if every record has them.
+#: Texts that the draft task uses in its context if every record has them.
 _CONTEXT = ("char_profile", "local_scene", "transcript")
 
 
@@ -45,7 +45,7 @@ def check(config: DictConfig) -> list[str]:
     problems = []
     if len(config.stages) > 1:
         problems.append(
-            "stages=[import] is a run of its own: train on its records in a second run."
+            "stages=[import] needs a separate run: train on its records in a second run."
         )
     if importer.file is None:
         problems.append(
@@ -69,8 +69,8 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     """Import the source of ``importer``.
 
     Raises:
-        ConfigError: the folder holds imported records already.
-        BadSourceError: with every problem of the source.
+        ConfigError: the folder already holds imported records.
+        BadSourceError: lists every problem of the source.
     """
     settings: Any = OmegaConf.to_object(config.importer)
     output = Path(settings.output).expanduser() if settings.output else folder.path
@@ -87,12 +87,12 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     reasons = cannot_train(rubric, imported.records)
     paths = {split: str(path.absolute()) for split, path in files.items()}
     shared = [key for key in _CONTEXT if all(key in record for record in imported.records)]
-    written = {output / CARD: card_text(imported, settings, _counts(files), reasons)}
+    texts = {output / CARD: card_text(imported, settings, _counts(files), reasons)}
     if imported.dimensions:
         name = f"{imported.name}.yaml"
-        written[output / "task" / "rubric" / name] = rubric_text(rubric)
-        written[output / "task" / name] = task_text(imported.name, shared, paths)
-    for path, text in written.items():
+        texts[output / "task" / "rubric" / name] = rubric_text(rubric)
+        texts[output / "task" / name] = task_text(imported.name, shared, paths)
+    for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(path, text, verbatim=True)
     _report(imported, output, files, reasons)
@@ -101,7 +101,7 @@ def run(config: DictConfig, folder: RunFolder) -> None:
 def _split(
     imported: Imported, settings: ImporterConfig, output: Path, seed: int
 ) -> Mapping[str, Path]:
-    """Write a file for each split: the source's own, or parts of about the given shares."""
+    """Write a file for each split: the splits of the source, or new splits with about the given shares."""
     if any(imported.splits) and not settings.splits:
         return write_own_splits(imported, output)
     shares = dict(settings.splits) or SHARES

@@ -1,4 +1,4 @@
-"""Writes ``judge.yaml`` beside the weights of a run, and logs which judge ``checkpoint`` holds."""
+"""Writes ``judge.yaml`` beside the weights of a run, and logs which judge is in ``checkpoint``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def write_judge_file(context: RunContext, folder: Path) -> None:
     """Write ``judge.yaml`` for the judge that a run has trained.
 
     Args:
-        context: of the run.
-        folder: of the weights.
+        context: the context of the run.
+        folder: the folder of the weights.
     """
     base = str(context.base or context.family.path)
     text = judge_text(
@@ -37,7 +37,7 @@ def write_judge_file(context: RunContext, folder: Path) -> None:
 
 
 def export_judge_file(context: RunContext, source: Path, folder: Path) -> None:
-    """Write ``judge.yaml`` for an exported judge: that of the source, unless the run's settings replace it."""
+    """Write ``judge.yaml`` of an exported judge: a copy of the source's file, unless the run's settings replace it."""
     if (source / JUDGE).is_file() and not context.config.checkpoint_override:
         shutil.copyfile(source / JUDGE, folder / JUDGE)
     else:
@@ -51,17 +51,17 @@ def _examples(context: RunContext) -> str | None:
 
 
 def _raters(context: RunContext) -> set[str]:
-    """The raters of the training, and those of the judge that it continues."""
+    """The raters of the training, and the raters of the judge in ``checkpoint``, whose training it continues."""
     earlier = read_judge(context.checkpoint.folder) if context.checkpoint else None
     trained = trained_raters(context.task, context.splits["train"]) if context.trains else set()
     return trained | set((earlier and earlier.raters) or ())
 
 
 def check_examples(context: RunContext) -> None:
-    """Compare the records from which a few-shot judge in ``checkpoint`` takes examples with those of its training.
+    """Check that a few-shot judge in ``checkpoint`` takes its examples from the same records as in its training.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: the records differ.
     """
     start = context.checkpoint
     if start is None or context.trains or context.config.checkpoint_override:
@@ -73,17 +73,15 @@ def check_examples(context: RunContext) -> None:
         files = ", ".join(context.made_from.splits["train"]["files"])
         raise ConfigError(
             [
-                f"{judge.file}: the judge shows examples from the records of its training, and those in {files} are "
-                "others. Give its file as task.data.train=FILE, or set checkpoint_override=true to show these."
+                f"{judge.file}: the judge shows examples from the records of its training, and {files} holds other "
+                "records. Give the file of its training as task.data.train=FILE, or set checkpoint_override=true to take "
+                "the examples from these records."
             ]
         )
 
 
 def log_judge(context: RunContext) -> None:
-    """Log which judge ``checkpoint`` holds, and whether its training continues.
-
-    Only rank 0 has to call this.
-    """
+    """Log which judge is in ``checkpoint``, and whether its training continues; only rank 0 calls this."""
     start = context.checkpoint
     if start is None:
         return
@@ -97,7 +95,7 @@ def log_judge(context: RunContext) -> None:
     described = f"task {task.name}, rubric {task.rubric.name} {task.rubric.version}"
     if read_judge(start.folder) is None:
         log.warning(
-            "%s has no judge.yaml: its rubric and prompt are not known. Those of the settings are used: %s.",
+            "%s has no judge.yaml, so its rubric and prompt are unknown. The settings are used: %s.",
             start.folder,
             described,
         )
@@ -105,4 +103,4 @@ def log_judge(context: RunContext) -> None:
     dimensions = ", ".join(dimension.key for dimension in task.dimensions)
     log.info("The judge in %s: %s (%s).", start.folder, described, dimensions)
     if context.config.checkpoint_override:
-        log.info("Your settings replace its own (checkpoint_override=true).")
+        log.info("Your settings replace those of the judge (checkpoint_override=true).")

@@ -1,4 +1,4 @@
-"""The stage ``leaderboard``: ranks the systems of the scored clips, as a page, Markdown, CSV and JSON."""
+"""The stage ``leaderboard``: ranks the systems of the scored clips and writes a page, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings or pairs, and of clips from fewer than two systems."""
+    """Problems of a task without ratings or pairs, and of clips from fewer than two systems."""
     problems = rating_problems(context, Stage.leaderboard, takes_pairs=True)
     if Stage.leaderboard not in context.stages:
         return problems
@@ -55,7 +55,7 @@ def check_records(context: RunContext) -> list[str]:
 
 
 def _prompt_problems(context: RunContext) -> list[str]:
-    """Records without a value at ``leaderboard.prompt``, and a task that does not use it."""
+    """The problem of ``leaderboard.prompt`` if records lack the key, or if the task ignores it."""
     key = context.config.leaderboard.prompt
     if key is None:
         return []
@@ -63,11 +63,11 @@ def _prompt_problems(context: RunContext) -> list[str]:
         return [
             f"leaderboard.prompt={key}: pairs have their prompts already (task={context.task.name}): leave it out."
         ]
-    lacking = [record.id for record in context.splits[INPUT] if record.text(key) is None]
-    if not lacking:
+    without = [record.id for record in context.splits[INPUT] if record.text(key) is None]
+    if not without:
         return []
     return [
-        f"leaderboard.prompt={key}: {len(lacking)} records have no text at this key ({first_of(lacking)}): give it to "
+        f"leaderboard.prompt={key}: {len(without)} records have no text at this key ({first_of(without)}): give it to "
         "all, or name another key."
     ]
 
@@ -91,8 +91,8 @@ def write_leaderboard(context: RunContext) -> None:
 
 
 def _write_score_board(context: RunContext) -> None:
-    """The ranking by mean scores."""
-    # Imported late: plots and templates take time to import.
+    """Write the ranking by mean scores."""
+    # Plots and templates take time to import.
     from dramaeval.evaluation.report import leaderboard_page as page
     from dramaeval.evaluation.report.about_board import examples_of
 
@@ -117,7 +117,7 @@ def _write_score_board(context: RunContext) -> None:
 
 
 def _write_pair_board(context: RunContext) -> None:
-    """The ranking by comparisons."""
+    """Write the ranking by comparisons of pairs."""
     from dramaeval.evaluation.report import leaderboard_page, pair_board
 
     predictions = read_pair_predictions(context.folder.predictions("final"))
@@ -144,7 +144,7 @@ def _write(
     render: Callable[..., str],
     examples: Sequence[Example] = (),
 ) -> None:
-    """Write the files of a ranking; ``render`` makes its page."""
+    """Write the files of a ranking; ``render`` returns its page as HTML."""
     from dramaeval.evaluation.report.shared_context import render_with_clips
     from dramaeval.stages.report_html import run_facts, write_tables
 
@@ -157,10 +157,10 @@ def _write(
     sentences = [*sentences, *about.lines()]
     write_tables(folder, "leaderboard", tables, shown, sentences)
     facts, config = run_facts(context), as_yaml(context.config)
-    on_page = {clip.id for example in examples for clip in example.clips}
+    shown_ids = {clip.id for example in examples for clip in example.clips}
     html = render_with_clips(
         lambda sounds: render(board, shown, title, facts, config, about.with_sounds(sounds)),
-        [record for record in context.splits[INPUT] if record.id in on_page],
+        [record for record in context.splits[INPUT] if record.id in shown_ids],
         context.config.task.data.max_seconds,
     )
     write_text_atomic(context.folder.report, html)
@@ -169,7 +169,7 @@ def _write(
 
 
 def _about(context: RunContext, examples: Sequence[Example]) -> AboutBoard:
-    """What the page says about the judge, the dimensions and the date."""
+    """The information on the page about the judge, the dimensions and the date."""
     from dramaeval.evaluation.report.about_board import AboutBoard, agreement_of, link_to
 
     metrics: dict[str, Any] = {}
@@ -186,15 +186,15 @@ def _about(context: RunContext, examples: Sequence[Example]) -> AboutBoard:
         agreement=agreement_of(metrics),
         report=report,
         dimensions=[
-            {"title": each.title, "description": each.description}
-            for each in context.task.dimensions
+            {"title": dimension.title, "description": dimension.description}
+            for dimension in context.task.dimensions
         ],
         examples=examples,
     )
 
 
 def _read_metrics(file: Path) -> dict[str, Any]:
-    """The figures in a file; empty where it is damaged."""
+    """The figures in a file; empty if the file is damaged."""
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -203,9 +203,9 @@ def _read_metrics(file: Path) -> dict[str, Any]:
 
 
 def prompt_of(task: Task, record: Record, key: str | None = None) -> str:
-    """What clips of different systems share if they answer the same prompt.
+    """A text that is equal for clips of different systems if they answer the same prompt.
 
-    It is the text at ``key``; without a key the name of the file in the folder of its system, or all texts of the task.
+    It is the text at ``key``; without a key, the name of the file in the folder of its system, or all texts of the task.
     """
     if text := record.text(key or PROMPT):
         return text

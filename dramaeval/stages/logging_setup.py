@@ -1,4 +1,4 @@
-"""Logging of a run: short lines on the terminal; dated lines, those of the libraries too, in ``train.log``."""
+"""Logging of a run: short lines on the terminal, and dated lines, including those of libraries, in ``train.log``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _QUIET = ("httpx", "filelock", "urllib3", "fsspec", "matplotlib", "datasets", "n
 
 
 def set_up_logging(file: Path, *, terminal: bool = True) -> None:
-    """Send the project's messages to the terminal and all messages to a file.
+    """Send dramaeval's messages to the terminal, and all messages to a file.
 
     Args:
-        file: the log.
+        file: the log file.
         terminal: whether this process writes to the terminal; if not, its standard output and standard error
-            go to the file too.
+            also go to the file.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()
@@ -45,9 +45,9 @@ def set_up_logging(file: Path, *, terminal: bool = True) -> None:
     logging.getLogger("py.warnings").addFilter(_lower_to_info)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # bitsandbytes warns that a package is missing which only speeds up 4-bit inference on a CPU.
+    # bitsandbytes warns about a missing package that only speeds up 4-bit inference on a CPU.
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
-    # W&B writes its own log.
+    # W&B has a separate log.
     logging.getLogger("wandb").propagate = False
 
 
@@ -65,7 +65,7 @@ def _file_handler(file: Path) -> logging.Handler:
 
 
 class _TerminalHandler(logging.StreamHandler[TextIO]):
-    """Stops writing when the terminal is closed (``… | head``) or cannot be written; the run continues."""
+    """Stops writing if the terminal is closed (``… | head``) or cannot be written; the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if not isinstance(sys.exc_info()[1], OSError):
@@ -78,7 +78,7 @@ class _TerminalHandler(logging.StreamHandler[TextIO]):
 
 
 class _LogFileHandler(logging.FileHandler):
-    """Reports once that the log cannot be written, then stops writing; the run continues."""
+    """Stops writing, with one message, if the log cannot be written; the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         error = sys.exc_info()[1]
@@ -106,7 +106,7 @@ def _print_masked_traceback(
 
 
 def _log_thread_error(failure: threading.ExceptHookArgs) -> None:
-    """Log a thread's write error (TensorBoard's) in the file; the next write raises it in the run itself."""
+    """Log a write error in a thread (TensorBoard's) to the file only, since the next write raises it in the run."""
     if isinstance(failure.exc_value, OSError):
         error = (failure.exc_type, failure.exc_value, failure.exc_traceback)
         log.error("A thread ended.", exc_info=error, extra={"only_in_file": True})
@@ -121,6 +121,6 @@ def _is_for_terminal(record: logging.LogRecord) -> bool:
 
 
 def _lower_to_info(record: logging.LogRecord) -> bool:
-    """Lower Python's warnings, which are meant for developers, so that only the file shows them."""
+    """Lower the level of Python's warnings, which are for developers, so that only the file shows them."""
     record.levelno, record.levelname = logging.INFO, "INFO"
     return True

@@ -1,4 +1,4 @@
-"""The content of ``metrics.json``: agreement with people by split and phase, gains, slices and controls."""
+"""Computes the content of ``metrics.json``: agreement with people by split and phase, gains, slices and controls."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from dramaeval.stages.predictions_file import PhasePredictions
 from dramaeval.stages.read_splits import scale_notes
 from dramaeval.tasks.rubric import Dimension
 
-#: Predictions by phase, in the order of the phases.
+#: The predictions by phase, in the order of the phases.
 Phases = Mapping[str, PhasePredictions]
 
-#: The keys of predictions without a scale: multiple choice, and pairs.
+#: The keys of figures without a scale: multiple choice and pairs.
 OTHER_KINDS = ("choices", "pairs")
 
 
@@ -46,35 +46,35 @@ def bootstrap_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
-    """Measure every phase against the raters.
+    """Compare the predictions of every phase with the raters.
 
     Returns:
         ``<split>.<phase>``: agreement over all ratings (see `summarise`); ``choices.<split>.<phase>``: accuracy
         of multiple choice (see `summarise_options`); ``pairs.<split>.<phase>``: agreement on pairs (see
-        `pair_summary`); of a mixture ``tasks.<name>.<split>.<phase>``: these
-        for each of its tasks. With ``evaluation.convention=published`` agreement has ``published`` too (see
-        `published_figures`), of a mixture only that of each task.
+        `pair_summary`); for a mixture also ``tasks.<name>.<split>.<phase>``: the same for each task. With
+        ``evaluation.convention=published`` the agreement of each task also has ``published`` (see
+        `published_figures`).
     """
     figures: dict[str, Any] = {}
     for phase, predictions in phases.items():
         for split, values in _by_split(context, predictions).items():
             for kind in OTHER_KINDS:
                 if kind in values:
-                    of_kind = figures.setdefault(kind, {})
-                    of_kind.setdefault(split, {})[phase] = values.pop(kind)
+                    splits = figures.setdefault(kind, {})
+                    splits.setdefault(split, {})[phase] = values.pop(kind)
             if values:
                 figures.setdefault(split, {})[phase] = values
         for name in context.task.parts:
             for split, values in _by_split(context, predictions.of_task(name), name).items():
-                of_task = figures.setdefault("tasks", {}).setdefault(name, {})
-                of_task.setdefault(split, {})[phase] = values
+                splits = figures.setdefault("tasks", {}).setdefault(name, {})
+                splits.setdefault(split, {})[phase] = values
     return figures
 
 
 def _by_split(
     context: RunContext, predictions: PhasePredictions, part: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Agreement by split, accuracy under ``choices``, agreement on ``pairs``; of a mixture for one of its tasks, or for all."""
+    """The figures by split: agreement, ``choices`` and ``pairs``; for the task ``part`` of a mixture, or for all tasks."""
     rated = _rated_dimensions(context, part)
     by_split: dict[str, dict[str, Any]] = {}
     for split, options in predictions.options.items():
@@ -100,7 +100,7 @@ def _by_split(
 
 
 def _rated_dimensions(context: RunContext, part: str | None) -> dict[str, Dimension]:
-    """The dimensions with a scale by their key in predictions: of the run's task, or of one task of a mixture."""
+    """The dimensions with a scale by their key in predictions; for the task ``part`` of a mixture, or for all tasks."""
     if part is None:
         return {dimension.key: dimension for dimension in context.task.rated_dimensions}
     rated = context.task.parts[part].rated_dimensions
@@ -116,7 +116,7 @@ def _agreement(
 
 
 def rated_splits(figures: Mapping[str, Any]) -> list[str]:
-    """The splits with figures of agreement."""
+    """The splits that have figures of agreement."""
     return held_out_splits(figures)
 
 
@@ -124,14 +124,14 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
     """Measure the gain, slices and controls of the last phase on the test sets, else on val.
 
     Args:
-        context: of the run.
-        phases: its predictions; of a mixture those of one task.
-        part: the name of that task.
+        context: the context of the run.
+        phases: the predictions of the run, or of a task of its mixture.
+        part: the name of that task; None for the run.
 
     Returns:
         ``gain.<split>``: final − zero-shot (see `compare`); ``slices.<split>`` (see `slices`); with the stage
         ``controls`` also ``controls.<split>`` (see `measure_controls`). With several test sets also
-        ``drop.<split>.<phase>``: the agreement on a set minus that on the first one (see `drop`).
+        ``drop.<split>.<phase>``: agreement on the set minus agreement on the first set (see `drop`).
     """
     phase = list(phases)[-1]
     keys = list(_rated_dimensions(context, part))
@@ -162,14 +162,14 @@ def _drops(
     """The drop of each test set from the first one, by split and phase."""
     by_split: dict[str, dict[str, Any]] = {split: {} for split in splits[1:]}
     for phase, predictions in phases.items():
-        of_phase = drops({split: predictions.ratings[split] for split in splits}, keys, **settings)
-        for split, figures in of_phase.items():
+        ratings = {split: predictions.ratings[split] for split in splits}
+        for split, figures in drops(ratings, keys, **settings).items():
             by_split[split][phase] = figures
     return by_split
 
 
 def about(context: RunContext) -> dict[str, Any]:
-    """The rubric, the records and the method of scoring behind the figures."""
+    """The value of ``about``: the rubric, the records and the method of scoring."""
     rubric, splits = context.task.rubric, context.splits
     notes = scale_notes(context.task)
     return {
@@ -184,12 +184,12 @@ def about(context: RunContext) -> dict[str, Any]:
 
 
 def api_usage(context: RunContext) -> dict[str, Any]:
-    """``api``: the requests, tokens and cost of a judge behind an endpoint; empty for another judge."""
+    """The key ``api`` with the requests, tokens and cost of a judge behind an endpoint; empty for other judges."""
     return {"api": context.usage()} if isinstance(context, ApiContext) else {}
 
 
 def further_tables(figures: Mapping[str, Any]) -> list[str]:
-    """Further tables and lines for the log: wordings, thoughts, tasks, accuracy and pairs."""
+    """Tables and lines for the log about wordings, thoughts, tasks, accuracy and pairs."""
     texts = []
     for split in rated_splits(figures):
         for phase, summary in figures[split].items():
@@ -216,9 +216,9 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
 
 
 def objective_of(figures: Mapping[str, Any], phase: str) -> float | None:
-    """The figure that a sweep maximises: macro Pearson on val, else on the first test set; without ratings the accuracy.
+    """The figure that a sweep maximises: macro Pearson on val, else on the first test set.
 
-    Of pairs it is the accuracy without ties.
+    Without ratings it is the accuracy; for pairs, the accuracy without ties.
     """
     choices, pairs = (figures.get(kind, {}) for kind in OTHER_KINDS)
     for split in held_out_splits({**figures, **choices, **pairs}):

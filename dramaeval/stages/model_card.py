@@ -1,6 +1,6 @@
 """Writes model cards: the base, data and settings of a judge, its agreement with people and its licence.
 
-The content comes only from the files of the run folder. Facts that they do not hold are "not known" on the card.
+The content comes only from the files of the run folder. The card shows "not known" for facts that these do not contain.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def write_card(
     """Write the card of a judge.
 
     Args:
-        folder: with an adapter or a full model.
-        run: the run folder that trained it; None if it is not known.
+        folder: the folder of the adapter or the full model.
+        run: the folder of the run that trained the judge; None if unknown.
         adapter: the folder with the settings of the adapter, if it is not ``folder``.
         merged: whether an adapter was merged into the weights.
     """
@@ -58,7 +58,7 @@ def card(
     """The card as Markdown.
 
     Args:
-        config, metrics, environment: the content of the files of the run folder; empty if not known.
+        config, metrics, environment: the content of the files of the run folder; empty if unknown.
         adapter: the settings of the adapter; empty for a full model.
         merged: whether the adapter was merged into the weights.
     """
@@ -83,15 +83,15 @@ def card(
 
 
 def is_ours(file: Path) -> bool:
-    """Whether `write_card` wrote a card; libraries write empty templates."""
+    """Whether `write_card` has written a card; libraries also write cards, from empty templates."""
     return file.is_file() and TITLE in file.read_text(encoding="utf-8")
 
 
 def licence_of(base: str) -> str | None:
-    """The licence in the model card of a base; None without a card or a licence in it.
+    """The licence in the model card of a base model; None if there is no card, or no licence in it.
 
     Args:
-        base: a folder, or a name on the hub, for which only the local cache is read.
+        base: a folder, or a name on the hub; for a name, only the local cache is read.
     """
     for file in _cards_of(base):
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -125,7 +125,7 @@ def _cards_of(base: str) -> Iterable[Path]:
 def _base(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str | None:
     model = config.get("model") or {}
     parts = [str(model[key]) for key in ("audio", "text") if model.get(key)]
-    if parts and not config.get("checkpoint"):  # model=composed: its folder has no name of its own
+    if parts and not config.get("checkpoint"):  # model=composed is named by its parts
         return " + ".join(filter(None, map(_shown, parts)))
     if named := adapter.get("base_model_name_or_path"):
         return str(named)
@@ -138,7 +138,7 @@ def _base(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str | None:
 
 
 def _shown(base: str | None) -> str | None:
-    """The name of a base on the card; of a folder only its last part."""
+    """The name of a base model on the card; for a folder only the last part of its path."""
     if base is None:
         return None
     return Path(base).name if Path(base).is_absolute() or Path(base).is_dir() else base
@@ -196,8 +196,8 @@ def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 def _splits(config: Mapping[str, Any]) -> list[str]:
     """The names of the splits: train, val, and test or the named test sets."""
     data = [{**(task.get("data") or {}), "sample": None} for task in _tasks(config)]
-    named = [name for each in data for name in split_files(each)]
-    tests = dict.fromkeys(test_splits(named)) or {"test": None}
+    names = [name for settings in data for name in split_files(settings)]
+    tests = dict.fromkeys(test_splits(names)) or {"test": None}
     return [*SPLITS[:2], *tests]
 
 
@@ -210,7 +210,7 @@ def _file(data: Mapping[str, Any], split: str) -> str | None:
 
 
 def _agreement(metrics: Mapping[str, Any]) -> str:
-    """Correlation and squared error of the final phase, with intervals, for each split."""
+    """The agreement of the final phase for each split: correlation and squared error, accuracy, or pairs."""
     parts = ["## Agreement with people"]
     for split in held_out_splits(metrics):
         summary = (metrics.get(split) or {}).get("final")
@@ -268,7 +268,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def _loss(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The objective of a supervised training, or the estimator and the weights of the rewards."""
+    """The objective of a supervised training, or the estimator and the weights of rewards."""
     if "rewards" not in trainer:
         return {"objective": trainer.get("objective")}
     rewards = {name: node.get("weight", 1.0) for name, node in trainer["rewards"].items()}

@@ -1,4 +1,4 @@
-"""The part of ``metrics.json`` about pairs: agreement by split and phase, gain, and the ranking of systems."""
+"""Computes the part of ``metrics.json`` about pairs: agreement by split and phase, gain, and the ranking of systems."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dramaeval.tasks.task import Task
 
 
 def compared_dimensions(task: Task, part: str | None = None) -> dict[str, str]:
-    """Titles of the dimensions of pairs by their key in predictions; of a mixture for one of its tasks, or for all."""
+    """The titles of pairs' dimensions by key in predictions; for the task ``part`` of a mixture, or for all tasks."""
     parts = task.parts if part is None else {part: task.parts[part]}
     if not parts:
         return _titles(task, "") if isinstance(task, PairTask) else {}
     titles: dict[str, str] = {}
-    for name, each in parts.items():
-        titles |= _titles(each, f"{name}/") if isinstance(each, PairTask) else {}
+    for name, part_task in parts.items():
+        titles |= _titles(part_task, f"{name}/") if isinstance(part_task, PairTask) else {}
     return titles
 
 
@@ -38,7 +38,7 @@ def pair_summary(
     part: str | None,
     bootstrap: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Agreement on one split (see `summarise_pairs`), with the number of ``unscored`` pairs × dimensions."""
+    """The agreement on a split (see `summarise_pairs`), and ``unscored``: the number of pairs × dimensions unscored."""
     keys = list(compared_dimensions(context.task, part))
     summary = summarise_pairs(predictions, keys, **bootstrap)
     asked = sum(
@@ -55,8 +55,8 @@ def pair_evidence(
     """The gain and the ranking of systems in the last phase on the test sets, else on val; empty without pairs.
 
     Returns:
-        ``pair_gain.<split>``: final − zero-shot (see `pair_gain`); ``pair_systems.<split>`` (see `rank_pairs`), or
-        ``undefined`` with the reason where the pairs of a split rank no systems.
+        ``pair_gain.<split>``: final − zero-shot (see `pair_gain`); ``pair_systems.<split>``: see `rank_pairs`, or
+        ``undefined`` with the reason if the pairs of a split cannot rank systems.
     """
     pairs = phases[list(phases)[-1]].pairs
     if not pairs:

@@ -1,4 +1,4 @@
-"""Runs the requested stages of a run: in this process or in several, one run at a time in a folder."""
+"""Runs the requested stages, in this process or in several; a folder has one run at a time."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def run(
     """Run a composed configuration in Hydra's output folder.
 
     Args:
-        config: composed by Hydra.
+        config: the configuration that Hydra composed.
         further_callbacks: see `RunContext`.
-        server: runs ``stages=[serve]``.
+        server: the function that runs ``stages=[serve]``.
 
     Returns:
-        the figure that a sweep maximises: macro Pearson on val if there is a val split, else on test; None
-        without evaluation.
+        the figure that a sweep maximises: macro Pearson on val, or on test if there is no val split; None without
+        evaluation.
 
     Raises:
-        ConfigError, BadRecordsError, ModelError: for the user, before any weights load.
+        ConfigError, BadRecordsError, ModelError: list problems for the user, before any weights load.
         FolderInUseError: another process works in the folder.
     """
     path = _output_folder()
@@ -104,11 +104,11 @@ def run_in_folder(
     """Run a configuration in a folder that this process has locked.
 
     Args:
-        config: composed.
-        path: of the run folder.
+        config: a composed configuration.
+        path: the run folder.
         further_callbacks: see `RunContext`.
-        server: runs ``stages=[serve]``.
-        starts_processes: whether this process starts those that the run needs; else it is one of them.
+        server: the function that runs ``stages=[serve]``.
+        starts_processes: whether this process starts the processes of the run; if not, it is one of them.
 
     Returns:
         as `run`.
@@ -123,7 +123,7 @@ def run_in_folder(
 
 
 def _output_folder() -> Path:
-    """Hydra's output folder, absolute.
+    """The absolute path of Hydra's output folder.
 
     Raises:
         ConfigError: Hydra would interpolate its name.
@@ -141,17 +141,17 @@ def run_in_process(
     further_callbacks: CallbackProvider,
     server: serve.Serve | None = None,
 ) -> float | None:
-    """Take part in a run as one of its processes.
+    """Execute a run's part in one of its processes.
 
     Args:
-        config: composed; that of rank 0 counts, the others may pass None.
-        path: of the run folder; likewise.
-        processes: of the run.
+        config: a composed configuration. All ranks use that of rank 0; the other ranks may pass None.
+        path: the run folder; as for ``config``, the path of rank 0 is used.
+        processes: the processes of the run.
         further_callbacks: see `RunContext`.
-        server: runs ``stages=[serve]``.
+        server: the function that runs ``stages=[serve]``.
 
     Returns:
-        as `run`, at every process.
+        as `run`, on every rank.
 
     Raises:
         ConfigError, BadRecordsError, ModelError, FolderInUseError: as `run`.
@@ -166,7 +166,9 @@ def run_in_process(
             folder.log if processes.is_rank_zero else worker_log(path, processes.rank),
             terminal=processes.is_rank_zero,
         )
-        identity = run_id(config)  # before the number of processes is filled in
+        identity = run_id(
+            config
+        )  # the id must not depend on the number of processes that is set below
         log.info("Run %s in %s", identity, path)
         for line in startup.removed():
             log.warning("%s", line)
@@ -192,13 +194,13 @@ def run_in_process(
 
 
 def fill_in_described_processes(config: DictConfig) -> None:
-    """In a plan for another machine, use one process for each of its GPUs."""
+    """In a plan for another machine, set one process for each of its GPUs."""
     if config.plan and config.processes == 1:
         config.processes = max(config.plan_gpus or 1, 1)
 
 
 def _process_count(config: DictConfig, processes: Processes) -> int:
-    """The number of processes: torchrun's if it started them, else that of the configuration."""
+    """The number of processes that torchrun has started; without torchrun, the configured number."""
     if not started_by_launcher():
         return config.processes
     if config.processes not in (1, processes.count):
@@ -225,15 +227,15 @@ def _import_records(config: DictConfig, folder: RunFolder) -> None:
 
 
 def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str]:
-    """Check a run of one process or several and plan it, in this process and without writing anything.
+    """Check and plan a run of one or several processes in this process, without writing files.
 
     Args:
-        config: composed, with ``plan=true``.
-        path: of the run folder, which need not exist.
+        config: a composed configuration with ``plan=true``.
+        path: the run folder, which may be missing.
         starts: see `check_context`.
 
     Returns:
-        the lines of the plan; none for ``stages=[report]`` and ``stages=[import]``.
+        the lines of the plan; an empty list for ``stages=[report]`` and ``stages=[import]``.
 
     Raises:
         ConfigError, BadRecordsError, ModelError: as `run`.
@@ -251,16 +253,16 @@ def check_context(context: RunContext, *, starts: bool) -> Plan | ApiPlan:
     """Check the records, log the plan, and compare it with the memory of the machine.
 
     Args:
-        context: of the run.
-        starts: whether the run is to start next: a lack of memory is then a problem, unless ``plan_force`` is set, and
-            the model's files must be here; otherwise a plan for another machine needs none.
+        context: the context of the run.
+        starts: whether the run will start next. Then missing files of the model are a problem, and so is a lack of memory
+            unless ``plan_force`` is set. Otherwise a plan for another machine needs no files.
 
     Raises:
-        ConfigError: with every problem of the records, or of the plan.
+        ConfigError: lists every problem of the records, or of the plan.
     """
-    if problems := [each for stage in CHECK_RECORDS for each in stage.check_records(context)]:
+    if problems := [text for stage in CHECK_RECORDS for text in stage.check_records(context)]:
         raise ConfigError(problems)
-    # Machines may differ: rank 0 decides, so that no process waits for one that has stopped.
+    # The machines of a run may differ. Rank 0 decides, so that no process waits for one that has stopped.
     missing = context.processes.broadcast(missing_files(context, starts=starts))
     if missing and starts:
         raise ConfigError(missing)
@@ -268,45 +270,42 @@ def check_context(context: RunContext, *, starts: bool) -> Plan | ApiPlan:
     for line in plan.lines():
         log.info("%s", line)
     shortages = context.processes.broadcast(plan.shortages(capacity(context)))
-    goes_on = context.config.plan_force or not starts
-    for shortage in shortages if goes_on else ():
-        log.warning("%s", shortage)
-    if problems := [
-        *missing,
-        *plan.problems(),
-        *_rate_problems(context, plan),
-        *([] if goes_on else shortages),
-    ]:
+    if context.config.plan_force or not starts:
+        for shortage in shortages:
+            log.warning("%s", shortage)
+        shortages = []
+    problems = [*missing, *plan.problems(), *_rate_problems(context, plan), *shortages]
+    if problems:
         raise ConfigError(problems)
     return plan
 
 
 def _rate_problems(context: RunContext, plan: Plan | ApiPlan) -> list[str]:
-    """Problems of learning rates of parts that are not trained."""
+    """The problems of learning rates for parts that are not trained."""
     if not isinstance(plan, Plan) or not context.trains:
         return []
     return untrained_parts(context.config.trainer.get("learning_rates") or {}, plan.by_part)
 
 
 def run_stages(context: RunContext, server: serve.Serve | None = None) -> float | None:
-    """Run the requested stages; skip finished ones.
+    """Run the requested stages; skip finished stages.
 
     Args:
-        context: of the run.
-        server: runs ``stages=[serve]``.
+        context: the context of the run.
+        server: the function that runs ``stages=[serve]``.
 
     Returns:
         as `run`.
     """
     stages, processes, folder = context.stages, context.processes, context.folder
-    surroundings = environment.describe(context.config.seed, context.device, context.dtype)
-    surroundings |= {"processes": processes.count, "run_id": context.id}
-    processes.on_rank_zero(lambda: write_json_atomic(folder.environment, surroundings, listed=True))
+    described = environment.describe(context.config.seed, context.device, context.dtype)
+    described |= {"processes": processes.count, "run_id": context.id}
+    processes.on_rank_zero(lambda: write_json_atomic(folder.environment, described, listed=True))
     log.info("%s", context.place)
     if Stage.prepare in stages:
         prepare.run(context)
     if context.evaluates and context.trains and context.config.evaluation.zero_shot:
-        evaluate.run(context)  # the judge before its training
+        evaluate.run(context)  # scores the judge before its training
     if context.trains:
         train.run(context)
         processes.on_rank_zero(folder.check_trained)

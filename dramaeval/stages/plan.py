@@ -1,4 +1,4 @@
-"""The plan of a run: an estimate of its data, steps, compute and memory, from files and the architecture alone."""
+"""The plan of a run: an estimate of its data, steps, compute and memory, without loading weights."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class Plan:
     """The plan of a run.
 
     Attributes:
-        records, questions, hours: their numbers by split; ``hours`` of audio.
-        steps: optimizer steps; 0 without training.
+        records, questions, hours: the numbers of records, questions and hours of audio by split.
+        steps: the number of optimizer steps; 0 without training.
         clips: the size of a step; None without training.
         stage: the ZeRO stage; 0 without ZeRO.
-        parameters, trainable: the numbers of all and of the trainable parameters.
-        by_part: (trainable, all) parameters of each part.
-        longest_question: tokens of the longest question with its answer.
-        counted: whether they were counted with the model's tokenizer, or estimated.
-        positions: of the model, less those of virtual tokens; None without a limit.
-        longest_record: the record of that question.
-        memory: of one process.
+        parameters, trainable: the number of all parameters and of trainable parameters.
+        by_part: the numbers of trainable and of all parameters of each part.
+        longest_question: the number of tokens of the longest question with its answer.
+        counted: whether the model's tokenizer has counted these tokens; otherwise they are estimated.
+        positions: the model's positions without those of virtual tokens; None without a limit.
+        longest_record: the record of the longest question.
+        memory: the memory of one process.
         packed: the number of quantised parameters.
-        max_tokens: of a training pass; None if ``batch.max_tokens`` is not set.
-        operations: floating-point operations of a step; 0 if they are unknown.
-        device, dtype: of the weights.
-        in_full: the parts with new weights that are trained in full beside the adapter.
+        max_tokens: the largest number of tokens per training pass; None if ``batch.max_tokens`` is not set.
+        operations: the number of floating-point operations of a step; 0 if unknown.
+        device, dtype: the device and the data type of the weights.
+        in_full: the parts with new weights that are trained in full together with an adapter.
         untrained: the parts with new weights that are not trained.
-        thoughts: the cost of thoughts that the judge generates; None if it generates none.
+        thoughts: the cost of thoughts that the judge generates; None if it generates no thoughts.
     """
 
     records: Mapping[str, int]
@@ -80,11 +80,11 @@ class Plan:
 
     @property
     def _sharing(self) -> str:
-        """How processes share the memory, as text; empty for one process without ZeRO."""
+        """The sharing of memory between processes, as text; empty for one process without ZeRO."""
         if self.clips is None or (self.clips.processes == 1 and not self.stage):
             return ""
-        how = f"ZeRO stage {self.stage}" if self.stage else "each holds everything"
-        return f" of {self.clips.processes} ({how})"
+        sharing = f"ZeRO stage {self.stage}" if self.stage else "each holds everything"
+        return f" of {self.clips.processes} ({sharing})"
 
     def lines(self) -> list[str]:
         """The plan as lines for the terminal."""
@@ -125,9 +125,9 @@ class Plan:
         return lines
 
     def _remark(self, part: str) -> str:
-        """What is special about the training of a part, as text."""
+        """A remark about the training of a part with new weights; empty for other parts."""
         if part in self.in_full:
-            return "; its weights are new: trained in full beside the adapter, and saved with it"
+            return "; its weights are new: trained in full and saved with the adapter"
         if part in self.untrained:
             return "; its weights are new and are not trained"
         return ""
@@ -171,17 +171,17 @@ class Plan:
         return problems
 
     def shortages(self, capacity: Capacity | None) -> list[str]:
-        """The memory that the plan needs and a machine lacks, with a remedy for each kind.
+        """Problems of memory that the plan needs and the machine lacks, each with a remedy.
 
         Args:
-            capacity: of the machine; None if it is unknown.
+            capacity: the memory of the machine; None if unknown.
         """
         if capacity is None:
             return []
         largest = max(_MEMORY_KINDS, key=lambda kind: getattr(self.memory, kind))
         return [
             f"The plan needs {shortage}. Most of it is for the {largest}: {self._remedy(largest)}. "
-            "plan_force=true runs it nevertheless."
+            "plan_force=true runs it anyway."
             for shortage in capacity.shortages(self.memory)
         ]
 

@@ -1,4 +1,4 @@
-"""Makes the plan of a run, from files and the architecture alone."""
+"""Makes the plan of a run from files and the architecture, without loading weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dramaeval.stages.plan import Plan
 from dramaeval.stages.question_lengths import QuestionLengths, question_lengths
 from dramaeval.stages.read_splits import scores_input
 from dramaeval.stages.thought_cost import thought_cost
-from dramaeval.stages.training_arguments import clips_a_pass, planned_steps
+from dramaeval.stages.training_arguments import clips_per_pass, planned_steps
 from dramaeval.tasks.task import Task
 from dramaeval.training.grpo.arguments import check_completions
 from dramaeval.training.grpo.settings import trains_by_reward
@@ -39,8 +39,8 @@ def make_plan(context: RunContext) -> Plan:
     """Estimate a run's data, steps, compute and memory. With ``batch.max_tokens`` the number of steps is an estimate.
 
     Raises:
-        ConfigError: completions of GRPO do not fit.
-        BadRecordsError: with the records whose questions the model has no positions for.
+        ConfigError: completions of GRPO are too long for the model's positions.
+        BadRecordsError: lists the records whose questions are too long for the model's positions.
     """
     config, args, task, family = context.config, context.args, context.task, context.family
     splits, batch, processes = context.splits.records, config.batch, config.processes
@@ -67,7 +67,7 @@ def make_plan(context: RunContext) -> Plan:
         memory = _scoring_memory(shape, total, lengths, batch, dtype)
     else:
         prompts = task.prompts_per_record
-        clips = StepSize(clips_a_pass(args, prompts), args.gradient_accumulation_steps, processes)
+        clips = StepSize(clips_per_pass(args, prompts), args.gradient_accumulation_steps, processes)
         trainable = sum(map(bool, questions.get("train", [])))
         steps = planned_steps(trainable, args, processes, prompts)
         pass_clips: float = clips.per_device
@@ -82,13 +82,14 @@ def make_plan(context: RunContext) -> Plan:
             shape, parts, lengths, args, batch, pass_clips, dtype, processes, config.zero
         )
     in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
-    packed, each = 0, 0.0
+    packed, packed_size = 0, 0.0
     if context.quantization:
-        packed, each = packed_bytes(
+        packed, packed_size = packed_bytes(
             context.quantization, skeleton, family.parts, family.unquantised
         )
     if packed:
-        memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
+        saved = packed * (dtype.itemsize - packed_size)
+        memory = replace(memory, weights=memory.weights - saved)
     return Plan(
         records={name: len(records) for name, records in splits.items()},
         questions={name: sum(counts) for name, counts in questions.items()},
@@ -121,7 +122,7 @@ def make_plan(context: RunContext) -> Plan:
 def _new_parts(
     skeleton: Any, family: Family, parts: Mapping[str, tuple[int, int]]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """The parts with new weights that are trained in full beside an adapter, and those that are not trained."""
+    """The parts with new weights that are trained in full together with an adapter, and those that are not trained."""
     adapter = getattr(skeleton, "active_peft_config", None)
     saved = getattr(adapter, "modules_to_save", None) or ()
     in_full = [part for part in family.new_parts if family.parts[part].rpartition(".")[2] in saved]
@@ -129,7 +130,7 @@ def _new_parts(
 
 
 def _skeleton(context: RunContext) -> tuple[Any, int | None]:
-    """The model without weights, adapter attached; the positions for questions, None if no limit matters."""
+    """The model without weights, with the adapter, and the number of positions for questions; None without a limit."""
     family, adapter = context.family, context.adapter
     skeleton = family.skeleton(context.base)
     family.freeze_fixed(skeleton)
@@ -149,7 +150,7 @@ def _skeleton(context: RunContext) -> tuple[Any, int | None]:
 
 
 def _virtual_tokens(context: RunContext) -> int:
-    """The positions that a trained or loaded adapter takes for virtual tokens."""
+    """The number of positions that an adapter uses for virtual tokens."""
     settings = context.adapter
     if settings is None and context.checkpoint is not None and context.checkpoint.adapter:
         settings = read_adapter(context.checkpoint.folder)
@@ -159,11 +160,11 @@ def _virtual_tokens(context: RunContext) -> int:
 
 
 def missing_files(context: RunContext, *, starts: bool) -> list[str]:
-    """The problem of model files that the run needs and that are not here.
+    """The problem of missing model files.
 
     Args:
-        context: of the run.
-        starts: whether the run is to start next; otherwise a plan for another machine needs no files.
+        context: the context of the run.
+        starts: whether the run will start next; if not, a plan for another machine needs no files.
     """
     if (context.config.plan_device and not starts) or not _needs_model(context):
         return []
@@ -174,15 +175,15 @@ def missing_files(context: RunContext, *, starts: bool) -> list[str]:
 
 
 def _needs_model(context: RunContext) -> bool:
-    """Whether a stage computes with the model; the others read results or clips."""
+    """Whether a stage computes with the model; other stages read results or clips."""
     light = {Stage.prepare, Stage.leaderboard, Stage.report}
     return bool(context.stages - light) or scores_input(context.config)
 
 
 def capacity(context: RunContext) -> Capacity | None:
-    """The memory of this machine, or of the one that the settings describe.
+    """The memory of this machine, or of the machine that the settings describe.
 
-    None if it is unknown, or if a device map spreads the model over devices.
+    None if it is unknown, or if a device map distributes the model over devices.
     """
     if context.family.device_map is not None:
         return None
@@ -216,7 +217,7 @@ def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, 
 def _operations(
     shape: Shape, parts: Mapping[str, tuple[int, int]], lengths: QuestionLengths, args: Any
 ) -> float:
-    """Floating-point operations of a training clip; 0 for GRPO, whose sampling the formula does not cover."""
+    """The floating-point operations per training clip; 0 for GRPO, since the formula does not include sampling."""
     if hasattr(args, "num_generations"):
         return 0.0
     total = sum(count for _, count in parts.values())
@@ -258,7 +259,7 @@ def _training_memory(
     processes: int,
     zero: Mapping[str, Any] | None,
 ) -> MemoryEstimate:
-    """Memory of one training process; ``pass_clips`` is the number of clips of a pass."""
+    """The memory of one training process; ``pass_clips`` is the number of clips per forward pass."""
     largest = lengths.largest
     trains_audio = bool(parts.get("audio", (0, 0))[0])
     return estimate(

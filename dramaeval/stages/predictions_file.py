@@ -33,11 +33,11 @@ class PhasePredictions:
     pairs: dict[str, list[PairPrediction]] = field(default_factory=dict)
 
     def of_task(self, name: str) -> PhasePredictions:
-        """The predictions of one task of a mixture; splits without any are left out."""
+        """The predictions of one task of a mixture; splits without predictions of the task are left out."""
 
         def select(by_split: dict[str, list[Any]]) -> dict[str, list[Any]]:
             selected = {
-                split: [each for each in predictions if each.dimension.startswith(f"{name}/")]
+                split: [p for p in predictions if p.dimension.startswith(f"{name}/")]
                 for split, predictions in by_split.items()
             }
             return {split: predictions for split, predictions in selected.items() if predictions}
@@ -46,7 +46,7 @@ class PhasePredictions:
 
 
 def read_phase(file: Path) -> PhasePredictions:
-    """Read a predictions file."""
+    """Read the predictions of a phase from a file."""
     phase = PhasePredictions()
     for _, line in json_lines(file):
         values = json.loads(line)
@@ -63,7 +63,7 @@ def read_phase(file: Path) -> PhasePredictions:
 
 
 def is_intact(file: Path) -> bool:
-    """Whether a predictions file exists and is undamaged; a damaged one is renamed and will be written again."""
+    """Whether a predictions file exists and is undamaged; a damaged file is renamed, and scoring writes it again."""
     if not file.is_file():
         return False
     if damage := set_aside_damaged(file, _require_predictions):
@@ -75,11 +75,11 @@ def set_aside_damaged(file: Path, read: Callable[[Path], Any]) -> str | None:
     """Rename a file if it is damaged.
 
     Args:
-        file: with results of a run.
-        read: reads the file; checks a file that an earlier version wrote without a hash.
+        file: a file with results of a run.
+        read: a function that reads the file, to check a file that an earlier version wrote without a hash.
 
     Returns:
-        the damage and the new name; None for an undamaged file.
+        a description of the damage with the new name; None for an undamaged file.
     """
     damage = damage_of(file)
     if damage is None and not is_listed(file):

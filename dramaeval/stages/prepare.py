@@ -1,4 +1,4 @@
-"""The stage ``prepare``: writes the questions and answers of a training as JSONL, one file a split."""
+"""The stage ``prepare``: writes the questions and answers of a training as JSONL, with a file for each split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dramaeval.training.question_sampler import sample_questions, training_recor
 
 log = logging.getLogger(__name__)
 
-#: Keys that a line copies from its record: they group records or identify the system that produced the clip.
+#: Keys that a line copies from its record; they group records, or name the system that produced the clip.
 COPIED = ("character", "system", "language", "local_scene", "question_type")
 
 
@@ -49,7 +49,7 @@ def check(config: DictConfig) -> list[str]:
 
 
 def _other_clips(task: Any) -> str | None:
-    """Which clips the prompts of a task have beside the judged one, and what to do about it; None where none."""
+    """The part of the message about further clips in the prompts of a task; None if they have no further clips."""
     if task.get("turns") == AUDIO:
         return "turns have their own. Set task.turns=text"
     chosen = task.get("dimensions")
@@ -80,17 +80,17 @@ def write_questions(
     seed: int,
     clips: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write ``<split>.jsonl`` for each split, one question a line; see `dramaeval.tasks.processed`.
+    """Write ``<split>.jsonl`` for each split, with one question per line; see `dramaeval.tasks.processed`.
 
     Wordings and answers are those of the first epoch of a training with the same seed. Every rated dimension of
     a record has a line; dimensions without a rating are left out and counted in the log.
 
     Args:
-        task: gives the questions.
+        task: the task, which words the questions.
         splits: the records by split.
-        folder: is created if it is absent.
-        seed: of the sampling.
-        clips: by split the hash of each record's clip, which its lines keep; None keeps none.
+        folder: the folder of the files, which is created.
+        seed: the seed of sampling.
+        clips: by split, the hash of each record's clip, which is written to its lines; None: no hashes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, records in splits.items():
@@ -118,7 +118,7 @@ def write_questions(
 def line_of(
     task: Task, record: Record, question: Question, targets: dict[str, Target]
 ) -> dict[str, Any]:
-    """One line: the prompt, the solution, the clip, and the scale and ratings of each answer in it."""
+    """The content of a line: prompt, solution and clip, and for each answer its scale and ratings."""
     answers, places = [], []
     for place in question.answer_fields:
         target = targets[place.dimension.key]
@@ -150,7 +150,7 @@ def line_of(
 
 
 def _with_clip_path(messages: list[dict[str, Any]], clip: str) -> list[dict[str, Any]]:
-    """The messages with the absolute path of the clip."""
+    """A copy of the messages with the absolute path of the clip."""
     copies = []
     for message in messages:
         content = message["content"]

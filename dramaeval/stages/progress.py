@@ -1,4 +1,4 @@
-"""Progress lines of scoring: how much is done and how long the rest will take."""
+"""Logs the progress of scoring: the number of finished pieces and the remaining time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Progress:
     """Counts finished pieces and logs a line every few seconds.
 
     Args:
-        work: name of the work, which begins each line.
-        total: number of pieces.
-        unit: name of a piece, in the plural.
+        work: the name of the work, with which each line begins.
+        total: the number of pieces.
+        unit: the name of the pieces, in the plural.
         every: seconds between two lines.
-        file: a JSON file with the same figures, for other processes; None writes none.
-        before: pieces that an earlier start has finished; for the file.
+        file: a JSON file that gets the same figures, for other processes; None: no file.
+        before: the number of pieces that an earlier start has finished, for the file.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Progress:
         self.began = self.logged = time.monotonic()
 
     def __call__(self, pieces: int) -> None:
-        """Count pieces that have just been finished."""
+        """Count newly finished pieces."""
         self.done += pieces
         now = time.monotonic()
         if now - self.logged >= self.every and self.done < self.total:
@@ -56,15 +56,15 @@ class Progress:
             self._write()
 
     def finish(self) -> None:
-        """Log the total and the time that it took."""
-        took = duration(time.monotonic() - self.began)
+        """Log the number of pieces and the total time."""
+        elapsed = duration(time.monotonic() - self.began)
         rate = f" ({self.rate:.3g} a second)" if self.done > 1 else ""
-        log.info("%s: %d %s in %s%s", self.work, self.done, self.unit, took, rate)
+        log.info("%s: %d %s in %s%s", self.work, self.done, self.unit, elapsed, rate)
         self._write()
 
     @property
     def rate(self) -> float:
-        """Pieces a second since the beginning."""
+        """The number of pieces per second since the start."""
         return self.done / max(time.monotonic() - self.began, 1e-9)
 
     def _write(self) -> None:

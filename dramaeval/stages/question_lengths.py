@@ -1,4 +1,4 @@
-"""The lengths of all questions in tokens: estimated from texts and durations, and counted for the longest."""
+"""The lengths of all questions in tokens: estimated from texts and durations, and counted for the longest questions."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 from dramaeval.training.question_sampler import training_record
 
-#: English text has about four characters a token in Qwen's vocabulary.
-_CHARACTERS_A_TOKEN = 4
-#: Questions with the largest estimates, which are counted.
+#: English text has about four characters per token in Qwen's vocabulary.
+_CHARACTERS_PER_TOKEN = 4
+#: The number of questions with the largest estimates whose tokens are counted.
 _CANDIDATES = 64
 
 
 @dataclass(frozen=True)
 class QuestionLengths:
-    """Tokens over all splits; estimates, unless they are counted.
+    """The lengths of the questions of all splits in tokens.
 
     Attributes:
-        longest: tokens of the longest question with its answer.
-        counted: whether ``longest`` was counted with the model's tokenizer.
-        too_long: the problems of the questions that the model has no positions for; counted.
-        longest_record: the record of that question, with file and line.
-        largest: the work of the record with the most tokens.
-        training: the work of a pass for each training record.
+        longest: the number of tokens of the longest question with its answer.
+        counted: whether the model's tokenizer has counted ``longest``; otherwise it is estimated.
+        too_long: problems of questions that have more tokens than the model has positions, always counted.
+        longest_record: the record of the longest question, with file and line.
+        largest: the estimated work for the record with the most tokens.
+        training: the estimated work for each training record.
     """
 
     longest: int
@@ -62,12 +62,12 @@ def question_lengths(
 
     Args:
         splits: the records by split.
-        task: words the questions.
-        family: gives the tokens of a clip.
-        questions_per_clip, shared_prefix: as in ``batch``.
-        record_encoder: tokenises questions; None estimates all lengths.
-        positions: of the model; None without a limit.
-        seed: of the training, whose questions are those of the first epoch.
+        task: the task, which words the questions.
+        family: the model family, which determines the tokens of a clip.
+        questions_per_clip, shared_prefix: see ``batch``.
+        record_encoder: the encoder that tokenises questions; None: all lengths are estimated.
+        positions: the number of the model's positions; None without a limit.
+        seed: the seed of the training; its questions are those of the first epoch.
     """
     longest = _Longest(record_encoder, positions)
     largest, training = Work(prefix=0, branches=1, width=0), []
@@ -85,13 +85,15 @@ def question_lengths(
         seconds = [example.seconds for example in task.examples(record)]
         seconds += record.prompt_clips.values()
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
-        # In scoring each generated thought has a branch of its own.
+        # In scoring, each generated thought has a separate branch.
         thoughts = [_thoughts(question) for question in step]
-        written = task.max_written_tokens(record) if any(q.generates_thought for q in step) else 0
+        thought_tokens = (
+            task.max_written_tokens(record) if any(q.generates_thought for q in step) else 0
+        )
         work = Work(
             prefix=prefix,
             branches=sum(thoughts),
-            width=width + written,
+            width=width + thought_tokens,
             frames=sum(map(family.encoded_frames, frames)),
             answers=max(map(_answer_tokens, step)),
         )
@@ -105,12 +107,12 @@ def question_lengths(
 
 
 def _thoughts(question: Question) -> int:
-    """The number of sequences that a question has: one for each sampled thought."""
+    """The number of a question's sequences: one for each sampled thought, else 1."""
     return question.thought_sampling.samples if question.thought_sampling else 1
 
 
 def _step(questions: Sequence[Question], questions_per_clip: int | None) -> list[Question]:
-    """The questions of one step: those about the first dimensions, about both clips of a pair."""
+    """The questions of one step: those about the first dimensions, for a pair about both clips."""
     by_dimension: dict[str, list[Question]] = {}
     for question in questions:
         key = question.answer_fields[0].dimension.key if question.pair else str(question.key)
@@ -127,27 +129,26 @@ def _row(
     *,
     shared_prefix: bool,
 ) -> tuple[int, int]:
-    """Estimated tokens of the shared prefixes of some questions, and the mean of the others per question.
+    """The estimated tokens of all shared prefixes, and the mean number of a question's other tokens.
 
-    Questions share a prefix where their prompts have the same clips.
+    Questions share a prefix if their prompts have the same clips.
     """
-    shared = total = 0
-    own = 0
+    shared = total = in_prefix = 0
     for clips in dict.fromkeys(question.clips for question in questions):
         group = [question for question in questions if question.clips == clips]
         texts = [_text_of(question.messages) for question in group]
         audio = clip_tokens(family, task, record, group[0])
         prefix = 0
         if shared_prefix and len(texts) > 1:
-            prefix = audio + len(_common_start(texts)) // _CHARACTERS_A_TOKEN
+            prefix = audio + len(_common_start(texts)) // _CHARACTERS_PER_TOKEN
         shared += prefix
-        total += sum(audio + len(text) // _CHARACTERS_A_TOKEN for text in texts)
-        own += prefix * len(group)
-    return shared, round((total - own) / len(questions))
+        total += sum(audio + len(text) // _CHARACTERS_PER_TOKEN for text in texts)
+        in_prefix += prefix * len(group)
+    return shared, round((total - in_prefix) / len(questions))
 
 
 def _numbered(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, int, Record]]:
-    """Every record with its split and its number in it."""
+    """Every record with its split and its number in the split."""
     for name, records in splits.items():
         for number, record in enumerate(records):
             yield name, number, record
@@ -157,8 +158,8 @@ class _Longest:
     """Finds the longest question, and the questions that are too long.
 
     Args:
-        record_encoder: tokenises questions; None estimates their lengths.
-        positions: of the model; None without a limit.
+        record_encoder: the encoder that tokenises questions; None: their lengths are estimated.
+        positions: the number of the model's positions; None without a limit.
 
     Attributes:
         too_long: a problem for each record with a question that is too long.
@@ -172,9 +173,9 @@ class _Longest:
         self._added = 0
 
     def add(self, record: Record, question: Question, audio: int) -> None:
-        """Compare a question with the others; ``audio`` are the tokens of its clips."""
+        """Compare a question with the others; ``audio`` is the number of tokens of its clips."""
         size = len(_text_of(question.messages).encode())
-        estimate = audio + size // _CHARACTERS_A_TOKEN + _answer_tokens(question)
+        estimate = audio + size // _CHARACTERS_PER_TOKEN + _answer_tokens(question)
         self._added += 1
         candidate = (estimate, -self._added, record, question)
         if len(self._candidates) < _CANDIDATES:
@@ -184,13 +185,13 @@ class _Longest:
         if self.record_encoder is None or self.positions is None:
             return
         if self.too_long and _is_about(self.too_long[-1], record):
-            return  # one problem a record
+            return  # one problem per record
         length = question_tokens(self.record_encoder, record, question, self.positions)
         if length > self.positions:
             self.too_long.append(_too_long(record, length, self.positions))
 
     def result(self) -> tuple[int, str]:
-        """Tokens of the longest question, and its record with file and line; estimated if questions are too long."""
+        """The tokens of the longest question (estimated if questions are too long), and its record with file and line."""
         encoder = None if self.too_long else self.record_encoder
         counted = [
             (question_tokens(encoder, record, question) if encoder else estimate, order, record)
@@ -217,8 +218,8 @@ def _too_long(record: Record, length: int, positions: int) -> Problem:
 
 
 def _answer_tokens(question: Question) -> int:
-    """Tokens of an answer, including the end of the turn."""
-    return len(question.solution((0,) * len(question.answer_fields))) // _CHARACTERS_A_TOKEN + 2
+    """The estimated tokens of an answer, including the end of the turn."""
+    return len(question.solution((0,) * len(question.answer_fields))) // _CHARACTERS_PER_TOKEN + 2
 
 
 def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -232,7 +233,7 @@ def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def _common_start(texts: Sequence[str]) -> str:
     first, last = min(texts), max(texts)
-    for at, (a, b) in enumerate(zip(first, last, strict=False)):
+    for position, (a, b) in enumerate(zip(first, last, strict=False)):
         if a != b:
-            return first[:at]
+            return first[:position]
     return first

@@ -34,8 +34,8 @@ class Splits:
     """The records by split.
 
     Attributes:
-        records: by split.
-        skipped: the problems of the skipped records, by split.
+        records: the records by split.
+        skipped: the problems of skipped records by split.
         overlaps: descriptions of the content that splits share.
     """
 
@@ -55,11 +55,11 @@ class Splits:
         return [name for name in held_out_splits(self.records) if self[name]]
 
     def of_task(self, name: str, part: str | None) -> list[Record]:
-        """The records of a split; of a mixture those of one task, unless ``part`` is None."""
+        """The records of a split; with ``part`` only those of one task of a mixture."""
         return [record for record in self[name] if part is None or record.part == part]
 
     def skipped_summary(self) -> dict[str, Any]:
-        """For metrics.json: how many records of each split were skipped, and why."""
+        """The number of skipped records of each split, and the reasons, for metrics.json."""
         return {
             name: {
                 "records": len({problem.line for problem in problems}),
@@ -99,14 +99,14 @@ def read_splits(
     """Read the files that the stages need.
 
     Args:
-        config: of the run.
-        task: names the keys that a record must have.
-        conversions: folder for the records of files in other formats (`dramaeval.importing.direct`).
-        takes_audio: whether the judge takes audio; otherwise clips are not looked up and need not exist.
-        processes: of the run.
+        config: the configuration of the run.
+        task: the task, which names the keys that a record must have.
+        conversions: the folder for converted records (`dramaeval.importing.direct`).
+        takes_audio: whether the judge takes audio; if not, clips need not exist.
+        processes: the processes of the run.
 
     Raises:
-        BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
+        BadRecordsError: lists the problems of all files, unless ``task.data.on_bad=skip``.
     """
     data = config.task.data
     records: dict[str, list[Record]] = {}
@@ -120,12 +120,11 @@ def read_splits(
     converted = convert_sources(config, sources, conversions, processes)
     shard_options = line_options(config) if scores_input(config) else {}
     if shard_options:
-        require_divisible(
-            config, [_jsonl(each, converted) for each in sources if each.split == INPUT]
-        )
+        inputs = [source for source in sources if source.split == INPUT]
+        require_divisible(config, [_jsonl(source, converted) for source in inputs])
     for source in sources:
         conversion = converted.get(source)
-        # A task of the user may not know `texts`.
+        # A task class of the user may not have the argument `texts`.
         options: dict[str, Any] = {}
         if source.split == INPUT:
             options = {**({"texts": texts} if texts else {}), **shard_options}
@@ -157,25 +156,25 @@ def read_splits(
             log.warning("%s: %s", source.file, notice)
         _log_skipped(source.split, result.skipped, len(result.records))
     raise_together(failures)
-    require_own_ids(records.get(INPUT, []))
+    require_unique_ids(records.get(INPUT, []))
     return Splits(records, skipped, _overlaps(records, takes_audio=takes_audio))
 
 
 def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: bool) -> Splits:
-    """Refuse records whose texts the model would read as markup, or leave them out.
+    """Refuse or leave out records whose texts the model would read as markup.
 
     Args:
         splits: the records.
-        task: puts their texts into prompts and answers.
-        text_check: of the model.
+        task: the task, which puts the texts into prompts and answers.
+        text_check: the check of the model's markup.
         skips: whether such records are left out (``task.data.on_bad=skip``).
 
     Raises:
-        ConfigError: with the task's own texts that the model would read as markup.
-        BadRecordsError: with those of the records, unless ``skips``.
+        ConfigError: lists texts of the task that the model would read as markup.
+        BadRecordsError: lists such texts of records, unless ``skips``.
     """
-    if wording := text_check.task_problems(task):
-        raise ConfigError(wording)
+    if task_problems := text_check.task_problems(task):
+        raise ConfigError(task_problems)
     bad = {name: text_check.problems(task, records) for name, records in splits.records.items()}
     all_bad = [problem for problems in bad.values() for problem in problems]
     if not all_bad:
@@ -194,7 +193,7 @@ def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: boo
 
 
 def raise_together(failures: Sequence[BadRecordsError]) -> None:
-    """Raise the problems of several files as one error, if there are any."""
+    """Raise the problems of several files as one error."""
     if failures:
         problems = [problem for failure in failures for problem in failure.problems]
         kinds = {type(failure) for failure in failures}
@@ -207,12 +206,8 @@ def _jsonl(source: Source, converted: Mapping[Source, Converted]) -> Path:
     return conversion.file_of(source.split) if conversion else Path(source.file).expanduser()
 
 
-def require_own_ids(records: Sequence[Record]) -> None:
-    """Refuse two records with the same id from different files of ``input``.
-
-    Raises:
-        BadRecordsError: with all of them.
-    """
+def require_unique_ids(records: Sequence[Record]) -> None:
+    """Raise BadRecordsError for records of ``input`` that have the same id."""
     first: dict[str, Record] = {}
     repeated = [record for record in records if first.setdefault(record.id, record) is not record]
     if repeated:
@@ -226,7 +221,7 @@ def require_own_ids(records: Sequence[Record]) -> None:
 
 
 def _sources(config: DictConfig) -> list[Source]:
-    """The files of ``task.data`` to read, split by split."""
+    """The files of ``task.data`` that the stages need, in the order of the splits."""
     sources = []
     for split in _needed_splits(config):
         for part, node in parts_of(config.task).items():
@@ -266,9 +261,9 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 
 
 def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
-    """The content that held-out splits share with the training split; each is also logged as a warning."""
+    """Describe and log the content that held-out splits share with the training split."""
     overlaps = []
-    # Of a pair both clips count.
+    # Both clips of a pair are compared.
     records = {
         name: [single for record in split for single in record.single_clips()]
         for name, split in records.items()

@@ -1,4 +1,4 @@
-"""The stage ``report``: compares finished runs, as a page, Markdown, CSV and JSON. No model is loaded."""
+"""The stage ``report``: compares finished runs and writes a page, Markdown, CSV and JSON. No model is loaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
     split = config.report.split
     split_problems = (
-        [f"report.split={split} is no held-out split: name val, test or test_NAME."]
+        [f"report.split={split} is not a held-out split: give val, test or test_NAME."]
         if split is not None and not held_out_splits([split])
         else []
     )
@@ -55,12 +55,12 @@ def check(config: DictConfig) -> list[str]:
     ]
     if config.evaluation.convention:
         problems.append(
-            "evaluation.convention is counted by runs that evaluate, from the records: leave it out with stages=[report]."
+            "evaluation.convention needs records, which stages=[report] does not read: set it in the runs that evaluate."
         )
     if len(config.stages) > 1:
         problems.append(
-            "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
-            "report.html."
+            "stages=[report] compares finished runs and needs a separate run; a run that evaluates writes report.html "
+            "itself."
         )
     if not config.runs:
         problems.append("stages=[report] needs runs=[FOLDER,FOLDER,…]: the runs to compare.")
@@ -70,9 +70,9 @@ def check(config: DictConfig) -> list[str]:
 def run(config: DictConfig, folder: RunFolder) -> None:
     """Compare ``runs=[…]``: write ``report.html``, ``comparison.md``, ``comparison.json`` and ``tables/*.csv``.
 
-    Of several named test sets the first has these files; each further one has ``report.<set>.html``,
-    ``comparison.<set>.md`` and ``.json``, and ``tables/<set>/``. This stage has no context, because it reads no
-    records and needs no judge.
+    If there are several named test sets, these files describe the first; each further set has ``report.<set>.html``,
+    ``comparison.<set>.md`` and ``.json``, and ``tables/<set>/``. This stage has no context, because it reads no records
+    and needs no judge.
 
     Raises:
         ConfigError: a folder cannot be read, or the runs cannot be compared.
@@ -103,14 +103,14 @@ def _write(
     """Write the files of one split.
 
     Args:
-        config: of the comparison.
-        folder: its folder.
-        suffix: the test set in the names of files; empty for the first one.
-        runs: their results on the split.
-        comparison: of these.
-        across: by run the drops between test sets; empty for a single one.
+        config: the configuration of the stage.
+        folder: its run folder.
+        suffix: the test set in the names of files; empty for the first test set.
+        runs: the results of the runs on the split.
+        comparison: the comparison of these results.
+        across: by run, the drops between test sets; empty for a single test set.
     """
-    # Imported late: plots and templates take time to import.
+    # Plots and templates take time to import.
     from dramaeval.evaluation.report import comparison_page
     from dramaeval.stages.report_html import write_tables
 
@@ -141,22 +141,20 @@ def _read(config: DictConfig) -> dict[str, list[Results]]:
     """The results of all runs by split."""
     folders = [Path(run).expanduser() for run in config.runs]
     runs = [folder for folder in folders if is_run(folder)]
-    given = config.report.split
+    split, phase = config.report.split, config.report.phase
     rubric = build_task(config).rubric
-    return {
-        split: _read_split(folders, split, config.report.phase, rubric)
-        for split in ([given] if given else _common_splits(runs, config.report.phase))
-    }
+    names = [split] if split else _common_splits(runs, phase)
+    return {name: _read_split(folders, name, phase, rubric) for name in names}
 
 
 def _read_split(
     folders: Sequence[Path], split: str, phase: str | None, rubric: Rubric
 ) -> list[Results]:
-    """The results of runs, of published ones, and of other models' responses, in the order of the folders."""
+    """The results of runs, published results, and other models' responses, in the order of the folders."""
     names = short_names(folders)
     read: dict[Path, Results] = {}
     responses = [folder for folder in folders if not is_run(folder) and has_responses(folder)]
-    # Responses have no ratings, and take them from the results that have.
+    # Responses have no ratings and take them from the other results.
     for folder, name in zip(folders, names, strict=True):
         if is_run(folder):
             read[folder] = read_run(folder, name, split, phase)
@@ -172,7 +170,7 @@ def _read_split(
 def _drops(
     config: DictConfig, by_split: Mapping[str, Sequence[Results]], dimensions: Sequence[str]
 ) -> dict[str, Any]:
-    """The drops of every run between the test sets, on the records that all runs have; empty for a single set."""
+    """The drops of every run between test sets, on the records that all runs have; empty for a single test set."""
     if len(by_split) < 2:
         return {}
     predictions = {split: common_predictions(runs) for split, runs in by_split.items()}
@@ -188,7 +186,7 @@ def _drops(
 
 
 def _common_splits(runs: Sequence[Path], phase: str | None) -> list[str]:
-    """The test sets that every run has, else val."""
+    """The test sets that every run has, or else val."""
     if not runs:
         return ["test"]
     first, *others = [splits_in(folder, phase) for folder in runs]
@@ -199,7 +197,7 @@ def _common_splits(runs: Sequence[Path], phase: str | None) -> list[str]:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """Different names for the folders: the last parts of their paths, as few as possible.
+    """Unique names of the folders: the last parts of their paths, as few as possible.
 
     Raises:
         ResultsError: a folder is named twice.

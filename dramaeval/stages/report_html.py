@@ -30,15 +30,15 @@ log = logging.getLogger(__name__)
 
 
 def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phases) -> None:
-    """Write ``report.html``, or for a mixture ``report.<task>.html`` for each task, whose scales differ.
+    """Write ``report.html``; for a mixture ``report.<task>.html`` for each task, since the tasks' scales differ.
 
-    The page describes the first test set, else val. Each further named test set has a page of its own, such as
+    The page describes the first test set, or else val. Each further named test set has a separate page, such as
     ``report.test_wild.html``.
 
     Args:
-        context: of the run.
+        context: the context of the run.
         metrics: the content of metrics.json.
-        phases: the predictions.
+        phases: the predictions by phase.
     """
     if not context.task.parts:
         page = _ratings_page if rated_splits(metrics) else _other_page(metrics)
@@ -48,25 +48,25 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
         figures = metrics["tasks"].get(name)
         if not figures:
             continue
-        of_task: dict[str, Any] = {"about": metrics["about"]}
+        task_metrics: dict[str, Any] = {"about": metrics["about"]}
         task_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
         page = _ratings_page
         if task.rated_dimensions:
-            of_task |= {split: dict(by_phase) for split, by_phase in figures.items()}
-            of_task |= evidence(context, task_phases, name)
+            task_metrics |= {split: dict(by_phase) for split, by_phase in figures.items()}
+            task_metrics |= evidence(context, task_phases, name)
         else:
-            kind = next(kind for kind in OTHER_KINDS if kind in _any_values(figures))
-            of_task[kind] = {
+            kind = next(kind for kind in OTHER_KINDS if kind in _first_values(figures))
+            task_metrics[kind] = {
                 split: {phase: values[kind] for phase, values in by_phase.items()}
                 for split, by_phase in figures.items()
             }
-            of_task |= pair_evidence(task_phases, bootstrap_settings(context.config))
-            page = _other_page(of_task)
+            task_metrics |= pair_evidence(task_phases, bootstrap_settings(context.config))
+            page = _other_page(task_metrics)
         file = context.folder.report.with_suffix(f".{name}.html")
-        _write_pages(context, file, page, of_task, task_phases, name)
+        _write_pages(context, file, page, task_metrics, task_phases, name)
 
 
-#: Makes the page of a split.
+#: Returns the page of a split as HTML.
 _Page = Callable[[RunContext, Mapping[str, Any], Phases, str, str | None], str]
 
 
@@ -78,7 +78,7 @@ def _write_pages(
     phases: Phases,
     part: str | None,
 ) -> None:
-    """Write the page of the first test set, else of val, and one for each further named test set."""
+    """Write the page of the first test set, or else of val, and a page for each further named test set."""
     if page is _ratings_page:
         names = list(phases[list(phases)[-1]].ratings)
     else:
@@ -128,12 +128,12 @@ def _pairs_page(
 
 
 def _other_page(metrics: Mapping[str, Any]) -> _Page:
-    """The page of predictions without a scale."""
+    """The function for the page of predictions without a scale."""
     return _pairs_page if "pairs" in metrics else _choices_page
 
 
-def _any_values(figures: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The figures of a task in its first split and phase: all have the same kinds."""
+def _first_values(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures of a task in its first split and phase; all splits and phases have the same kinds of figures."""
     return next(iter(next(iter(figures.values())).values()))
 
 
@@ -156,7 +156,7 @@ def _page_settings(
 
 
 def _curves(context: RunContext) -> Path:
-    """The folder of the training curves: of this run, or of the run in ``checkpoint`` if this one trains nothing."""
+    """The folder of the training curves of this run, or of the run in ``checkpoint`` if this run has no training."""
     curves = context.folder.tensorboard
     if context.trains or not context.config.checkpoint:
         return curves
@@ -191,14 +191,14 @@ def write_tables(
     sentences: Sequence[str],
     tables_folder: str = "tables",
 ) -> None:
-    """Write tables for a paper.
+    """Write tables for a paper, as Markdown and CSV.
 
     Args:
-        folder: of the run.
-        name: of the Markdown file, without its suffix.
-        tables: with every row, each written to ``tables/<key>.csv``.
-        shown: the shortened ones of the Markdown file.
-        sentences: the text above them.
+        folder: the run folder.
+        name: the name of the Markdown file without its suffix.
+        tables: the complete tables, which are written to ``tables/<key>.csv``.
+        shown: the shortened tables for the Markdown file.
+        sentences: the text above the tables in the Markdown file.
         tables_folder: the folder of the CSV files inside ``folder``.
     """
     summary = "".join(f"- {in_markdown(sentence)}\n" for sentence in sentences)

@@ -29,35 +29,22 @@ from dramaeval.stages.fingerprint import Fingerprint
 
 log = logging.getLogger(__name__)
 
-#: Characters of a value in a message.
+#: The largest number of characters of a value in a message.
 _MOST_SHOWN = 200
 
-#: Settings that may differ when a run is resumed: they do not change its results.
+#: Settings that may differ when a run is resumed, since they do not change its results.
 MAY_DIFFER = (
-    "plan",
-    "plan_force",
-    *("plan_device", "plan_gpus", "plan_memory_gib"),
+    *("plan", "plan_force", "plan_device", "plan_gpus", "plan_memory_gib"),
     *(
         f"evaluation.{key}"
         for key in EvaluationConfig.__dataclass_fields__
-        if key not in ("group_by", "keep_thoughts")  # every prediction holds them
+        if key not in ("group_by", "keep_thoughts")  # predictions depend on these
     ),
-    "report",
-    "runs",
-    "task.data.workers",
-    "batch.cache_clips",
-    "logger",
-    "debug",
-    "hydra",
-    "launch",
-    "sweep",
-    "resume",
-    "output",
-    "checkpoint_override",
-    "from",
+    *("report", "runs", "task.data.workers", "batch.cache_clips", "logger", "debug", "hydra"),
+    *("launch", "sweep", "resume", "output", "checkpoint_override", "from"),
     *("cache", "serve", "leaderboard", "export"),
 )
-#: Further ones if batch.global is set, which fixes the clips of a step.
+#: Further settings that may differ if batch.global is set, which fixes the number of clips per step.
 MAY_DIFFER_WITH_GLOBAL_BATCH = (
     "processes",
     "batch.per_device",
@@ -77,13 +64,13 @@ class RunFolder:
         environment: versions, commit, hardware and seed.
         log: the log.
         tensorboard: the training curves.
-        debug: the first batch and a profile, of ``debug=true``.
+        debug: the first batch and a profile, with ``debug=true``.
         prepared: the questions and answers of ``stages=[prepare]``, one file for each split.
         checkpoints: the checkpoints from which training resumes.
         model: the trained adapter or full model, with its processor.
-        export: the adapter or the merged model, for use elsewhere.
+        export: the adapter or the merged model, for use with other programs.
         metrics: all figures, such as ``<split>.<phase>.macro.pearson``.
-        report: the report for people.
+        report: the report as a page.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,24 +88,24 @@ class RunFolder:
         self.report = path / "report.html"
 
     def predictions(self, phase: str) -> Path:
-        """The predictions of a phase: ``predictions.jsonl`` for the final one, else ``predictions.<phase>.jsonl``."""
+        """The file of a phase's predictions: ``predictions.jsonl`` for ``final``, else ``predictions.<phase>.jsonl``."""
         name = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
         return self.path / name
 
     @property
     def has_work(self) -> bool:
-        """Whether the folder holds results that a resumed run would keep."""
+        """Whether the folder holds results that a resumed run keeps."""
         kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
         kept += self.path.glob("controls/*.json*")
         kept += self.path.glob("prepared/*.jsonl")
         return bool(kept) or self.model.is_dir() or self.export.is_dir()
 
     def open(self, config: DictConfig, made_from: Fingerprint | None = None) -> None:
-        """Write the configuration and the fingerprint, after comparing them with those of the results in the folder.
+        """Compare the configuration and the fingerprint with those of the results in the folder, and write them.
 
         Args:
-            config: of this start.
-            made_from: what this start is made from; None to compare the settings only.
+            config: the configuration of this start.
+            made_from: the fingerprint of this start; None to compare the settings only.
 
         Raises:
             ConfigError: the folder holds results of another configuration, of other data or of another model.
@@ -144,16 +131,18 @@ class RunFolder:
         if made_from:
             made_from.write(self.path)
         if is_listed(self.path / ".hydra" / "config.yaml"):
-            seal(self.path / ".hydra")  # in a sweep's run folder Hydra has just written other files
+            seal(
+                self.path / ".hydra"
+            )  # in a run folder of a sweep, Hydra has just replaced the files
 
     def _other_settings(
         self, config: DictConfig, old: Any, new: Any, *, files_may_move: bool
     ) -> Iterator[str]:
-        """The settings that differ from those of the results in the folder, as one problem."""
+        """A problem that lists the settings that differ from those of the results in the folder."""
         may_differ = list(MAY_DIFFER)
         if OmegaConf.select(config, "batch.global"):
             may_differ += MAY_DIFFER_WITH_GLOBAL_BATCH
-        if files_may_move:  # the files themselves are compared
+        if files_may_move:  # the content of the files is compared
             may_differ += fingerprint.path_settings(config)
         defaults = OmegaConf.to_container(OmegaConf.structured(Root), enum_to_str=True)
         if changed := _differences(_with_defaults(old, new, defaults), new, may_differ):
@@ -165,7 +154,7 @@ class RunFolder:
             )
 
     def _other_data(self, before: Fingerprint, now: Fingerprint) -> Iterator[str]:
-        """The records and model files that differ from those of the results in the folder, as one problem."""
+        """A problem that lists the records and model files that differ from those of the results in the folder."""
         if changed := fingerprint.compare(self.path, before, now):
             score = (
                 f" The judge in the folder can be scored on these data: stages=[evaluate] checkpoint={self.path}"
@@ -173,12 +162,12 @@ class RunFolder:
                 else ""
             )
             yield (
-                f"{self.path} holds results that were made from something else. {'. '.join(changed)}. Restore "
-                f"that to resume the run, or start anew in another folder with hydra.run.dir=….{score}"
+                f"{self.path} holds results of other records or models. {'. '.join(changed)}. Restore these files to "
+                f"resume the run, or start a new run in another folder with hydra.run.dir=….{score}"
             )
 
     def _other_run_of_sweep(self, now: Fingerprint) -> str | None:
-        """The difference to another run of the same sweep that has results, as a problem; None without one."""
+        """The problem that another run of the same sweep was made from other files; None if there is no such run."""
         if not (self.path / "run.json").is_file():
             return None
         for file in sorted(self.path.parent.glob(f"*/{fingerprint.NAME}")):
@@ -188,19 +177,19 @@ class RunFolder:
             try:
                 other = fingerprint.read_fingerprint(run.path)
             except DamagedFileError:
-                continue  # that run reports it when it is resumed
+                continue  # the damage is reported when that run is resumed
             if other and (changes := fingerprint.changes_between_runs(other, now)):
                 return (
-                    f"{run.path}, a run of this sweep, was made from something else: {'; '.join(changes)}. "
-                    "Restore that, or start the sweep anew in another folder with hydra.sweep.dir=…"
+                    f"{run.path}, a run of this sweep, used other records or models: {'; '.join(changes)}. "
+                    "Restore these files, or start a new sweep in another folder with hydra.sweep.dir=…"
                 )
         return None
 
     def _saved_fingerprint(self, now: Fingerprint) -> Fingerprint | None:
-        """What the results in the folder were made from; None if an earlier version has not written it.
+        """The fingerprint of the results in the folder; None if an earlier version wrote none.
 
         Raises:
-            ConfigError: the file is damaged, and this start is not made from the same.
+            ConfigError: the file is damaged, and its hash is not that of this start's fingerprint.
         """
         try:
             saved = fingerprint.read_fingerprint(self.path)
@@ -213,23 +202,23 @@ class RunFolder:
                     return same
             raise ConfigError(
                 [
-                    f"{self.path}: {error}. It says from which data and model the results in this folder were "
-                    "made. Restore it from a copy, or choose another folder with hydra.run.dir=…"
+                    f"{self.path}: {error}. It holds the data and the model of the results in this folder. "
+                    "Restore it from a copy, or choose another folder with hydra.run.dir=…"
                 ]
             ) from None
         if saved is None:
             log.warning(
-                "%s was written by a version without fingerprints: whether its results were made from the same "
-                "data and model is not checked.",
+                "%s was written by a version without fingerprints, so the data and the model of its results are not "
+                "compared.",
                 self.path,
             )
         return saved
 
     def check_trained(self) -> None:
-        """Compare the judge in ``model/`` with that from which the results in the folder were made, and record it.
+        """Check that the judge in ``model/`` made the results in the folder, and record its weights' hashes.
 
         Raises:
-            ConfigError: it is another one.
+            ConfigError: another judge made the results.
         """
         try:
             saved = fingerprint.read_fingerprint(self.path)
@@ -238,17 +227,16 @@ class RunFolder:
         weights = fingerprint.trained_weights(self.model)
         if saved is None or saved.trained == weights:
             return
-        made = [self.predictions("final"), self.path / "controls", self.export]
-        if saved.trained and (kept := [path.name for path in made if path.exists()]):
-            raise ConfigError([_other_judge(self.path, saved.trained, weights, kept)])
+        results = [self.predictions("final"), self.path / "controls", self.export]
+        if saved.trained and (names := [path.name for path in results if path.exists()]):
+            raise ConfigError([_other_judge(self.path, saved.trained, weights, names)])
         write_listed(self.path / fingerprint.NAME, replace(saved, trained=weights).text)
 
     def _saved_settings(self, text: str, new: Any) -> Any:
         """The settings of the results in the folder.
 
         Args:
-            text: the new settings as they would be saved. If the old file is damaged, they are compared with
-                its hash.
+            text: the new settings as they would be saved; if the old file is damaged, its hash is compared with them.
             new: the new settings.
 
         Raises:
@@ -275,13 +263,13 @@ def _other_judge(
 ) -> str:
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     return (
-        f"{path / 'model'} holds another judge than the one from which {', '.join(kept)} were made "
-        f"({', '.join(changed)}). Restore it, or remove {', '.join(kept)} to make them anew with this judge."
+        f"{path / 'model'} holds another judge than the one that made {', '.join(kept)} "
+        f"({', '.join(changed)}). Restore it, or remove {', '.join(kept)}, so that this judge makes them again."
     )
 
 
 def saved_form(config: DictConfig) -> Any:
-    """A configuration in plain values: resolved, secrets masked."""
+    """A configuration as plain values, with interpolations resolved and secrets masked."""
     return masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
 
 
@@ -291,7 +279,7 @@ def as_yaml(config: DictConfig) -> str:
 
 
 def _with_defaults(old: Any, new: Any, defaults: Any) -> Any:
-    """The old settings, and the default values of settings that a later version has added."""
+    """The old settings, with default values for the settings that a later version has added."""
     if not all(isinstance(side, dict) for side in (old, new, defaults)):
         return old
     added = {name: value for name, value in defaults.items() if name in new and name not in old}
@@ -302,7 +290,7 @@ def _with_defaults(old: Any, new: Any, defaults: Any) -> Any:
 
 
 def _differences(old: Any, new: Any, may_differ: Sequence[str], key: str = "") -> list[str]:
-    """The settings that two configurations have differently, as ``key: old → new``."""
+    """The settings that differ between two configurations, as ``key: old → new``."""
     if key in may_differ:
         return []
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) > 0:

@@ -1,4 +1,4 @@
-"""The stage ``score``: scores the clips of ``input=…`` into ``predictions.jsonl``, which grows line by line."""
+"""The stage ``score``: scores the clips of ``input=…`` and appends the predictions to ``predictions.jsonl``."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def check(config: DictConfig) -> list[str]:
     """Problems of the settings of the stages ``score`` and ``leaderboard``."""
     stages = [stage.name for stage in (Stage.score, Stage.leaderboard) if stage in config.stages]
     if not stages:
-        given = [key for key in ("input", "texts", "output") if config[key]]
         return shards.problems(config) + [
-            f"{key}=… is read by stages=[score] and stages=[leaderboard] only." for key in given
+            f"{key}=… is read by stages=[score] and stages=[leaderboard] only."
+            for key in ("input", "texts", "output")
+            if config[key]
         ]
     problems = [
         *score_input.problems(config),
@@ -63,16 +64,16 @@ def output_problems(output: str | None) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings."""
+    """Problems of a task without ratings or pairs."""
     return rating_problems(context, Stage.score, takes_pairs=True)
 
 
 def run(context: RunContext) -> None:
-    """Score the clips that have no complete predictions yet."""
+    """Score the clips that have no complete predictions."""
     records, file = context.splits[INPUT], context.folder.predictions("final")
-    # The ratings of a clip, if it has any, must not decide which dimensions are scored.
+    # Clips may have ratings, which must not decide which dimensions are scored.
     task = context.task.without_ratings()
-    # Each question is encoded once: kept prompts are of no use, and memory grows while they are kept.
+    # Each question is encoded once, so keeping prompts would only use memory.
     record_encoder = context.record_encoder.for_task(task, prompts_kept=0)
     missing = resume(
         file, records, lambda record: len(task.dimensions_for(record)), context.processes
@@ -90,7 +91,7 @@ def run(context: RunContext) -> None:
 
     def score(window: Sequence[Record]) -> list[Streamed]:
         predictions = context.score(window, progress, record_encoder)
-        return [each for each in predictions if isinstance(each, Streamed)]
+        return [prediction for prediction in predictions if isinstance(prediction, Streamed)]
 
     clips = context.config.batch.eval_clips
     stream(file, missing, score, clips_a_batch=clips, processes=context.processes)
@@ -113,7 +114,7 @@ def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
 
 
 def _finish_shard(context: RunContext, progress: Progress) -> None:
-    """Write what the sweep needs to join the shards; it also writes ``output``."""
+    """Write the files that the sweep needs to join the shards and to write ``output``."""
 
     def write_clips() -> None:
         clips = {record.id: str(record.clip) for record in context.splits[INPUT]}
@@ -129,7 +130,7 @@ def _finish(context: RunContext, task: Task, file: Path) -> None:
     records, output = context.splits[INPUT], context.config.output
     states: Counter[str] = Counter()
     for predictions in by_clip(file):
-        states.update(each.state for each in predictions)
+        states.update(prediction.state for prediction in predictions)
     total = states.total()
     scored = states.pop(SCORED, 0)
     for state, count in states.most_common():

@@ -1,7 +1,6 @@
-"""The clips of ``input=…``: files, folders, globs, tables and standard input become sources of records.
+"""Turns the clips of ``input=…`` (files, folders, globs, tables, standard input) into sources of records.
 
-An audio file becomes a record without texts; the texts of ``texts.NAME=…`` are those of every record that has none of
-its own.
+An audio file becomes a record without texts. A record without a text takes it from ``texts.NAME=…``.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from dramaeval.tasks.text_names import all_names, keys_by_name, required_names
 
 #: The item that stands for standard input.
 STDIN = "-"
-#: The item that stands for a clip of the bundled sample with its texts.
+#: The item that stands for a clip of the bundled sample, with its texts.
 DEMO = "demo"
-#: The key of records for the prompt of a clip in the folder of its system.
+#: The key of records with the prompt of a clip, if the clip is in the folder of a system.
 PROMPT = "file_in_system"
 _SAMPLES = tuple(
     PACKAGE / "data" / "sample" / name / "test.jsonl" for name in ("realism", "archetype")
@@ -77,14 +76,14 @@ def _matches(pattern: str) -> list[str]:
 
 
 def with_saved_stdin(config: DictConfig, folder: Path) -> DictConfig:
-    """A copy of the configuration in which a file with the content of standard input replaces ``-``.
+    """A copy of a configuration in which a file with the content of standard input replaces ``-``.
 
     Args:
-        config: composed.
-        folder: for the file.
+        config: a composed configuration.
+        folder: the folder of the new file.
 
     Raises:
-        ConfigError: standard input is empty, or not text.
+        ConfigError: standard input is empty or not text.
     """
     items = input_items(config)
     if STDIN not in items:
@@ -109,19 +108,18 @@ def with_saved_stdin(config: DictConfig, folder: Path) -> DictConfig:
 def input_sources(
     config: DictConfig, task: Task, folder: Path, processes: Processes = SINGLE_PROCESS
 ) -> list[Source]:
-    """The sources of records that ``input`` names; audio files become one JSON Lines file in ``folder``.
+    """The sources of records that ``input`` names; all audio files are listed in one JSON Lines file.
 
     Args:
-        config: of the run.
-        task: that the judge scores.
-        folder: for the file.
-        processes: of the run: rank 0 lists the files.
+        config: the configuration of the run.
+        task: the task that is scored.
+        folder: the folder of the JSON Lines file.
+        processes: the processes of the run, of which rank 0 lists the files.
 
     Raises:
-        ConfigError: the clips lack texts that the task needs, or nothing is there.
+        ConfigError: the clips lack texts that the task needs, or ``input`` names no clip.
     """
-    sources = None
-    problem = None
+    sources, problem = None, None
     if processes.is_rank_zero:
         try:
             sources = _sources(config, task, folder)
@@ -154,17 +152,17 @@ def _sources(config: DictConfig, task: Task, folder: Path) -> list[Source]:
 
 
 def _is_clips(name: str, config: DictConfig) -> bool:
-    """Whether a path names audio alone: an audio file, a list of them, or a folder that has no further columns."""
+    """Whether a path names audio only: an audio file, a list of audio files, or a folder without further columns."""
     path = stored_path(name)
     if path.is_dir():
-        plain = OmegaConf.to_object(config.importer) == ImporterConfig()
-        return plain and folder_format(path) == "audio_folder"
+        is_default = OmegaConf.to_object(config.importer) == ImporterConfig()
+        return is_default and folder_format(path) == "audio_folder"
     is_list = path.suffix.lower() == ".txt" and config.importer.format is None
     return is_list or path.suffix.lower() in AUDIO_ENDINGS
 
 
 def _listed(names: Sequence[str]) -> dict[str, Path]:
-    """The audio files by id, which is the path as it is given; each file once."""
+    """The audio files by id, without repeated files; the id is the path that the user gives."""
     clips: dict[str, Path] = {}
     for name in names:
         path = stored_path(name)
@@ -183,26 +181,26 @@ def _listed(names: Sequence[str]) -> dict[str, Path]:
 
 
 def _systems(names: Sequence[str]) -> dict[Path, dict[str, str]]:
-    """The system and the prompt of each audio file in a folder that has a folder for each system.
+    """The system and the prompt of each audio file in a folder that has a subfolder for each system.
 
-    The system is the name of that folder, and the prompt is the path inside it, without the ending.
+    The system is the name of the subfolder; the prompt is the path inside the subfolder, without the ending.
     """
-    about: dict[Path, dict[str, str]] = {}
+    systems: dict[Path, dict[str, str]] = {}
     for name in names:
         root = stored_path(name)
         for file in root.rglob("*") if root.is_dir() else ():
             inside = file.relative_to(root)
             if len(inside.parts) > 1 and file.suffix.lower() in AUDIO_ENDINGS:
                 prompt = Path(*inside.parts[1:]).with_suffix("").as_posix()
-                about[file.absolute()] = {"system": inside.parts[0], PROMPT: prompt}
-    return about
+                systems[file.absolute()] = {"system": inside.parts[0], PROMPT: prompt}
+    return systems
 
 
 def _clips_file(
-    clips: Mapping[str, Path], folder: Path, about: Mapping[Path, Mapping[str, str]]
+    clips: Mapping[str, Path], folder: Path, systems: Mapping[Path, Mapping[str, str]]
 ) -> Path:
     records = (
-        {"id": name, "wav_path": str(file.absolute()), **about.get(file.absolute(), {})}
+        {"id": name, "wav_path": str(file.absolute()), **systems.get(file.absolute(), {})}
         for name, file in clips.items()
     )
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
@@ -210,8 +208,8 @@ def _clips_file(
 
 
 def _demo(config: DictConfig, task: Task, folder: Path) -> Path:
-    """A record of the bundled sample, without its ratings, that has the texts of the task."""
-    given = shared_texts(config, task)
+    """A file with a record of the bundled sample that has the texts of the task, without ratings."""
+    texts = shared_texts(config, task)
     best: dict[str, Any] = {}
     for file in _SAMPLES:
         with file.open(encoding="utf-8") as lines:
@@ -219,22 +217,17 @@ def _demo(config: DictConfig, task: Task, folder: Path) -> Path:
         record["wav_path"] = str(file.parent / record["wav_path"])
         record.setdefault(TURNS, [])
         best = best or record
-        if {*task.text_fields} <= {*record, *given}:
+        if {*task.text_fields} <= {*record, *texts}:
             best = record
             break
     else:
-        require_texts(config, task, DEMO, own=best)
-    return _write(
-        folder,
-        DEMO,
-        json.dumps({k: v for k, v in best.items() if k != "annotations"}, ensure_ascii=False)
-        + "\n",
-        ".jsonl",
-    )
+        require_texts(config, task, DEMO, record=best)
+    best.pop("annotations", None)
+    return _write(folder, DEMO, json.dumps(best, ensure_ascii=False) + "\n", ".jsonl")
 
 
 def _write(folder: Path, stem: str, text: str, ending: str) -> Path:
-    """Write a file whose name depends on its content, unless it is there."""
+    """Write a file whose name contains the hash of its content, unless it exists."""
     file = folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}{ending}"
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,12 +239,12 @@ def shared_texts(config: DictConfig, task: Task) -> dict[str, str]:
     """The texts of ``texts.NAME=…`` by key of the records.
 
     Raises:
-        ConfigError: with every name that is no text of the task.
+        ConfigError: lists every name that is not a text of the task.
     """
     names = all_names(task)
     keys = keys_by_name(names)
-    given = config.texts or {}
-    if unknown := [str(name) for name in given if name not in keys]:
+    texts = config.texts or {}
+    if unknown := [str(name) for name in texts if name not in keys]:
         takes = ", ".join(names.values()) or "none"
         raise ConfigError(
             [
@@ -260,33 +253,33 @@ def shared_texts(config: DictConfig, task: Task) -> dict[str, str]:
                 for name in unknown
             ]
         )
-    return {keys[str(name)]: str(text) for name, text in given.items()}
+    return {keys[str(name)]: str(text) for name, text in texts.items()}
 
 
 def require_texts(
-    config: DictConfig, task: Task, clip: str, own: Mapping[str, Any] | None = None
+    config: DictConfig, task: Task, clip: str, record: Mapping[str, Any] | None = None
 ) -> None:
     """Refuse clips without the texts that the task needs.
 
     Args:
-        config: of the run.
-        task: that the judge scores.
+        config: the configuration of the run.
+        task: the task that is scored.
         clip: one of the clips, for the example.
-        own: texts that the clips have.
+        record: the record of the clip; None for an audio file, which has no texts.
 
     Raises:
-        ConfigError: with the missing texts and an example call.
+        ConfigError: lists the missing texts and gives an example command.
     """
-    given = {**(own or {}), **shared_texts(config, task)}
-    if task.turns != NONE and TURNS not in given:
+    texts = {**(record or {}), **shared_texts(config, task)}
+    if task.turns != NONE and TURNS not in texts:
         raise ConfigError(
             [
-                f"The judge's task {task.name} reads what was said before a clip (task.turns={task.turns}), which audio "
-                f'files do not have: give a JSONL file with "wav_path" and "{TURNS}" for each clip, [] where nothing was said '
-                "before."
+                f"The judge's task {task.name} reads the turns before a clip (task.turns={task.turns}), which audio "
+                f'files do not have: give a JSONL file with "wav_path" and "{TURNS}" for each clip, [] for a clip '
+                "without turns."
             ]
         )
-    missing = [name for key, name in required_names(task).items() if key not in given]
+    missing = [name for key, name in required_names(task).items() if key not in texts]
     if missing:
         raise ConfigError(
             [
@@ -299,18 +292,18 @@ def require_texts(
 
 def example(config: DictConfig, task: Task, clip: str) -> str:
     """A command that scores a clip, with every text that the task needs."""
-    given = shared_texts(config, task)
-    texts = [
-        f"{name}=" + (shlex.quote(given[key]) if key in given else '"…"')
+    texts = shared_texts(config, task)
+    words = [
+        f"{name}=" + (shlex.quote(texts[key]) if key in texts else '"…"')
         for key, name in required_names(task).items()
     ]
     models = [file.stem for file in chosen_files("model")]
     judge = config.checkpoint or (models[0] if models else "RUN")
-    return " ".join([command_name(), "score", shlex.quote(str(judge)), shlex.quote(clip), *texts])
+    return " ".join([command_name(), "score", shlex.quote(str(judge)), shlex.quote(clip), *words])
 
 
 def missing_texts_hint(error: BadRecordsError, config: DictConfig, task: Task) -> str | None:
-    """How to give the texts that records of the input lack; None if they lack none."""
+    """The advice about texts that records of the input lack; None if they lack none."""
     keys = {problem.key for problem in error.problems if problem.problem == "missing"}
     names = [name for key, name in required_names(task).items() if key in keys]
     if not names:

@@ -1,6 +1,7 @@
-"""The stage ``serve``: answers HTTP requests with the judge until the process is asked to stop.
+"""The stage ``serve``: answers HTTP requests with the judge until SIGTERM or Ctrl-C.
 
-`dramaeval.serving` has the server; it uses the Python API and is therefore passed to the pipeline by its callers.
+The server is in `dramaeval.serving`, which uses the Python API. Stages cannot import it, so the callers of the pipeline
+pass it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def check(config: DictConfig) -> list[str]:
-    """Problems of the settings of this stage, and of a missing extra."""
+    """Problems of the settings of this stage, and of missing packages."""
     if Stage.serve not in config.stages:
         return []
     feature = "stages=[serve]"
@@ -63,10 +64,10 @@ def _address_problems(host: str, port: int) -> list[str]:
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that is bound to an address; it accepts connections once the server has started.
+    """A socket that is bound to an address; it accepts connections when the server has started.
 
     Raises:
-        OSError: the address is in use or is not of this machine.
+        OSError: the address is in use, or does not belong to this machine.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -82,19 +83,17 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of a task that has no scores, or whose prompts have more than clips and texts of a request."""
+    """Problems of a task without scores, or with prompts that need more than the clips and texts of a request."""
     task = context.task
     if Stage.serve not in context.stages:
         return []
     if task.turns != NONE or uses_reference(task.dimensions):
         # A request could otherwise name a file of the server as its reference.
-        what = (
-            "a reference"
-            if task.turns == NONE
-            else f"the turns before a clip (task.turns={task.turns})"
-        )
+        further = "a reference"
+        if task.turns != NONE:
+            further = f"the turns before a clip (task.turns={task.turns})"
         return [
-            f"stages=[serve] takes clips and their texts, and task={task.name} also reads {what}: use Judge.score."
+            f"stages=[serve] takes clips and their texts, and task={task.name} also reads {further}: use Judge.score."
         ]
     rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
     if rated or hasattr(task, "by"):
@@ -106,15 +105,15 @@ def check_records(context: RunContext) -> list[str]:
 
 
 def run(context: RunContext, serve: Serve | None) -> None:
-    """Serve until the process is asked to stop.
+    """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        context: of the run.
-        serve: the server.
+        context: the context of the run.
+        serve: the function that runs the server.
 
     Raises:
         ConfigError: the caller of the pipeline has no server.
     """
     if serve is None:
-        raise ConfigError(["stages=[serve] is a command of its own: dramaeval serve RUN."])
+        raise ConfigError(["stages=[serve] needs the command dramaeval serve RUN."])
     serve(context)

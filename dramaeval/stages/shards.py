@@ -1,4 +1,4 @@
-"""``shards=N``: the records of ``input`` are divided into N runs; each scores those of its own ``shard``.
+"""``shards=N``: divides the records of ``input`` among N runs, each of which scores one ``shard``.
 
 Shard k has the lines k + 1, k + 1 + N, … of every file. `dramaeval.launch.sweeps.joining` joins the results.
 """
@@ -18,9 +18,9 @@ from dramaeval.config.schema import Stage
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.problems import BadRecordsError, Problem
 
-#: The file in the folder of a shard with the paths of its clips, by id.
+#: The file in a shard's run folder with the paths of its clips by id.
 CLIPS = "clips.json"
-#: The number of ids that occur twice which a message names.
+#: The largest number of repeated ids in a message.
 _SHOWN = 20
 
 
@@ -30,7 +30,9 @@ def problems(config: DictConfig) -> list[str]:
     if shards == 1:
         return [f"shard={shard} needs shards=N."] if shard is not None else []
     if list(config.stages) != [Stage.score]:
-        return [f"shards={shards} divides the input of stages=[score]; it has no effect on others."]
+        return [
+            f"shards={shards} divides the input of stages=[score]; it has no effect on other stages."
+        ]
     if shard is None:
         return [
             f"shards={shards}: this run needs shard=0 to {shards - 1}; on the command line shards={shards} starts "
@@ -47,15 +49,15 @@ def line_options(config: DictConfig) -> dict[str, Any]:
 
 
 def require_divisible(config: DictConfig, files: Sequence[Path]) -> None:
-    """Check the whole input before any shard is scored: enough records for every shard, and no id twice.
+    """Check the whole input before a shard is scored: every shard needs records, and ids must be unique.
 
     Args:
-        config: of the run.
-        files: JSON Lines files of the input.
+        config: the configuration of the run.
+        files: the JSON Lines files of the input.
 
     Raises:
         ConfigError: a shard would be empty.
-        BadRecordsError: with the ids that occur twice.
+        BadRecordsError: lists the repeated ids.
     """
     first: dict[str, tuple[Path, int]] = {}
     repeated: list[Problem] = []

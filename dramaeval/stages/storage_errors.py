@@ -1,4 +1,4 @@
-"""Errors of storage: a full disk, a folder that is read-only or deleted. Messages, and a check before the run."""
+"""Errors of storage (a full disk, a folder that is read-only or deleted): messages, and a check before the run."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from dramaeval.errors import STORAGE, UserFacingError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_WRITE = (*_FULL, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
-#: These are a problem of storage only if no other error followed from them.
+#: Errors that are a problem of storage only if they are not the cause of another error.
 _CANNOT_OPEN = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 #: The error number in messages of libraries that are not written in Python.
 _NUMBER = re.compile(r"(?:\bos error |\[Errno )(\d+)")
 #: Messages of torch.save when a write fails for any reason.
 _TORCH_MESSAGES = ("PytorchStreamWriter failed", "unexpected pos", "file write failed")
-#: A device with fewer free bytes is full.
+#: A device with fewer free bytes counts as full.
 _FREE_BYTES = 2**20
-#: Bytes of the trial file: more than the files that Hydra writes.
+#: The size of the trial file in bytes, which is larger than the files that Hydra writes.
 _TRIAL_BYTES = 2**17
 
 
@@ -43,8 +43,8 @@ def storage_problem(error: BaseException, folder: Path | None = None) -> str | N
     """The problem of the disk or the run folder that caused an error.
 
     Args:
-        error: with its causes.
-        folder: of the run; it existed when the run began.
+        error: the error; its causes are searched too.
+        folder: the run folder, which existed when the run began.
 
     Returns:
         one sentence; None if the error has another cause.
@@ -71,7 +71,7 @@ def storage_problem(error: BaseException, folder: Path | None = None) -> str | N
 
 
 def folder_gone(folder: Path) -> str:
-    """The message for a run folder that does not exist any more."""
+    """The message for a run folder that no longer exists."""
     return f"The run folder {folder} is gone: it was deleted or moved during the run."
 
 
@@ -79,9 +79,9 @@ def sentence(number: int, file: Path | None, folder: Path | None) -> str:
     """Describe an error of the operating system in one sentence.
 
     Args:
-        number: errno.
-        file: that was opened or written, if it is known.
-        folder: of the run, if it is known.
+        number: the errno.
+        file: the file that was opened or written, if known.
+        folder: the run folder, if known.
     """
     subject = str(file) if file else f"A file of {folder}" if folder else "A file"
     if number in _FULL:
@@ -96,8 +96,8 @@ def require_writable(folder: Path, setting: str) -> None:
     """Create a folder and write a trial file in it.
 
     Args:
-        folder: is created if it is absent.
-        setting: that names the folder, for the message.
+        folder: the folder.
+        setting: the setting that names the folder, for the message.
 
     Raises:
         StorageError: the folder cannot be created or written.
@@ -117,7 +117,7 @@ def require_writable(folder: Path, setting: str) -> None:
 
 
 class FolderCheck(Callback):
-    """A callback of Hydra that checks the folder of a run or a sweep before Hydra writes there."""
+    """A Hydra callback that checks the folder of a run or a sweep before Hydra writes to it."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check ``hydra.run.dir``."""

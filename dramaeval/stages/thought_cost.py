@@ -15,14 +15,14 @@ from dramaeval.tasks.thought import ThoughtTask
 
 @dataclass(frozen=True, kw_only=True)
 class ThoughtCost:
-    """The most that the thoughts about some records cost, each time the records are scored.
+    """The largest cost of the thoughts each time that the records are scored.
 
     Attributes:
-        questions: about which thoughts are generated.
-        thoughts: number of them.
-        longest: the most tokens of a thought.
-        tokens: the most tokens of all thoughts.
-        passes: the most forward passes; each continues up to `ROWS` thoughts by one token.
+        questions: the number of questions with thoughts.
+        thoughts: the number of thoughts.
+        longest: the largest number of tokens of a thought.
+        tokens: the largest number of tokens of all thoughts.
+        passes: the largest number of forward passes; a pass extends up to `ROWS` thoughts by one token.
     """
 
     questions: int
@@ -42,15 +42,15 @@ class ThoughtCost:
 def thought_cost(
     splits: Mapping[str, Sequence[Record]], task: Task, clips_a_batch: int
 ) -> ThoughtCost | None:
-    """The cost of scoring all splits except ``train`` once; None where the judge generates no thoughts.
+    """The cost of scoring all splits except ``train`` once; None if the judge generates no thoughts.
 
     Args:
         splits: the records by split.
-        task: asks the questions.
-        clips_a_batch: records that are scored together.
+        task: the task, which words the questions.
+        clips_a_batch: the number of records that are scored together.
     """
     tasks = task.parts.values() or [task]
-    if not any(isinstance(each, ThoughtTask) and each.generates for each in tasks):
+    if not any(isinstance(part, ThoughtTask) and part.generates for part in tasks):
         return None
     questions = thoughts = longest = tokens = passes = 0
     for name, records in splits.items():
@@ -86,7 +86,7 @@ def _samples(record: Record, task: Task) -> list[int]:
 
 
 def _groups(samples: int, questions: int) -> int:
-    """The number of groups of up to `ROWS` thoughts that `generate` continues one after the other."""
+    """The number of groups of up to `ROWS` thoughts, which `generate` completes one after the other."""
     groups = 0
     for begin in range(0, samples, ROWS):
         copies = min(ROWS, samples - begin)

@@ -1,4 +1,4 @@
-"""The stage ``train``: builds the trainer, resumes from the last checkpoint, and saves the judge."""
+"""The stage ``train``: builds the trainer, resumes from the last checkpoint and saves the judge."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check(config: DictConfig) -> list[str]:
 
 
 def run(context: RunContext) -> None:
-    """Train from the last checkpoint, if there is one, and save the judge; skip a finished training."""
+    """Train, from the last checkpoint if there is one, and save the judge; skip a finished training."""
     folder, processes = context.folder, context.processes
     if processes.broadcast(processes.is_rank_zero and is_complete(folder.model)):
         log.info("The training is finished; the judge is loaded from %s.", folder.model)
@@ -64,7 +64,7 @@ def run(context: RunContext) -> None:
         debug.dump_first_batch(trainer, folder.debug)
     if resume:
         log.info("Resuming from %s.", resume.name)
-    with STOP_REQUESTS.noted_only():
+    with STOP_REQUESTS.deferred():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     write_folder_atomic(
         folder.model, lambda unfinished: save_judge(context, trainer, unfinished), processes
@@ -82,7 +82,7 @@ def _find_checkpoint(context: RunContext) -> Path | None:
 
 
 def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
-    """Refuse to resume without the optimizer's state, unless only the result is left to save.
+    """Refuse to resume without the optimizer's state, unless the training has ended and only needs to be saved.
 
     Raises:
         ConfigError: the training in ``resume`` has not ended.
@@ -91,13 +91,13 @@ def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
         raise ConfigError(
             [
                 f"{resume} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
-                "training cannot be resumed from it. Start anew in another folder (hydra.run.dir=…), "
-                f"from its weights if you like: checkpoint={resume}."
+                "training cannot be resumed from it. Start a new training in another folder (hydra.run.dir=…), "
+                f"optionally from its weights: checkpoint={resume}."
             ]
         )
     log.warning(
-        "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
-        "anew or from a checkpoint's weights (checkpoint=FOLDER)."
+        "trainer.args.save_only_model=true: if this run is interrupted, it cannot be resumed; a new training can "
+        "start from a checkpoint's weights (checkpoint=FOLDER)."
     )
 
 
@@ -105,8 +105,8 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
     """The trainer that ``trainer=…`` names, with the run's judge and records.
 
     Args:
-        context: of the run. Its adapter is attached, unless the checkpoint is an adapter.
-        resume: the checkpoint from which training will continue.
+        context: the context of the run. Its adapter is attached, unless ``checkpoint`` is an adapter.
+        resume: the checkpoint from which the training will continue.
 
     Raises:
         ConfigError: the sizes of batches contradict each other.
@@ -124,7 +124,7 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
     log.info("Training %s parameters.", f"{trained:,}")
     settings = {key: value for key, value in plain(config.trainer).items() if key != "args"}
     try:
-        # Partial: errors of the constructor itself are not wrapped.
+        # With _partial_, errors in the constructor are not wrapped.
         trainer = instantiate(settings, _partial_=True)(
             model=model,
             args=context.args,
@@ -133,7 +133,7 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
             val_records=context.splits["val"],
             batch=config.batch,
             callbacks=_callbacks(context, resume),
-            # A trainer of the user's own need not know the setting.
+            # A trainer class of the user may not have the argument.
             **({} if config.task.augment == "none" else {"augment": config.task.augment}),
         )
     except BatchError as error:
@@ -167,18 +167,14 @@ def _callbacks(context: RunContext, resume: Path | None) -> Iterable[Any]:
 
 
 class RunFolderCheck(TrainerCallback):
-    """Stops a training whose run folder was deleted; transformers would create an incomplete one.
-
-    Args:
-        folder: of the run.
-    """
+    """Stops a training whose run folder was deleted, since transformers would create an incomplete folder."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self._opened = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Check only folders that hold their configuration at the start."""
+        """Note whether the folder has a configuration at the start; otherwise it is not checked."""
         self._opened = self.folder.config.is_file()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -193,7 +189,7 @@ class RunFolderCheck(TrainerCallback):
 
 
 def save_judge(context: RunContext, trainer: Any, folder: Path) -> None:
-    """Save the trained judge with its card; every process calls this, because ZeRO-3 gathers weights from all."""
+    """Save the trained judge with its card; every process calls this, because ZeRO-3 gathers the weights."""
     save(trainer, folder)
     if not context.processes.is_rank_zero:
         return
@@ -208,7 +204,7 @@ def save(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     if not trainer.args.should_save:
         return
-    # training_args.bin is a pickle of the trainer's arguments, which config.yaml holds as text.
+    # training_args.bin is a pickle of the trainer's arguments, which config.yaml has as text.
     for pattern in LEFT_OUT:
         for file in folder.glob(pattern):
             file.unlink()

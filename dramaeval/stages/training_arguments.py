@@ -1,4 +1,4 @@
-"""Builds the trainer's arguments and PEFT's configuration, and counts the steps, before weights load."""
+"""Builds the trainer's arguments and PEFT's configuration and counts the steps, all before weights load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dramaeval.training.callbacks.adalora import schedule
 from dramaeval.training.grpo.arguments import completion_arguments, in_completions
 from dramaeval.training.grpo.settings import trains_by_reward
 
-#: The greatest number of loader processes of a training on a GPU; one prepares eight clips in 54 ms (docs/benchmarks.md).
+#: The largest number of loader processes for a training on a GPU; a process prepares 8 clips in 54 ms (docs/benchmarks.md).
 MAX_LOADERS = 4
 
 
@@ -38,11 +38,11 @@ def build_arguments(
     """The trainer's arguments; None without training.
 
     Args:
-        config: of the run.
-        folder: of the run, for the checkpoints.
-        device: of the training.
-        validates: whether there is a val split. Without one, validation and the choice of the best checkpoint
-            are switched off.
+        config: the configuration of the run.
+        folder: the run folder, which gets the checkpoints.
+        device: the device of the training.
+        validates: whether there is a val split. Without it, validation and the selection of the best checkpoint are
+            turned off.
 
     Raises:
         ConfigError: the trainer refuses a value.
@@ -56,7 +56,7 @@ def build_arguments(
         PER_DEVICE: step.per_device,
         ACCUMULATION: step.accumulation,
         "deepspeed": None,
-        # The run attaches TensorBoard and W&B itself, with their folders.
+        # The run itself attaches TensorBoard and W&B, with their folders.
         "report_to": report_to(config) or "none",
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
@@ -71,7 +71,7 @@ def build_arguments(
     if report_to(config) and config.trainer.args.get("run_name") is None:
         arguments["run_name"] = folder.path.name
     if config.debug:
-        # The traceback of an error in loading is then that of this process.
+        # Errors in loading data then have the traceback of this process.
         arguments |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
         arguments |= {"dataloader_persistent_workers": False}
     if config.zero is not None and not config.plan:
@@ -84,7 +84,7 @@ def build_arguments(
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
     if arguments["deepspeed"] and device.type == "cpu":
         set_process_group(built)
-    # A process uses one GPU; transformers would distribute a batch over all visible GPUs.
+    # Each process uses one GPU; transformers would distribute a batch over all visible GPUs.
     built._n_gpu = min(built.n_gpu, 1)
     return built
 
@@ -95,12 +95,12 @@ def _zero_arguments(
     if device.type == "cpu":
         skip_shared_memory_library()
     zero = fill_zero_config(plain(config.zero), {**config.trainer.args, **arguments}, step)
-    # With use_cpu transformers would silently run plain data parallelism.
+    # With use_cpu=True, transformers would silently run plain data parallelism.
     return {"deepspeed": zero, "use_cpu": False}
 
 
 def loader_arguments(config: DictConfig, device: torch.device) -> dict[str, Any]:
-    """The number of loader processes, if the settings do not give it.
+    """The arguments for loader processes, if the settings do not give their number.
 
     On a CPU there are none, because the training uses all cores. The processes persist between epochs and keep
     their clips in memory.
@@ -109,7 +109,7 @@ def loader_arguments(config: DictConfig, device: torch.device) -> dict[str, Any]
         return {}
     workers = 0
     if device.type == "cuda":
-        # One core is left for the training itself.
+        # One core is kept for the training itself.
         workers = max(0, min(MAX_LOADERS, available_cores() // config.processes - 1))
     return {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
 
@@ -118,9 +118,9 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     """PEFT's configuration, restricted to the parts that ``adapt`` names; None without an adapter.
 
     Args:
-        config: of the run.
-        family: names the layers of each part.
-        steps: of the training, for schedules that the settings do not give.
+        config: the configuration of the run.
+        family: the model family, which names the layers of each part.
+        steps: the number of steps of the training, for schedules that the settings do not give.
 
     Raises:
         ConfigError: PEFT refuses a value, or ``adapt`` names no part of the model.
@@ -143,7 +143,7 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
 
 
 def new_modules(config: DictConfig, family: Family) -> list[str]:
-    """The modules with new weights that are trained in full beside the adapter, as ``peft.modules_to_save`` names them.
+    """The modules with new weights, which are trained in full; they are named as in ``peft.modules_to_save``.
 
     Raises:
         ValueError: ``adapt`` names no part of the model.
@@ -163,8 +163,8 @@ def _untrainable(config: DictConfig, family: Family) -> str:
 
 def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
     """Fill in the phases of AdaLoRA that the settings do not give."""
-    given = {key: value for key, value in node.items() if value is not None}
-    total = given.get("total_step", steps)
+    values = {key: value for key, value in node.items() if value is not None}
+    total = values.get("total_step", steps)
     if total is None:
         return node
     if steps is not None and total != steps:
@@ -174,7 +174,7 @@ def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
                 "early or too late. Leave it out, or set trainer.args.max_steps to the same number."
             ]
         )
-    filled = {**schedule(total), **given}
+    filled = {**schedule(total), **values}
     if total - filled["tfinal"] < 2:
         raise ConfigError(
             [
@@ -186,17 +186,17 @@ def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
 
 
 def planned_steps(records: int, args: Any, processes: int = 1, prompts: int = 1) -> int:
-    """Optimizer steps of a training; the last of an epoch may have fewer clips.
+    """The number of optimizer steps of a training; the last step of an epoch may have fewer clips.
 
     Args:
         records: the number of training records.
         args: the trainer's arguments.
         processes: the number of processes.
-        prompts: see `clips_a_pass`.
+        prompts: see `clips_per_pass`.
     """
     if args.max_steps > 0:
         return int(args.max_steps)
-    accumulation, clips = args.gradient_accumulation_steps, clips_a_pass(args, prompts)
+    accumulation, clips = args.gradient_accumulation_steps, clips_per_pass(args, prompts)
     if hasattr(args, "num_generations"):
         # Incomplete generations are dropped; see `dramaeval.training.grpo.groups.GenerationBatchSampler`.
         generations = records // (clips * args.steps_per_generation * processes)
@@ -207,12 +207,12 @@ def planned_steps(records: int, args: Any, processes: int = 1, prompts: int = 1)
     return math.ceil(max(per_epoch, 1) * args.num_train_epochs)
 
 
-def clips_a_pass(args: Any, prompts: int = 1) -> int:
-    """Clips, or pairs, of a process's forward pass; GRPO's batch size counts the completions of all.
+def clips_per_pass(args: Any, prompts: int = 1) -> int:
+    """The number of clips, or pairs, per forward pass and process; GRPO's batch size counts completions instead.
 
     Args:
         args: the trainer's arguments.
-        prompts: `Task.prompts_per_record`, which counts in GRPO only.
+        prompts: `Task.prompts_per_record`, which matters in GRPO only.
     """
     completions = args.num_generations * prompts if hasattr(args, "num_generations") else 1
     return int(args.per_device_train_batch_size // completions)

@@ -1,4 +1,4 @@
-"""Ends a command with one message for errors that the user can fix; other errors keep their traceback."""
+"""Ends a command with one message if the user can fix the error; other errors keep their traceback."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def user_facing_errors(folder: Path | None = None) -> Iterator[None]:
     """Turn user-facing errors, errors of storage and Ctrl-C into one message and an exit code.
 
     Args:
-        folder: of the run, if it is known; for the message.
+        folder: the run folder for the message, if known.
 
     Raises:
-        SystemExit: with the code that `dramaeval.errors` lists.
+        SystemExit: with a code from `dramaeval.errors`.
     """
     try:
         yield
@@ -49,32 +49,34 @@ def user_facing_errors(folder: Path | None = None) -> Iterator[None]:
         problem = storage_problem(error, folder)
         if problem is None:
             raise
-        if logging.getLogger().handlers:  # without handlers Python prints the record
+        if logging.getLogger().handlers:  # without handlers, Python would print the record
             log.error("%s", problem, exc_info=True, extra={"only_in_file": True})
         hint = f" {resume_hint(folder)}" if folder and folder.is_dir() else ""
         _end(problem + hint, STORAGE)
 
 
 def resume_hint(folder: Path) -> str:
-    """How to resume an interrupted run."""
+    """The advice how to resume an interrupted run."""
     return f"To resume the run, start the same command with hydra.run.dir={folder}"
 
 
 def _detach_closed_output() -> bool:
-    """Send standard output to /dev/null if its reader has ended (``… | head``); returns whether it has."""
+    """Send standard output to /dev/null if its reader has ended (``… | head``); returns whether the reader has ended."""
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)
     closed = any(events & select.POLLERR for _, events in output.poll(0))
     if closed:
-        # Python flushes the stream when it ends, and would print an error.
+        # Python flushes the stream at its exit, and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return closed
 
 
 def _end(message: str, code: int) -> NoReturn:
-    # Ctrl-C reaches all processes of a run, and process 0 reports it.
+    # Ctrl-C reaches all processes of a run, and only rank 0 reports it.
     reports = code != INTERRUPTED or launched_as_rank_zero()
-    with suppress(OSError):  # the terminal may be gone, or its file may be on the full disk
+    with suppress(
+        OSError
+    ):  # the terminal may be closed, or standard error may be a file on the full disk
         if reports:
             print(f"\n{message}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None

@@ -171,7 +171,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
     ):
         Judge.load(run.folder.path, device="cpu").score(clips, **texts_of(records))
     with pytest.raises(
-        ConfigError, match=r"shows examples from the records of its training, and those in .*train"
+        ConfigError, match=r"shows examples from the records of its training, and .*train"
     ):
         check_examples(evaluation(f"task.data.train={train}"))
     check_examples(evaluation(f"task.data.train={train}", "checkpoint_override=true"))

@@ -19,5 +19,5 @@ def test_a_row_has_the_setting_its_default_values_and_meaning():
 
 def test_a_group_has_a_row_and_a_listing_for_each_file():
     text = groups_page()
-    assert "| `peft=none` | Full fine-tuning: every weight is trained |" in text
+    assert "| `peft=none` | Full fine-tuning: all weights are trained |" in text
     assert '??? note "configs/hydra/launcher/slurm.yaml"' in text

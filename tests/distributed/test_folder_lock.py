@@ -302,7 +302,7 @@ def test_a_fork_does_not_release_the_lock(tmp_path):
     with locked(tmp_path):
         child = os.fork()
         if not child:
-            folder_lock._give_all_back()
+            folder_lock._release_all()
             os._exit(0)
         os.waitpid(child, 0)
         assert (tmp_path / NAME).is_file()

@@ -128,8 +128,8 @@ def test_another_process_reports_that_no_process_answers_and_stops(
     environment({**SECOND, "MASTER_PORT": str(port)})
     with caplog.at_level(logging.WARNING), pytest.raises(RendezvousError) as raised:
         ranks.join("gloo", time_limit=0.3)
-    assert f"Process 1 of 2 at 127.0.0.1:{port} waits: nobody listens there yet" in caplog.text
-    assert "gave up after 0 s: nobody listens there yet" in str(raised.value)
+    assert f"Process 1 of 2 at 127.0.0.1:{port} waits: no process listens there yet" in caplog.text
+    assert "gave up after 0 s: no process listens there yet" in str(raised.value)
 
 
 def test_an_address_in_use_is_reported_in_one_line(environment):

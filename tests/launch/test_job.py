@@ -38,7 +38,7 @@ def test_a_request_interrupts_work_that_does_not_only_note_it(requests):
     steps = []
 
     def train():
-        with requests.noted_only():
+        with requests.deferred():
             os.kill(os.getpid(), SOON)
             steps.append(requests.stop)
 

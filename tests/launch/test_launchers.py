@@ -120,7 +120,7 @@ def test_bad_options_are_errors_that_list_the_valid_ones(given, expected):
 )  # fmt: skip
 def test_the_name_of_an_additional_option_stays_on_its_line(name):
     (problem,) = additional_problems({name: "x"})
-    assert f"{name!r} is no name of an option of sbatch" in problem
+    assert f"{name!r} is not the name of an sbatch option" in problem
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ GROUPS = {
         ("evaluation.phrasings=1", "evaluation.phrasings=1 must be 2 or more."),
         ("evaluation.prosody_clips=9", "evaluation.prosody_clips=9 must be 10 or more."),
         ("processes=0", "processes=0 must be 1 or more."),
-        ("report.split=train", "report.split=train is no held-out split: name val, test or test_NAME."),
+        ("report.split=train", "report.split=train is not a held-out split: give val, test or test_NAME."),
         ("report.phase=last", "report.phase=last is not known; choose one of zero_shot, final."),
         ("adapt=5", "adapt=5 must be a name or a list of names"),
         ("checkpoint=/not/there", "checkpoint=/not/there does not exist"),
@@ -87,7 +87,7 @@ GROUPS = {
     "stages without what they need": [
         ("stages=[prepare,train,evaluate,score,report]", "both write predictions.jsonl"),
         ("stages=[prepare,train,evaluate,score,report]", "stages=[score] needs input=FILE, FOLDER or GLOB"),
-        ("stages=[prepare,train,evaluate,score,report]", "is a run of its own"),
+        ("stages=[prepare,train,evaluate,score,report]", "needs a separate run"),
         ("runs=[/nowhere]", "/nowhere is neither a folder nor a file"),
         ("task.shots=1", "task.shots=1 with stages=[prepare]"),
     ],

@@ -113,7 +113,7 @@ def test_turned_ratings_are_refused(start, lines, tmp_path):
     (problem,) = caught.value.problems
     expected = "test: 3 of 3 records have other texts or ratings (test-0, test-1, test-2) in "
     assert expected + str(tmp_path / "data" / "test.jsonl") in problem
-    assert "start anew in another folder with hydra.run.dir=…" in problem
+    assert "start a new run in another folder with hydra.run.dir=…" in problem
     assert f"stages=[evaluate] checkpoint={tmp_path / 'run'}" in problem
 
 

@@ -121,7 +121,7 @@ def test_columns_are_given_on_the_command_line(composed, table, tmp_path):
     ("words", "problem"),
     [
         (["stages=[import]"], "needs importer.file=PATH"),
-        (["stages=[import,train]", "importer.file=x.csv"], "a run of its own"),
+        (["stages=[import,train]", "importer.file=x.csv"], "a separate run"),
         (["importer.file=x.csv"], "is read by stages=[import] only"),
         (["stages=[import]", "importer.file=x", "importer.splits={train: 0}"], "not above 0"),
         (["stages=[import]", "importer.file=x", "importer.decimal=dot"], "point, comma"),

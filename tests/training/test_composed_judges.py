@@ -115,7 +115,7 @@ def test_a_plan_names_the_new_projector(context, parts):
     weights = 32 * 48 + 48
     assert plan.by_part["projector"] == (weights, weights)
     (line,) = [line for line in plan.lines() if line.startswith("    projector")]
-    assert "trained in full beside the adapter" in line
+    assert "trained in full and saved with the adapter" in line
     assert not (run.folder.path.parent / "composed").exists()
 
 

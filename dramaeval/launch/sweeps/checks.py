@@ -1,4 +1,4 @@
-"""Checks the runs of a sweep without starting them, as each run checks itself before its model loads."""
+"""Checks the runs of a sweep without starting them, with the checks that each run makes before its model loads."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def plan_runs(
     *,
     starts: bool,
 ) -> list[list[str]]:
-    """Check the settings, files and records of each run, and plan it. Nothing is written.
+    """Check and plan each run: its settings, files and records. Nothing is written.
 
     Args:
-        runs: that would be started.
-        settings_of: returns the settings of a run, and makes Hydra's configuration that of the run.
-        machine: the values of settings on the machine that would run them, as far as the launcher knows them; a run's
-            own values take precedence.
-        starts: whether the runs are to start next, as with ``launch.check=true``. Then this file system must hold
-            the model's files, and the machine must have the memory.
+        runs: the runs of the sweep.
+        settings_of: returns the settings of a run, and sets Hydra's configuration to that of the run.
+        machine: settings that describe the machine of the runs, as far as the launcher knows it; the settings of a run
+            take precedence.
+        starts: whether the user will start the runs next, as with ``launch.check=true``. The model's files must then
+            exist, and the memory must suffice.
 
     Returns:
         the lines of each run's plan.
 
     Raises:
-        ConfigError: with the problems of all runs.
+        ConfigError: lists the problems of all runs.
     """
     plans: list[list[str]] = []
     planned: dict[str, tuple[list[str], Sequence[str]]] = {}
@@ -66,7 +66,7 @@ def _plan(settings: DictConfig, run: SweepRun, *, starts: bool) -> tuple[list[st
 
 
 def _on_machine(settings: DictConfig, machine: Mapping[str, Any]) -> DictConfig:
-    """A copy of a run's settings for a plan on the machine that would run it."""
+    """A copy of a run's settings for a plan on the given machine."""
     settings = settings.copy()
     settings.plan = True
     if settings.processes == 1:
@@ -79,6 +79,6 @@ def _on_machine(settings: DictConfig, machine: Mapping[str, Any]) -> DictConfig:
 
 
 def _without_seed(settings: DictConfig) -> str:
-    """The settings as a text that runs which differ in their seeds only share."""
+    """The settings as a text, in which every seed is 0: runs that differ only in their seeds have the same text."""
     plain: Any = OmegaConf.to_container(settings, resolve=True, enum_to_str=True)
     return json.dumps({**plain, "seed": 0}, sort_keys=True, default=str)

@@ -18,7 +18,7 @@ from dramaeval.compat.hydra import context_of
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.distributed.folder_lock import give_back, locked
+from dramaeval.distributed.folder_lock import locked, release
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_config, write_run
 from dramaeval.launch.sweeps.joining import join_shards
@@ -36,7 +36,7 @@ from dramaeval.launch.sweeps.state import (
 from dramaeval.launch.sweeps.table import print_table, write_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
-#: The settings that can be given with ``sweep=…``.
+#: The settings that a command with ``sweep=…`` may have.
 _ALLOWED = ("sweep", "resume", "stages", "launch.check", "launch.detach", "launch.trust")
 
 
@@ -82,7 +82,7 @@ def _remove_hydra_folder() -> None:
     """Remove the output folder that Hydra has created for this command, unless it holds other files."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    give_back(folder)
+    release(folder)
     if not hydra.output_subdir or [path.name for path in folder.iterdir()] != [hydra.output_subdir]:
         return
     shutil.rmtree(folder)
@@ -95,10 +95,10 @@ def require_own(sweep: SweepFolder, *, trust: bool) -> None:
 
     Args:
         sweep: the sweep's folder.
-        trust: sign the settings for this account instead.
+        trust: whether to sign the settings for this account if it has not written them.
 
     Raises:
-        ConfigError: with the files that have no valid signature.
+        ConfigError: lists the files that have no valid signature.
     """
     files = sweep.unsigned()
     if files and not trust:
@@ -116,9 +116,9 @@ def require_own(sweep: SweepFolder, *, trust: bool) -> None:
 
 
 def report(sweep: SweepFolder) -> None:
-    """Record the end of runs that could not record it, then write and print the table.
+    """Record the end of runs that could not record it themselves, then write and print the table.
 
-    No setting of the sweep is run.
+    No class or command that the sweep's settings name is run.
     """
     queue_states, running = _settle(sweep)
     print_table(write_tables(sweep.path, queue_states, running=running), sweep.path)
@@ -127,7 +127,7 @@ def report(sweep: SweepFolder) -> None:
 
 
 def _settle(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
-    """Record the end of runs that could not record it.
+    """Record the end of runs that could not record it themselves.
 
     Returns:
         SLURM's states of the unfinished runs by number, and whether waiting runs may still start.
@@ -141,9 +141,7 @@ def _settle(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
         queue_states = job_runner.poll()
         if not job_runner.finished:
             time.sleep(2)
-            queue_states = (
-                job_runner.poll()
-            )  # the second poll records the runs that SLURM has ended
+            queue_states = job_runner.poll()  # records the runs that SLURM has ended
         return dict(queue_states), True
     for run in runs:
         if read_state(run.folder).state == RUNNING and holder_of(run.folder) is None:
@@ -156,7 +154,8 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
 
     Args:
         sweep: the sweep's folder.
-        config: of this command; ``launch`` and the launcher, if it is given, replace those of the sweep.
+        config: the configuration of this command. Its ``launch`` replaces the sweep's, and so does its launcher if the
+            user has given one.
 
     Raises:
         SystemExit: a run has not finished (code 1).
@@ -166,7 +165,7 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
     for run in sweep.runs():
         if state_of(run).state in (DONE, PRUNED):
             continue
-        if _continues(run):
+        if _is_active(run):
             print(f"{run.folder.name} is not resumed: it is {read_state(run.folder).state}.")
         else:
             unfinished.append(run)
@@ -178,8 +177,8 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
     sweeper.resume(unfinished)
 
 
-def _continues(run: SweepRun) -> bool:
-    """Whether a process works on an unfinished run, or SLURM will start it."""
+def _is_active(run: SweepRun) -> bool:
+    """Whether a process works on an unfinished run, or SLURM will start the run."""
     state = read_state(run.folder).state
     if state == RUNNING:
         return holder_of(run.folder) is not None
@@ -195,7 +194,7 @@ def _reset(runs: Sequence[SweepRun]) -> None:
 
 
 def _sweeper(sweep: SweepFolder, config: DictConfig) -> Any:
-    """The sweeper of a sweep, with the sweep's launcher unless the command line names one."""
+    """The sweeper of a sweep, with the sweep's launcher unless the command line selects another."""
     master, command = sweep.master(), HydraConfig.get()
     words = map(str, command.overrides.hydra)
     with read_write(master), open_dict(master):

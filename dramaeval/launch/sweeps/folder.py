@@ -33,7 +33,7 @@ from dramaeval.stages.command_check import unknown_arguments
 
 #: The setting that selects another folder, for messages.
 CHOOSE = "hydra.sweep.dir=…"
-#: The files with the settings that a resumed sweep and its runs use; they can name code to run.
+#: The files with the settings of a sweep and of a run, which can name code; a resumed sweep uses them.
 OF_SWEEP, OF_RUN = ("multirun.yaml",), ("config.yaml", "hydra.yaml")
 
 
@@ -44,9 +44,9 @@ class SweepRun:
     Attributes:
         number: its index in the sweep, from 0.
         id: the short id of its configuration.
-        folder: absolute.
+        folder: its folder, an absolute path.
         overrides: the overrides on the command line, as ``key=value``.
-        problem: why ``run.json``, which holds the number, the id and the overrides, cannot be read; None if it can.
+        problem: the reason why ``run.json`` (number, id and overrides) cannot be read; None if it can be read.
     """
 
     number: int
@@ -78,7 +78,7 @@ class SweepFolder:
         return sorted(runs, key=lambda run: run.number)
 
     def master(self) -> DictConfig:
-        """The configuration that the sweep was started with, including Hydra's part.
+        """The configuration that the sweep was started with, including Hydra's node.
 
         Raises:
             ConfigError: the folder holds no sweep.
@@ -107,11 +107,11 @@ class SweepFolder:
         return [(self.path, OF_SWEEP), *runs]
 
     def unsigned(self) -> list[Path]:
-        """The files with settings of the sweep and its runs that have no valid signature of this account."""
+        """The files with settings of the sweep and its runs that this account has not signed."""
         return [file for folder, names in self._signed_files() for file in unsigned(folder, names)]
 
     def sign(self) -> None:
-        """Sign the settings of the sweep and its runs as they are now."""
+        """Sign the current settings of the sweep and its runs."""
         for folder, names in self._signed_files():
             sign(folder, names)
 
@@ -136,10 +136,10 @@ class SweepFolder:
         jobs: Sequence[Sequence[str]],
         first: int,
     ) -> list[tuple[DictConfig, SweepRun]]:
-        """Compose the configurations of runs, with Hydra's part; nothing is written.
+        """Compose the configurations of runs, with Hydra's node; nothing is written.
 
         Args:
-            context: of Hydra.
+            context: Hydra's context.
             master: the sweep's configuration.
             jobs: the overrides of each run.
             first: the number of the first run.
@@ -158,15 +158,15 @@ class SweepFolder:
             if (self.path / "multirun.yaml").is_file():
                 secrets.mask_hydra_files(without_hydra(master), master.hydra)
             raise
-        problems = [each for config in configs for each in unknown_arguments(without_hydra(config))]
-        if problems:
-            raise ConfigError(list(dict.fromkeys(problems)))
+        unknown = [text for config in configs for text in unknown_arguments(without_hydra(config))]
+        if unknown:
+            raise ConfigError(list(dict.fromkeys(unknown)))
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {folder.parent for folder in folders} != {self.path}:
             raise ConfigError(
                 [
                     "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
-                    "it as it is, or include ${hydra:job.num}."
+                    "it out, or include ${hydra:job.num}."
                 ]
             )
         runs = [
@@ -190,7 +190,7 @@ class SweepFolder:
 def _compose(
     context: HydraContext, master: DictConfig, overrides: list[str], number: int
 ) -> DictConfig:
-    """Compose a run's configuration with Hydra's part, as Hydra's own launchers do."""
+    """Compose a run's configuration with Hydra's node, as Hydra's launchers do."""
     setup_globals()
     # ``launch`` holds settings of the sweep, not of its runs.
     overrides = [word for word in overrides if not word.lstrip("+").startswith("launch.")]
@@ -205,15 +205,15 @@ def _compose(
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """A configuration without Hydra's part."""
-    task = config.copy()
-    with open_dict(task), read_write(task):
-        del task["hydra"]
-    return task
+    """A copy of a configuration without Hydra's node."""
+    settings = config.copy()
+    with open_dict(settings), read_write(settings):
+        del settings["hydra"]
+    return settings
 
 
 def _write(config: DictConfig, run: SweepRun) -> None:
-    """Create a run's folder with the files of a run that Hydra starts, and with ``run.json``."""
+    """Create a run's folder with the files that Hydra writes for a single run, and with ``run.json``."""
     texts = {
         "config": OmegaConf.to_yaml(without_hydra(config)),
         "hydra": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
@@ -251,7 +251,7 @@ def _read_run(folder: Path) -> SweepRun:
 
 
 def _read_overrides(file: Path) -> tuple[str, ...]:
-    """The overrides in Hydra's file; none if it is absent or damaged."""
+    """The overrides in Hydra's file; empty if it is absent or damaged."""
     try:
         words = yaml.safe_load(file.read_text(encoding="utf-8")) if not damage_of(file) else []
     except (OSError, ValueError, yaml.YAMLError):
@@ -260,9 +260,7 @@ def _read_overrides(file: Path) -> tuple[str, ...]:
 
 
 def load_config(folder: Path) -> DictConfig:
-    """The configuration in a run's ``.hydra/``, with the types of the schema.
-
-    Afterwards ``${hydra:…}`` can be resolved.
+    """The configuration in a run's ``.hydra/``, with the types of the schema; ``${hydra:…}`` can be resolved after it.
 
     Raises:
         DamagedFileError: a file is damaged.

@@ -14,7 +14,7 @@ from dramaeval.stages.user_errors import user_facing_errors
 
 
 class GridSweeper(SweepRunner):
-    """Hydra's grid, which continues after a run has failed."""
+    """Starts a run for each combination, as Hydra's sweeper does, but continues after a run has failed."""
 
     def sweep(self, arguments: list[str]) -> None:
         """Start a run for each combination.
@@ -48,7 +48,7 @@ def check_discrete(overrides: Sequence[Override]) -> None:
     """Check that the values of all overrides can be listed.
 
     Raises:
-        ConfigError: with the overrides that are intervals.
+        ConfigError: lists the overrides that are intervals.
     """
     problems = [
         f"{override.get_key_element()}: a grid cannot list an interval; give values separated by commas or "

@@ -1,4 +1,4 @@
-"""Joins the predictions of the runs of ``shards=N`` in the sweep's folder, each clip exactly once."""
+"""Joins the predictions of the runs of ``shards=N`` into one file in the sweep's folder, with each clip exactly once."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from dramaeval.launch.sweeps.state import DONE, change_state, read_state
 from dramaeval.stages.progress import FILE as PROGRESS
 from dramaeval.stages.shards import CLIPS
 
-#: `dramaeval.stages.fingerprint.NAME`, whose module takes long to import.
+#: As `dramaeval.stages.fingerprint.NAME`, a module that takes long to import.
 FINGERPRINT = "fingerprint.json"
 #: The summary of the joined predictions.
 SUMMARY = "shards.json"
 
 
 def shards_of(runs: Sequence[SweepRun]) -> dict[int, SweepRun]:
-    """The runs by shard; empty for a sweep without shards."""
+    """The runs by the number of their shard; empty for a sweep without shards."""
     return {int(run.settings["shard"]): run for run in runs if "shard" in run.settings}
 
 
 def join_shards(sweep: SweepFolder) -> str | None:
-    """Join the predictions, if all shards are finished and the result is not there yet.
+    """Join the predictions if all shards are finished and are not joined yet.
 
-    The order is that of the input, of which shard k has every N-th record.
+    Shard k has every N-th record of the input; the joined predictions have the order of the input.
 
     Returns:
-        a sentence for the user; None for a sweep without shards, or with unfinished ones.
+        a sentence for the user; None for a sweep without shards or with unfinished shards.
 
     Raises:
         ConfigError: a clip is missing or occurs twice, or a file is damaged.
@@ -47,9 +47,7 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if not shards or any(read_state(run.folder).state != DONE for run in runs):
         return None
     if len(shards) < len(runs):
-        return (
-            "The shards are not joined, because other settings vary too: give one sweep for each."
-        )
+        return "The shards are not joined, because other settings vary too: start a sweep for each of their values."
     count = int(runs[0].settings["shards"])
     if absent := [number for number in range(count) if number not in shards]:
         raise ConfigError([f"{sweep.path}: there is no run for shard={absent[0]} of {count}."])
@@ -58,11 +56,11 @@ def join_shards(sweep: SweepFolder) -> str | None:
         if damage := damage_of(file) if file.is_file() else f"{file.name} is not there":
             raise _unfinished(file, damage)
     inputs = [_input_hashes(file.parent) for file in files]
-    if other := next((number for number in range(count) if inputs[number] != inputs[0]), None):
+    if changed := next((number for number in range(count) if inputs[number] != inputs[0]), None):
         raise ConfigError(
             [
-                f"{sweep.path}: the input changed between shard=0 and shard={other}, so clips may be missing. Start the "
-                "sweep anew in another folder with hydra.sweep.dir=…"
+                f"{sweep.path}: the input changed between shard=0 and shard={changed}, so clips may be missing. Start a "
+                "new sweep in another folder with hydra.sweep.dir=…"
             ]
         )
     made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
@@ -71,15 +69,15 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if earlier.get("made_from") == made_from and joined.is_file():
         return f"{counted(earlier['clips'], 'clip')}, joined from {count} shards, in {joined}"
     progress = [_read(file.parent / PROGRESS) for file in files]
-    totals = [each.get("total") for each in progress]
+    totals = [values.get("total") for values in progress]
     clips, dimensions, unscored = _write(joined, files, totals)
     summary = {
         "clips": clips,
         "unscored": unscored,
         "seconds": round(sum(read_state(run.folder).seconds for run in runs), 1),
         "shards": [
-            {"shard": number, "folder": file.parent.name, **each}
-            for number, (file, each) in enumerate(zip(files, progress, strict=True))
+            {"shard": number, "folder": file.parent.name, **values}
+            for number, (file, values) in enumerate(zip(files, progress, strict=True))
         ],
         "made_from": made_from,
     }
@@ -101,8 +99,8 @@ def join_shards(sweep: SweepFolder) -> str | None:
 def _write(
     joined: Path, files: Sequence[Path], totals: Sequence[int | None]
 ) -> tuple[int, list[str], int]:
-    """Write the clips of all files in turn; returns their number, the dimensions and the unscored questions."""
-    # Imported late, as in `join_shards`: with numpy, which a sweep that is refused does not need.
+    """Write the clips of all files in turn; returns the number of clips, the dimensions and the unscored questions."""
+    # A late import, since this one imports numpy, which a sweep that is refused does not need.
     from dramaeval.evaluation.predictions import SCORED
 
     seen: set[str] = set()
@@ -121,10 +119,10 @@ def _write(
                     )
                 seen.add(name)
                 counts[number] += 1
-                dimensions |= dict.fromkeys(each["dimension"] for each in questions)
-                unscored += sum(
-                    each.get("state", SCORED) != SCORED for each in questions
-                )  # pairs have none
+                dimensions |= dict.fromkeys(question["dimension"] for question in questions)
+                # Predictions of pairs have no state.
+                states = [question.get("state", SCORED) for question in questions]
+                unscored += sum(state != SCORED for state in states)
                 output.writelines(lines)
     for file, count, total in zip(files, counts, totals, strict=True):
         if total is not None and count != total:
@@ -134,13 +132,13 @@ def _write(
 
 
 def _input_hashes(folder: Path) -> list[str]:
-    """The hashes of the files from which a shard has taken its records."""
+    """The hashes of the files from which a shard took its records."""
     splits = _read(folder / FINGERPRINT).get("splits", {})
     return sorted(splits.get("input", {}).get("files", {}).values())
 
 
 def _unfinished(file: Path, problem: str) -> ConfigError:
-    """The error about a shard that has to run again; it counts as failed, so that the sweep can be resumed."""
+    """The error about a shard that has to run again. The shard is recorded as failed, so that it can be resumed."""
     change_state(file.parent, lambda state: state.failed(problem))
     return ConfigError(
         [f"{file.parent}: {problem}. Score it again with resume=true sweep={file.parent.parent}"]
@@ -148,7 +146,7 @@ def _unfinished(file: Path, problem: str) -> ConfigError:
 
 
 def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[dict[str, Any]]]]:
-    """The id of each clip, and its lines as they are and parsed."""
+    """The id of each clip, its lines, and the parsed lines."""
     parsed = ((json.loads(line), line) for _, line in json_lines(file))
     for name, group in itertools.groupby(parsed, key=lambda pair: str(pair[0]["id"])):
         pairs = list(group)
@@ -156,7 +154,7 @@ def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[dict[str, Any]]]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A JSON object; empty if the file is absent or cannot be read, as while it is written."""
+    """A JSON object; empty if the file is absent or cannot be read, for example while another process writes it."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -165,32 +163,33 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def progress_of(folder: Path) -> dict[str, Any]:
-    """What a run of a shard has scored: ``done``, ``total`` and ``rate``; empty for other runs."""
+    """The progress of a shard with the keys ``done``, ``total`` and ``rate``; empty for other runs."""
     values = _read(folder / PROGRESS)
     return values if {"done", "total", "rate"} <= set(values) else {}
 
 
 def progress_text(values: Mapping[str, Any]) -> str:
-    """A shard's progress: ``1200 of 15625 clips, 3.1 a second``."""
+    """A shard's progress as text: ``1,200 of 15,625 clips, 3.1 a second``."""
     rate = f", {values['rate']:.3g} a second" if values["rate"] else ""
     return f"{values['done']:,} of {values['total']:,} clips{rate}"
 
 
-def total_text(each: Sequence[Mapping[str, Any]], running: Sequence[bool], shards: int) -> str:
-    """The progress of all shards; empty without any.
+def total_text(begun: Sequence[Mapping[str, Any]], running: Sequence[bool], shards: int) -> str:
+    """The progress of all shards as text; empty if no shard has begun.
 
     Args:
-        each: the progress of the shards that have begun.
-        running: whether each still works.
-        shards: the number of shards; those that have not begun count with the mean size.
+        begun: the progress of the shards that have begun; the others are assumed to have the mean size.
+        running: for each of these shards, whether its run still works.
+        shards: the number of all shards.
     """
-    if not each:
+    if not begun:
         return ""
-    done = sum(values["done"] for values in each)
-    total = round(sum(values["total"] for values in each) / len(each) * shards)
-    pairs = zip(each, running, strict=True)
-    rate = sum(values["rate"] for values, works in pairs if works and values["rate"])
-    text = f"{done:,} of {'about ' if len(each) < shards else ''}{total:,} clips in {shards} shards"
+    done = sum(values["done"] for values in begun)
+    total = round(sum(values["total"] for values in begun) / len(begun) * shards)
+    pairs = zip(begun, running, strict=True)
+    rate = sum(values["rate"] for values, runs in pairs if runs and values["rate"])
+    about = "about " if len(begun) < shards else ""
+    text = f"{done:,} of {about}{total:,} clips in {shards} shards"
     if not rate or done >= total:
         return text
     return f"{text}, {rate:.3g} a second, {duration((total - done) / rate)} left"

@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 def pruning(folder: Path, processes: Processes, args: Any) -> list[Any]:
-    """The callback of a run that belongs to a search; no callback for other runs.
+    """The callback of a run that belongs to a search, in a list; an empty list for other runs.
 
     Args:
-        folder: of the run.
-        processes: of the training.
+        folder: the run folder.
+        processes: the processes of the training.
         args: the trainer's arguments, which name the metric.
     """
     if not processes.broadcast(processes.is_rank_zero and _belongs_to_search(folder)):
@@ -81,11 +81,11 @@ def _is_optuna_pruner(name: Any) -> bool:
 
 
 class PruningCallback(TrainerCallback):
-    """Reports ``eval_<metric>`` to the run's trial, and ends the run if the study's pruner decides so.
+    """Reports ``eval_<metric>`` to the run's trial, and ends the run if the study's pruner prunes the trial.
 
     Args:
-        folder: of the run; ``trial.json`` holds the number of its trial.
-        processes: of the training; only rank 0 uses Optuna.
+        folder: the run folder, in which ``trial.json`` holds the number of the trial.
+        processes: the processes of the training, of which only rank 0 uses Optuna.
         metric: the metric that the search optimises, with or without ``eval_``.
     """
 

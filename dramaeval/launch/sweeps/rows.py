@@ -29,7 +29,7 @@ from dramaeval.launch.sweeps.state import (
     read_state,
 )
 
-#: Splits that always have columns in ``sweep.csv``; named test sets have further ones.
+#: Splits that always have columns in ``sweep.csv``; named test sets add columns.
 SPLITS = ("val", "test")
 #: Macro Pearson with its interval (value, low, high) by split.
 Agreement = Mapping[str, tuple[float | None, float | None, float | None]]
@@ -42,10 +42,10 @@ class Row:
     Attributes:
         run: the run.
         state: its state.
-        agreement: macro Pearson with its interval (value, low, high) after the run's last phase, by split.
+        agreement: see `Agreement`, after the run's last phase.
         seconds: the working time so far.
         queue_state: SLURM's state of a run that has not started; empty if unknown.
-        progress: of a shard, see `dramaeval.launch.sweeps.joining.progress_of`; empty for other runs.
+        progress: the progress of a shard, see `dramaeval.launch.sweeps.joining.progress_of`; empty for other runs.
     """
 
     run: SweepRun
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def description(self) -> str:
-        """The state as text: ``failed: …``, ``running, preempted 2 times``."""
+        """The state as text, such as ``running, preempted 2 times``."""
         state = self.state
         times = {
             "preempted": state.preempted,
@@ -83,7 +83,7 @@ class Table:
     """All rows, and the figures that are computed from them.
 
     Attributes:
-        rows: in the order of the runs' numbers.
+        rows: the rows in the order of the runs' numbers.
         maximize: whether a greater objective is better.
     """
 
@@ -94,8 +94,8 @@ class Table:
     def best(self) -> SeedGroup | None:
         """The settings with the best mean objective over their seeds; None if no run has an objective.
 
-        Where the numbers of finished seeds differ, only settings with the most of them are compared, since fewer seeds
-        give a mean that is high or low by chance.
+        If the numbers of finished seeds differ, only settings with the most seeds are compared, since the mean of
+        fewer seeds is more often high or low by chance.
         """
         groups = seed_groups(self) or [
             _group({}, [(row.run.number, row.state.objective)])
@@ -123,14 +123,14 @@ class Table:
 
     @cached_property
     def shards(self) -> str:
-        """The progress of all shards, as text; empty for other sweeps."""
+        """The progress of all shards as text; empty for a sweep without shards."""
         begun = [row for row in self.rows if row.progress]
         running = [row.state.state == RUNNING for row in begun]
         return total_text([row.progress for row in begun], running, len(self.rows))
 
     @cached_property
     def splits(self) -> list[str]:
-        """The splits on which any run was evaluated: val, then the test sets."""
+        """The splits on which at least one run was evaluated: val, then the test sets."""
         return held_out_splits(dict.fromkeys(split for row in self.rows for split in row.agreement))
 
     @cached_property
@@ -154,13 +154,12 @@ class Table:
 def collect(
     sweep: SweepFolder, queue_states: Mapping[int, str] | None = None, *, running: bool = True
 ) -> Table:
-    """Read the table from the folders.
+    """Read the table from the folders of the runs.
 
     Args:
         sweep: the sweep's folder.
         queue_states: SLURM's states of the runs, by number.
-        running: whether a process or SLURM can still start the waiting runs; otherwise they count as never
-            started.
+        running: whether a process or SLURM can still start the waiting runs; if not, their state is "never started".
     """
     rows = []
     for run in sweep.runs():
@@ -182,13 +181,13 @@ def collect(
 
 
 def state_of(run: SweepRun) -> RunState:
-    """The state of a run; unreadable if a file that the table needs is damaged."""
+    """The state of a run; ``unreadable`` if a file that the table needs is damaged."""
     return _with_damage(run, _agreement(run.folder / "metrics.json")[1])
 
 
 def _with_damage(run: SweepRun, metrics: str | None) -> RunState:
     state = read_state(run.folder)
-    # A failed run keeps its own reason, and a running one writes its files again.
+    # A failed run keeps its reason, and a running run writes its files again.
     problem = run.problem or (metrics if state.state == DONE else None)
     if problem and state.state != RUNNING:
         return replace(state, state=UNREADABLE, reason=problem)
@@ -201,14 +200,14 @@ def _seconds(state: RunState) -> float:
 
 
 def _maximize(path: Path) -> bool:
-    """Whether the sweep maximises its objective: unless a search sets ``direction: minimize``."""
+    """Whether the sweep maximises its objective; only a search with ``direction: minimize`` does not."""
     file = path / "multirun.yaml"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     return re.search(r"^    direction: minimize$", text, re.M) is None
 
 
 def _agreement(file: Path) -> tuple[Agreement, str | None]:
-    """The agreement by split, and the reason if it cannot be read; an absent file gives neither."""
+    """The agreement by split, and the reason if the file is damaged; without a file, an empty agreement and None."""
     if not file.is_file():
         return {}, None
     if damage := damage_of(file):
@@ -235,8 +234,8 @@ class SeedGroup:
     """Finished runs that differ only in their seed.
 
     Attributes:
-        settings: the settings in which they differ from other runs of the sweep, without the seed.
-        runs: their numbers.
+        settings: the settings in which they differ from the sweep's other runs, without the seed.
+        runs: the numbers of the runs.
         mean: the mean of their objectives.
         low, high: 95 % confidence interval of the mean, from Student's t over the seeds; None for a single run.
     """

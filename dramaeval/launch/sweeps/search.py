@@ -1,7 +1,7 @@
 """``hydra/sweeper=optuna``: Optuna chooses the settings of each run from the objectives of earlier runs.
 
-This sweeper uses Optuna's ask-and-tell interface. The hydra-optuna-sweeper plugin needs Optuna 2, stops the search at
-the first run that fails, and cannot prune.
+This sweeper uses Optuna's ask-and-tell interface. The plugin hydra-optuna-sweeper is not used, since it needs Optuna 2,
+stops the search at the first run that fails, and cannot prune.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SearchSweeper(SweepRunner):
     OPTIONS = SearchOptions
 
     def problems(self) -> list[str]:
-        """The problems of the search's settings."""
+        """The problems of the sweep's settings, including those of the search."""
         problems = super().problems()
         if self.config.launch.detach:
             problems.append(
@@ -44,7 +44,7 @@ class SearchSweeper(SweepRunner):
         return problems
 
     def sweep(self, arguments: list[str]) -> None:
-        """Search.
+        """Search for the settings with the best objective.
 
         Raises:
             SystemExit: a setting is wrong, or a run has not finished (code 1).
@@ -55,7 +55,7 @@ class SearchSweeper(SweepRunner):
             print(f"The first batch of {self.options['n_trials']} runs:")
             self.launcher.launch([job for _, job in batch], 0)
             return
-        self._space(arguments)  # reports its problems before a folder is created
+        self._space(arguments)  # problems of the space are reported before a folder is created
         with self.locked_folder():
             self._search(arguments)
 
@@ -68,19 +68,19 @@ class SearchSweeper(SweepRunner):
         from optuna.trial import TrialState
 
         study = self._study(self.folder.path)
-        # With the original seed the sampler would repeat the settings of the first runs.
+        # With its original seed the sampler would repeat the settings of the first runs.
         study.sampler.reseed_rng()
         for run in self.folder.runs():
             number = _trial_of(run)
             if number is None:
                 continue
             trial = study.trials[number]
-            reported = trial.state is not TrialState.RUNNING
+            is_reported = trial.state is not TrialState.RUNNING
             if run not in runs:
-                if not reported and read_state(run.folder).final:
+                if not is_reported and read_state(run.folder).final:
                     _tell(study, run)  # the earlier search ended before it could report the run
-            elif reported:
-                # Optuna keeps the trial as failed; the repeated run becomes a new trial.
+            elif is_reported:
+                # Optuna keeps the failed trial; the repeated run becomes a new trial.
                 study.enqueue_trial(trial.params)
                 _write_trial(run, study.ask(trial.distributions).number)
         if runs:
@@ -99,18 +99,18 @@ class SearchSweeper(SweepRunner):
                 for (trial, _), run in zip(batch, runs, strict=True):
                     _write_trial(run, trial.number)
                 self.launcher.run(runs)
-            remaining = [_tell(study, run) for run in runs]
-            if not all(remaining):
+            has_untried = [_tell(study, run) for run in runs]
+            if not all(has_untried):
                 print("Every combination was tried.")
                 break
         end(self.folder)
 
-    def _batch(self, done: int) -> int:
+    def _batch(self, started: int) -> int:
         """The number of runs in the next batch."""
-        return max(0, min(self.options["n_jobs"], self.options["n_trials"] - done))
+        return max(0, min(self.options["n_jobs"], self.options["n_trials"] - started))
 
     def _study(self, folder: Path | None) -> Any:
-        """Create or load the study in a sweep's folder; None keeps the study in memory.
+        """Create or load the study in a sweep's folder; without a folder, the study is in memory.
 
         Raises:
             DamagedFileError: the journal is damaged.
@@ -126,7 +126,7 @@ class SearchSweeper(SweepRunner):
                 storage=journal(folder) if folder else None,
                 direction=self.options["direction"],
                 load_if_exists=True,
-                # Hydra instantiates both when it instantiates this sweeper.
+                # Hydra creates the sampler and the pruner when it creates this sweeper.
                 sampler=self.options["sampler"],
                 pruner=self.options["pruner"],
             )
@@ -135,7 +135,7 @@ class SearchSweeper(SweepRunner):
         """The search space as Optuna's distributions, and the overrides that all runs share.
 
         Raises:
-            SystemExit: with all problems.
+            SystemExit: lists all problems.
         """
         space, fixed, problems = {}, [], []
         for override in self.overrides(arguments):
@@ -165,7 +165,7 @@ class SearchSweeper(SweepRunner):
 
 
 def journal(folder: Path) -> Any:
-    """Optuna's storage in a sweep's folder: a file to which lines are appended, also on a shared file system."""
+    """Optuna's storage in a sweep's folder: a file to which lines are appended, which shared file systems allow."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -173,9 +173,9 @@ def journal(folder: Path) -> Any:
 
 
 def drop_torn_line(folder: Path) -> None:
-    """Remove the last line of a journal if it is incomplete, since a process was killed while it wrote it.
+    """Remove the last line of a journal if a process was killed before it had written the line completely.
 
-    Optuna ignores the incomplete line, but appends the next line to it and cannot read the result.
+    Optuna ignores an incomplete line, but appends the next line to it and then cannot read the result.
     """
     from optuna.storages.journal import JournalFileSymlinkLock
 
@@ -196,7 +196,7 @@ def drop_torn_line(folder: Path) -> None:
 
 @contextmanager
 def readable_journal(folder: Path | None) -> Iterator[None]:
-    """Report a damaged journal, for which Optuna raises errors of various types.
+    """Turn the various errors that Optuna raises for a damaged journal into one.
 
     Raises:
         DamagedFileError: Optuna cannot read the journal.
@@ -234,7 +234,7 @@ def distribution(override: Override) -> Any:
 
 
 def _write_trial(run: SweepRun, number: int) -> None:
-    """Write the number of a run's trial to ``trial.json``, from which the run reads it."""
+    """Write the number of a run's trial to ``trial.json`` in the run folder."""
     write_sealed(run.folder / "trial.json", {"trial": number})
 
 
@@ -248,7 +248,7 @@ def _trial_of(run: SweepRun) -> int | None:
 
 
 def _tell(study: Any, run: SweepRun) -> bool:
-    """Report the result of a run to Optuna; returns whether untried combinations remain."""
+    """Report the result of a run to Optuna; returns False if all combinations were tried."""
     from optuna.trial import TrialState
 
     state = read_state(run.folder)
@@ -265,8 +265,8 @@ def _tell(study: Any, run: SweepRun) -> bool:
     try:
         study.tell(number, **result)
     except RuntimeError as error:
-        # A sampler that has tried everything calls Study.stop, which fails outside of Optuna's own loop; the
-        # trial is already written.
+        # A sampler that has tried all combinations calls Study.stop, which fails outside Optuna's own loop. The
+        # trial is written before that.
         if "Study.stop" not in str(error):
             raise
         return False

@@ -1,8 +1,8 @@
-"""Signs the settings of a sweep, so that resuming a sweep runs only settings that this account has written.
+"""Signs the settings of a sweep, so that a resumed sweep uses only settings that this account has written.
 
 A sweep's ``multirun.yaml`` and the ``.hydra/`` folders of its runs name classes, environment variables and shell
-commands. They are signed with HMAC-SHA256 (RFC 2104) and a key that only this account can read. The owner of a file
-would prove nothing: a user who unpacks an archive owns its files.
+commands. They are signed with HMAC-SHA256 (RFC 2104) and a key that only this account can read. File ownership is not
+enough, since a user who unpacks an archive of another person owns its files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BYTES = 32
 
 
 def key_file() -> Path:
-    """The file of the account's key: ``dramaeval/signing_key`` in ``$XDG_CONFIG_HOME`` or ``~/.config``."""
+    """The file with the account's key: ``dramaeval/signing_key`` in ``$XDG_CONFIG_HOME`` or ``~/.config``."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(base).expanduser() / "dramaeval" / "signing_key"
 
@@ -68,7 +68,7 @@ def _signature(key: bytes, file: Path) -> str:
 
 
 def _key(*, create: bool) -> bytes | None:
-    """The account's key; None without a valid key that only this account can read and write."""
+    """The account's key; None if there is no valid key, or another account can read or write it."""
     file = key_file()
     try:
         if create and not file.exists():
@@ -87,7 +87,7 @@ def _key(*, create: bool) -> bytes | None:
 
 
 def _create_key(file: Path) -> None:
-    """Write a new key in one step; if several processes do so at the same time, the first key is kept."""
+    """Write a new key in one step; if several processes call this at the same time, the first key is kept."""
     unfinished = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

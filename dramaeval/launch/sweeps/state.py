@@ -1,7 +1,7 @@
-"""The state of a run of a sweep, in ``state.json`` of the run's folder.
+"""The state of a run of a sweep, in ``state.json`` in the run folder.
 
-The run writes its state at its start and at its end. If it was killed, the process that watches the sweep writes the
-state instead.
+The run writes its state at its start and at its end. If the run was killed, the process that watches the sweep writes
+its state.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dramaeval.distributed.lock_holder import ProcessIdentity
 
 WAITING, RUNNING, INTERRUPTED = "waiting", "running", "interrupted"
 DONE, FAILED, PRUNED, NEVER = "done", "failed", "pruned", "never started"
-#: A file of the run is damaged, so its end is unknown; the run is repeated when the sweep is resumed.
+#: A file of the run is damaged, so its result is unknown; the run is repeated when the sweep is resumed.
 UNREADABLE = "unreadable"
 #: States that change only if the sweep is resumed.
 FINAL = (DONE, FAILED, PRUNED, NEVER)
-#: The fields of `RunState` that describe the current attempt, without an attempt.
+#: The values of the fields of `RunState` that describe the current attempt, if no attempt is running.
 _NO_ATTEMPT: dict[str, Any] = dict.fromkeys(
     ("since", "host", "process", "started", "machine", "born")
 )
@@ -33,11 +33,11 @@ _STATES = (WAITING, RUNNING, INTERRUPTED, UNREADABLE, *FINAL)
 
 
 class Pruned(BaseException):
-    """A search has pruned the run. Not an `Exception`: no library's clean-up code may swallow it.
+    """A search has pruned the run. Not an `Exception`, so that no library's clean-up code catches it.
 
     Args:
-        reason: for the table.
-        objective: the last value that was reported.
+        reason: the text for the sweep's table.
+        objective: the last value that was reported to the search.
     """
 
     def __init__(self, reason: str, objective: float | None) -> None:
@@ -58,8 +58,8 @@ class RunState:
         preempted, timed_out: how often SLURM stopped the run for other jobs, and at its time limit.
         restarted: how often the run was started after an attempt that could not record its end.
         warned: whether SLURM warned the run before its last stop; that stop is already counted.
-        host, process, started, machine: of the current attempt's first process, as in `ProcessIdentity`.
-        born: None; earlier versions wrote the creation time of the process.
+        host, process, started, machine: the `ProcessIdentity` of the current attempt's first process.
+        born: always None; earlier versions wrote the creation time of the process.
     """
 
     state: str = WAITING
@@ -88,7 +88,7 @@ class RunState:
         Args:
             requeued: whether SLURM, and not a user, has restarted the run.
         """
-        # Some clusters preempt a job without the warning at which the stop would have been counted.
+        # Some clusters preempt a job without a warning; such a stop is not counted yet.
         preempted = requeued and self.state == INTERRUPTED and not self.warned
         return replace(
             self,
@@ -105,7 +105,7 @@ class RunState:
     def ended(
         self, state: str, reason: str | None = None, objective: float | None = None
     ) -> RunState:
-        """The state after an attempt."""
+        """The state at the end of an attempt."""
         # The clock may have been set back during the attempt.
         worked = max(time.time() - self.since, 0.0) if self.since is not None else 0.0
         return replace(
@@ -129,12 +129,12 @@ class RunState:
         )
 
     def failed(self, reason: str) -> RunState:
-        """The state after a failure; the first reason is kept, since it usually causes the later ones."""
+        """The state after a failure; the first reason is kept, since it is usually the cause of later failures."""
         return self if self.state == FAILED else self.ended(FAILED, reason)
 
 
 def read_state(folder: Path) -> RunState:
-    """The state of the run in a folder: waiting without a file, unreadable if the file is damaged."""
+    """The state of the run in a folder: ``waiting`` without a file, ``unreadable`` if the file is damaged."""
     names = [field.name for field in fields(RunState)]
     try:
         values = read_sealed(folder / "state.json", names)
@@ -156,7 +156,7 @@ def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunSta
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write values to a JSON file with their hash, which is computed after secrets are masked."""
+    """Write values and their hash to a JSON file; secrets are masked before the hash is computed."""
     write_atomic(path, sealed(masked(dict(values))), verbatim=True)
 
 
@@ -164,9 +164,9 @@ def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
     """Replace a file in one step; processes on several machines may write it at the same time.
 
     Args:
-        path: of the file.
-        text: the content; secrets are masked.
-        verbatim: do not mask.
+        path: the file.
+        text: the content, in which secrets are masked.
+        verbatim: whether secrets are not masked.
     """
     unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     content = text if verbatim else without_secrets(text)
@@ -175,9 +175,9 @@ def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The class and the first line of an error, with the second line if the first one ends with a colon.
+    """The class and the first line of an error, with the second line if the first line ends with a colon.
 
-    Without a message, the place in the code is given.
+    For an error without a message, the file and line that raised it.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])

@@ -1,4 +1,4 @@
-"""The base of the sweepers: checks the settings, locks the sweep's folder and reports the runs that failed."""
+"""The base class of the sweepers: checks the settings, locks the sweep's folder and reports the runs that failed."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class SweepRunner:
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep and check Hydra's configuration, and create the launcher.
+        """Store and check Hydra's configuration, and create the launcher.
 
         Raises:
-            SystemExit: with all problems.
+            SystemExit: lists all problems.
         """
         self.context, self.config = hydra_context, config
         with user_facing_errors():
@@ -87,7 +87,7 @@ class SweepRunner:
                 self.folder.path.rmdir()  # the folder is empty if no run could be composed
 
     def overrides(self, arguments: Sequence[str]) -> list[Override]:
-        """The overrides of the search space and of the command line, which take precedence."""
+        """The overrides of ``hydra.sweeper.params`` and of the command line; the latter take precedence."""
         params: Mapping[str, Any] = self.options.get("params") or {}
         words = [f"{key}={value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)

@@ -40,11 +40,11 @@ def write_tables(
         texts = (as_csv(table), as_json(table, groups), as_html(table, groups))
         for name, text in zip(FILES, texts, strict=True):
             write_atomic(path / name, text)
-        # Several runs may write at the same time; the last one must not leave an older table.
-        now = collect(SweepFolder(path), queue_states, running=running)
-        if [row.state for row in now.rows] == [row.state for row in table.rows]:
+        # Several runs may write at the same time; the last write must not leave an older table.
+        newer = collect(SweepFolder(path), queue_states, running=running)
+        if [row.state for row in newer.rows] == [row.state for row in table.rows]:
             return table
-        table = now
+        table = newer
 
 
 def _figures(row: Row, table: Table) -> dict[str, Any]:
@@ -74,14 +74,14 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
 
 
 def as_csv(table: Table) -> str:
-    """One line for each run; the settings that differ between the runs are the last columns."""
+    """The table as CSV, a line for each run; the last columns are the settings that differ between the runs."""
     names = list(_plain(table.rows[0], table)) if table.rows else ["run", "id"]
     lines = [[*_plain(row, table).values(), *row.values(table.varied)] for row in table.rows]
     return csv_text([[*names, *table.varied], *lines])
 
 
 def as_json(table: Table, groups: list[SeedGroup]) -> str:
-    """The table as JSON, which holds no NaN."""
+    """The table as JSON."""
     plain = {
         "counts": table.counts,
         "best": vars(table.best) if table.best else None,
@@ -139,7 +139,7 @@ def _shown(row: Row, table: Table) -> dict[str, Any]:
 
 
 def summary(table: Table) -> str:
-    """One line with the number of runs in each state, and the best run or the best settings with an interval."""
+    """One line: the number of runs in each state, and the best run, or the best settings with an interval."""
     text = ", ".join(f"{count} {name}" for name, count in table.counts.items()) or "no runs"
     text += f"; {table.shards}" if table.shards else ""
     if table.best is None:
@@ -155,9 +155,9 @@ def summary(table: Table) -> str:
 
 
 def _objective(row: Row) -> str:
-    """The objective of a run, with its interval over the clips if it is the macro Pearson of a split."""
-    of = [split for split, (value, *_) in row.agreement.items() if value == row.state.objective]
-    return interval(row, of[0]) if of else number(row.state.objective)
+    """The objective of a run; if it is the macro Pearson of a split, with its interval over the clips."""
+    splits = [name for name, (value, *_) in row.agreement.items() if value == row.state.objective]
+    return interval(row, splits[0]) if splits else number(row.state.objective)
 
 
 def for_terminal(table: Table) -> Group:
@@ -183,7 +183,7 @@ def for_terminal(table: Table) -> Group:
 
 
 def print_table(table: Table, path: Path) -> None:
-    """Print the table, at the terminal's width or without wrapping, and the names of its files."""
+    """Print the table and the names of its files; lines are wrapped on a terminal only."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=400)
@@ -191,9 +191,9 @@ def print_table(table: Table, path: Path) -> None:
     print(f"The table is in {path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
 
 
-def settings(given: Mapping[str, str]) -> str:
-    """Settings in the form of the command line."""
-    return " ".join(f"{key}={value}" for key, value in given.items()) or "(defaults)"
+def settings(values: Mapping[str, str]) -> str:
+    """Settings in the syntax of the command line."""
+    return " ".join(f"{key}={value}" for key, value in values.items()) or "(defaults)"
 
 
 def spread(group: SeedGroup) -> str:
@@ -212,5 +212,5 @@ def interval(row: Row, split: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """A figure with three decimals; a dash for None."""
+    """A figure with three decimals; ``-`` for None."""
     return "-" if value is None else f"{value:.3f}"

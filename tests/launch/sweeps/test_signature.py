@@ -138,7 +138,7 @@ def test_other_pruners_are_built_only_if_this_account_wrote_the_sweep(account, t
 def test_a_job_is_a_number(tmp_path, job):
     run = SweepRun(0, "0", tmp_path, ())
     (tmp_path / "slurm.json").write_text(json.dumps({"job": job}))
-    with pytest.raises(ConfigError, match="is no number of a SLURM job"):
+    with pytest.raises(ConfigError, match="is not the number of a SLURM job"):
         job_of(run)
     (tmp_path / "slurm.json").write_text('{"job": "12_3"}')
     assert job_of(run) == "12_3"
