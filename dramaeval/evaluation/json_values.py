@@ -7,13 +7,13 @@ from typing import Any
 
 
 def kind_of(value: object) -> str:
-    """The kind of a JSON value in words."""
+    """The kind of a JSON value, for messages."""
     names = {str: "text", dict: "an object", list: "a list", bool: "true/false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def text_of(values: dict[str, Any], key: str) -> str:
-    """The text under a key; raises ValueError without one."""
+    """The non-empty text under a key; raises ValueError if there is none."""
     value = values.get(key)
     if not isinstance(value, str) or not value:
         raise ValueError(
@@ -38,7 +38,7 @@ def finite_number(value: Any, key: str) -> float | None:
 
 
 def list_of(values: dict[str, Any], key: str) -> list[Any]:
-    """The list under a key; raises ValueError without one."""
+    """The list under a key; raises ValueError if there is none."""
     value = values.get(key)
     if not isinstance(value, list):
         kind = kind_of(value) if key in values else "absent"
@@ -47,7 +47,7 @@ def list_of(values: dict[str, Any], key: str) -> list[Any]:
 
 
 def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
-    """The list of finite numbers under a key; raises ValueError naming another value in it."""
+    """The list of finite numbers under a key; raises ValueError if it has another value, and names it."""
     listed = list_of(values, key)
     if are_floats(listed):
         return tuple(listed)
@@ -58,7 +58,7 @@ def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
 
 
 def optional_numbers_of(values: dict[str, Any], key: str) -> tuple[float | None, ...]:
-    """The list of finite numbers under a key, with None for each null in it."""
+    """The list of finite numbers under a key, with None for null."""
     listed = list_of(values, key)
     if are_floats(listed, missing=True):
         return tuple(listed)
@@ -66,6 +66,6 @@ def optional_numbers_of(values: dict[str, Any], key: str) -> tuple[float | None,
 
 
 def are_floats(listed: list[Any], *, missing: bool = False) -> bool:
-    """Whether no value needs conversion, as with nearly all of the millions of numbers of a large file."""
+    """Whether all values are finite floats (or None, with ``missing``): a fast check that avoids conversion."""
     known = {float, type(None)} if missing else {float}
     return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))

@@ -19,16 +19,16 @@ MAIN = "accuracy_untied"
 
 
 class PairComparison(Comparison):
-    """The result of a comparison on the common pairs (see `summarise_pairs` and `pair_gain`)."""
+    """The result of a comparison on the common pairs, with results of `summarise_pairs` and `pair_gain`."""
 
 
 def pairs_side_by_side(
     runs: Sequence[Results], *, seed: int, draws: int, level: float
 ) -> PairComparison:
-    """Compare runs on the pairs × dimensions that all of them have.
+    """Compare runs on the pairs × dimensions that all runs have.
 
     Raises:
-        ResultsError: a run has scores of single clips, they have no pair in common, or their votes or clips differ.
+        ResultsError: a run has scores of single clips, the runs have no pair in common, or votes or clips differ.
     """
     if single := [run.name for run in runs if not run.pairs]:
         raise ResultsError(

@@ -1,4 +1,4 @@
-"""Comparison of runs on the same records: each run against the first, and every pair of runs."""
+"""Compares runs on the same records: each run with the first, and every two runs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ class Comparison:
     Attributes:
         names: names of the runs; the others are compared with the first.
         dimensions: titles of the dimensions that all runs have, by key.
-        summaries: by run, on the common records (see `summarise`).
-        against_first: run − first, by run (see `compare`).
-        pairs: the macro difference of every pair in Pearson (runs that judge pairs: accuracy without ties), with p
-            adjusted over the pairs.
-        published: by run its figures in the published ways of counting, each on all records of its run; empty where no
-            run has them.
+        summaries: results of `summarise` on the common records, by run.
+        against_first: results of `compare` (run − first), by run.
+        pairs: the macro difference of every two runs in Pearson (for runs that judge pairs: accuracy without ties),
+            with p adjusted over the pairs of runs.
+        published: results of `published_figures` on all records of a run, by run; empty if no run has them.
         differing: settings that differ between the runs, by dotted key.
-        notes: what the comparison leaves out, and other remarks.
+        notes: remarks, for example about what the comparison leaves out.
     """
 
     names: Sequence[str]
@@ -51,10 +50,10 @@ class Comparison:
 
 
 def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float) -> Comparison:
-    """Compare runs on the records × dimensions that all of them have.
+    """Compare runs on the records × dimensions that all runs have.
 
     Raises:
-        ResultsError: they have none in common, or their ratings or clips differ.
+        ResultsError: the runs have no record in common, or their ratings or clips differ.
     """
     require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
@@ -101,10 +100,10 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
 
 
 def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
-    """Each run's predictions on the records × dimensions that all runs have.
+    """The predictions of each run on the records × dimensions that all runs have.
 
     Raises:
-        ResultsError: they have none in common.
+        ResultsError: the runs have no record in common.
     """
     return _aligned(runs, _common(runs))
 
@@ -123,9 +122,9 @@ def _common(runs: Sequence[Results]) -> set[tuple[str, str]]:
 
 
 def _other_scales(runs: Sequence[Results]) -> dict[str, str]:
-    """By dimension why its figures cannot be compared: the ends of its scale differ between the runs.
+    """A note about each dimension whose figures cannot be compared, because the ends of its scale differ between runs.
 
-    Scales with other points between the same ends (bins) have the same unit.
+    Scales with the same ends and other points between them (bins) have the same unit.
     """
     ends: dict[str, dict[str, str]] = {}
     for run in runs:
@@ -157,10 +156,10 @@ def _absent_dimensions(runs: Sequence[Results]) -> list[str]:
 
 
 def require_same_clips(runs: Sequence[Results]) -> None:
-    """Refuse runs that have other clips for the same record.
+    """Check that all runs have the same clip for the same record.
 
     Raises:
-        ResultsError: names the first of them.
+        ResultsError: they have not; the message names the first records with different clips.
     """
     first = runs[0]
     for run in runs[1:]:
@@ -174,7 +173,7 @@ def require_same_clips(runs: Sequence[Results]) -> None:
 
 
 def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str, list[Prediction]]:
-    """Each run's predictions on the common records; group and system come from any run that has them."""
+    """The predictions of each run on the common records, with groups and systems from any run that has them."""
     groups: dict[str, str] = {}
     systems: dict[str, str] = {}
     for run in runs:
@@ -225,7 +224,7 @@ _RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 
 def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
-    """Settings that differ between the runs with known settings, sorted by key."""
+    """The settings that differ between the runs with known settings, sorted by key."""
     known = [run for run in runs if run.config]
     keys = sorted({key for run in known for key in run.config})
     absent = "(none)"
