@@ -50,7 +50,7 @@ class Augmentation:
 
     @property
     def stretch(self) -> float:
-        """Largest ratio of the length of a changed clip to that of the original."""
+        """Largest ratio of a changed clip's length to the original length."""
         return 1.0 if "speed" in self.leaves_out else 1 / (1 - SPEED)
 
     def waveform(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

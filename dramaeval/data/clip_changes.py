@@ -60,8 +60,8 @@ def resampled_twice(waveform: np.ndarray, rate: int, other_rate: int) -> np.ndar
     """The waveform after resampling to another rate and back."""
     import soxr
 
-    there = soxr.resample(waveform, rate, other_rate, quality="HQ")
-    return _of_length(soxr.resample(there, other_rate, rate, quality="HQ"), len(waveform))
+    resampled = soxr.resample(waveform, rate, other_rate, quality="HQ")
+    return _of_length(soxr.resample(resampled, other_rate, rate, quality="HQ"), len(waveform))
 
 
 def with_noise(waveform: np.ndarray, decibels: float, rng: np.random.Generator) -> np.ndarray:

@@ -115,11 +115,11 @@ def _data_mismatch(
         data = data._replace(length=long_size)
     elif data.length >= unknown:
         return JOINED if content.find(b"WAVEfmt ", data.start) >= 0 else None
-    there = content.size - data.start
-    if data.length == 0 and there > 1:
-        return f"its header says 0 bytes of audio, {there} follow (it was never closed)"
-    if data.length > there + _SIZE_SLACK:
-        return _cut(data.length, there)
+    available = content.size - data.start
+    if data.length == 0 and available > 1:
+        return f"its header says 0 bytes of audio, {available} follow (it was never closed)"
+    if data.length > available + _SIZE_SLACK:
+        return _cut(data.length, available)
     return _tail_mismatch(content, magic, layout, data)
 
 
@@ -198,18 +198,18 @@ def _boxes_mismatch(content: FileWindow) -> str | None:
 
 def _end_mismatch(content: FileWindow, magic: bytes, start: int, length: int) -> str | None:
     """Compare the end of the audio with the end of the file, for formats in which the audio is the last part."""
-    there = content.size - start
-    if length > there + _SIZE_SLACK:
-        return _cut(length, there)
-    if there - length <= TAIL_SLACK or content.is_padding(start + length):
+    available = content.size - start
+    if length > available + _SIZE_SLACK:
+        return _cut(length, available)
+    if available - length <= TAIL_SLACK or content.is_padding(start + length):
         return None
     if content.at(start + length, len(magic)) == magic:
         return JOINED
-    return _uncounted(length, there - length)
+    return _uncounted(length, available - length)
 
 
-def _cut(declared: int, there: int) -> str:
-    return f"cut off: its header says {declared} bytes of audio, {max(there, 0)} are there"
+def _cut(declared: int, available: int) -> str:
+    return f"cut off: its header says {declared} bytes of audio, {max(available, 0)} are there"
 
 
 def _uncounted(declared: int, more: int) -> str:

@@ -222,8 +222,8 @@ class FeatureCache:
             if not _SUBFOLDER.fullmatch(subfolder) or os.path.islink(self.folder / subfolder):
                 continue
             for name in _names(self.folder / subfolder):
-                known = _ENTRY.fullmatch(name) or _UNFINISHED.fullmatch(name)
-                if not known or not name.startswith(subfolder):
+                is_entry = _ENTRY.fullmatch(name) or _UNFINISHED.fullmatch(name)
+                if not is_entry or not name.startswith(subfolder):
                     continue
                 path = self.folder / subfolder / name
                 try:

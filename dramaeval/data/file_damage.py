@@ -121,9 +121,9 @@ def _damaged_mp3(content: FileWindow, frames: int) -> str | None:
     position, index = _mp3_start(content)
     if index is not None:
         declared = _indexed_bytes(index)
-        there = content.size - position
-        if declared > there + _SIZE_SLACK:
-            return f"cut off: its index says {declared} bytes of audio, {there} are there"
+        available = content.size - position
+        if declared > available + _SIZE_SLACK:
+            return f"cut off: its index says {declared} bytes of audio, {available} are there"
         rest = _after_tags(content, position + declared) if declared else content.size
         return JOINED if _mp3_samples(content, rest)[0] > _JOINED_SAMPLES else None
     count, position = _mp3_samples(content, position)

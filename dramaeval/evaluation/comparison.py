@@ -95,14 +95,14 @@ def compare(
         ValueError: ratings, scale or group of a record differ between the judges.
     """
     pairs, left_out = _pairs(a, b, dimensions)
-    clusters = cluster_names(of_a for listed in pairs.values() for of_a, _ in listed)
+    clusters = cluster_names(prediction for listed in pairs.values() for prediction, _ in listed)
     tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     spans: dict[str, float] = {}
     for key in dimensions:
-        arrays_a = dimension_arrays(key, [of_a for of_a, _ in pairs[key]], clusters)
-        arrays_b = dimension_arrays(key, [of_b for _, of_b in pairs[key]], clusters)
+        arrays_a = dimension_arrays(key, [p for p, _ in pairs[key]], clusters)
+        arrays_b = dimension_arrays(key, [p for _, p in pairs[key]], clusters)
         differences[key], undefined[key] = _differences(metrics, arrays_a, arrays_b, tests)
         spans[key] = span(arrays_a.scale)
     return {
@@ -136,11 +136,11 @@ class PairedDraws:
         if clusters < LEAST_CLUSTERS or draws == 0:
             return None
         generator = np.random.default_rng([seed, 1])
-        kept = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
+        unexchanged = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
         return cls(
             bootstrap_draws(clusters, draws, seed),
-            BootstrapDraws(np.concatenate([kept, 1 - kept], axis=1)),
-            BootstrapDraws(np.concatenate([1 - kept, kept], axis=1)),
+            BootstrapDraws(np.concatenate([unexchanged, 1 - unexchanged], axis=1)),
+            BootstrapDraws(np.concatenate([1 - unexchanged, unexchanged], axis=1)),
         )
 
 
@@ -218,19 +218,19 @@ def _differences(
     resampled: list[np.ndarray | None] = [None] * len(defined)
     exchanged = resampled
     if tests is not None:
-        of_a = [(metric, a) for metric, _, _ in defined]
-        of_b = [(metric, b) for metric, _, _ in defined]
+        on_a = [(metric, a) for metric, _, _ in defined]
+        on_b = [(metric, b) for metric, _, _ in defined]
         resampled = subtracted(
-            all_over_draws(of_a, tests.bootstrap), all_over_draws(of_b, tests.bootstrap)
+            all_over_draws(on_a, tests.bootstrap), all_over_draws(on_b, tests.bootstrap)
         )
         clusters = tests.bootstrap.counts.shape[1]
         forms = [getattr(metric, "exchange", Exchange.RAW) for metric, _, _ in defined]
         stacked = {
             form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in set(forms)
         }
-        of_both = [(metric, stacked[form]) for (metric, _), form in zip(of_a, forms, strict=True)]
+        on_both = [(metric, stacked[form]) for (metric, _), form in zip(on_a, forms, strict=True)]
         exchanged = subtracted(
-            all_over_draws(of_both, tests.exchange), all_over_draws(of_both, tests.exchanged_back)
+            all_over_draws(on_both, tests.exchange), all_over_draws(on_both, tests.exchanged_back)
         )
     differences = {
         metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)

@@ -112,19 +112,19 @@ def dimension_arrays(
 
     Raises ValueError if the predictions do not share one scale.
     """
-    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
+    usable = [p for p in predictions if p.scored and p.mean_rating is not None]
     scale = shared_scale(dimension, predictions)
     blank = (float("nan"),) * len(scale)
-    distribution = np.array([p.distribution or blank for p in kept], dtype=float)
+    distribution = np.array([p.distribution or blank for p in usable], dtype=float)
     return DimensionArrays(
         dimension=dimension,
         scale=scale,
-        predicted=np.array([p.expected for p in kept], dtype=float),
-        rated=np.array([p.mean_rating for p in kept], dtype=float),
-        distribution=distribution.reshape(len(kept), len(scale)),
-        ratings=rating_matrix(kept),
-        cluster=clusters_of(kept, clusters),
-        raters_known=raters_known(kept),
+        predicted=np.array([p.expected for p in usable], dtype=float),
+        rated=np.array([p.mean_rating for p in usable], dtype=float),
+        distribution=distribution.reshape(len(usable), len(scale)),
+        ratings=rating_matrix(usable),
+        cluster=clusters_of(usable, clusters),
+        raters_known=raters_known(usable),
     )
 
 

@@ -64,12 +64,12 @@ def dimension_result(
     """
     arrays = dimension_arrays(key, predictions, settings.clusters)
     values, undefined = metric_values(settings.metrics, arrays)
-    kept = _metric_draws(settings.metrics, values, arrays, settings.draws)
+    draws = _metric_draws(settings.metrics, values, arrays, settings.draws)
     result: dict[str, Any] = {
         **values,
         **_counts(predictions, arrays),
         "undefined": undefined,
-        **_intervals(values, kept, arrays, settings),
+        **_intervals(values, draws, arrays, settings),
     }
     if settings.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
@@ -78,13 +78,13 @@ def dimension_result(
         if settings.draws is not None and result["ceiling"]["pearson"] is not None:
             cluster = clusters_of(rated, settings.clusters)
             by_raters = by_rater(ratings, known)
-            kept["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
-            result["ceiling"]["interval"] = {"pearson": interval(kept["ceiling"], settings.level)}
+            draws["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
+            result["ceiling"]["interval"] = {"pearson": interval(draws["ceiling"], settings.level)}
         result["alternative_annotator"] = alternative_annotator(arrays, settings.epsilon, reason)
     systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems
-    return DimensionResult(values=result, span=span(arrays.scale), draws=kept)
+    return DimensionResult(values=result, span=span(arrays.scale), draws=draws)
 
 
 def _metric_draws(
@@ -104,7 +104,7 @@ def _metric_draws(
 
 def _intervals(
     values: Mapping[str, float | None],
-    kept: Mapping[str, np.ndarray],
+    draws: Mapping[str, np.ndarray],
     arrays: DimensionArrays,
     settings: SummarySettings,
 ) -> dict[str, Any]:
@@ -115,14 +115,14 @@ def _intervals(
     for name, value in values.items():
         if settings.draws is None or value is None:
             continue
-        bounds = interval(kept[name], settings.level) if name in kept else None
+        bounds = interval(draws[name], settings.level) if name in draws else None
         if clusters < LEAST_CLUSTERS:
             bounds, reasons[name] = None, f"only {clusters} clusters"
-        elif name not in kept:
+        elif name not in draws:
             reasons[name] = f"not computed for as many as {arrays.n:,} records"
         elif bounds is None:
-            lost = int(np.isnan(kept[name]).sum())
-            reasons[name] = f"undefined in {lost:,} of {len(kept[name]):,} draws"
+            lost = int(np.isnan(draws[name]).sum())
+            reasons[name] = f"undefined in {lost:,} of {len(draws[name]):,} draws"
         intervals[name] = bounds
     return {"clusters": clusters, "interval": intervals, "interval_undefined": reasons}
 

@@ -48,10 +48,10 @@ def list_of(values: dict[str, Any], key: str) -> list[Any]:
 
 def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
     """The list of finite numbers under a key; raises ValueError if it has another value, and names it."""
-    listed = list_of(values, key)
-    if are_floats(listed):
-        return tuple(listed)
-    numbers = [finite_number(value, key) for value in listed]
+    entries = list_of(values, key)
+    if are_floats(entries):
+        return tuple(entries)
+    numbers = [finite_number(value, key) for value in entries]
     if None in numbers:
         raise ValueError(f"'{key}' must hold finite numbers, not null")
     return tuple(number for number in numbers if number is not None)
@@ -59,13 +59,13 @@ def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
 
 def optional_numbers_of(values: dict[str, Any], key: str) -> tuple[float | None, ...]:
     """The list of finite numbers under a key, with None for null."""
-    listed = list_of(values, key)
-    if are_floats(listed, missing=True):
-        return tuple(listed)
-    return tuple(finite_number(value, key) for value in listed)
+    entries = list_of(values, key)
+    if are_floats(entries, missing=True):
+        return tuple(entries)
+    return tuple(finite_number(value, key) for value in entries)
 
 
-def are_floats(listed: list[Any], *, missing: bool = False) -> bool:
+def are_floats(entries: list[Any], *, missing: bool = False) -> bool:
     """Whether all values are finite floats (or None, with ``missing``): a fast check that avoids conversion."""
-    known = {float, type(None)} if missing else {float}
-    return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))
+    types = {float, type(None)} if missing else {float}
+    return types.issuperset(map(type, entries)) and math.isfinite(sum(filter(None, entries)))

@@ -182,9 +182,9 @@ def _table(
     columns = {name: column for column, name in enumerate(prompts)}
     row = np.array([rows[name] for name in clips.system])
     column = np.array([columns[name] for name in clips.prompt])
-    known = ~np.isnan(values)
+    defined = ~np.isnan(values)
     cell = row * len(prompts) + column
-    return cell_means(values[known], cell[known], (len(names), len(prompts)))
+    return cell_means(values[defined], cell[defined], (len(names), len(prompts)))
 
 
 def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -41,7 +41,7 @@ class PairPrediction:
         prompt: the bootstrap draws the pairs of one prompt together; None makes the pair a cluster of its own.
         system_a: the speaker or synthesiser of clip a.
         system_b: the speaker or synthesiser of clip b.
-        margin: expected score of a minus that of b, in score units; None if the judge does not score single clips.
+        margin: expected score of a minus expected score of b; None if the judge does not score single clips.
         language: language of the clips.
         order_ab: the outcomes from the prompt that presents clip a first; None if the clips are not in one prompt.
         order_ba: the outcomes from the prompt that presents clip b first; here too, the first value is for clip a.

@@ -118,7 +118,7 @@ class RecordReply:
         texts = []
         self.samples = len(thoughts) // len(self.questions)
         self.thoughts = [thought.text for thought in thoughts]
-        asked = [question for question in self.questions for _ in range(self.samples)]
+        repeated = [question for question in self.questions for _ in range(self.samples)]
         for number, thought in enumerate(thoughts):
             reason = self.record_encoder.text_check.problem_of(thought.text)
             if not thought.finished:
@@ -127,7 +127,7 @@ class RecordReply:
                 self.failed[number] = f"the thought {reason.problem}"
             texts.append("" if reason else thought.text)
         self.questions = [
-            question.with_thought(text) for question, text in zip(asked, texts, strict=True)
+            question.with_thought(text) for question, text in zip(repeated, texts, strict=True)
         ]
         self.prepare()
 
@@ -167,9 +167,9 @@ class RecordReply:
     def _failure(self, numbers: Sequence[int]) -> str | None:
         """Why a dimension has no score: no thought about one of its questions can be used; None otherwise."""
         for start in range(0, len(numbers), self.samples):
-            of_question = numbers[start : start + self.samples]
-            if all(number in self.failed for number in of_question):
-                return self.failed[of_question[0]]
+            same_question = numbers[start : start + self.samples]
+            if all(number in self.failed for number in same_question):
+                return self.failed[same_question[0]]
         return None
 
     def _scored(
@@ -212,9 +212,9 @@ class RecordReply:
         )
 
     def _about(self, dimension: Dimension, numbers: Sequence[int]) -> dict[str, Any]:
-        kept = self.keep_thoughts and self.thoughts
+        keeps = self.keep_thoughts and self.thoughts
         return {
-            "thought_texts": tuple(self.thoughts[number] for number in numbers) if kept else None,
+            "thought_texts": tuple(self.thoughts[number] for number in numbers) if keeps else None,
             "id": self.record.id,
             "dimension": dimension.key,
             "scale": tuple(float(score) for score in dimension.scale),

@@ -146,17 +146,17 @@ class _Table:
             arrays=arrays,
         )
 
-    def taken(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
+    def of_rows(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
         """The used predictions among ``rows`` by dimension, in the order of occurrence, and their number of clusters."""
         rows = rows[self.used[rows]]
         present, cluster = np.unique(self.cluster[rows], return_inverse=True)
         dimensions, first = np.unique(self.dimension[rows], return_index=True)
-        taken = []
+        tables = []
         for number in dimensions[np.argsort(first)].tolist():
-            of_dimension = self.dimension[rows] == number
-            arrays = self.arrays[number].take(self.row[rows[of_dimension]])
-            taken.append(replace(arrays, cluster=cluster[of_dimension]))
-        return taken, len(present)
+            on_dimension = self.dimension[rows] == number
+            arrays = self.arrays[number].take(self.row[rows[on_dimension]])
+            tables.append(replace(arrays, cluster=cluster[on_dimension]))
+        return tables, len(present)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
@@ -168,12 +168,12 @@ def _in_order(name: str, values: Sequence[str]) -> list[str]:
 
 
 def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
-    taken, clusters = table.taken(rows)
-    spans = {arrays.dimension: span(arrays.scale) for arrays in taken}
+    tables, clusters = table.of_rows(rows)
+    spans = {arrays.dimension: span(arrays.scale) for arrays in tables}
     by = {name: divisors(metric, spans) for name, metric in METRICS.items()}
     values: dict[str, list[float]] = {name: [] for name in METRICS}
     defined: list[tuple[str, DimensionArrays]] = []
-    for arrays in taken:
+    for arrays in tables:
         for name, value in metric_values(METRICS, arrays)[0].items():
             if value is not None:
                 values[name].append(value / by[name][arrays.dimension])
@@ -201,12 +201,12 @@ def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[s
     """Divide by whether the character of a record occurs in the training split."""
     if not train:
         raise NoSliceError("the training split was not read, so its characters are not known")
-    known = {group_of(record, "character") for record in train}
+    trained = {group_of(record, "character") for record in train}
     values = []
     for record in records:
         character = group_of(record, "character")
         values.append(
-            NOT_STATED if character is None else "seen" if character in known else "unseen"
+            NOT_STATED if character is None else "seen" if character in trained else "unseen"
         )
     return values
 

@@ -29,21 +29,21 @@ def system_level(
     `arrays` has a row for each of the `predictions` that is scored and rated, in the same order.
     A mean is over the records of a system. Records without a system are left out and counted.
     """
-    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
-    if not any(p.system for p in kept):
+    usable = [p for p in predictions if p.scored and p.mean_rating is not None]
+    if not any(p.system for p in usable):
         return None
-    names = sorted({p.system for p in kept if p.system})
+    names = sorted({p.system for p in usable if p.system})
     number = {name: index for index, name in enumerate(names)}
-    rows = np.array([row for row, p in enumerate(kept) if p.system], dtype=np.intp)
-    system = np.array([number[str(kept[row].system)] for row in rows], dtype=np.intp)
-    group = [cluster_key(kept[row]) for row in rows]
+    rows = np.array([row for row, p in enumerate(usable) if p.system], dtype=np.intp)
+    system = np.array([number[str(usable[row].system)] for row in rows], dtype=np.intp)
+    group = [cluster_key(usable[row]) for row in rows]
     predicted, rated = arrays.predicted[rows], arrays.rated[rows]
     means_predicted = _means(predicted, system, len(names))
     means_rated = _means(rated, system, len(names))
     return {
         "systems": len(names),
         "n": len(rows),
-        "without_system": len(kept) - len(rows),
+        "without_system": len(usable) - len(rows),
         **_correlations(arrays, means_predicted, means_rated),
         **_pairwise_accuracy(means_predicted, means_rated),
         **_soft(predicted, rated, system, group, seed),

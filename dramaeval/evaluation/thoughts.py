@@ -26,9 +26,9 @@ def with_thoughts(summary: dict[str, Any], predictions: Sequence[Prediction]) ->
     """
     by_dimension: dict[str, dict[str, Any]] = {}
     for key, values in summary["dimensions"].items():
-        of_dimension = [p for p in predictions if p.dimension == key and p.thoughts]
-        if of_dimension:
-            values["thought"] = by_dimension[key] = _thought(key, of_dimension)
+        on_dimension = [p for p in predictions if p.dimension == key and p.thoughts]
+        if on_dimension:
+            values["thought"] = by_dimension[key] = _thought(key, on_dimension)
     if by_dimension:
         # The spread is in score units: if the ranges of the scales differ, its mean is in ranges.
         by = divisors(RaterSpread(), {p.dimension: p.scale[-1] - p.scale[0] for p in predictions})

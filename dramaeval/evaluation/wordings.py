@@ -26,9 +26,9 @@ def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) ->
     """
     spreads: dict[str, Any] = {}
     for key, values in summary["dimensions"].items():
-        of_dimension = [p for p in predictions if p.dimension == key and p.wordings]
-        if of_dimension:
-            values["wording"] = _wording(key, of_dimension)
+        on_dimension = [p for p in predictions if p.dimension == key and p.wordings]
+        if on_dimension:
+            values["wording"] = _wording(key, on_dimension)
             spreads[key] = values["wording"]
     if spreads:
         correlations = [spread["pearson"] for spread in spreads.values()]

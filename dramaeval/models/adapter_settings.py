@@ -93,14 +93,14 @@ def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) ->
         if peft.get(key)
     ]
     name = str(peft.get("init_lora_weights", True)).lower()
-    known = INITIALISATIONS[:2] if adalora else INITIALISATIONS
+    allowed = INITIALISATIONS[:2] if adalora else INITIALISATIONS
     refused = REFUSED_INITIALISATIONS.get(name.partition("_niter_")[0])
     if refused:
         messages.append(
-            f"peft.init_lora_weights={name} {refused}. Set it to one of {', '.join(known)}."
+            f"peft.init_lora_weights={name} {refused}. Set it to one of {', '.join(allowed)}."
         )
-    elif name not in known:
-        messages.append(not_among("peft.init_lora_weights", name, known))
+    elif name not in allowed:
+        messages.append(not_among("peft.init_lora_weights", name, allowed))
     if name == "mica" and quantised:
         messages.append(
             "peft.init_lora_weights=mica is computed from weights that are not quantised: set quantization=null, or "

@@ -11,7 +11,7 @@ from dramaeval.models.errors import ModelError
 
 
 def input_device(model: Any) -> torch.device:
-    """The device for batches: that of the first weight that is not offloaded (meta)."""
+    """The device for batches: the device of the first weight that is not offloaded (meta)."""
     devices = (weight.device for weight in model.parameters())
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 

@@ -87,19 +87,19 @@ def read_quantization(folder: Path) -> Any | None:
     from transformers import BitsAndBytesConfig
 
     values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    known = {key: value for key, value in values.items() if not key.startswith(("_", "quant_"))}
-    return BitsAndBytesConfig(**known)
+    arguments = {key: value for key, value in values.items() if not key.startswith(("_", "quant_"))}
+    return BitsAndBytesConfig(**arguments)
 
 
 def packed_bytes(
     config: Any, skeleton: Any, parts: Mapping[str, str], unquantised: Sequence[str] = ()
 ) -> tuple[int, float]:
     """The number of quantised weights, and the bytes per weight with the quantisation scales."""
-    kept = ("lora_", *unquantised)
+    excluded = ("lora_", *unquantised)
     packed = sum(
         module.weight.numel()
         for name, module in _linear_layers(skeleton)
-        if f"{parts['llm']}." in name and not any(part in name for part in kept)
+        if f"{parts['llm']}." in name and not any(part in name for part in excluded)
     )
     if not config.load_in_4bit:
         return packed, 1.0

@@ -126,8 +126,8 @@ class AllDimensionsTask(Task):
     ) -> dict[str, Target]:
         """The targets by dimension key; ``rater`` determines the written scores."""
         targets = super().targets(record, dimensions, rng)
-        known = any(self.rater_info(record, dimension).known for dimension in dimensions)
-        if self.rater == "consistent" and known:
+        has_raters = any(self.rater_info(record, dimension).known for dimension in dimensions)
+        if self.rater == "consistent" and has_raters:
             return self._of_one_rater(record, dimensions, targets, rng)
         return {
             key: Target(
@@ -151,7 +151,7 @@ class AllDimensionsTask(Task):
         targets: dict[str, Target],
         rng: Generator,
     ) -> dict[str, Target]:
-        """Replace the written scores by those of one rater; dimensions without a rating by this rater are dropped."""
+        """Replace the written scores by one rater's scores; dimensions without a rating by this rater are dropped."""
         by_rater = {d.key: self._by_rater(record, d) for d in dimensions if d.key in targets}
         counts = Counter(rater for row in by_rater.values() for rater in row)
         if not counts:

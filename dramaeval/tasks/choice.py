@@ -51,12 +51,12 @@ class ChoiceTask(Task):
         answer_tokens: int = 32,
         **kwargs: Any,
     ) -> None:
-        known = {"name", "version", "language", "question", "option_line"}
+        allowed = {"name", "version", "language", "question", "option_line"}
         problems = [
-            f"task.rubric.{key} is missing" for key in known if rubric.get(key) in (None, "")
+            f"task.rubric.{key} is missing" for key in allowed if rubric.get(key) in (None, "")
         ]
-        problems += text_problems(rubric, known, "task.rubric")
-        problems += [f"task.rubric.{key} is not known" for key in set(rubric) - known]
+        problems += text_problems(rubric, allowed, "task.rubric")
+        problems += [f"task.rubric.{key} is not known" for key in set(rubric) - allowed]
         problems += [
             f"task.scoring: {method} is not known; choose from {', '.join(SCORING)}"
             for method in scoring

@@ -68,11 +68,11 @@ class PairRule:
         Raises:
             ValueError: a key is not known, or a value is not valid.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := [str(key) for key in settings if key not in known]:
-            hint = near_match_hint(unknown[0], known)
+        names = [field.name for field in fields(cls)]
+        if unknown := [str(key) for key in settings if key not in names]:
+            hint = near_match_hint(unknown[0], names)
             raise ValueError(
-                f"task.derive.{unknown[0]} is not known; there are {', '.join(known)}.{hint}"
+                f"task.derive.{unknown[0]} is not known; there are {', '.join(names)}.{hint}"
             )
         return cls(**settings)
 
@@ -128,19 +128,19 @@ def _pairs_of(
     ]
     if rule.per_prompt is not None:
         candidates.sort(key=lambda pair: _random(rule, *pair).random())
-    taken = 0
+    count = 0
     for first, second in candidates:
-        if rule.per_prompt is not None and taken == rule.per_prompt:
+        if rule.per_prompt is not None and count == rule.per_prompt:
             return
         a, b = (first, second) if _random(rule, first, second, "order").random() < 0.5 else (
             second, first)  # fmt: skip
         votes = {
-            dimension.annotation: of_dimension
+            dimension.annotation: dimension_votes
             for dimension in dimensions
-            if (of_dimension := _votes(a, b, dimension, rule)) is not None
+            if (dimension_votes := _votes(a, b, dimension, rule)) is not None
         }
         if votes or not needs_votes:
-            taken += 1
+            count += 1
             yield _pair(a, b, votes)
 
 
@@ -162,8 +162,8 @@ def _votes(a: Record, b: Record, dimension: Dimension, rule: PairRule) -> Votes 
         return None
     by_rater = [_by_rater(clip, name) for clip in (a, b)]
     raters = list(dict.fromkeys([*by_rater[0], *by_rater[1]]))
-    of_a, of_b = by_rater
-    votes = tuple(_vote(of_a.get(rater), of_b.get(rater), rule) for rater in raters)
+    ratings_a, ratings_b = by_rater
+    votes = tuple(_vote(ratings_a.get(rater), ratings_b.get(rater), rule) for rater in raters)
     if all(vote is None for vote in votes):
         return (_vote(means[0], means[1], rule),), UNKNOWN_RATERS
     names = tuple(str(name) for kind, name in raters if kind == "id")

@@ -186,7 +186,7 @@ class PairTask(SpeechTask):
     def questions(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """The questions about both clips; for a record with one clip, those of `SpeechTask`.
+        """The questions about both clips; for a record with one clip, as in `SpeechTask`.
 
         In a direct comparison, training (with ``rng``) draws one of the two orders of the clips each time; scoring uses
         both orders.

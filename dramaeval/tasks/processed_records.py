@@ -124,8 +124,8 @@ def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[S
     parts: list[SolutionPart] = []
     end, begin = 0, 0
     while begin < len(answer):
-        known = answers[len(parts)] if len(parts) < len(answers) else ()
-        item = _score_pattern(_NAME, known).match(answer, begin)
+        scores = answers[len(parts)] if len(parts) < len(answers) else ()
+        item = _score_pattern(_NAME, scores).match(answer, begin)
         if item is None:
             return [SolutionPart(lead, answer, ANSWER, False, "</answer>")]
         before = (lead if not parts else "") + answer[end : item.start(2)]

@@ -203,10 +203,8 @@ class Rubric:
         try:
             return self._by_key[key]
         except KeyError:
-            known = ", ".join(self._by_key)
-            raise KeyError(
-                f"Rubric {self.name} has no dimension {key!r}; it has {known}."
-            ) from None
+            keys = ", ".join(self._by_key)
+            raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {keys}.") from None
 
     def criterion(self, dimension: Dimension) -> str:
         """The part of a prompt that asks for one dimension."""
@@ -270,7 +268,7 @@ def _is_missing(values: Mapping[Any, Any], key: Any) -> bool:
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
     """Build a rubric from the mapping of its YAML file.
 
-    ``added_dimensions`` follow ``dimensions``: a file can add dimensions to those of another file in its defaults.
+    ``added_dimensions`` follow ``dimensions``: a file can extend the dimensions of another file in its defaults.
 
     Raises:
         RubricError: a key is missing or unknown, a text has another YAML type, a dimension appears twice, a key is
@@ -289,9 +287,9 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     problems += [
         f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
     ]
-    known = {"dimensions", "added_dimensions", *texts}
+    allowed = {"dimensions", "added_dimensions", *texts}
     problems += [
-        f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
+        f"rubric.{key} is not known ({', '.join(sorted(allowed))})" for key in set(data) - allowed
     ]
     if problems:
         raise RubricError(str(data.get("name", "without a name")), problems)
@@ -337,9 +335,9 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     missing = [name for name in (*texts, "scale") if _is_missing(item, name)]
     before = len(problems)
     problems += text_problems(item, texts[1:], where)
-    known = [*texts, "scale", "bins", "scores", "optional", "varies_with", "reference"]
+    allowed = [*texts, "scale", "bins", "scores", "optional", "varies_with", "reference"]
     problems += [
-        f"{where}.{key} is not known ({', '.join(known)})" for key in item if key not in known
+        f"{where}.{key} is not known ({', '.join(allowed)})" for key in item if key not in allowed
     ]
     if missing:
         problems.append(f"{where} lacks {', '.join(missing)}")

@@ -178,17 +178,17 @@ def read_meanings(
     if not isinstance(value, Mapping):
         problems.append(f"{where}.scores must be a mapping from each score to its meaning")
         return None
-    known: dict[str, float] = dict(zip(map(number_text, scale.points), scale.points, strict=True))
+    points: dict[str, float] = dict(zip(map(number_text, scale.points), scale.points, strict=True))
     if not scale.bins:
-        known = dict(zip(scale.answers, scale.points, strict=True))
+        points = dict(zip(scale.answers, scale.points, strict=True))
     keys = {key: number_text(key) if _is_number(key) else str(key) for key in value}
-    odd = [key for key, text in keys.items() if text not in known]
+    odd = [key for key, text in keys.items() if text not in points]
     if odd:
         problems.append(
-            f"{where}.scores explains {odd}, which are no scores of {shortened(list(known))}"
+            f"{where}.scores explains {odd}, which are no scores of {shortened(list(points))}"
         )
         return None
-    return {known[text]: value[key] for key, text in keys.items()}
+    return {points[text]: value[key] for key, text in keys.items()}
 
 
 def shortened(answers: Sequence[str]) -> str:

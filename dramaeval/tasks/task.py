@@ -236,11 +236,11 @@ class Task:
         return self.chat(record, self.criterion(dimension), [dimension])
 
     def criterion(self, dimension: Dimension) -> str:
-        """The text that asks for a dimension: that of the rubric, or the wording chosen by `wording_variants`."""
+        """The text that asks for a dimension: the rubric's text, or the wording chosen by `wording_variants`."""
         return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
 
     def wording_variants(self, count: int, seed: int) -> list[Self]:
-        """Copies of this task in ``count`` different wordings; the first is that of the rubric.
+        """Copies of this task in ``count`` different wordings; the first is the rubric's wording.
 
         Raises:
             PhrasingsError: the task has no parts for wordings, or parts of another rubric.

@@ -20,7 +20,7 @@ class VariationTask(Task):
 
     Args:
         phrasings: parts of the wordings, see `dramaeval.tasks.wordings`.
-        wordings: number of distinct wordings of each dimension, at least 30; the first is that of the rubric.
+        wordings: number of distinct wordings of each dimension, at least 30; the first is the rubric's wording.
         wordings_in_scoring: number of wordings over which a score is averaged. These are the first wordings, the same
             for every record; results report the spread between them.
         wordings_seed: seed of the choice of wordings, separate from the run's seed, so that runs are comparable.

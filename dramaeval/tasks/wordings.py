@@ -33,7 +33,7 @@ class Parts:
         headers: templates that begin a question and name the dimension, with ``{title}`` and ``{description}``.
         scales: templates of the line that explains a score, with ``{score}`` and ``{meaning}``.
         closings: templates that ask for the answer, with ``{low}`` and ``{high}``.
-        descriptions: further descriptions by dimension key, in addition to those of the rubric.
+        descriptions: further descriptions by dimension key, in addition to the rubric's descriptions.
     """
 
     headers: tuple[str, ...]
@@ -49,11 +49,11 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         PhrasingsError: parts are missing, unknown, or written for another rubric or language.
     """
     problems = [f"phrasings.{key} is missing" for key in PARTS if not data.get(key)]
-    known = {*PARTS, "descriptions", "language", "rubric"}
+    permitted = {*PARTS, "descriptions", "language", "rubric"}
     problems += [
-        f"phrasings.{key} is not known ({', '.join(sorted(known))})"
+        f"phrasings.{key} is not known ({', '.join(sorted(permitted))})"
         for key in data
-        if key not in known
+        if key not in permitted
     ]
     descriptions = data.get("descriptions") or {}
     keys = {dimension.key for dimension in rubric.dimensions}
@@ -125,7 +125,7 @@ def wordings(
 def phrasings(
     rubric: Rubric, dimension: Dimension, parts: Parts, count: int, seed: int
 ) -> list[str]:
-    """Distinct wordings of the question about a dimension; the first is that of the rubric.
+    """Distinct wordings of the question about a dimension; the first is the rubric's wording.
 
     Args:
         rubric: the rubric, with the first wording.

@@ -130,8 +130,8 @@ def bradley_terry(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     share_b, tie, share_a = batch.pair_targets.to(difference).unbind(dim=-1)
     spread = torch.where(tie_weight > 0, 0.0, tie / 2)
     target = torch.stack([share_b + spread, tie - 2 * spread, share_a + spread], dim=-1)
-    of_pairs = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
-    return losses.index_add(0, batch.pairs.flatten(), of_pairs.repeat_interleave(2))
+    pair_losses = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
+    return losses.index_add(0, batch.pairs.flatten(), pair_losses.repeat_interleave(2))
 
 
 def preferences_met(logits: torch.Tensor, batch: Batch) -> dict[str, int]:

@@ -96,8 +96,8 @@ def problems(config: DictConfig) -> list[str]:
     messages += check_arguments(args, "trainer.args", reserved=reserved)
     target = resolve_target(args.get("_target_", ""))
     if is_dataclass(target):
-        known = {field.name: field for field in fields(target)}
-        messages += trl_arguments.sorting_problems(args, known, by_reward=by_reward)
+        trl_fields = {field.name: field for field in fields(target)}
+        messages += trl_arguments.sorting_problems(args, trl_fields, by_reward=by_reward)
     messages += check_arguments(trainer, "trainer", reserved=SUPPLIED, also=("args",))
     limits = dict(ARGUMENT_LIMITS)
     steps = args.get("max_steps")

@@ -259,7 +259,7 @@ def sorting_problems(
     Args:
         args: the arguments of the configuration.
         known: the fields of TRL's class by name.
-        by_reward: whether the class is that of GRPO.
+        by_reward: whether the method is GRPO.
     """
     refused, working = without_effect(by_reward=by_reward), works(by_reward=by_reward)
     elsewhere = reserved(by_reward=by_reward)

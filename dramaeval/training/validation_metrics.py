@@ -117,8 +117,8 @@ def _cross_entropies(arrays: DimensionArrays, predictions: Sequence[Prediction])
     # Without a minimum, a probability that underflows to 0 would make the loss infinite.
     log_p = np.log(np.maximum(arrays.distribution, 1e-12))
     shares = rater_shares(arrays.ratings, arrays.scale)
-    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
-    for row, prediction in enumerate(kept):
+    usable = [p for p in predictions if p.scored and p.mean_rating is not None]
+    for row, prediction in enumerate(usable):
         if prediction.raters.mean_only and prediction.mean_rating is not None:
             std = prediction.raters.std
             shares[row] = mean_distribution(prediction.scale, prediction.mean_rating, std)
@@ -130,11 +130,13 @@ def _accuracy(dimensions: Sequence[DimensionArrays]) -> dict[str, float]:
     correct: Counter[float] = Counter()
     count: Counter[float] = Counter()
     for arrays in dimensions:
-        known = np.isfinite(arrays.distribution).all(axis=1)
-        likeliest = np.where(known, arrays.distribution.argmax(axis=1), arrays.predicted_step)
-        for wanted, chosen in zip(arrays.rated_step, likeliest, strict=True):
-            count[arrays.scale[wanted]] += 1
-            correct[arrays.scale[wanted]] += int(wanted == chosen)
+        has_distribution = np.isfinite(arrays.distribution).all(axis=1)
+        likeliest = np.where(
+            has_distribution, arrays.distribution.argmax(axis=1), arrays.predicted_step
+        )
+        for correct_step, chosen in zip(arrays.rated_step, likeliest, strict=True):
+            count[arrays.scale[correct_step]] += 1
+            correct[arrays.scale[correct_step]] += int(correct_step == chosen)
     figures = {"accuracy": correct.total() / count.total()}
     for score in sorted(count):
         figures[f"score_{score:g}/accuracy"] = correct[score] / count[score]

@@ -42,9 +42,9 @@ def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[P
     for dimension in context.task.dimensions:
         rated = {index: mean for index, mean in means[dimension.key].items() if index in train}
         fitted = [index for index in chosen if index in rated and _known(train[index])]
-        wanted = [index for index, dimensions in enumerate(asked) if dimension in dimensions]
-        usable = [index for index in wanted if _known(held_out[index])]
-        states = {index: str(held_out[index]) for index in wanted if index not in set(usable)}
+        indices = [index for index, dimensions in enumerate(asked) if dimension in dimensions]
+        usable = [index for index in indices if _known(held_out[index])]
+        states = {index: str(held_out[index]) for index in indices if index not in set(usable)}
         values: dict[int, float] = {}
         if len(fitted) < LEAST_RECORDS:
             states |= dict.fromkeys(usable, f"under {LEAST_RECORDS} training records are rated")
@@ -54,7 +54,7 @@ def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[P
             scores = model.predict(np.stack([held_out[index] for index in usable]))
             clipped = np.clip(scores, dimension.scale[0], dimension.scale[-1])
             values = dict(zip(usable, clipped.tolist(), strict=True))
-        for index in wanted:
+        for index in indices:
             state = SCORED if index in values else states[index]
             predicted[index, dimension.key] = prediction_of(
                 context, context.records[index], dimension, values.get(index), state=state

@@ -78,7 +78,7 @@ class EndpointJudge:
         progress: Progress | None = None,
         keep_thoughts: bool = False,
     ) -> list[AnyPrediction]:
-        """Score records on every dimension of their task; the arguments are those of `scoring.score`.
+        """Score records on every dimension of their task; arguments as in `scoring.score`.
 
         A question without a readable answer is left unscored with the reason.
 

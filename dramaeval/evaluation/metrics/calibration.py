@@ -1,4 +1,4 @@
-"""Compares the judge's distributions with those of the raters: calibration error and spreads."""
+"""Compares the judge's distributions with the raters' distributions: calibration error and spreads."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class RaterSpread(RecordMean):
 
 
 class SpreadCorrelation(SummedMetric):
-    """Pearson's r between the standard deviation of a record's distribution and that of its ratings.
+    """Pearson's r between the standard deviations of a record's distribution and of its ratings.
 
     It is computed over the records with a distribution and at least two ratings.
     """

@@ -47,7 +47,7 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     """mean_j r(y_j, ȳ_{−j}) over raters j, from `ratings` (n, R) with NaN where missing.
 
     A column is one rater. In a file whose raters differ between records, a column mixes raters, and
-    the result is that of an average rater.
+    the result describes an average rater.
 
     A judge is compared with the mean of all raters, which has less noise than one rater, so that a good judge may
     exceed this value. A judge at the ceiling is as good as one more rater.

@@ -114,8 +114,8 @@ class RecordMean(SummedMetric):
     def summands(self, arrays: DimensionArrays) -> Summands:
         """The columns are the numbers and ones."""
         values = self.record_values(arrays)
-        known = ~np.isnan(values)
-        return of_mean(values[known], arrays.cluster[known], self.of_mean)
+        defined = ~np.isnan(values)
+        return of_mean(values[defined], arrays.cluster[defined], self.of_mean)
 
 
 def metric_name(metric: Metric) -> str:

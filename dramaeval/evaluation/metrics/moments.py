@@ -10,7 +10,7 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import Summands
 
 NEGLIGIBLE = 1e-12
-"""If the ratio of a draw's variance to that of the sample is smaller, it is rounding error: the draw is constant."""
+"""If a draw's variance divided by the sample's is smaller, it is rounding error: the draw is constant."""
 
 
 class Moments(NamedTuple):

@@ -14,7 +14,7 @@ LEAST_SHARED = 10
 
 
 class Superiority(NamedTuple):
-    """p-values of "the system of the row is better than that of the column", (S, S): upper triangle, else NaN.
+    """p-values of "the row's system is better than the column's", (S, S): upper triangle, else NaN.
 
     `paired` (S, S) is True if the two systems are compared on shared groups.
     """
@@ -76,7 +76,7 @@ def paired_p_value(differences: np.ndarray, signs: np.ndarray) -> float:
 
 
 def welch_p_value(a: np.ndarray, b: np.ndarray) -> float:
-    """p of a one-sided Welch t-test of "the mean of a is above that of b"; 0, ½ or 1 if both are constant."""
+    """p of a one-sided Welch t-test of "a has a higher mean than b"; 0, ½ or 1 if both are constant."""
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return float(0.5 - 0.5 * np.sign(a[0] - b[0]))
     return float(scipy.stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)

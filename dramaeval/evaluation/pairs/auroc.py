@@ -31,12 +31,12 @@ def auroc_over_draws(
     order = np.argsort(negative, kind="stable")
     below = np.searchsorted(negative[order], positive, side="left")
     up_to = np.searchsorted(negative[order], positive, side="right")
-    both = np.concatenate([positive_cluster, negative_cluster[order]])
+    cluster = np.concatenate([positive_cluster, negative_cluster[order]])
     areas = np.full(len(draws), np.nan)
-    for rows, weights in draws.weights(both):
-        of_positive, of_negative = weights[:, : len(positive)], weights[:, len(positive) :]
-        running = np.concatenate([np.zeros((len(weights), 1)), of_negative.cumsum(axis=1)], axis=1)
-        wins = (of_positive * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
+    for rows, weights in draws.weights(cluster):
+        positive_weights, negatives = weights[:, : len(positive)], weights[:, len(positive) :]
+        running = np.concatenate([np.zeros((len(weights), 1)), negatives.cumsum(axis=1)], axis=1)
+        wins = (positive_weights * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            areas[rows] = wins / (of_positive.sum(axis=1) * running[:, -1])
+            areas[rows] = wins / (positive_weights.sum(axis=1) * running[:, -1])
     return areas

@@ -155,6 +155,6 @@ def _parts(values: np.ndarray, counts: np.ndarray, design: np.ndarray, tied: np.
     information[:, :-1, :-1] = np.einsum("sp,pi,pj->sij", curve, design, design, optimize=True) + 1
     cross = -(total * lead * p[:, 1]) @ design
     information[:, :-1, -1] = information[:, -1, :-1] = cross
-    of_nu = (total * p[:, 1] * (1 - p[:, 1])).sum(axis=1)
-    information[:, -1, -1] = np.where(tied, of_nu, 1)
+    nu_information = (total * p[:, 1] * (1 - p[:, 1])).sum(axis=1)
+    information[:, -1, -1] = np.where(tied, nu_information, 1)
     return _Parts(likelihood, gradient, information)

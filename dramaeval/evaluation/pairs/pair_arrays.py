@@ -23,7 +23,7 @@ class PairArrays:
 
     Attributes:
         outcomes: the judge's probabilities of a, tie, b: ``(n, 3)``.
-        margin: expected score of a minus that of b, or p_a − p_b if clips are not scored singly: ``(n,)``.
+        margin: expected score of a minus expected score of b, or p_a − p_b without single scores: ``(n,)``.
         signs: each vote as a verdict, ``(n, R)``; NaN if it is missing or only the mean of the votes is known.
         verdict: the raters' verdict, ``(n,)``, see `majority`.
         strength: absolute value of the mean vote, ``(n,)``, 0 to 1.
@@ -74,8 +74,8 @@ class PairArrays:
 
     def take(self, rows: np.ndarray) -> PairArrays:
         """The given rows in that order; rows may repeat."""
-        taken: dict[str, Any] = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
-        return PairArrays(**taken)
+        columns: dict[str, Any] = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        return PairArrays(**columns)
 
 
 def likeliest(outcomes: np.ndarray) -> np.ndarray:

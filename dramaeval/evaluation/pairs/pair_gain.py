@@ -54,14 +54,16 @@ def pair_gain(
         None if the metric is undefined; dimensions have ``p_adjusted`` too. ``pairs``: the number of pairs × dimensions.
     """
     others = {(p.id, p.dimension): p for p in b}
-    both = [(p, others[p.id, p.dimension]) for p in a if (p.id, p.dimension) in others]
-    clusters = pair_clusters(p for p, _ in both)
+    common = [(p, others[p.id, p.dimension]) for p in a if (p.id, p.dimension) in others]
+    clusters = pair_clusters(p for p, _ in common)
     tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences = {}
     for key in dimensions:
-        listed = [pair for pair in both if pair[0].dimension == key]
-        of_a, of_b = (pair_arrays([pair[side] for pair in listed], clusters) for side in (0, 1))
-        differences[key] = _differences(of_a, of_b, len(clusters), tests)
+        selected = [pair for pair in common if pair[0].dimension == key]
+        arrays_a, arrays_b = (
+            pair_arrays([pair[side] for pair in selected], clusters) for side in (0, 1)
+        )
+        differences[key] = _differences(arrays_a, arrays_b, len(clusters), tests)
     plain: dict[str, dict[str, Any]] = {
         key: {name: by_name[name].as_dict(level) if name in by_name else None for name in COMPARED}
         for key, by_name in differences.items()
@@ -78,7 +80,7 @@ def pair_gain(
             for name in COMPARED
         },
         "dimensions": plain,
-        "pairs": len(both),
+        "pairs": len(common),
         "bootstrap": {"draws": draws if tests else 0, "level": level, "clusters": len(clusters)},
     }
 
@@ -97,17 +99,19 @@ def _differences(
     exchanged: dict[str, np.ndarray] = {}
     if tests is not None:
         metrics = {name: PAIR_METRICS[name] for name in values}
-        of_a, of_b = (pair_values_over_draws(metrics, side, tests.bootstrap) for side in (a, b))
+        draws_a, draws_b = (
+            pair_values_over_draws(metrics, side, tests.bootstrap) for side in (a, b)
+        )
         stacked = _stacked(a, b, clusters)
         first = pair_values_over_draws(metrics, stacked, tests.exchange)
         second = pair_values_over_draws(metrics, stacked, tests.exchanged_back)
-        resampled = {name: of_a[name] - of_b[name] for name in values}
+        resampled = {name: draws_a[name] - draws_b[name] for name in values}
         exchanged = {name: first[name] - second[name] for name in values}
     return {
         name: Difference(
-            a=of_first, b=of_second, resampled=resampled.get(name), exchanged=exchanged.get(name)
+            a=value_a, b=value_b, resampled=resampled.get(name), exchanged=exchanged.get(name)
         )
-        for name, (of_first, of_second) in values.items()
+        for name, (value_a, value_b) in values.items()
     }
 
 
@@ -117,7 +121,7 @@ def _stacked(a: PairArrays, b: PairArrays, clusters: int) -> PairArrays:
     A draw of these clusters takes each prompt from one of the judges.
     """
     b = replace(b, cluster=b.cluster + clusters)
-    both = {
+    columns = {
         f.name: np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(PairArrays)
     }
-    return PairArrays(**both)
+    return PairArrays(**columns)

@@ -51,8 +51,8 @@ class PairMean:
     def summands(self, arrays: PairArrays) -> Summands:
         """The columns are the numbers and ones."""
         values = self.values(arrays)
-        known = ~np.isnan(values)
-        return of_mean(values[known], arrays.cluster[known], lambda mean: mean)
+        defined = ~np.isnan(values)
+        return of_mean(values[defined], arrays.cluster[defined], lambda mean: mean)
 
 
 def accuracy(arrays: PairArrays) -> np.ndarray:
@@ -157,9 +157,8 @@ def _win_points(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """p_a and p_b of the m pairs with votes, the shares of the votes for a and b, and the rows: each ``(2m,)``."""
     shares = arrays.shares
     rows = np.flatnonzero(~np.isnan(shares[:, 0]))
-    both = np.concatenate([rows, rows])
     stated = np.concatenate([arrays.outcomes[rows, 0], arrays.outcomes[rows, 2]])
-    return stated, np.concatenate([shares[rows, 0], shares[rows, 2]]), both
+    return stated, np.concatenate([shares[rows, 0], shares[rows, 2]]), np.concatenate([rows, rows])
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ def judge_outcome(prediction: PairPrediction) -> Sequence[float]:
 def people_outcome(prediction: PairPrediction) -> Sequence[float]:
     """The numbers of votes for a, tie and b; zeros if only the mean of the votes is known."""
     votes = [] if prediction.raters.mean_only else prediction.votes
-    known = [vote for vote in votes if vote is not None]
-    ahead, behind = sum(vote > 0 for vote in known), sum(vote < 0 for vote in known)
-    return ahead, len(known) - ahead - behind, behind
+    cast = [vote for vote in votes if vote is not None]
+    ahead, behind = sum(vote > 0 for vote in cast), sum(vote < 0 for vote in cast)
+    return ahead, len(cast) - ahead - behind, behind
 
 
 def rank_pairs(
@@ -273,8 +273,8 @@ def _by_dimension(predictions: Sequence[PairPrediction]) -> dict[str, dict[str, 
 
 
 def _numbers(predictions: Sequence[PairPrediction], name: str) -> dict[str, Any]:
-    of_system = [p for p in predictions if name in (p.system_a, p.system_b)]
-    return {"comparisons": len(of_system), "prompts": len({pair_cluster(p) for p in of_system})}
+    compared = [p for p in predictions if name in (p.system_a, p.system_b)]
+    return {"comparisons": len(compared), "prompts": len({pair_cluster(p) for p in compared})}
 
 
 def _ranks(in_draws: np.ndarray) -> np.ndarray:

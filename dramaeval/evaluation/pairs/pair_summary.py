@@ -238,17 +238,17 @@ def _slices(
     slices: dict[str, Any] = {}
     labelled = [(table, labels(table)) for table in arrays]
     for value in values:
-        taken = [table.take(np.flatnonzero(label == value)) for table, label in labelled]
-        taken = [table for table in taken if len(table)]
-        if not taken:
+        tables = [table.take(np.flatnonzero(label == value)) for table, label in labelled]
+        tables = [table for table in tables if len(table)]
+        if not tables:
             continue
-        measured = {str(i): _measured(SLICED, table, draws) for i, table in enumerate(taken)}
+        measured = {str(i): _measured(SLICED, table, draws) for i, table in enumerate(tables)}
         macro = _macro(measured, level)
         slices[value] = {
             **{name: macro[name] for name in SLICED},
             "interval": macro["interval"],
             "dimensions_defined": macro["dimensions_defined"],
-            **_counted(taken),
-            "prompts": len(set().union(*(table.cluster.tolist() for table in taken))),
+            **_counted(tables),
+            "prompts": len(set().union(*(table.cluster.tolist() for table in tables))),
         }
     return slices

@@ -66,7 +66,7 @@ def ceiling_summands(arrays: PairArrays) -> dict[str, Summands]:
     values, row = ceiling_values(arrays)
     summands = {}
     for name, by_vote in values.items():
-        known = ~np.isnan(by_vote)
-        cluster = arrays.cluster[row[known]]
-        summands[name] = of_mean(by_vote[known], cluster, lambda mean: mean)
+        defined = ~np.isnan(by_vote)
+        cluster = arrays.cluster[row[defined]]
+        summands[name] = of_mean(by_vote[defined], cluster, lambda mean: mean)
     return summands

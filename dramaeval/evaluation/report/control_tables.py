@@ -69,12 +69,12 @@ def changes(controls_by_name: Mapping[str, Any], titles: Mapping[str, str]) -> l
             continue
         rows = []
         for change, by_dimension in measured["by_change"].items():
-            known = {key: value for key, value in by_dimension.items() if value["n"]}
-            if not known:
+            measured_dimensions = {key: value for key, value in by_dimension.items() if value["n"]}
+            if not measured_dimensions:
                 continue
-            key = max(known, key=lambda key: abs(known[key]["shift"]))
-            values = known[key]
-            correlations = [v["rank_correlation"] for v in known.values()]
+            key = max(measured_dimensions, key=lambda key: abs(measured_dimensions[key]["shift"]))
+            values = measured_dimensions[key]
+            correlations = [v["rank_correlation"] for v in measured_dimensions.values()]
             defined = [value for value in correlations if value is not None]
             rows.append(
                 [

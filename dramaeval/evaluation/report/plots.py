@@ -1,6 +1,6 @@
 """Draws the figures of the reports: matplotlib figures as SVG elements inside the page.
 
-The colours are those of Okabe and Ito, which people with any common colour blindness can distinguish. Series also
+The colours of Okabe and Ito can be distinguished with any common colour blindness. Series also
 differ in marker or hatch.
 """
 
@@ -137,18 +137,18 @@ def forest(
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
         for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
-            known = [row for row, mark in enumerate(values) if mark.value is not None]
-            bounds = [values[row].bounds or (math.nan, math.nan) for row in known]
+            drawn_rows = [row for row, mark in enumerate(values) if mark.value is not None]
+            bounds = [values[row].bounds or (math.nan, math.nan) for row in drawn_rows]
             axes.hlines(
-                positions[known] + shift,
+                positions[drawn_rows] + shift,
                 [low for low, _ in bounds],
                 [high for _, high in bounds],
                 color=colour,
                 linewidth=1.6,
             )
             axes.plot(
-                [values[row].value for row in known],
-                positions[known] + shift,
+                [values[row].value for row in drawn_rows],
+                positions[drawn_rows] + shift,
                 marker,
                 color=colour,
                 markersize=10 if marker == "|" else 5,

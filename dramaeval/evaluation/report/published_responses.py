@@ -65,13 +65,13 @@ def read_responses(path: Path, name: str, rated: Sequence[Results]) -> Results:
             f"{path} has answers without ratings: name a run on the same records in runs=[…] too, whose ratings are taken."
         )
     lines = _lines(path)
-    known = {_without_suffix(record_id): record_id for record_id in pairs}
+    ids = {_without_suffix(record_id): record_id for record_id in pairs}
     answers: dict[str, list[Mapping[str, Any] | str]] = {}
     others: list[str] = []
     problems: list[str] = []
     for line in lines:
         names = _names(line)
-        records = sorted({known[name] for name in names if name in known})
+        records = sorted({ids[name] for name in names if name in ids})
         if len(records) > 1:
             problems.append(f"id and audio_path are those of two records, {' and '.join(records)}")
         elif records:
@@ -114,7 +114,7 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
             problems.append(f"{file.name} has the predictions of a run: name the folder of the run")
         for line in read:
             problems += [
-                f"{file.name}, line {line.number}: {found.problem}" for found in line.findings
+                f"{file.name}, line {line.number}: {finding.problem}" for finding in line.findings
             ]
             lines += [line.fields] if line.fields is not None else []
     require_no_problems(problems, path)

@@ -51,11 +51,11 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
         for number, item in enumerate(result_items(file, problems), 1):
             where = f"{file.name}, item {number}"
             try:
-                of_item = list(_of_item(item, file, rubric))
+                parsed = list(_of_item(item, file, rubric))
             except ValueError as error:
                 problems.append(f"{where}: {error}")
                 continue
-            for prediction, source in of_item:
+            for prediction, source in parsed:
                 if (prediction.id, prediction.dimension) in seen:
                     problems.append(
                         f"{where}: {prediction.id} × {prediction.dimension} occurs twice"
@@ -160,14 +160,14 @@ def _written(item: Mapping[str, Any], dimension: Dimension) -> list[Any]:
 
 
 def _dimension(named: str, rubric: Rubric) -> Dimension:
-    wanted = only_letters(named)
+    letters = only_letters(named)
     for dimension in rubric.dimensions:
         names = (dimension.key, dimension.annotation, dimension.title)
-        if wanted in map(only_letters, names):
+        if letters in map(only_letters, names):
             return dimension
-    known = ", ".join(dimension.key for dimension in rubric.dimensions)
+    keys = ", ".join(dimension.key for dimension in rubric.dimensions)
     raise ValueError(
-        f"specific_dimension {named!r} is not one of {known} (task=… selects the rubric)"
+        f"specific_dimension {named!r} is not one of {keys} (task=… selects the rubric)"
     )
 
 

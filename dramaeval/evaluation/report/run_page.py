@@ -287,7 +287,7 @@ def _ratings_text(prediction: Prediction) -> str:
     info = prediction.raters
     if not info.mean_only:
         return ratings
-    known = [f"mean {ratings}"]
-    known += [f"standard deviation {info.std:g}"] if info.std is not None else []
-    known += [f"{info.count} ratings"] if info.count is not None else []
-    return ", ".join(known)
+    parts = [f"mean {ratings}"]
+    parts += [f"standard deviation {info.std:g}"] if info.std is not None else []
+    parts += [f"{info.count} ratings"] if info.count is not None else []
+    return ", ".join(parts)

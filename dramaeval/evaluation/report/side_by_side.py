@@ -68,7 +68,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
             notes.append(
                 f"{run.name}: {counted(left_out, 'answer')} left out, because not every run has them."
             )
-    kept = _aligned(runs, common)
+    aligned = _aligned(runs, common)
     every = {(p.id, p.dimension) for run in runs for p in run.predictions}
     grouped = _aligned(runs, every)
     published, remarks = published_by_run(runs, grouped, seed=seed, draws=draws, level=level)
@@ -78,13 +78,15 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     try:
         summaries = {
             name: summarise(predictions, list(dimensions), **settings)
-            for name, predictions in kept.items()
+            for name, predictions in aligned.items()
         }
         against = {
-            name: compare(kept[name], kept[first], list(dimensions), metrics=COMPARED, **settings)
+            name: compare(
+                aligned[name], aligned[first], list(dimensions), metrics=COMPARED, **settings
+            )
             for name in others
         }
-        pairs = _pairs(kept, list(dimensions), settings, against, first)
+        pairs = _pairs(aligned, list(dimensions), settings, against, first)
     except ValueError as error:
         raise ResultsError(str(error)) from None
     return Comparison(
@@ -111,14 +113,14 @@ def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
 def _common(runs: Sequence[Results]) -> set[tuple[str, str]]:
     common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
     other_scales = _other_scales(runs)
-    kept = {pair for pair in common if pair[1] not in other_scales}
-    if common and not kept:
+    comparable = {pair for pair in common if pair[1] not in other_scales}
+    if common and not comparable:
         raise ResultsError(f"these runs have no scale in common: {' '.join(other_scales.values())}")
     if not common:
         raise ResultsError(
             "these runs have no record × dimension in common: compare runs on the same file and rubric."
         )
-    return kept
+    return comparable
 
 
 def _other_scales(runs: Sequence[Results]) -> dict[str, str]:
@@ -163,12 +165,12 @@ def require_same_clips(runs: Sequence[Results]) -> None:
     """
     first = runs[0]
     for run in runs[1:]:
-        both = [name for name in first.clips if name in run.clips]
-        other = [name for name in both if first.clips[name] != run.clips[name]]
-        if other:
+        common = [name for name in first.clips if name in run.clips]
+        differing_clips = [name for name in common if first.clips[name] != run.clips[name]]
+        if differing_clips:
             raise ResultsError(
-                f"{first.name} and {run.name} were evaluated on other clips: {len(other)} of {len(both)} records "
-                f"have the same id and another clip ({first_of(other)}). Evaluate both on the same clips."
+                f"{first.name} and {run.name} were evaluated on other clips: {len(differing_clips)} of {len(common)} records "
+                f"have the same id and another clip ({first_of(differing_clips)}). Evaluate both on the same clips."
             )
 
 
@@ -193,15 +195,15 @@ def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str,
 
 
 def _pairs(
-    kept: Mapping[str, Sequence[Prediction]],
+    aligned: Mapping[str, Sequence[Prediction]],
     keys: Sequence[str],
     settings: Mapping[str, Any],
     against: Mapping[str, Mapping[str, Any]],
     first: str,
 ) -> list[dict[str, Any]]:
     pairs: list[dict[str, Any]] = []
-    for a, b in combinations(kept, 2):
-        difference = against[b] if a == first else compare(kept[b], kept[a], keys, **settings)
+    for a, b in combinations(aligned, 2):
+        difference = against[b] if a == first else compare(aligned[b], aligned[a], keys, **settings)
         macro = difference["macro"]["pearson"] or {}
         pairs.append(
             {
@@ -225,12 +227,12 @@ _RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
     """The settings that differ between the runs with known settings, sorted by key."""
-    known = [run for run in runs if run.config]
-    keys = sorted({key for run in known for key in run.config})
+    with_settings = [run for run in runs if run.config]
+    keys = sorted({key for run in with_settings for key in run.config})
     absent = "(none)"
     return {
         key: [run.config.get(key, absent) if run.config else "?" for run in runs]
         for key in keys
         if (key in _RUBRIC or not key.startswith(_IGNORED))
-        and len({repr(run.config.get(key, absent)) for run in known}) > 1
+        and len({repr(run.config.get(key, absent)) for run in with_settings}) > 1
     }

@@ -93,19 +93,22 @@ def _ceiling(macro: Mapping[str, Any]) -> list[str]:
 def _best_and_worst(
     dimensions: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]
 ) -> list[str]:
-    known = {
+    correlations = {
         key: values["pearson"]
         for key, values in dimensions.items()
         if values["pearson"] is not None
     }
-    if len(known) < 2:
+    if len(correlations) < 2:
         return []
-    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
-    if known[best] <= 0:
+    best, worst = (
+        max(correlations, key=correlations.__getitem__),
+        min(correlations, key=correlations.__getitem__),
+    )
+    if correlations[best] <= 0:
         return ["The judge agrees with people on no dimension: no correlation is above 0."]
     return [
-        f"It agrees best on {titles.get(best, best)} ({shown(known[best])}) and least on "
-        f"{titles.get(worst, worst)} ({shown(known[worst])})."
+        f"It agrees best on {titles.get(best, best)} ({shown(correlations[best])}) and least on "
+        f"{titles.get(worst, worst)} ({shown(correlations[worst])})."
     ]
 
 
@@ -198,12 +201,12 @@ def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None)
 
 def _phrasing(spread: Mapping[str, Any]) -> str:
     deviations = [values["mean_deviation"] for values in spread["dimensions"].values()]
-    known = [deviation for deviation in deviations if deviation is not None]
-    if not known:
+    defined = [deviation for deviation in deviations if deviation is not None]
+    if not defined:
         return "Phrasing: no record was scored under every wording."
     return (
         f"Phrasing: over {spread['phrasings']} wordings of a question a score varies by "
-        f"{shown(sum(known) / len(known))} (standard deviation, mean over dimensions)."
+        f"{shown(sum(defined) / len(defined))} (standard deviation, mean over dimensions)."
     )
 
 

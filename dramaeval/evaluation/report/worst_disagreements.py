@@ -65,11 +65,11 @@ def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str
         uris = {name: _uri(wave, compression) for name, wave in waves.items()}
         if sum(map(len, uris.values())) <= room:
             return uris
-    kept: dict[str, str] = {}
+    embedded: dict[str, str] = {}
     for name, uri in uris.items():
-        if sum(map(len, kept.values())) + len(uri) <= room:
-            kept[name] = uri
-    return kept
+        if sum(map(len, embedded.values())) + len(uri) <= room:
+            embedded[name] = uri
+    return embedded
 
 
 def _decoded(records: Sequence[Record], max_seconds: float) -> dict[str, np.ndarray]:

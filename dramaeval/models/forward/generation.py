@@ -2,7 +2,7 @@
 
 `CachedGeneration` keeps the keys and values of earlier tokens, so that each token needs only a small step. If a judge
 does not support this (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which is
-slower. Greedy texts are the same as those of transformers, in batches of any size. Each sampled text has separate
+slower. Greedy texts are the same as in transformers, in batches of any size. Each sampled text has separate
 random numbers, so that it does not depend on other texts in the batch (up to the rounding of logits).
 """
 

@@ -23,7 +23,7 @@ def outcome_log_p(
     """Log-probabilities of "clip b is better", "tie" and "clip a is better".
 
     Args:
-        difference: score of clip a minus that of clip b, ``[pairs]``.
+        difference: score of clip a minus score of clip b, ``[pairs]``.
         slope: see above, ``[pairs]``.
         tie_weight: Davidson's ν, ``[pairs]``.
 

@@ -168,10 +168,10 @@ class RecordEncoder:
             questions: see `encode`; questions with the same clips are adjacent.
             targets: see `encode`.
         """
-        known, clips = clips, {}
-        if self.family.takes_audio and known is not None:
+        replaced, clips = clips, {}
+        if self.family.takes_audio and replaced is not None:
             paths = record.prompt_clips
-            clips = {path: known.get(path) or self._clip_at(record, path) for path in paths}
+            clips = {path: replaced.get(path) or self._clip_at(record, path) for path in paths}
         by_key = _by_key(questions, targets)
         groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
         parts = [self._part(record, clips, list(group), by_key) for _, group in groups]
@@ -349,8 +349,8 @@ class RecordEncoder:
 
     def _compute_features(self, path: str) -> tuple[ClipFeatures, ...]:
         key = self._key(path)
-        if kept := self._window_cache.features(key):
-            return kept
+        if cached := self._window_cache.features(key):
+            return cached
         waveform = decode(path, self.logmel.sampling_rate, max_seconds=self.max_seconds)
         self.decoded += 1
         windows = clip_windows(self.family, self.logmel, waveform, key)

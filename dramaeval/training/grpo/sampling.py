@@ -25,7 +25,7 @@ from dramaeval.models.forward.generation import Continuation
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParameters:
-    """How tokens are sampled; names and meanings are those of ``trl.GRPOConfig``.
+    """How tokens are sampled; names and meanings as in ``trl.GRPOConfig``.
 
     Attributes:
         max_tokens: maximum number of tokens of a completion.

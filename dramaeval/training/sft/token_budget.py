@@ -77,7 +77,7 @@ def size_of(
         sample: gives all rated dimensions of the record, and their targets.
         questions_per_clip: number of dimensions in a step; None takes all.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
-        stretch: largest ratio of the length of a changed clip to that of the original.
+        stretch: largest ratio of a changed clip's length to the original length.
     """
     dimensions, targets = sample(record)
     clips = {}
