@@ -1,7 +1,7 @@
-"""Where a record holds the ratings of an annotation field: under ``annotations``, at the top level, or in flat keys.
+"""Places of an annotation field's ratings in a record: under ``annotations``, at the top level, or in flat keys.
 
-Flat keys hold one rater's value each: ``annotation0_FIELD``, ``annotation1_FIELD``, …, ``final0_FIELD``. Records of the
-evaluation set of Speech-DRAME have this form before their ratings are collected into lists.
+A flat key contains one rater's value: ``annotation0_FIELD``, ``annotation1_FIELD``, …, ``final0_FIELD``. The evaluation
+set of Speech-DRAME has this form before its ratings are collected into lists.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from dramaeval.data.mean_values import is_mean_form
 from dramaeval.data.raters import MEAN
 
 ANNOTATIONS = "annotations"
-"""Key of the object that holds the annotation fields; they may stand at the top level instead."""
+"""Key of the object with the annotation fields; they may be at the top level instead."""
 
 _FLAT = re.compile(r"(annotation|final)([0-9]+)_(.+)")
 
 
 def flat_values(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of the flat keys of a field by rater (``annotation0``): annotations first, then final ones.
-
-    A value that is a list of one value is this value.
-    """
+    """A field's flat values by rater (``annotation0``), annotations before final ones; a list of one value is unpacked."""
     nested = fields.get(ANNOTATIONS)
     sources = (nested if isinstance(nested, Mapping) else {}, fields)
     values: dict[tuple[str, int], Any] = {}
@@ -36,7 +33,7 @@ def flat_values(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def written_values(fields: Mapping[str, Any], name: str) -> list[Any]:
-    """The values of a field as a valid record writes them, one for each rater; of a mean rating the mean alone."""
+    """A field's values in a valid record, unconverted: one for each rater, or only the mean of a mean rating."""
     nested = fields.get(ANNOTATIONS) or {}
     value = nested[name] if name in nested else fields.get(name)
     if value is None:

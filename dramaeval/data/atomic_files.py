@@ -1,4 +1,4 @@
-"""Files and folders that are replaced at once: a kill leaves the old content or the new, never a part of it."""
+"""Atomic replacement of files and folders: after a kill, the old or the new content is there, never a part of it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def write_text_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
-    """Write a text file by renaming a complete temporary file.
-
-    Args:
-        path: the file.
-        text: its content; secrets are masked.
-        verbatim: write data as they are, without masking.
-    """
+    """Write a text file by renaming a complete temporary file; secrets are masked, except with `verbatim`."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text if verbatim else without_secrets(text), encoding="utf-8")
     os.replace(unfinished, path)
@@ -33,10 +27,7 @@ def write_text_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
 def write_json_atomic(path: Path, value: Any, *, listed: bool = False) -> None:
     """Write JSON that every reader accepts; NaN and infinity raise ValueError.
 
-    Args:
-        path: the file.
-        value: plain values.
-        listed: enter the file in the manifest of its folder, because the project reads it back.
+    With `listed`, the file is added to its folder's manifest, because the project reads it again later.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if listed:
@@ -51,15 +42,15 @@ def write_folder_atomic(
     """Fill a temporary folder, seal it with its manifest, then rename it.
 
     Args:
-        folder: the result; an earlier one is replaced.
+        folder: the result; an existing folder is replaced.
         fill: writes the files into the folder that it receives; every process calls it.
-        processes: that write together.
+        processes: the processes that write the folder together.
     """
     unfinished = folder.with_name(folder.name + ".unfinished")
 
     def begin() -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()  # without its parents: a deleted run folder is not created again
+        unfinished.mkdir()  # without parents, so that a deleted run folder is not created again
 
     def end() -> None:
         seal(unfinished)
@@ -73,7 +64,7 @@ def write_folder_atomic(
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether an earlier start has written a folder; a damaged one is renamed, so that it is written again."""
+    """Whether an earlier start completed the folder; a damaged folder is renamed, so that it is written again."""
     if not folder.is_dir():
         return False
     if damage := damage_in(folder):

@@ -1,4 +1,4 @@
-"""Audio files: reading the header, and decoding to mono samples at the model's sampling rate."""
+"""Audio files: reads headers and decodes to mono samples at the model's sampling rate."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from dramaeval.data.problems import shown_path
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
 _RESTORE_FIX = "restore the clip from its source, or leave the record out"
 _MAX_RATE = 768_000  # Hz; the highest rate of any recording format
-_BLOCK_VALUES = 2**22  # values decoded at a time, over all channels
+_BLOCK_VALUES = 2**22  # number of values decoded at a time, in all channels together
 _UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 _FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "AU", "CAF", "W64", "NIST", "FLAC", "OGG", "MP3")
-"""Formats of libsndfile in which a file that is cut off or joined is recognised."""
+"""Formats of libsndfile in which truncated and concatenated files are recognised."""
 
 
 class UnreadableClipError(Exception):
-    """A clip cannot be used; has the `path`, the `reason` and a `fix` for the user."""
+    """A clip cannot be used, with its `path`, the `reason` and a `fix` for the user."""
 
     def __init__(self, path: Path, reason: str, fix: str) -> None:
         self.path, self.reason, self.fix = path, reason, fix
@@ -57,10 +57,10 @@ class ClipHeader:
 
 
 def read_header(path: str | Path) -> ClipHeader:
-    """Read a clip's header without decoding it.
+    """Read a clip's header without decoding the clip.
 
     Raises:
-        UnreadableClipError: the file is missing, empty, not audio, or visibly cut off.
+        UnreadableClipError: the file is missing, empty, not audio, or visibly truncated.
     """
     path = Path(path)
     with _opened(path) as stream:
@@ -78,13 +78,13 @@ def decode(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Decode a clip to float32 mono samples [samples] at `sampling_rate` (Hz).
 
-    Channels are averaged; soxr resamples at high quality; only the first `max_seconds` are kept.
-    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence. The log names clips
-    that are silent or clipped.
+    Channels are averaged; soxr resamples at high quality; only the first `max_seconds` are returned.
+    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence. The log names silent
+    and clipped clips.
 
     Raises:
-        UnreadableClipError: the file is missing, not audio, cut off, damaged or empty, or holds NaN,
-            infinity, or samples that were not scaled.
+        UnreadableClipError: the file is missing, not audio, truncated, damaged or empty, or contains NaN,
+            infinity, or unscaled samples.
     """
     path, levels = Path(path), Levels()
     with _opened(path) as stream:
@@ -134,10 +134,9 @@ def _opened(path: Path) -> Iterator[io.FileIO]:
 
 
 def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
-    """Open with libsndfile; None where it does not know the format.
+    """Open with libsndfile; None if it does not know the format.
 
-    libsndfile gets the descriptor instead of the name, so that it detects the format from the content
-    and any file name works.
+    libsndfile gets the file descriptor, not the name, so that it detects the format from the content.
     """
     try:
         sound = soundfile.SoundFile(stream.fileno(), closefd=False)
@@ -170,7 +169,7 @@ def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -
 
 
 def _check_rate(path: Path, rate: int) -> None:
-    """Reject rates of damaged headers, at which one second of audio would take gigabytes."""
+    """Reject the huge rates of damaged headers, at which one second of audio would take gigabytes."""
     if rate > _MAX_RATE:
         reason = f"its header says {rate:,} samples a second, more than the {_MAX_RATE:,} of any recording"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
@@ -179,10 +178,10 @@ def _check_rate(path: Path, rate: int) -> None:
 def _check_last_frame(
     path: Path, sound: soundfile.SoundFile, stream: io.FileIO, header: ClipHeader
 ) -> None:
-    """Compare the length in the header of a FLAC with its last frame (0.2 ms).
+    """Compare the length in a FLAC header with the last frame; takes 0.2 ms.
 
-    A cut-off one opens, but its last sample cannot be read. Where the header counts too few samples, the
-    file goes on after the last of them; up to 8 kB of it are in the decoder's buffer and are not noticed.
+    A truncated FLAC opens, but its last sample cannot be read. If the header counts too few samples, the file
+    continues after the last counted one; up to 8 kB of the rest are in the decoder's buffer and are not noticed.
     """
     content = FileWindow(stream)
     if sound.format != "FLAC" or content.at(0, 3) == b"ID3":  # libsndfile cannot seek behind a tag
@@ -208,7 +207,7 @@ def _read_samples(
     max_seconds: float | None,
     levels: Levels,
 ) -> np.ndarray[Any, Any]:
-    """Samples [samples] as float32, channels averaged: as many as the header lists, up to `max_seconds`."""
+    """Samples [samples] as float32, channels averaged: as many as the header says, up to `max_seconds`."""
     header = _checked_header(path, sound, stream)
     wanted = header.frames
     if max_seconds is not None:
@@ -240,7 +239,7 @@ def _read_averaged(sound: soundfile.SoundFile, wanted: int, levels: Levels) -> n
 
 
 def _averaged(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The mean of the channels [frames] of frames [frames, channels]."""
+    """Mean over the channels: [frames, channels] to [frames]."""
     return frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
 
 
@@ -255,7 +254,7 @@ def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndar
 def _ffmpeg_samples(
     path: Path, stream: io.FileIO, max_seconds: float | None, levels: Levels
 ) -> tuple[np.ndarray[Any, Any], ClipHeader]:
-    """Samples [samples] as float32, channels averaged, of a format that only FFmpeg reads.
+    """Decode a format that only FFmpeg reads, to float32 [samples] with averaged channels.
 
     The header describes the decoded samples, because containers round the length.
     """

@@ -1,7 +1,7 @@
-"""Augmentation of training clips: audible changes that leave ratings valid.
+"""Augmentation of training clips: audible changes after which the ratings are still valid.
 
-Sources: speed and noise as in Ko et al. 2015 (Interspeech) and Snyder et al. 2018 (arXiv 1710.04600), with bounds within
-which ratings of acting stay valid; masks of the log-mel features as in SpecAugment (Park et al. 2019, arXiv 1904.08779).
+Sources: speed and noise as in Ko et al. 2015 (Interspeech) and Snyder et al. 2018 (arXiv 1710.04600), in narrower ranges
+for ratings of acting; masks of the log-mel features as in SpecAugment (Park et al. 2019, arXiv 1904.08779).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dramaeval.data import clip_changes
 from dramaeval.data.logmel import ClipFeatures
 
 GAIN_DB = 6.0
-"""Largest change of level in dB, up or down; the dynamics within a clip do not change."""
+"""Largest level change in dB, up or down; the dynamics within a clip do not change."""
 
 NOISE_DB = (30.0, 40.0)
 """Signal-to-noise ratio of the added white noise in dB, relative to the mean power of the clip."""
@@ -25,11 +25,11 @@ SPEED = 0.03
 
 STRONG_NOISE_DB = (15.0, 40.0)
 ROOM_SHARE, ROOM_SECONDS, ROOM_WET = 0.3, (0.2, 0.6), (0.1, 0.4)
-"""Share of clips with reverberation, its time, and its energy in relation to the direct sound."""
+"""Share of clips with reverberation, reverberation time, and its energy relative to the direct sound."""
 CODEC_SHARE, CODEC_KILOBITS = 0.3, (24.0, 64.0)
-"""Share of clips after MP3, and its bit rate."""
+"""Share of clips that are encoded as MP3, and the bit rate."""
 MASKS, MASKED_BINS, MASKED_TIME = 2, 0.1, 0.05
-"""Number of masks in each direction, and the largest share of mel bins or of frames that a mask covers."""
+"""Number of masks per axis, and the largest share of mel bins or frames that one mask covers."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Augmentation:
     Attributes:
         strength: ``light``: level, speed, faint noise; ``strong``: also louder noise, reverberation, MP3, and masks of
             the log-mel features.
-        leaves_out: kinds of changes that are not applied, because the clip is rated on something that they change:
-            ``gain``, ``noise`` (with reverberation), ``speed``, ``mp3``.
-        max_seconds: limit of a changed clip; a clip of nearly this length is not slowed down.
+        leaves_out: changes that are not applied, because they would alter a rated quality: ``gain``, ``noise`` (with
+            reverberation), ``speed``, ``mp3``.
+        max_seconds: length limit of a changed clip; a clip of nearly this length is not slowed down.
     """
 
     strength: str
@@ -50,11 +50,11 @@ class Augmentation:
 
     @property
     def stretch(self) -> float:
-        """Largest ratio of the length of a changed clip to that of the original."""
+        """Largest ratio of a changed clip's length to the original length."""
         return 1.0 if "speed" in self.leaves_out else 1 / (1 - SPEED)
 
     def waveform(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """A changed copy of a waveform, mono float32 ``[samples]``; within ±1 if the waveform is."""
+        """A changed copy of a waveform, mono float32 ``[samples]``; within ±1 if the original is."""
         strong = self.strength == "strong"
         changed = waveform
         speed = 1 + rng.uniform(-SPEED, SPEED)
@@ -75,7 +75,7 @@ class Augmentation:
         return _within_bounds(changed, 1.0 if "gain" in self.leaves_out else gain, waveform)
 
     def features(self, clip: ClipFeatures, rng: np.random.Generator) -> ClipFeatures:
-        """Log-mel features with masks, where the strength has them: each covers bins or frames with their mean."""
+        """Log-mel features with masks if the strength is ``strong``; masked values become the mean of all values."""
         if self.strength != "strong":
             return clip
         values = clip.values.copy()
@@ -87,14 +87,14 @@ class Augmentation:
 
 
 def _span(size: int, share: float, rng: np.random.Generator) -> slice:
-    """A random interval of at most this share of a range."""
+    """A random interval of ``range(size)``, at most `share` of it long."""
     length = int(rng.integers(0, int(size * share) + 1))
     start = int(rng.integers(0, size - length + 1))
     return slice(start, start + length)
 
 
 def _within_bounds(changed: np.ndarray, gain: float, original: np.ndarray) -> np.ndarray:
-    """The waveform with a gain that is lowered where it would leave ±1, unless the original does so itself."""
+    """Apply the gain, lowered if a value would leave ±1; an original beyond ±1 is not amplified."""
     changed = changed.astype(np.float64)
     peak = float(np.abs(changed).max(initial=0.0))
     if peak * gain > 1:

@@ -1,7 +1,7 @@
 """Changes of a waveform: level, silence, codec, sampling rate, noise, speed and reverberation.
 
-Every function takes and returns mono float32 ``[samples]``. Values beyond ±1 are not clipped: the log-mel transform takes
-them as they are.
+Every function takes and returns mono float32 ``[samples]``. Values beyond ±1 are not clipped; the log-mel transform
+accepts them.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import numpy as np
 
 
 def with_gain(waveform: np.ndarray, decibels: float) -> np.ndarray:
-    """The waveform at another level."""
+    """The waveform, louder or quieter by a number of decibels."""
     return (waveform * 10 ** (decibels / 20)).astype(np.float32)
 
 
 def with_silence(waveform: np.ndarray, rate: int, seconds: float) -> np.ndarray:
-    """The waveform with so many seconds of silence before and after it."""
+    """The waveform with the same number of seconds of silence before and after it."""
     return np.pad(waveform, round(seconds * rate)).astype(np.float32)
 
 
 def as_mp3(waveform: np.ndarray, rate: int, kilobits: float) -> np.ndarray:
-    """The waveform after MP3 at a constant bit rate.
+    """The waveform after encoding to MP3 at a constant bit rate, and decoding.
 
     Args:
-        waveform: as above; a file holds values within ±1, so that louder ones are scaled before and after.
-        rate: in Hz; MP3 is computed at this rate, or at the nearest one from 16 to 24 kHz.
-        kilobits: per second, 8 to 160; the nearest bit rate of MPEG-2 layer III is used.
+        waveform: mono samples; values beyond ±1 are scaled down for the file and scaled up again.
+        rate: sampling rate in Hz; MP3 is computed at the nearest rate from 16 to 24 kHz.
+        kilobits: kilobits per second, 8 to 160; the nearest bit rate of MPEG-2 layer III is used.
     """
     import soundfile
     import soxr
@@ -60,8 +60,8 @@ def resampled_twice(waveform: np.ndarray, rate: int, other_rate: int) -> np.ndar
     """The waveform after resampling to another rate and back."""
     import soxr
 
-    there = soxr.resample(waveform, rate, other_rate, quality="HQ")
-    return _of_length(soxr.resample(there, other_rate, rate, quality="HQ"), len(waveform))
+    resampled = soxr.resample(waveform, rate, other_rate, quality="HQ")
+    return _of_length(soxr.resample(resampled, other_rate, rate, quality="HQ"), len(waveform))
 
 
 def with_noise(waveform: np.ndarray, decibels: float, rng: np.random.Generator) -> np.ndarray:
@@ -81,14 +81,14 @@ def at_speed(waveform: np.ndarray, rate: int, factor: float) -> np.ndarray:
 def with_reverberation(
     waveform: np.ndarray, rate: int, seconds: float, rng: np.random.Generator, *, wet: float = 0.3
 ) -> np.ndarray:
-    """The waveform in a synthetic room: noise that decays exponentially, added to the direct sound.
+    """The waveform in a synthetic room, whose impulse response is random noise that decays exponentially.
 
     Args:
-        waveform: as above.
-        rate: in Hz.
+        waveform: mono samples.
+        rate: sampling rate in Hz.
         seconds: reverberation time, in which the level falls by 60 dB.
-        rng: of the impulse response.
-        wet: energy of the reverberation in relation to that of the direct sound.
+        rng: random generator of the impulse response.
+        wet: energy of the reverberation relative to the direct sound.
     """
     from scipy.signal import fftconvolve
 

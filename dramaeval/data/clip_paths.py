@@ -1,4 +1,4 @@
-"""Locating clips: from the path in a record to a file on this machine."""
+"""Finds the file on this machine for each clip path in the records."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class NotLocated(NamedTuple):
 def locate_clips(
     paths: Iterable[str], *, jsonl: Path, audio_root: Path | None = None, workers: int = 8
 ) -> dict[str, Path | NotLocated]:
-    """Find the file of each path as written in the records; the first match of this list is used:
+    """Find the file of each path in the records; the first match in this order is used:
 
     1. the path as written: absolute, or relative to the working directory;
     2. relative to the folder of the JSONL file;
     3. relative to `audio_root`;
-    4. as 1 to 3, with accents composed otherwise (NFC, NFD);
-    5. by its file name alone, at any depth under `audio_root`, or under the folder of the JSONL file
-       where no `audio_root` is given. Two different files of that name are an error; several links to
+    4. as in 1 to 3, with the other Unicode form of accents (NFC, NFD);
+    5. by its file name only, at any depth under `audio_root`, or under the folder of the JSONL file
+       if there is no `audio_root`. Two different files of that name are an error; several links to
        one file are not.
     """
     wanted = list(dict.fromkeys(paths))
@@ -97,7 +97,7 @@ def _backslash_fix(path: str) -> str:
 
 
 def _distinct(files: Iterable[Path]) -> list[Path]:
-    """The files without links to an earlier file."""
+    """The files, without links to a file that is already in the list."""
     by_identity: dict[tuple[int, int], Path] = {}
     for file in files:
         try:
@@ -109,7 +109,7 @@ def _distinct(files: Iterable[Path]) -> list[Path]:
 
 
 def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
-    """All files under `root`, at any depth, with one of the names (in NFC)."""
+    """All files at any depth under `root` that have one of the names (in NFC)."""
     by_name: dict[str, list[Path]] = {}
     for folder, files in _walk(root):
         for file in files:
@@ -120,7 +120,7 @@ def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Folders and their files in a stable order, following links but entering each folder once."""
+    """Folders and their files in a stable order; links are followed, but each folder is visited once."""
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         try:

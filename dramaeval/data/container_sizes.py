@@ -1,7 +1,7 @@
-"""Comparison of the audio size in the header of an uncompressed file with the size of the file.
+"""Compares the audio size in the header of an uncompressed file with the file's real size.
 
-libsndfile reads what is there: a file that was cut off, joined with another or given a wrong header opens without an
-error and lasts as long as its first header and the end of the file allow.
+libsndfile opens truncated files, concatenated files and files with a wrong header without an error, and reads only the
+part that the first header and the end of the file allow.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from typing import Literal, NamedTuple
 
 from dramaeval.data.file_window import FileWindow
 
-#: Smallest 32-bit size that stands for an unknown size, as streaming writers use it.
+#: Streaming writers write this 32-bit size, or a larger one, if they do not know the size.
 _UNKNOWN_SIZE = 0x7FFFF000
-#: Tolerance of a data size in bytes: some writers include the header (2 ms of 16 kHz 16-bit audio).
+#: Tolerance of a data size in bytes (2 ms of 16 kHz 16-bit audio): some writers count the header.
 _SIZE_SLACK = 64
-#: Bytes after the last part of a file that are ignored; a tag takes 128 (16 ms of 16 kHz 16-bit audio).
+#: Number of bytes that are ignored at the end of a file (16 ms of 16 kHz 16-bit audio); a tag takes 128 of them.
 TAIL_SLACK = 512
 #: Largest number of chunks that are skipped; real files have a few.
 _MAX_CHUNKS = 1000
-#: Bytes of a NIST header that are read.
+#: Number of bytes of a NIST header that are read.
 _NIST_BYTES = 4096
 
 JOINED = (
     "several files joined end to end, of which only the first would be read (join decoded audio "
     "instead, for example with sox a.wav b.wav out.wav)"
 )
-"""Reason for files that `cat` has joined."""
+"""The reason in messages about files that were concatenated with `cat`."""
 
 
 class _Chunks(NamedTuple):
-    """Layout of a container that is a sequence of chunks: name, size, content.
+    """Layout of a container whose chunks consist of a name, a size and the content.
 
     Attributes:
         first: position of the first chunk.
-        data: name of the chunk that holds the audio.
-        name: bytes of a chunk's name.
-        size: bytes of a chunk's size.
-        order: byte order of sizes.
-        align: chunks begin at multiples of this.
-        counts_header: whether a chunk's size includes its name and size.
+        data: name of the chunk with the audio.
+        name: number of bytes of the name.
+        size: number of bytes of the size.
+        order: byte order of the size.
+        align: chunks begin at multiples of this number.
+        counts_header: whether the size includes the name and the size themselves.
     """
 
     first: int
@@ -62,7 +62,7 @@ _LAYOUTS = {
 
 
 def find_size_mismatch(content: FileWindow) -> str | None:
-    """Describe how an uncompressed file's size contradicts its header, or None; None for other files."""
+    """Describe how an uncompressed file's size contradicts its header; None if it does not, and for other files."""
     magic = content.at(0, 4)
     if magic in _LAYOUTS:
         return _chunk_mismatch(content, magic, _LAYOUTS[magic])
@@ -93,7 +93,7 @@ def _chunk_at(content: FileWindow, position: int, layout: _Chunks) -> _Chunk | N
 
 
 def _chunk_mismatch(content: FileWindow, magic: bytes, layout: _Chunks) -> str | None:
-    """Walk over the chunks up to the audio, and check what follows it."""
+    """Find the audio chunk, and check its size and the bytes after it."""
     position, long_size = layout.first, 0
     for _ in range(_MAX_CHUNKS):
         chunk = _chunk_at(content, position, layout)
@@ -115,16 +115,16 @@ def _data_mismatch(
         data = data._replace(length=long_size)
     elif data.length >= unknown:
         return JOINED if content.find(b"WAVEfmt ", data.start) >= 0 else None
-    there = content.size - data.start
-    if data.length == 0 and there > 1:
-        return f"its header says 0 bytes of audio, {there} follow (it was never closed)"
-    if data.length > there + _SIZE_SLACK:
-        return _cut(data.length, there)
+    available = content.size - data.start
+    if data.length == 0 and available > 1:
+        return f"its header says 0 bytes of audio, {available} follow (it was never closed)"
+    if data.length > available + _SIZE_SLACK:
+        return _cut(data.length, available)
     return _tail_mismatch(content, magic, layout, data)
 
 
 def _tail_mismatch(content: FileWindow, magic: bytes, layout: _Chunks, data: _Chunk) -> str | None:
-    """Check that further chunks or padding follow the audio, neither more audio nor another file."""
+    """Check that only further chunks or padding follow the audio, not more audio or another file."""
     position, odd_end = _end(data, layout), data.start + data.length
     for _ in range(_MAX_CHUNKS):
         if content.size - position <= TAIL_SLACK:
@@ -143,7 +143,7 @@ def _tail_mismatch(content: FileWindow, magic: bytes, layout: _Chunks, data: _Ch
 
 
 def _further_chunk(content: FileWindow, position: int, layout: _Chunks) -> _Chunk | None:
-    """The chunk at a position; None where no name stands there, or its size leads past the file's end."""
+    """The chunk at a position; None if there is no chunk name, or the chunk would end after the file."""
     chunk = _chunk_at(content, position, layout)
     if chunk is None or not re.fullmatch(rb"[ -~]{4}", chunk.name):
         return None
@@ -157,7 +157,7 @@ def _end(chunk: _Chunk, layout: _Chunks) -> int:
 
 
 def _au_mismatch(content: FileWindow, magic: bytes) -> str | None:
-    """Sun AU: the header gives position and size of the audio, which ends the file."""
+    """Sun AU: the header gives position and size of the audio, the last part of the file."""
     order: Literal["little", "big"] = "big" if magic == b".snd" else "little"
     start = int.from_bytes(content.at(4, 4), order)
     length = int.from_bytes(content.at(8, 4), order)
@@ -165,7 +165,7 @@ def _au_mismatch(content: FileWindow, magic: bytes) -> str | None:
 
 
 def _nist_mismatch(content: FileWindow) -> str | None:
-    """NIST SPHERE: a text header gives the number of samples, channels and bytes of each."""
+    """NIST SPHERE: a text header gives the numbers of samples, channels and bytes per sample."""
     header = content.at(0, _NIST_BYTES)
     start = re.match(rb"NIST_1A\s+(\d+)", header)
     values = dict(re.findall(rb"(?m)^(\w+) -i (\d+)", header))
@@ -177,7 +177,7 @@ def _nist_mismatch(content: FileWindow) -> str | None:
 
 
 def _boxes_mismatch(content: FileWindow) -> str | None:
-    """m4a and mp4: boxes of size and name, of which the first begins the file."""
+    """m4a and mp4: boxes that begin with their size and name; ``ftyp`` is the first box."""
     position = 0
     for number in range(_MAX_CHUNKS):
         header = content.at(position, 16)
@@ -197,19 +197,19 @@ def _boxes_mismatch(content: FileWindow) -> str | None:
 
 
 def _end_mismatch(content: FileWindow, magic: bytes, start: int, length: int) -> str | None:
-    """Compare the end of the audio that ends a file with the file's end."""
-    there = content.size - start
-    if length > there + _SIZE_SLACK:
-        return _cut(length, there)
-    if there - length <= TAIL_SLACK or content.is_padding(start + length):
+    """Compare the end of the audio with the end of the file, for formats in which the audio is the last part."""
+    available = content.size - start
+    if length > available + _SIZE_SLACK:
+        return _cut(length, available)
+    if available - length <= TAIL_SLACK or content.is_padding(start + length):
         return None
     if content.at(start + length, len(magic)) == magic:
         return JOINED
-    return _uncounted(length, there - length)
+    return _uncounted(length, available - length)
 
 
-def _cut(declared: int, there: int) -> str:
-    return f"cut off: its header says {declared} bytes of audio, {max(there, 0)} are there"
+def _cut(declared: int, available: int) -> str:
+    return f"cut off: its header says {declared} bytes of audio, {max(available, 0)} are there"
 
 
 def _uncounted(declared: int, more: int) -> str:

@@ -1,4 +1,4 @@
-"""CSV in which no cell is executed as a formula by a spreadsheet; every table is written with it."""
+"""CSV whose cells no spreadsheet executes as formulas; all CSV tables are written with this module."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-#: First characters of a cell that a spreadsheet computes, and characters that can hide them.
+#: First characters of a formula, and characters behind which a formula can hide.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV (RFC 4180, but lines end with a newline only).
 
-    A text that a spreadsheet would compute gets an apostrophe in front (CWE-1236); numbers, also as text, are
-    unchanged.
+    A text that a spreadsheet would execute gets an apostrophe in front (CWE-1236); numbers do not, also if they are text.
     """
     return "".join(_line(row) for row in rows)
 

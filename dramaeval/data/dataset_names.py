@@ -12,7 +12,7 @@ from dramaeval.data.problems import BadRecordsError, Problem, printable
 
 DATASET_NAME = "dataset_name"
 
-#: The task of each name, as words of a command line.
+#: The task of each data set, as arguments of a command.
 TASKS: Mapping[str, tuple[str, ...]] = {
     "ROLE": ("task=role",),
     "Arche": ("task=archetype",),
@@ -21,7 +21,7 @@ TASKS: Mapping[str, tuple[str, ...]] = {
     "RoleEmotion": ("task=role_emotion",),
     "RoleVariation": ("task=role_variation",),
     "RoleVariationCaption": ("task=role_variation_caption",),
-    # The published data set asks in other wordings, without a thought, as RoleVariation does.
+    # The published data set has varied wordings and no thoughts, as RoleVariation.
     "RoleReasoning": ("task=role_variation",),
     "RoleAllFixOrder": ("task=role_all", "task.order=fixed", "task.rater=independent"),
     "RoleAllFixOrderConsistent": ("task=role_all", "task.order=fixed", "task.rater=consistent"),
@@ -31,7 +31,7 @@ TASKS: Mapping[str, tuple[str, ...]] = {
 
 
 def dataset_name(fields: Mapping[str, Any]) -> Any:
-    """The name of a record's data set; of a record without one, the name that its keys show."""
+    """The name of a record's data set; if the record does not name it, the name is derived from the record's keys."""
     if fields.get(DATASET_NAME) is not None:
         return fields[DATASET_NAME]
     if "multi_choice" in fields:
@@ -40,12 +40,10 @@ def dataset_name(fields: Mapping[str, Any]) -> Any:
 
 
 def lines_by_name(lines: Iterable[Line], file: Path) -> dict[str, list[int]]:
-    """The numbers of a file's lines by the name of their data set, in the order of the file.
-
-    Lines that are no JSON objects are left out.
+    """Line numbers by data set name, in the order of the file; without lines that are no JSON objects.
 
     Raises:
-        BadRecordsError: with every line whose name is not in `TASKS`.
+        BadRecordsError: lists every line whose name is not in `TASKS`.
     """
     by_name: dict[str, list[int]] = {}
     problems = []

@@ -1,4 +1,4 @@
-"""Durations for logs, reports and messages, and the limits of a clip's length."""
+"""Formats durations for logs, reports and messages, and checks a clip's length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dramaeval.config.task_schema import WINDOW_SECONDS
 
 MIN_SECONDS = 0.04
-"""The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
+"""Length of the shortest clip that can be judged: the audio encoder produces one token per 0.04 s."""
 
 
 def duration(seconds: float) -> str:
@@ -21,13 +21,13 @@ def duration(seconds: float) -> str:
 
 
 def beside(seconds: float, limit: float) -> str:
-    """Seconds with as many digits as make them differ from a limit: ``31.5``, but ``30.001`` beside 30."""
+    """Seconds with enough digits to differ from a limit: ``31.5``, but ``30.001`` if the limit is 30."""
     texts = (f"{seconds:.{digits}g}" for digits in range(3, 17))
     return next((text for text in texts if float(text) != limit), repr(seconds))
 
 
 def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, str] | None:
-    """(problem, fix) of a clip that is too short or, where it may not be trimmed, too long."""
+    """(problem, fix) of a clip that is too short or too long; None for other clips."""
     if seconds < MIN_SECONDS:
         fix = f"give a clip of at least {MIN_SECONDS} s, or leave the record out"
         return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix

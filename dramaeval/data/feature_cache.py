@@ -2,14 +2,14 @@
 
 The cache is a folder with one file per entry, which any number of processes may read and write at the same
 time. An entry is written under a temporary name and then renamed. It contains a digest of its content, so that
-a cut-off or damaged entry is detected, counted and computed again. When a user's entries exceed the bound, the
-least recently used are removed first.
+a damaged entry is detected, counted and computed again. If a user's entries exceed the size limit, the least
+recently used are removed first.
 
-The folder must contain nothing but the cache: a new or empty folder is marked at the first write, and a folder
-with other content and no mark is not used. Only files that have the name of an entry and the same owner are
+The folder may contain only the cache: a new or empty folder is marked at the first write, and a folder with
+other content and no mark is not used. Only files that have the name of an entry and the same owner are
 removed; symbolic links are not followed.
 
-An entry's key includes everything that its value depends on (`content_key` and the version of the transform),
+An entry's key includes everything that determines the value (`content_key` and the version of the transform),
 so that entries never become invalid.
 """
 
@@ -41,12 +41,12 @@ _ENDING = ".clip"
 _SUBFOLDER = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"[0-9a-f]{40}\.clip")
 _UNFINISHED = re.compile(r"[0-9a-f]{40}\.clip\.[0-9]+-[0-9a-f]{32}\.tmp")
-#: An unfinished file older than this was left by a process that has ended.
+#: An unfinished file that is older than this belongs to a process that has ended.
 _ABANDONED_SECONDS = 3600.0
-#: The largest entry; ten minutes of audio take less than a tenth of it.
+#: Largest size of an entry; ten minutes of audio take less than a tenth of it.
 _MAX_ENTRY_BYTES = 2**30
 
-#: The mark. Name and first line follow https://bford.info/cachedir, so that backups skip the folder.
+#: Name of the file that marks a cache. Name and first line follow https://bford.info/cachedir, so that backups skip it.
 _MARK = "CACHEDIR.TAG"
 _MARK_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -60,9 +60,9 @@ class FeatureCache:
     If the folder cannot be used, this is logged once, nothing is stored, and results stay the same.
 
     Args:
-        folder: new, empty, or marked by a cache; it is created at the first write.
-        max_bytes: bound on the size of one user's entries. A process checks the size whenever it has written a
-            sixteenth of the bound, so each process may exceed it by a sixteenth.
+        folder: a new, empty or marked folder; it is created at the first write.
+        max_bytes: limit of the size of one user's entries. A process checks the size whenever it has written a
+            sixteenth of the limit, so that each process may exceed it by a sixteenth.
 
     Attributes:
         counts: number of entries that this process has ``read``, ``written`` or ``evicted``, found ``damaged``,
@@ -82,7 +82,7 @@ class FeatureCache:
             self._report(f"{folder} holds files that are not of this cache")
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
-        """An entry's tensors; None where it does not exist or is damaged."""
+        """An entry's tensors; None if the entry does not exist or is damaged."""
         import safetensors.torch
 
         path = self._path(key)
@@ -103,7 +103,9 @@ class FeatureCache:
             self.counts["damaged"] += 1
             return None
         self.counts["read"] += 1
-        with suppress(OSError):  # evicted by another process, or another user's
+        with suppress(
+            OSError
+        ):  # another process has evicted the entry, or it belongs to another user
             os.utime(path, follow_symlinks=False)
         return tensors
 
@@ -141,9 +143,9 @@ class FeatureCache:
             self._unseen = 0
 
     def side_folder(self, name: str) -> Path | None:
-        """A subfolder for other files that can be made again; None where this folder cannot be used.
+        """A subfolder for other files that can be made again; None if the cache folder cannot be used.
 
-        The caller creates it. Its files do not count towards the bound and are not evicted.
+        The caller creates it. Its files do not count towards the size limit and are not evicted.
         """
         try:
             self._mark()
@@ -169,7 +171,7 @@ class FeatureCache:
 
     def _is_cache_or_empty(self) -> bool:
         """Whether the folder is marked, empty or absent."""
-        # List first: a process that adds entries in the meantime has written the mark before.
+        # List before reading the mark: every process writes the mark before its first entry.
         names = _names(self.folder)
         if all(name.startswith(f"{_MARK}.") for name in names):  # only unfinished marks
             return True
@@ -182,7 +184,7 @@ class FeatureCache:
         """Create the folder and its mark before any entry is written.
 
         Raises:
-            OSError: the folder cannot be created, or has got other content in the meantime.
+            OSError: the folder cannot be created, or another program has put files into it.
         """
         mark = self.folder / _MARK
         if mark.is_file():
@@ -197,7 +199,7 @@ class FeatureCache:
         unfinished.replace(mark)
 
     def _evict(self, owner: int) -> None:
-        """Remove an owner's oldest entries until the bound holds, and unfinished files of killed processes."""
+        """Remove unfinished files of killed processes, and an owner's oldest entries down to the size limit."""
         entries, total = [], 0
         for path, status in self._files(owner):
             if _ENTRY.fullmatch(path.name):
@@ -215,13 +217,13 @@ class FeatureCache:
             total -= size
 
     def _files(self, owner: int) -> Iterator[tuple[Path, os.stat_result]]:
-        """An owner's regular files with the names of entries or of unfinished entries."""
+        """An owner's regular files that have the name of an entry or of an unfinished entry."""
         for subfolder in _names(self.folder):
             if not _SUBFOLDER.fullmatch(subfolder) or os.path.islink(self.folder / subfolder):
                 continue
             for name in _names(self.folder / subfolder):
-                known = _ENTRY.fullmatch(name) or _UNFINISHED.fullmatch(name)
-                if not known or not name.startswith(subfolder):
+                is_entry = _ENTRY.fullmatch(name) or _UNFINISHED.fullmatch(name)
+                if not is_entry or not name.startswith(subfolder):
                     continue
                 path = self.folder / subfolder / name
                 try:
@@ -233,7 +235,7 @@ class FeatureCache:
 
 
 def content_key(clip: str | Path) -> str:
-    """A digest of a clip's content, independent of its name; each file is read once per process.
+    """A digest of a clip's content, whatever its name; each file is read once per process.
 
     Raises:
         OSError: the file does not exist, or `open_regular` rejects it.
@@ -251,7 +253,7 @@ def _content_key(path: str, size: int, *changed: int) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """The names in a folder; empty where it cannot be listed."""
+    """The names in a folder; empty if it cannot be listed."""
     try:
         return os.listdir(folder)
     except OSError:

@@ -1,6 +1,6 @@
-"""Decoding of formats that libsndfile does not know (m4a, webm and others) by PyAV, which ships FFmpeg's libraries.
+"""Decodes formats that libsndfile does not know (such as m4a and webm) with PyAV, which ships FFmpeg's libraries.
 
-Formats of libsndfile stay with libsndfile: it is faster, and its MP3 samples differ from FFmpeg's in the last bits.
+libsndfile decodes all formats that it knows: it is faster, and its MP3 samples differ from FFmpeg's in the last bits.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-#: Formats that FFmpeg may open; others, such as playlists, name further files.
+#: Formats that FFmpeg may open; some others, such as playlists, would make it open further files.
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,amr,asf"
-#: The formats of these whose header gives the length; the others are a sequence of frames.
+#: Those of `_FORMATS` whose header gives the length; files of the others only contain frames.
 _WITH_LENGTH = ("mov", "matroska", "asf")
-#: Seconds by which that length may differ from the audio, because of the encoder's padding.
+#: Allowed difference in seconds between the length in the header and the audio, because of the encoder's padding.
 _LENGTH_SLACK = 0.25
 
 
 class UnsupportedAudioError(Exception):
-    """FFmpeg does not know the format, or the file holds no audio."""
+    """FFmpeg does not know the format, or the file contains no audio."""
 
 
 class DamagedAudioError(Exception):
-    """The file is damaged, or holds less or more audio than its header says."""
+    """The file is damaged, or contains less or more audio than its header says."""
 
 
 def decode_with_ffmpeg(
@@ -33,8 +33,8 @@ def decode_with_ffmpeg(
     """Decode block by block: float32 samples ``[frames, channels]``, and the sampling rate in Hz.
 
     Raises:
-        UnsupportedAudioError: FFmpeg does not know the format, or the file holds no audio.
-        DamagedAudioError: raised after the samples before the damage.
+        UnsupportedAudioError: FFmpeg does not know the format, or the file contains no audio.
+        DamagedAudioError: the file is damaged; the samples before the damage are returned first.
     """
     import av
 
@@ -48,7 +48,7 @@ def decode_with_ffmpeg(
         if not container.streams.audio:
             raise UnsupportedAudioError("holds no audio")
         seconds = 0.0
-        resampler = av.AudioResampler(format="fltp")  # converts samples; rate and channels stay
+        resampler = av.AudioResampler(format="fltp")  # converts only the sample format
         try:
             for decoded in container.decode(container.streams.audio[0]):
                 for frame in resampler.resample(decoded):
@@ -61,7 +61,7 @@ def decode_with_ffmpeg(
 
 
 def _check_length(container: Any, seconds: float) -> None:
-    """Compare the decoded length with the header's, where it gives the length of the audio."""
+    """Compare the decoded length with the length of the audio in the header, if the header gives one."""
     stream = container.streams.audio[0]
     if not container.format.name.startswith(_WITH_LENGTH):
         return

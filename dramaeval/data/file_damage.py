@@ -1,5 +1,5 @@
-"""Detection of files that hold less or more than libsndfile reads: cut off, joined end to end, with a
-wrong size in the header, with broken Ogg pages, and MP3 files whose length it can only guess.
+"""Detects files that contain less or more audio than libsndfile reads: truncated or concatenated files, wrong
+sizes in headers, broken Ogg pages, and MP3 files whose length libsndfile can only guess.
 
 Nothing is decoded, so that damaged clips are reported before any weights load.
 """
@@ -18,28 +18,28 @@ _SIZE_SLACK = 64
 """Tolerance of the size in an index, in bytes."""
 
 _MP3_PADDING = 2 * 1152
-"""Tolerance of the length of an MP3 without an index, in samples: two frames."""
+"""Tolerance of the length of an MP3 without an index, in samples (two frames)."""
 
 _TAG_SLACK = 512
-"""Bytes after the last frame of an MP3 that may be a tag."""
+"""Largest number of bytes after the last frame of an MP3 that may be a tag."""
 
 _INDEX = re.compile(b"Xing|Info|VBRI")
 
 _INDEX_BYTES = 16
-"""Bytes of an index that are needed to read the size of the audio."""
+"""Number of bytes of an index that are needed to read the size of the audio."""
 
 _MAX_TAGS = 1000
 """Largest number of tags that are skipped; real files have a few."""
 
 _JOINED_SAMPLES = 4 * 1152
-"""Samples after the indexed part of an MP3 that are another file; some indexes leave out their own frame."""
+"""More samples than this after the indexed part of an MP3 are another file; some indexes do not count their own frame."""
 
 _FLAC_BLOCK = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
-"""Header of the first metadata block of a FLAC, behind its mark; the second is that of an only block."""
+"""Header of the first metadata block of a FLAC, after ``fLaC``; the second form means that no other block follows."""
 
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
-_MP3_KBITS = {  # layer III, by "is MPEG-1"; index 0 is the "free format", not supported
+_MP3_KBITS = {  # of layer III; the keys mean "is MPEG-1"; index 0 is the "free format", which is not supported
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
@@ -61,7 +61,7 @@ def find_damage(stream: IO[bytes] | io.FileIO, frames: int) -> str | None:
 
 
 def _has_another_flac(content: FileWindow, start: int) -> bool:
-    """Whether the mark and the first block of a FLAC follow from a position on."""
+    """Whether another FLAC begins after a position."""
     position = content.find(b"fLaC", start)
     while position >= 0:
         if content.at(position + 4, 4) in _FLAC_BLOCK:
@@ -73,14 +73,14 @@ def _has_another_flac(content: FileWindow, start: int) -> bool:
 def _damaged_ogg(content: FileWindow) -> str | None:
     """Check that every page is complete and has the right checksum.
 
-    libsndfile drops damaged pages and continues, which shortens or silences that part.
+    libsndfile leaves out damaged pages and continues, so that this part is missing or silent.
     """
     position, number, ended, has_audio = 0, 0, False, False
     while position < content.size:
         number += 1
         page = _ogg_page(content, position)
         if page is None:
-            # A tag may follow the page that marks the end; before that page, audio is missing.
+            # After the page that marks the end, these bytes may be a tag; before it, audio is missing.
             return None if ended else f"damaged or cut off: Ogg page {number} is incomplete"
         if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
             return f"damaged: Ogg page {number} does not have its checksum"
@@ -92,7 +92,7 @@ def _damaged_ogg(content: FileWindow) -> str | None:
 
 
 def _ogg_page(content: FileWindow, position: int) -> bytes | None:
-    """The page that begins at `position` (at most 65,307 bytes), or None where it is incomplete."""
+    """The page that begins at `position` (at most 65,307 bytes); None if it is incomplete."""
     header = content.at(position, 27)
     if len(header) < 27 or header[:4] != b"OggS":
         return None
@@ -115,35 +115,35 @@ def _ogg_checksum(page: bytes) -> int:
 def _damaged_mp3(content: FileWindow, frames: int) -> str | None:
     """Compare the file with its index; without an index, count its frames.
 
-    Without an index libsndfile guesses the length from the first frame's bit rate, and drops the audio
-    beyond the guess.
+    Without an index, libsndfile guesses the length from the first frame's bit rate, and does not read audio after
+    the guessed end.
     """
     position, index = _mp3_start(content)
     if index is not None:
         declared = _indexed_bytes(index)
-        there = content.size - position
-        if declared > there + _SIZE_SLACK:
-            return f"cut off: its index says {declared} bytes of audio, {there} are there"
+        available = content.size - position
+        if declared > available + _SIZE_SLACK:
+            return f"cut off: its index says {declared} bytes of audio, {available} are there"
         rest = _after_tags(content, position + declared) if declared else content.size
         return JOINED if _mp3_samples(content, rest)[0] > _JOINED_SAMPLES else None
-    held, position = _mp3_samples(content, position)
+    count, position = _mp3_samples(content, position)
     if position > content.size:
         return "cut off: its last MP3 frame is incomplete"
     all_counted = content.size - position < _TAG_SLACK
-    if held > frames or (all_counted and held < frames - _MP3_PADDING):
+    if count > frames or (all_counted and count < frames - _MP3_PADDING):
         return (
-            f"an MP3 of variable bit rate without an index: {held} samples are there, but its "
+            f"an MP3 of variable bit rate without an index: {count} samples are there, but its "
             f"length is taken for {frames} (encoding it anew helps)"
         )
     return None
 
 
 def _mp3_samples(content: FileWindow, position: int) -> tuple[int, int]:
-    """Number of samples in the frames from a position on, and the position after the last of them."""
-    held = 0
+    """Number of samples in the consecutive frames from a position on, and the position after the last frame."""
+    count = 0
     while frame := _mp3_frame(content.at(position, 4)):
-        position, held = position + frame[0], held + frame[1]
-    return held, position
+        position, count = position + frame[0], count + frame[1]
+    return count, position
 
 
 def _after_tags(content: FileWindow, position: int) -> int:
@@ -162,21 +162,19 @@ def _after_tags(content: FileWindow, position: int) -> int:
 
 
 def _id3_bytes(tag: bytes) -> int:
-    """Size of an ID3v2 tag with these first ten bytes."""
+    """Size of an ID3v2 tag, from its first ten bytes."""
     return 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])
 
 
 def missing_samples_allowed(stream: IO[bytes] | io.FileIO) -> int:
-    """Number of samples by which a clip may be shorter than libsndfile reports: 0 except for an MP3
-    without an index, whose length is a guess.
-    """
+    """Number of samples by which a clip may be shorter than libsndfile says: 0, except for MP3 without an index."""
     content = FileWindow(stream)
     start, index = _mp3_start(content)
     return _MP3_PADDING if index is None and _mp3_frame(content.at(start, 4)) else 0
 
 
 def _mp3_start(content: FileWindow) -> tuple[int, bytes | None]:
-    """Position of the first frame, after any ID3v2 tags, and its index, if it has one."""
+    """Position of the first frame after the tags, and its index, if it has one."""
     position = _after_tags(content, 0)
     frame = _mp3_frame(content.at(position, 4))
     if frame is None:
@@ -187,7 +185,7 @@ def _mp3_start(content: FileWindow) -> tuple[int, bytes | None]:
 
 
 def _indexed_bytes(index: bytes) -> int:
-    """The audio's size in bytes according to a Xing/Info or VBRI index; 0 where it is not given."""
+    """Size of the audio in bytes from a Xing/Info or VBRI index; 0 if the index has no size."""
     if index[:4] == b"VBRI":
         return int.from_bytes(index[10:14], "big")
     flags = int.from_bytes(index[4:8], "big")
@@ -196,7 +194,7 @@ def _indexed_bytes(index: bytes) -> int:
 
 
 def _mp3_frame(header: bytes) -> tuple[int, int] | None:
-    """(bytes, samples) of the MPEG layer III frame with these first four bytes, or None."""
+    """(bytes, samples) of an MPEG layer III frame, from its first four bytes; None if they are not a frame header."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version = header[1] >> 3 & 3

@@ -1,4 +1,4 @@
-"""Recognises files that are not JSON Lines, by their first bytes, and says how to convert them."""
+"""Recognises files that are not JSON Lines by their first bytes, and tells how to convert them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shlex import quote
 
 from dramaeval.data.problems import Finding
 
-#: Bytes that suffice to recognise a file.
+#: Number of bytes at the start of a file that are needed to recognise it.
 HEAD = 4096
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip --keep"),
@@ -37,11 +37,11 @@ _LINES = "the path of a JSONL file, with one record per line"
 
 
 def foreign_kind(file: Path, head: bytes) -> Finding | None:
-    """The problem of a file that is not text in UTF-8 with JSON in its lines; None where it may be.
+    """The problem of a file that cannot be JSON Lines in UTF-8; None if it can be.
 
     Args:
-        file: its path, for the commands that convert it.
-        head: its first `HEAD` bytes.
+        file: path of the file, for the commands that convert it.
+        head: the first `HEAD` bytes of the file.
     """
     name = quote(file.name)
     for magic, (kind, command) in _COMPRESSED.items():
@@ -68,7 +68,7 @@ def foreign_kind(file: Path, head: bytes) -> Finding | None:
 
 
 def _is_binary(head: bytes) -> bool:
-    """Whether a file begins with bytes that are no text."""
+    """Whether the first bytes of a file are no text."""
     first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     if not first or first in b"{[":
         return False  # a damaged line is reported with its number
@@ -88,11 +88,11 @@ def _converted(file: Path, reader: str, option: str = "") -> str:
 
 
 def _wide_encoding(head: bytes) -> str | None:
-    """The encoding of a text in UTF-16 or UTF-32, with or without a byte order mark."""
+    """The encoding of a text in UTF-16 or UTF-32, with or without a byte order mark; None for other encodings."""
     marks = (
         (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"),
         (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
-        # Without a mark: the first character of JSON is ASCII, so that its other bytes are 0.
+        # Without a mark: the first character of JSON is ASCII, so the other bytes of the character are 0.
         (b"\x00\x00\x00", "UTF-32BE"),
     )  # fmt: skip
     for mark, encoding in marks:
@@ -107,7 +107,7 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def _separator(file: Path, head: bytes) -> str | None:
-    """The separator of a table in text; None for other texts."""
+    """The separator of a text table such as CSV; None for other texts."""
     lines = head.decode("utf-8-sig", errors="replace").split("\n")
     names = lines[0].strip()
     if not names or names[0] in "{[" or _is_json(names):

@@ -1,4 +1,4 @@
-"""Random access to the bytes of a file whose memory does not grow with the file."""
+"""Random access to the bytes of a file with little memory, however large the file is."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import io
 import os
 from typing import IO
 
-#: Bytes of a file that are read at a time.
+#: Number of bytes that are read at a time.
 _WINDOW = 2**18
 
 
 class FileWindow:
-    """Reads parts of a file without moving the descriptor's own position, from which libsndfile reads."""
+    """Reads parts of a file without changing the descriptor's position, which libsndfile uses."""
 
     def __init__(self, stream: IO[bytes] | io.FileIO) -> None:
         self._descriptor = stream.fileno()
@@ -19,7 +19,7 @@ class FileWindow:
         self.size = os.fstat(self._descriptor).st_size
 
     def at(self, position: int, count: int) -> bytes:
-        """The bytes from a position on; fewer at the end of the file."""
+        """`count` bytes from a position on; fewer at the end of the file."""
         offset = position - self._start
         if offset < 0 or offset + count > len(self._window):
             self._window = os.pread(self._descriptor, max(count, _WINDOW), position)
@@ -27,7 +27,7 @@ class FileWindow:
         return self._window[offset : offset + count]
 
     def find(self, signature: bytes, start: int) -> int:
-        """Position of the first occurrence of some bytes from a position on, or -1."""
+        """Position of the first occurrence of `signature` from `start` on, or -1."""
         position = start
         while position < self.size:
             block = self.at(position, _WINDOW)
@@ -40,7 +40,7 @@ class FileWindow:
         return -1
 
     def is_padding(self, start: int) -> bool:
-        """Whether only zeros follow from a position on."""
+        """Whether the file contains only zeros from a position on."""
         position = start
         while block := self.at(position, _WINDOW):
             if block != bytes(len(block)):

@@ -1,7 +1,7 @@
-"""Reading input files safely: only regular files, and only up to a bound.
+"""Reads input files safely: only regular files, and only up to a size limit.
 
-A pipe or a device has no end and may block for ever; a sparse file of a few kilobytes on disk may claim a
-size larger than the memory.
+A pipe or a device may have no end or block for ever; a sparse file of a few kilobytes on disk may have a size
+larger than the memory.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-#: The largest clip or JSONL file that is read, 4 GiB: the largest size of a WAV.
+#: Size of the largest clip or JSONL file that is read: 4 GiB, as the largest WAV.
 MAX_FILE_BYTES = 4 * 2**30
-#: Batches of files per thread: enough that a slow file does not delay the others, few enough to keep overhead low.
+#: Batches of files per thread: with more, a slow file delays fewer others; with fewer, the overhead is lower.
 _BATCHES_PER_THREAD = 8
 
 Item = TypeVar("Item")
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class UnsuitableFileError(OSError):
-    """A path that exists but must not be read; has a `reason` and a `fix` for the user."""
+    """A path exists, but must not be read; with a `reason` and a `fix` for the user."""
 
     def __init__(self, reason: str, fix: str) -> None:
         self.reason, self.fix = reason, fix
@@ -41,7 +41,7 @@ def open_regular(
 
     Raises:
         UnsuitableFileError: it is a folder, a pipe, a socket or a device, or larger than ``max_bytes``.
-        OSError, ValueError: it cannot be opened; a symbolic link where none is followed.
+        OSError, ValueError: it cannot be opened, or is a symbolic link although ``follow_symlinks`` is false.
     """
     # Without O_NONBLOCK, opening a pipe waits for a writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
@@ -57,7 +57,7 @@ def open_regular(
 
 
 def read_regular(path: str | Path, *, max_bytes: int = MAX_FILE_BYTES, **options: bool) -> bytes:
-    """Read a regular file; raises like `open_regular`, also for a file that grows past the bound meanwhile."""
+    """Read a regular file; raises as `open_regular`, also if the file grows over the limit while it is read."""
     with open_regular(path, max_bytes=max_bytes, **options) as stream:
         content = bytearray()
         while block := stream.read(min(max_bytes + 1 - len(content), 2**24)):
@@ -85,9 +85,9 @@ def _too_large(size: int, max_bytes: int) -> UnsuitableFileError:
 def map_files(
     function: Callable[[Item], Result], files: Iterable[Item], workers: int
 ) -> dict[Item, Result]:
-    """Call ``function`` for each file in ``workers`` threads; returns the results in the files' order.
+    """Call ``function`` for each file in ``workers`` threads, and return the results in the files' order.
 
-    Network storage answers many requests at the same time, while sequential requests wait for each other.
+    Threads are faster because network storage answers many requests at the same time.
     """
     items = list(files)
     size = max(1, len(items) // (workers * _BATCHES_PER_THREAD))

@@ -1,6 +1,6 @@
-"""Fingerprints of records: hashes of their texts, ratings and clips, and the differences between two sets.
+"""Fingerprints of records: hashes of their texts, ratings and clips, and the differences between two sets of records.
 
-Folders do not count: a record keeps its fingerprint if its clip and its file move.
+Folders do not count: the fingerprint stays the same if the clip and the JSONL file move.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.problems import counted, first_of, printable
 from dramaeval.data.records import Record
 
-#: The file in a run folder or a checkpoint with the fingerprints of its records.
+#: Name of the file with the fingerprints of the records, in a run folder or a checkpoint.
 RECORDS = "fingerprint.records.jsonl"
 
 
@@ -24,9 +24,9 @@ class RecordPrint(NamedTuple):
     """The fingerprint of a record.
 
     Attributes:
-        id: of the record, with the name of its task in a mixture.
+        id: the record's id, in a mixture after the name of its task.
         fields: hash of the record's line without the folder of its clip.
-        clip: hash of the clip's content, of a pair those of both joined by ``+``; empty where no clip is read.
+        clip: hash of the clip's content, or the hashes of several clips joined by ``+``; empty if no clip is read.
     """
 
     id: str
@@ -40,21 +40,21 @@ def record_prints(
     """The fingerprints of records, in their order.
 
     Args:
-        records: of one split.
-        hashes: of the clips.
+        records: the records of one split.
+        hashes: computes the hashes of the clips.
         reads_audio: whether the clips count.
 
     Raises:
         OSError: a clip cannot be read.
     """
-    clips: dict[Path, list[Path]] = {}
+    clips_by_file: dict[Path, list[Path]] = {}
     for record in records if reads_audio else ():
-        # Samples in the line have no file.
-        of_record = [clip for clip in record.prompt_clips if clip.is_absolute() or clip.is_file()]
-        clips.setdefault(record.file, []).extend(of_record)
+        # A clip whose samples are in the line has no file.
+        stored = [clip for clip in record.prompt_clips if clip.is_absolute() or clip.is_file()]
+        clips_by_file.setdefault(record.file, []).extend(stored)
     contents: dict[Path, str] = {}
-    for file, of_file in clips.items():
-        contents |= hashes.of(of_file, origin=file)
+    for file, clips in clips_by_file.items():
+        contents |= hashes.of(clips, origin=file)
     return [
         RecordPrint(
             id=f"{record.part}/{record.id}" if record.part else record.id,
@@ -75,7 +75,7 @@ def _fields_hash(record: Record) -> str:
             for key, value in fields.items()
         }
         text = _canonical(fields)
-        if json.dumps(ending)[1:] in text:  # in a prompt, for example
+        if json.dumps(ending)[1:] in text:  # for example in a prompt
             fields = _without_folder(fields, name)
     text = _canonical(fields)
     return xxhash.xxh3_64_hexdigest(text.encode())
@@ -104,7 +104,7 @@ def digest_of(prints: Sequence[Sequence[str]]) -> str:
 
 
 def differences(old: Sequence[RecordPrint], new: Sequence[RecordPrint]) -> list[str]:
-    """What changed between two sets of records, as sentences without a subject; empty if they are the same."""
+    """Sentences about the differences between two sets of records, such as ``2 of 9 records are missing (a, b)``."""
     before, after = ({entry.id: entry for entry in prints} for prints in (old, new))
     missing = [name for name in before if name not in after]
     added = [name for name in after if name not in before]
@@ -129,7 +129,7 @@ def differences(old: Sequence[RecordPrint], new: Sequence[RecordPrint]) -> list[
 
 
 def _renamed(missing: Sequence[RecordPrint], added: Sequence[RecordPrint]) -> dict[str, str]:
-    """The new ids of missing records whose content came back under another id."""
+    """The new ids, by old id, of records whose content is the same under another id."""
     by_content: dict[tuple[str, ...], list[str]] = {}
     for entry in added:
         by_content.setdefault(entry[1:], []).append(entry.id)
@@ -155,7 +155,7 @@ def write_prints(splits: Mapping[str, Sequence[RecordPrint]]) -> str:
 
 
 def read_prints(text: str) -> dict[str, list[RecordPrint]]:
-    """The fingerprints in the output of `write_prints`, by split."""
+    """Read the output of `write_prints`: fingerprints by split."""
     splits: dict[str, list[RecordPrint]] = {}
     for line in text.split("\n"):
         if line:

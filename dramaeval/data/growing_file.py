@@ -10,16 +10,12 @@ import xxhash
 
 from dramaeval.data.manifest import HASH, list_file, listed_entry
 
-#: Number of positions up to which the file can be verified; damage loses at most the text between two of them.
+#: Largest number of positions with a hash of the file up to there; text after the last correct position is lost.
 _MOST_PARTS = 64
 
 
 class GrowingFile:
-    """Appends to a file and updates its manifest entry each time.
-
-    Args:
-        path: the file; its present content counts as undamaged.
-    """
+    """Appends to a file and updates its manifest entry each time; existing content counts as undamaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +44,7 @@ class GrowingFile:
         if part not in self._parts:
             self._parts.append(part)
         if len(self._parts) > _MOST_PARTS:
-            self._parts = self._parts[::2]  # the last of an odd number stays
+            self._parts = self._parts[::2]  # an odd number of parts, so that the last one stays
         entry = {"size": part[0], HASH: part[1], "parts": self._parts, "growing": growing}
         list_file(self.path, entry)
 

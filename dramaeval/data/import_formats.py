@@ -1,4 +1,4 @@
-"""Recognises files and folders that `dramaeval.importing` reads by their names, without reading them."""
+"""Recognises by their names the files and folders that `dramaeval.importing` reads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ENDINGS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "excel", ".xlsm": "excel", ".jsonl": "jsonl",
     ".json": "label_studio", ".parquet": "parquet", ".tar": "webdataset",
 }  # fmt: skip
-#: Endings that no JSON Lines file has; other files are converted only if ``importer.format`` names their format.
+#: Files with these endings are never JSON Lines; other files are converted only if ``importer.format`` is set.
 OTHER_FORMATS = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet", ".tar")
 
-#: The formats of which a folder of files is one source, with the ending of the files.
+#: Formats whose data sets may be a folder of several files, with the ending of these files.
 SHARDED = {"parquet": ".parquet", "webdataset": ".tar"}
-#: Begins the name of a data set of the Hugging Face hub.
+#: Prefix of the name of a data set on the Hugging Face hub.
 HUB = "hf:"
 #: The form of such a name, for messages.
 HUB_FORM = "hf:OWNER/NAME, with @REVISION and :SUBSET if you need them"
@@ -27,12 +27,12 @@ _LIKE_HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_hub_name(file: str | Path) -> bool:
-    """Whether a text names a data set of the Hugging Face hub."""
+    """Whether a text names a data set on the Hugging Face hub."""
     return str(file).startswith(HUB)
 
 
 def hub_hint(file: str | Path) -> str:
-    """A sentence for a path that does not exist, if it may be meant as a name of the hub; else empty."""
+    """For a path that does not exist but looks like a hub name, a sentence that tells how to write it; else empty."""
     if not _LIKE_HUB.fullmatch(str(file)) or Path(file).suffix.lower() in ENDINGS:
         return ""
     return f" A data set of the Hugging Face hub is named {HUB}{file}."
@@ -41,11 +41,9 @@ def hub_hint(file: str | Path) -> str:
 def folder_format(file: Path, importer_format: str | None = None) -> str | None:
     """The format of a folder by its content: kaldi, datasets, audio_folder or one of `SHARDED`; None for other paths.
 
-    A name of the hub counts as a folder of the library datasets.
-
     Args:
-        file: the folder.
-        importer_format: ``importer.format``: with one of `SHARDED`, its files are read in a folder that also holds audio.
+        file: the folder, or the name of a data set on the hub, which has the format datasets.
+        importer_format: ``importer.format``; one of `SHARDED` is preferred to audio files in the same folder.
     """
     if is_hub_name(file):
         return "datasets"
@@ -64,7 +62,7 @@ def folder_format(file: Path, importer_format: str | None = None) -> str | None:
 
 
 def shards(folder: Path, kind: str) -> list[Path]:
-    """The files of one of the formats `SHARDED` at any depth, in the order of their names; not those of hidden folders."""
+    """The files of a format in `SHARDED` at any depth, sorted by name, without hidden files and folders."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() == SHARDED[kind])
     inside = sorted(file.relative_to(folder) for file in files if file.is_file())
     return [
@@ -77,7 +75,7 @@ def is_source(file: str | Path, importer_format: str | None) -> bool:
 
     Args:
         file: the path.
-        importer_format: ``importer.format``, for names that do not tell the format.
+        importer_format: ``importer.format``, for files whose name does not show the format.
     """
     path = Path(file).expanduser()
     if is_hub_name(file):
@@ -86,5 +84,5 @@ def is_source(file: str | Path, importer_format: str | None) -> bool:
         return importer_format is not None or folder_format(path) is not None
     if path.suffix.lower() in OTHER_FORMATS:
         return True
-    of_ending = ENDINGS.get(path.suffix.lower(), importer_format)
-    return importer_format not in (None, "jsonl") and of_ending == importer_format
+    format_of_ending = ENDINGS.get(path.suffix.lower(), importer_format)
+    return importer_format not in (None, "jsonl") and format_of_ending == importer_format

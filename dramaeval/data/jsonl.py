@@ -1,4 +1,4 @@
-"""Reading JSON Lines: each line is an object, or has findings with their line numbers."""
+"""Reads JSON Lines: every line becomes an object, or a line number with findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dramaeval.data.file_kinds import HEAD, foreign_kind
 from dramaeval.data.files import UnsuitableFileError, open_regular, read_regular
 from dramaeval.data.problems import Finding, printable
 
-#: A line may hold the samples of a clip, a few bytes each.
+#: Largest line; a line may contain the samples of a clip, which take a few bytes each.
 _MAX_LINE_BYTES = 2**28
 _ENCODING_FIX = "save the file as UTF-8"
 FOLDER_FIX = "give the path of a JSONL file, for example of one in this folder"
@@ -26,12 +26,12 @@ _SYNTAX_FIX = "correct the JSON syntax of this line (python -m json.tool shows t
 SURROGATE = ("holds half of a surrogate pair", "mend the \\ud… escape in this text")
 """Problem and fix of a text that is not valid Unicode."""
 
-#: An escape that may be half of a surrogate pair; most texts have none.
+#: An escape that may be half of a surrogate pair; a quick search, because most texts have no such escape.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Line(NamedTuple):
-    """One line of a JSONL file: its number (from 1), its object (None where it cannot be parsed), its problems."""
+    """One line of a JSONL file: its number (from 1), its object (None if it cannot be parsed), its problems."""
 
     number: int
     fields: dict[str, Any] | None
@@ -47,10 +47,9 @@ class UnreadableFileError(Exception):
 
 
 def json_lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a JSON Lines file that are not blank, with their numbers from 1; for files of this program.
+    """The lines that are not blank, with their numbers from 1; for files that the project wrote (see `read_lines`).
 
-    Only a line feed ends a line: `str.splitlines` also cuts at U+2028, U+2029 and U+0085, which JSON text may hold.
-    `read_lines` reads the files of users.
+    Only a line feed ends a line: `str.splitlines` also splits at U+2028, U+2029 and U+0085, which JSON text may contain.
     """
     with file.open("rb") as stream:
         for number, raw in enumerate(stream, 1):
@@ -59,7 +58,7 @@ def json_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_lines(file: Path) -> list[Line]:
-    """Parse every line that is not blank; a BOM and CRLF line ends are accepted.
+    """Parse every line that is not blank in a user's file; a BOM and CRLF line ends are accepted.
 
     Raises:
         UnreadableFileError: the file is missing, empty, too large, or not JSON Lines.
@@ -97,7 +96,7 @@ def read_lines(file: Path) -> list[Line]:
 
 
 def _raw_lines(stream: io.BufferedReader[io.FileIO]) -> Iterator[tuple[int, bytes]]:
-    """As `json_lines`, with a limit for the length of a line."""
+    """As `json_lines`, with a limit on the length of a line."""
     number = 0
     while raw := stream.readline(_MAX_LINE_BYTES + 1):
         number += 1
@@ -116,9 +115,9 @@ def _is_one_document(file: Path) -> bool:
 
 
 def _parse_line(number: int, raw: bytes, shared: dict[str, str]) -> Line:
-    """One line; ``shared`` holds the texts of the lines before, since most keys and many texts recur in every line."""
+    """Parse one line; ``shared`` contains the texts of earlier lines, so that equal texts take memory only once."""
     try:
-        # utf-8-sig: a BOM may begin the file, or a later line after files were joined.
+        # utf-8-sig: a BOM may begin the file, or a later line if files were concatenated.
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
@@ -142,7 +141,7 @@ def _parse_line(number: int, raw: bytes, shared: dict[str, str]) -> Line:
     except json.JSONDecodeError as error:
         problem = f"malformed JSON at column {error.pos + 1}: {error.msg}"
         return Line(number, None, [Finding(None, problem, _SYNTAX_FIX)])
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits; deep nesting
         return Line(number, None, [Finding(None, f"unreadable JSON: {error}", _SYNTAX_FIX)])
     if not isinstance(value, dict):
         problem = f"{json_type(value)}, not an object"
@@ -159,7 +158,7 @@ def _parse_line(number: int, raw: bytes, shared: dict[str, str]) -> Line:
 
 
 def _keys_with_surrogates(value: Any, key: str = "") -> Iterator[str]:
-    """Keys (dotted) whose name or text is not valid Unicode, each key once."""
+    """Dotted keys whose name or text is not valid Unicode, without repetition."""
     if isinstance(value, dict):
         for name, inner in value.items():
             inner_key = f"{key}.{name}" if key else name
@@ -169,14 +168,14 @@ def _keys_with_surrogates(value: Any, key: str = "") -> Iterator[str]:
                 yield from _keys_with_surrogates(inner, inner_key)
     elif isinstance(value, list):
         yield from dict.fromkeys(
-            found for inner in value for found in _keys_with_surrogates(inner, key)
+            inner_key for inner in value for inner_key in _keys_with_surrogates(inner, key)
         )
     elif isinstance(value, str) and has_surrogate(value):
         yield key
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether a text holds half of a surrogate pair, which no file can be written with."""
+    """Whether a text contains half of a surrogate pair; such a text cannot be written to a file."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -185,7 +184,7 @@ def has_surrogate(text: str) -> bool:
 
 
 def _non_finite(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Keys (dotted) that hold a NaN or Infinity literal, each key once."""
+    """Dotted keys whose value is a NaN or Infinity literal, with "NaN" or "Infinity", without repetition."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _non_finite(inner, f"{key}.{name}" if key else name)
@@ -196,7 +195,7 @@ def _non_finite(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def json_type(value: Any) -> str:
-    """The JSON type of a parsed value, for error messages: "a number", "null"."""
+    """The JSON type of a parsed value for error messages, such as "a number"."""
     if value is None:
         return "null"
     if isinstance(value, bool):

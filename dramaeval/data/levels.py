@@ -1,4 +1,4 @@
-"""The level of decoded audio: samples that were not scaled, silence, and clipping."""
+"""Checks the level of decoded audio: samples that were not scaled, silence, and clipping."""
 
 from __future__ import annotations
 
@@ -10,29 +10,25 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
-#: Largest sample of audio, where full scale is 1 (+24 dB); larger ones are whole numbers that were not scaled.
+#: Largest accepted sample (+24 dB; full scale is 1); larger ones are integers that were not scaled.
 MAX_LEVEL = 16.0
 SCALE_FIX = "divide 16-bit values by 32768, so that full scale is 1"
 
-#: Full scale; two samples in a row reach it where a recording was clipped, and seldom where it was normalised.
+#: Full scale; a clipped recording often reaches it at two consecutive samples, a normalised recording seldom.
 _FULL = 0.9999
-#: Share of such samples from which a clip counts as clipped (8 in a second of 16 kHz).
+#: Larger shares of such samples mean that a clip is clipped (8 per second at 16 kHz).
 _CLIPPED_SHARE = 0.0005
-#: A clip below this level (-80 dB) is silence.
+#: A clip below this level (-80 dB) is silent.
 _SILENT = 1e-4
-#: Channels cancel each other where their mean falls below this share of the loudest channel (-40 dB).
+#: Channels cancel each other if the peak of their mean is below this share of the loudest channel's peak (-40 dB).
 _CANCELLED = 0.01
-#: Clips that are named in the log for each kind of remark, so that a data set of such clips does not flood it.
+#: Number of clips that the log names for each kind of remark, so that it does not become too long.
 _NAMED = 5
 _reported: defaultdict[str, set[str]] = defaultdict(set)
 
 
 class Levels:
-    """Collects the levels of a clip block by block.
-
-    Attributes:
-        peak: the largest absolute sample of any channel.
-    """
+    """Collects the levels of a clip block by block; `peak` is the largest absolute sample of any channel."""
 
     def __init__(self) -> None:
         self.peak = 0.0
@@ -48,13 +44,13 @@ class Levels:
             self._clipped += int((full[1:] & full[:-1]).sum())
 
     def problem(self) -> str | None:
-        """Why the samples cannot be audio of full scale 1, or None."""
+        """Why the samples cannot be audio with full scale 1, or None."""
         if self.peak <= MAX_LEVEL:
             return None
         return f"its samples reach {self.peak:,.6g}, but full scale is 1: they were not scaled"
 
     def remark(self, mono: np.ndarray[Any, Any]) -> str | None:
-        """What is unusual about a clip, given the mean of its channels ``[samples]``, or None."""
+        """What is unusual about a clip, or None; `mono` is the mean of its channels ``[samples]``."""
         if self.peak < _SILENT:
             return "is silent"
         if _peak(mono) < _CANCELLED * self.peak:
@@ -70,7 +66,7 @@ def _peak(values: np.ndarray[Any, Any]) -> float:
 
 
 def report(clip: str, remark: str | None) -> None:
-    """Log a remark once per clip; after a few clips with the same remark only that there are more."""
+    """Log a remark once per clip, for the first `_NAMED` clips with the same remark."""
     if remark is None:
         return
     clips = _reported[remark.partition(":")[0]]

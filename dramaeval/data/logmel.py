@@ -1,9 +1,8 @@
 """Log-mel features of a clip at its true length.
 
-Whisper's feature extractor pads every clip to 30 s before the transform, so that typically nine tenths of the
-work is spent on silence. The transform is local in time: the frames of the clip itself can be computed without
-the padding if the edges are treated as in the padded version. `PaddedLogMel` computes the padded version, for
-comparison.
+Whisper's feature extractor pads every clip to 30 s before the transform and so spends about nine tenths of the work
+on silence. The transform is local in time: the frames of the clip can be computed without the padding if the edges
+are treated as in the padded version. `PaddedLogMel` computes the padded version, for comparison.
 """
 
 from __future__ import annotations
@@ -20,15 +19,14 @@ from dramaeval.data.durations import beside
 if TYPE_CHECKING:
     import torch
 
-#: The encoder's two convolutions use this many frames after the clip's last frame.
+#: Number of frames after the clip's last frame that the encoder's two convolutions use.
 LOOKAHEAD = 2
 #: Mel frames per second of every supported encoder.
 FRAMES_PER_SECOND = 100
-#: The natural logarithm of a factor of ten.
 _DECADE = math.log(10.0)
-#: Mel filters that are applied together.
+#: Number of mel filters that are applied together.
 _BLOCK = 16
-#: Part of every key of cached features. Increase it whenever a change here or in `dramaeval.data.audio.decode`
+#: Part of every key of cached features. Increase it after every change here or in `dramaeval.data.audio.decode` that
 #: changes the values of a clip.
 VERSION = 4
 
@@ -42,9 +40,9 @@ class ClipFeatures:
             padded transform (the tail of the last window, then silence).
         frames: number of columns that belong to the clip (10 ms each).
         floor: feature value of silence for this clip, used as padding in a batch.
-        key: cache key of the values and of everything computed from them; empty where they are not those of
-            an unchanged file (perturbed, silenced, or given as samples).
-        window: number of the window in its clip, from 0.
+        key: cache key of the values and of everything computed from them; empty if they do not come from an
+            unchanged file (but are perturbed, silenced or passed as samples).
+        window: index of the window in its clip.
     """
 
     values: np.ndarray
@@ -56,9 +54,8 @@ class ClipFeatures:
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A clip encoded earlier by a frozen audio tower: a tensor ``[steps, width]``, and the clip's frames.
-
-    ``window`` is the number of the window in its clip, from 0.
+    """A clip that a frozen audio tower encoded earlier: a tensor ``[steps, width]``, and frames and window as in
+    `ClipFeatures`.
     """
 
     values: Any
@@ -70,7 +67,7 @@ class LogMel:
     """Whisper's log-mel transform (Radford et al. 2022, section 2.2) without the 30 s of padding.
 
     Args:
-        feature_extractor: a ``WhisperFeatureExtractor``, the source of parameters and filters.
+        feature_extractor: a ``WhisperFeatureExtractor``, from which parameters and filters are taken.
     """
 
     def __init__(self, feature_extractor: Any) -> None:
@@ -93,7 +90,7 @@ class LogMel:
             self.max_samples,
             self.mel_bins,
         )
-        #: Identifies the transform: equal names give equal values.
+        #: Identifies the transform: transforms with equal names compute equal values.
         self.name: str = (
             f"{settings}-{hashlib.blake2b(filters.tobytes(), digest_size=8).hexdigest()}"
         )
@@ -111,7 +108,7 @@ class LogMel:
 
         self._require_valid(waveform)
         frames = math.ceil(waveform.size / self.hop)
-        # The padded transform drops the frame centred on the end of its window.
+        # The padded transform omits the frame that is centred on the end of its window.
         width = min(frames + LOOKAHEAD, self.max_samples // self.hop)
         samples = torch.from_numpy(self._with_edges(waveform, width))
         windows = samples.as_strided((width, self.n_fft), (self.hop, 1)) * self._window
@@ -120,7 +117,7 @@ class LogMel:
         mel = torch.empty(self.mel_bins, width)
         for rows, columns, weights in self._filters:
             torch.mm(weights, power[:, columns].T, out=mel[rows])
-        # On one core numpy adds strided values and takes logarithms several times faster than torch.
+        # On one core, numpy adds strided values and computes logarithms several times faster than torch.
         values = mel.numpy()
         with np.errstate(divide="ignore"):  # log(0) is replaced by the floor below
             np.log(values, out=values)
@@ -143,9 +140,10 @@ class LogMel:
             raise ValueError(f"The clip lasts {seconds} s; the model takes at most {most:.0f} s.")
 
     def _with_edges(self, waveform: np.ndarray, width: int) -> np.ndarray:
-        """The samples that ``width`` frames cover, with the edges that the clip has in the 30 s window.
+        """The samples that ``width`` frames cover, with the same edges as in the 30 s window.
 
-        Before the clip is its mirror image; after it silence, and the mirror image at the end of the window.
+        The samples before the clip are its mirror image, those after it are silence, those after the window are the
+        mirror image of the window's end.
         """
         half = self.n_fft // 2
         samples = np.zeros((width - 1) * self.hop + self.n_fft, dtype=np.float32)
@@ -159,26 +157,22 @@ class LogMel:
 
 
 class PaddedLogMel(LogMel):
-    """The same features computed by the extractor itself, over 30 s: the slower reference for `LogMel`.
-
-    Args:
-        feature_extractor: a ``WhisperFeatureExtractor``.
-    """
+    """The features of the ``WhisperFeatureExtractor`` itself, padded to 30 s: the slower reference for `LogMel`."""
 
     def __init__(self, feature_extractor: Any) -> None:
         super().__init__(feature_extractor)
         self._extractor = feature_extractor
-        # Equal only within rounding, so it has its own cache keys.
+        # The values differ from those of `LogMel` by rounding, so they need other cache keys.
         self.name = f"padded {self.name}"
 
     def __call__(self, waveform: np.ndarray) -> ClipFeatures:
-        """Transform one clip; arguments and errors are those of `LogMel`."""
+        """Transform one clip, as in `LogMel`."""
         self._require_valid(waveform)
         output = self._extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
         values = output["input_features"][0]
         frames = math.ceil(waveform.size / self.hop)
         width = min(frames + LOOKAHEAD, values.shape[1])
-        # Eight decades below the loudest cell are 2 in features; silence lies at (-10 + 4) / 4.
+        # Eight decades below the loudest cell are 2 units of features; silence is (-10 + 4) / 4.
         floor = max(float(values.max()) - 2.0, -1.5)
         return ClipFeatures(
             values=np.ascontiguousarray(values[:, :width]), frames=frames, floor=floor
@@ -186,11 +180,7 @@ class PaddedLogMel(LogMel):
 
 
 def require_no_dither(feature_extractor: Any) -> None:
-    """Refuse features with random noise.
-
-    Raises:
-        ValueError: the feature extractor adds noise.
-    """
+    """Raise a ValueError if the feature extractor adds random noise."""
     if getattr(feature_extractor, "dither", 0.0):
         raise ValueError(
             "The feature extractor asks for dither, which adds noise to every clip and makes scores "
@@ -201,7 +191,7 @@ def require_no_dither(feature_extractor: Any) -> None:
 def _in_blocks(filters: np.ndarray) -> list[tuple[slice, slice, torch.Tensor]]:
     """Mel filters ``[mel bins, frequencies]`` in blocks: rows, columns and weights of each block.
 
-    A filter covers a few neighbouring frequencies; multiplying the zeros elsewhere would be most of the work.
+    A filter covers only a few neighbouring frequencies; without blocks, most multiplications would be by zero.
     """
     import torch
 
@@ -218,7 +208,7 @@ def _in_blocks(filters: np.ndarray) -> list[tuple[slice, slice, torch.Tensor]]:
 def pad_features(clips: list[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack clips into ``[clips, mel bins, longest]`` float32 and their frame counts ``[clips]``.
 
-    Each clip is padded with its own silence, so that a clip's encoding does not depend on its neighbours.
+    Each clip is padded with its ``floor``, so that a clip's encoding does not depend on the other clips of the batch.
     """
     import torch
 

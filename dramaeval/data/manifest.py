@@ -1,11 +1,11 @@
-"""Manifests: sizes and hashes of the files that a run reads back, written with the files and checked before reading.
+"""Manifests: sizes and hashes of files, written with the files and checked before they are read.
 
-A manifest lies in the folder of the files that it lists. In a folder that is written as a unit (a checkpoint,
-a model) it is written last and lists every file; in the run folder it is updated with every file. Files that no
+A manifest is in the folder of the files that it lists. In a folder that is written as a unit (a checkpoint, a
+model), it is written last and lists every file; in the run folder, it is updated with every file. Files that no
 manifest lists come from an earlier version or from the user and are not checked.
 
-The hash is 128-bit XXH3 (https://xxhash.com). It takes a fifth of the time of SHA-256: 0.25 s per gigabyte,
-compared with 1.2 s for writing it. It detects damage, not tampering, because the manifest can be changed too.
+The hash is 128-bit XXH3 (https://xxhash.com), five times as fast as SHA-256: 0.25 s per gigabyte, which takes 1.2 s to
+write. It detects damage, not manipulation, because the manifest can be changed too.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.errors import UserFacingError
 
 NAME = "dramaeval_manifest.json"
-#: The user may edit it.
+#: Files that the user may edit.
 _NOT_LISTED = ("README.md",)
 _BLOCK = 2**20
-#: The rank of the process that wrote a file, where several write a checkpoint.
+#: The rank of the process that wrote a file of a checkpoint, in the file name.
 _RANK = re.compile(r"(?:^rng_state_|^generation-|_rank_)(\d+)")
 HASH = "xxh128"
 
-#: Size and hash of a file. The entry of a file to which lines are appended is marked as ``growing``, because the
-#: file may be longer already, and has the sizes and hashes of its ``parts``.
+#: Size and hash of a file. If lines are appended to the file, the entry is marked as ``growing``, because the file may
+#: already be longer, and has the sizes and hashes of its ``parts``.
 Entry = dict[str, Any]
 
 
 class DamagedFileError(UserFacingError, ValueError):
-    """A file differs from what was written; the message names the file, the damage and the fix."""
+    """A file has other content than was written; the message names the file, the damage and the fix."""
 
 
 def digest(file: Path, size: int) -> str:
     """The hash of the first ``size`` bytes of a file."""
     hasher = xxhash.xxh3_128()
     block = memoryview(bytearray(min(_BLOCK, max(size, 1))))
-    with file.open("rb", buffering=0) as opened:
-        while size > 0 and (count := opened.readinto(block[:size])):
+    with file.open("rb", buffering=0) as stream:
+        while size > 0 and (count := stream.readinto(block[:size])):
             hasher.update(block[:count])
             size -= count
     return hasher.hexdigest()
@@ -60,17 +60,15 @@ def entry_of(file: Path) -> Entry:
 
 
 def begin(folder: Path) -> None:
-    """Create a folder if needed, and mark it as unfinished until it is sealed."""
+    """Create a folder if it does not exist, and mark it as unfinished until `seal`."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, {}, finished=False)
 
 
 def seal(folder: Path, processes: Processes = SINGLE_PROCESS) -> None:
-    """Write the manifest of a folder that is complete.
+    """Write the manifest of a complete folder, with all files in it and in its subfolders.
 
-    Args:
-        folder: all files in it and its subfolders are listed.
-        processes: the processes that wrote it; each hashes its own files, and rank zero writes the manifest.
+    Each of the `processes` hashes the files that it wrote, and rank zero writes the manifest.
     """
     names = [name for name in _names(folder) if _writer(name, processes.count) == processes.rank]
     listed: dict[str, Entry] = {}
@@ -87,12 +85,12 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def _writer(name: str, processes: int) -> int:
-    """The rank that wrote a file, from the file name; 0 where the name has no rank."""
+    """The rank that wrote a file, from the file name; 0 if the name has no rank."""
     rank = _RANK.search(Path(name).name)
     return int(rank[1]) % processes if rank else 0
 
 
-#: Modification times of the files in folders that this process has verified, so that each is read once.
+#: Modification times of the files in each folder that this process has verified, so that each file is read only once.
 _VERIFIED: dict[Path, object] = {}
 
 
@@ -101,7 +99,7 @@ def damage_in(folder: Path, *, up_to: int | None = None) -> list[str]:
 
     Args:
         folder: a checkpoint or a model.
-        up_to: files with more bytes are compared by size only; None hashes all files.
+        up_to: only the sizes of files with more bytes than this are compared; None hashes all files.
     """
     try:
         listed = read_manifest(folder)
@@ -121,11 +119,7 @@ def damage_in(folder: Path, *, up_to: int | None = None) -> list[str]:
 
 
 def require_undamaged(folder: Path, *, up_to: int | None = None) -> None:
-    """Raise an error if a folder is damaged; the arguments are those of `damage_in`.
-
-    Raises:
-        DamagedFileError: lists every damaged file.
-    """
+    """Raise a DamagedFileError with every damaged file, if there are any; arguments as in `damage_in`."""
     if damage := damage_in(folder, up_to=up_to):
         raise DamagedFileError(
             f"{folder} is damaged: {'; '.join(damage)}. Restore it from a copy or make it again; if you have "
@@ -139,8 +133,8 @@ def require_undamaged(folder: Path, *, up_to: int | None = None) -> None:
 def write_listed(path: Path, text: str) -> None:
     """Replace a file atomically and list it in the manifest of its folder.
 
-    The manifest is written first and keeps the entry of the replaced file, so that one of the two entries
-    describes the file if the process is killed in between.
+    The manifest is written first and still contains the entry of the replaced file, so that one of the two entries is
+    right if the process is killed in between.
     """
     content = text.encode("utf-8")
     unfinished = path.with_name(path.name + ".unfinished")
@@ -184,12 +178,12 @@ def listed_entry(path: Path) -> Entry | None:
 
 
 def is_listed(path: Path) -> bool:
-    """Whether the manifest of a file's folder lists it."""
+    """Whether the manifest of the folder lists a file."""
     return listed_entry(path) is not None
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder, so that it is kept and can be written again; returns the new path."""
+    """Rename a damaged file or folder, so that it can be written again, and return the new path."""
     aside = name_aside(path)
     os.replace(path, aside)
     return aside
@@ -208,7 +202,7 @@ def name_aside(path: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Entry]:
-    """The entries of a folder's manifest, by file name; empty where it has no manifest.
+    """The entries of a folder's manifest, by file name; empty if it has no manifest.
 
     Raises:
         DamagedFileError: the manifest is damaged, or the folder is incomplete.
@@ -222,7 +216,7 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
 
 
 def _read_or_forget(folder: Path) -> dict[str, Entry]:
-    """The entries of a folder whose files are listed one by one; empty if the manifest is damaged."""
+    """As `read_manifest`, but empty if the manifest is damaged; for folders whose files are listed one by one."""
     try:
         return read_manifest(folder)
     except DamagedFileError:
@@ -252,24 +246,20 @@ def _wrong_hash(folder: Path, name: str, entry: Entry) -> str | None:
     return None
 
 
-# JSON that holds its own hash
+# JSON that contains its hash
 
 
 def sealed(values: Mapping[str, Any]) -> str:
-    """JSON that contains the hash of its content, for small files that are always rewritten completely."""
+    """JSON that contains the hash of its content, for small files that are always rewritten as a whole."""
     content = {**values, HASH: _hash(values)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_sealed(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Read a file with the output of `sealed`; files of earlier versions, without a hash, are accepted.
-
-    Args:
-        path: the file.
-        keys: the allowed keys.
+    """Read the output of `sealed` from a file; earlier versions wrote no hash, which is accepted.
 
     Raises:
-        DamagedFileError: the file is damaged.
+        DamagedFileError: the file is damaged, or has other keys than `keys`.
         FileNotFoundError: the file does not exist.
     """
     try:

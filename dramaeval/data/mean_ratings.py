@@ -1,8 +1,8 @@
-"""Mean ratings: the distribution over a scale of which only the mean, and perhaps the spread, is known.
+"""The distribution over a scale, from the mean rating and, if it is known, the standard deviation.
 
-Of all distributions with these moments the one of largest entropy is taken, because it adds nothing to what is known
-(Jaynes 1957, Information Theory and Statistical Mechanics, eq. 2-6; on a scale this is p_k ∝ exp(a·x_k + b·x_k²), Cover
-& Thomas 2006, Elements of Information Theory, theorem 12.1.1). Without a spread b is 0.
+Of all distributions with these moments, the one with the largest entropy is taken, because it assumes nothing else
+(Jaynes 1957, Information Theory and Statistical Mechanics, eq. 2-6). On a scale, it is p_k ∝ exp(a·x_k + b·x_k²) (Cover
+& Thomas 2006, Elements of Information Theory, theorem 12.1.1); without a standard deviation, b is 0.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 ROUNDING = 0.005
 """Largest error of a mean or standard deviation that was rounded to two decimals."""
 
-_BOUNDARY = (
-    1e-6  # of the squared range: a variance this near to a bound has the bound's distribution
-)
+#: A variance that is nearer to a bound than this share of the squared range gets the distribution of the bound.
+_BOUNDARY = 1e-6
 _ITERATIONS = 500
 _PRECISION = 1e-10
 
@@ -26,7 +25,7 @@ _PRECISION = 1e-10
 def std_bounds(points: Sequence[float], mean: float) -> tuple[float, float]:
     """The smallest and largest standard deviation of ratings on ``points`` with this mean.
 
-    The smallest has the mean's two neighbours on the scale as its values, the largest the two ends.
+    With the smallest, all ratings are one of the mean's two neighbours on the scale; with the largest, one of the two ends.
     """
     low, high = _variance_bounds(points, mean)
     return math.sqrt(low), math.sqrt(high)
@@ -35,13 +34,13 @@ def std_bounds(points: Sequence[float], mean: float) -> tuple[float, float]:
 def std_is_possible(
     points: Sequence[float], mean: float, std: float, *, between: bool = False
 ) -> bool:
-    """Whether ratings with this mean and standard deviation exist, both rounded to two decimals at most.
+    """Whether ratings with this mean and standard deviation are possible, if both are rounded to two or more decimals.
 
-    Ratings lie on the points, or with ``between`` anywhere from the first to the last.
+    Ratings are points of the scale, or with ``between`` any numbers from the first point to the last.
     """
     ends = points[0], points[-1]
     means = [min(max(mean + error, ends[0]), ends[1]) for error in (-ROUNDING, 0.0, ROUNDING)]
-    # On the way from one rounded mean to the other, the smallest spread falls to 0 at a point of the scale.
+    # If a point of the scale is within the rounding of the mean, all ratings may be this point.
     passes_point = between or any(means[0] <= point <= means[2] for point in points)
     lowest = 0.0 if passes_point else min(std_bounds(points, m)[0] for m in means)
     highest = max(std_bounds(points, m)[1] for m in means)
@@ -56,15 +55,15 @@ def mean_distribution(
 
     Args:
         points: the scale, ascending.
-        mean: between the ends of the scale.
-        std: Σ p_k (x_k − mean)², its root; a value that no distribution on the scale has, because it was rounded
-            or because ratings lie between the points, is replaced by the nearest one.
+        mean: a number between the ends of the scale.
+        std: the root of Σ p_k (x_k − mean)²; a value that is impossible on the scale, because it was rounded or
+            because ratings are between the points, is replaced by the nearest possible one.
 
     Returns:
         the probability of each point.
 
     Raises:
-        ValueError: the mean lies off the scale, or no ratings have this mean and standard deviation.
+        ValueError: the mean is off the scale, or no ratings have this mean and standard deviation.
     """
     x = np.asarray(points, dtype=np.float64)
     if not x[0] <= mean <= x[-1]:
@@ -101,9 +100,9 @@ def _on_two(x: np.ndarray, mean: float, upper: int) -> tuple[float, ...]:
 
 
 def _largest_entropy(features: np.ndarray, wanted: np.ndarray) -> tuple[float, ...]:
-    """The p ∝ exp(θ·f) with Σ p f = wanted, by Newton's method on the convex log Σ exp(θ·f) − θ·wanted.
+    """Find p ∝ exp(θ·f) with Σ p f = wanted, by Newton's method on the convex function log Σ exp(θ·f) − θ·wanted.
 
-    ``features`` are (F, K), ``wanted`` (F,) inside the convex hull of the columns.
+    ``features`` has the shape (F, K); ``wanted``, (F,), is inside the convex hull of its columns.
     """
     theta = np.zeros(len(features))
     p, value = _softmax(theta, features, wanted)
@@ -126,7 +125,7 @@ def _largest_entropy(features: np.ndarray, wanted: np.ndarray) -> tuple[float, .
 def _softmax(
     theta: np.ndarray, features: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """The probabilities, and the value of the convex function that is minimised."""
+    """The probabilities, and the value of the function that `_largest_entropy` minimises."""
     logits = theta @ (features - wanted[:, None])
     largest = logits.max()
     weights = np.exp(logits - largest)

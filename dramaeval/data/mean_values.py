@@ -1,4 +1,4 @@
-"""Reading mean ratings: a number, or an object with the mean, the standard deviation and the number of ratings."""
+"""Reads mean ratings: a number, or an object with the mean, the standard deviation and the number of ratings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEAN_FORM = '{"mean": 3.42, "std": 0.9, "n": 12}, without what is not known'
 
 @dataclass(frozen=True)
 class MeanReading:
-    """A mean rating, what is known of its raters, how many numbers were in quotes, and the problems."""
+    """A mean rating, its `RaterInfo`, how many of its numbers were in quotes, and its problems."""
 
     mean: float | None = None
     info: RaterInfo = field(default_factory=lambda: RaterInfo(mean_only=True))
@@ -42,17 +42,17 @@ def is_mean_form(value: Any) -> bool:
 def read_mean(
     name: str, value: Any, points: Sequence[float], *, between: bool = False
 ) -> MeanReading:
-    """Check and read a mean rating on the scale ``points``; ``name`` is that of the annotation field.
+    """Check and read a mean rating of the annotation field ``name`` on the scale ``points``.
 
-    With ``between``, ratings may lie between the points.
+    With ``between``, ratings may be between the points.
     """
-    given = value if isinstance(value, Mapping) else {MEAN: value}
+    values = value if isinstance(value, Mapping) else {MEAN: value}
     numbers = {
         key: float(item) if is_quoted_number(item) else item
-        for key, item in given.items()
+        for key, item in values.items()
         if not is_missing(item)
     }
-    findings = _form_findings(name, given, numbers)
+    findings = _form_findings(name, values, numbers)
     if not findings:
         findings = _moment_findings(name, numbers.get(MEAN), numbers.get(STD), points, between)
     if findings:
@@ -60,15 +60,15 @@ def read_mean(
     mean, std = (float(numbers[key]) if key in numbers else None for key in (MEAN, STD))
     count = int(numbers[COUNT]) if COUNT in numbers else None
     info = RaterInfo(mean_only=True, std=std, count=count)
-    return MeanReading(mean, info, sum(map(is_quoted_number, given.values())))
+    return MeanReading(mean, info, sum(map(is_quoted_number, values.values())))
 
 
 def _form_findings(
-    name: str, given: Mapping[str, Any], numbers: Mapping[str, Any]
+    name: str, values: Mapping[str, Any], numbers: Mapping[str, Any]
 ) -> list[Finding]:
-    """Keys and values that are not those of a mean rating."""
+    """Problems of the keys and of the types of values."""
     findings = []
-    if other := [printable(key) for key in given if key not in (MEAN, STD, COUNT)]:
+    if other := [printable(key) for key in values if key not in (MEAN, STD, COUNT)]:
         fix = f'write {MEAN_FORM}, or {{"rater": rating, …}}'
         findings.append(Finding(name, f'"{MEAN}" beside {", ".join(other[:6])}', fix))
     for key in (MEAN, STD):
@@ -79,7 +79,7 @@ def _form_findings(
     if not is_number(count) or count < 1 or count != int(count):
         fix = "give the number of ratings, a whole number from 1 on"
         findings.append(Finding(name, f"{COUNT} is {printable(str(count))}", fix))
-    if MEAN not in numbers and (STD in numbers or MEAN not in given):
+    if MEAN not in numbers and (STD in numbers or MEAN not in values):
         findings.append(Finding(name, "no mean", f"write {MEAN_FORM}"))
     return findings
 
@@ -87,7 +87,7 @@ def _form_findings(
 def _moment_findings(
     name: str, mean: float | None, std: float | None, points: Sequence[float], between: bool
 ) -> list[Finding]:
-    """Why no ratings on the scale have this mean and standard deviation."""
+    """The problem of a mean or standard deviation that no ratings on the scale have."""
     if mean is None:
         return []
     low, high = points[0], points[-1]

@@ -1,7 +1,7 @@
-"""Votes about pairs of clips, and the checks of a pair's texts.
+"""Raters' votes on pairs of clips, and the check of a pair's texts.
 
-A vote is stored as a number from -2 (clip b is much better) over 0 (tie) to 2 (clip a is much better). Raters who only
-choose one of the clips vote 2 or -2.
+A vote is stored as a number from -2 (clip b is much better) to 2 (clip a is much better); 0 is a tie. If raters only
+choose one of the clips, the vote is 2 or -2.
 """
 
 from __future__ import annotations
@@ -18,33 +18,28 @@ CLIP_A, CLIP_B = "wav_path_a", "wav_path_b"
 
 VOTES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 VOTE_LABELS = ("b", "slightly b", "tie", "slightly a", "a")
-"""The votes, and the words that stand for them in records."""
+"""The votes, and the words for them in records."""
 
 SYSTEMS = ("system_a", "system_b")
 """Keys of the systems that produced the clips."""
 
 
 def vote_field(annotation: AnnotationField) -> AnnotationField:
-    """The field of the raters' votes on a dimension, in the place of the field of its ratings."""
+    """A dimension's field of votes, made from its field of ratings."""
     return replace(
         annotation, low=VOTES[0], high=VOTES[-1], whole=True, points=VOTES, labels=VOTE_LABELS
     )
 
 
 def is_pair(fields: Mapping[str, Any]) -> bool:
-    """Whether a record is one of a pair of clips."""
+    """Whether a record has a pair of clips."""
     return CLIP_A in fields or CLIP_B in fields
 
 
 def prompt_findings(fields: Mapping[str, Any], texts: Sequence[str]) -> Iterator[Finding]:
-    """Problems of a pair whose clips have texts of their own: clips are compared in one context.
-
-    Args:
-        fields: of the record.
-        texts: keys of the record's texts; those that no prompt holds may differ.
-    """
+    """Problems of a pair's texts: both clips must have the same text under each key that prompts contain."""
     for key in (key for key in texts if key not in OPTIONAL_TEXTS):
-        own = [fields[name] for name in (key, f"{key}_a", f"{key}_b") if name in fields]
-        if any(value != own[0] for value in own):
+        values = [fields[name] for name in (key, f"{key}_a", f"{key}_b") if name in fields]
+        if any(value != values[0] for value in values):
             fix = f'pair clips of one context, and write its text once, as "{key}"'
             yield Finding(key, "differs between the two clips", fix)

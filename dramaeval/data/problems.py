@@ -1,4 +1,4 @@
-"""Problems of a data file, reported together in one table with one row per problem."""
+"""Problems of a data file, which are reported together in one table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dramaeval.errors import UserFacingError
 COLUMNS = ("file", "line", "id", "key", "problem", "fix")
 
 ROWS_PER_KIND = 5
-"""Rows shown of each kind of problem (same fix) before the rest is only counted."""
+"""Number of problems of one kind (with the same fix) that are shown; further ones are only counted."""
 
-_BETWEEN = 3  # columns of space between two cells
-_LONGEST_WORD = 160  # a longer name or path is wrapped
+_BETWEEN = 3  # number of characters between two columns
+_LONGEST_WORD = 160  # longer names and paths are wrapped
 
 KINDS_SHOWN = 12
-"""Kinds of problem shown before the rest is only counted."""
+"""Number of kinds of problems that are shown; further ones are only counted."""
 
 
 class Finding(NamedTuple):
@@ -34,9 +34,9 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One problem of one line of a data file, or of the file itself (`line` is None).
+    """A problem of a line of a data file, or of the whole file (`line` is None).
 
-    Problems with the same `fix` count as one kind and are shown together.
+    Problems with the same `fix` are one kind and are shown together.
     """
 
     file: Path
@@ -47,7 +47,7 @@ class Problem:
     fix: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; metrics.json lists skipped records in this form."""
+        """Plain values for JSON; metrics.json has skipped records in this form."""
         return {
             "file": printable(str(self.file)),
             "line": self.line,
@@ -59,7 +59,7 @@ class Problem:
 
 
 class BadRecordsError(UserFacingError):
-    """A data file cannot be used; `problems` holds every reason, `str()` returns their table."""
+    """A data file cannot be used; `problems` lists every reason, `str()` returns them as a table."""
 
     #: Titles of the table's columns.
     titles: ClassVar[Sequence[str]] = COLUMNS
@@ -75,7 +75,7 @@ class BadRecordsError(UserFacingError):
 
 
 def headline(problems: Sequence[Problem]) -> str:
-    """A count such as `3 problems in 2 records of data/test.jsonl`."""
+    """The number of problems, such as `3 problems in 2 records of data/test.jsonl`."""
     lines = {(p.file, p.line) for p in problems if p.line is not None}
     files = sorted({shown_path(p.file) for p in problems})
     where = files[0] if len(files) == 1 else f"{len(files)} files"
@@ -86,9 +86,9 @@ def headline(problems: Sequence[Problem]) -> str:
 def problem_table(
     problems: Sequence[Problem], width: int | None = None, titles: Sequence[str] = COLUMNS
 ) -> str:
-    """The problems as a text table with the columns file, line, id, key, problem, fix, or other titles for these.
+    """The problems as a text table with the columns `COLUMNS`, which may have other `titles`.
 
-    Problems of one kind are adjacent and their fix is written once. At most `ROWS_PER_KIND` rows of a
+    Problems of one kind are adjacent, and their fix is written once. At most `ROWS_PER_KIND` rows of a
     kind and `KINDS_SHOWN` kinds are shown; the others are counted.
     """
     from rich import box
@@ -121,22 +121,22 @@ def first_of(names: Sequence[str]) -> str:
 
 
 def line_list(lines: Iterable[int]) -> str:
-    """`line 3`, `lines 1-4, 9`, cut after 8 stretches with a count of the other lines."""
+    """`line 3`, `lines 1-4, 9`; after 8 ranges, the other lines are only counted."""
     numbers = sorted(set(lines))
-    stretches: list[list[int]] = []
+    ranges: list[list[int]] = []
     for number in numbers:
-        if stretches and number == stretches[-1][-1] + 1:
-            stretches[-1].append(number)
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
         else:
-            stretches.append([number])
-    shown = [str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in stretches[:8]]
-    hidden = sum(len(stretch) for stretch in stretches[8:])
+            ranges.append([number])
+    shown = [str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in ranges[:8]]
+    hidden = sum(map(len, ranges[8:]))
     rest = f" and {hidden:,} more" if hidden else ""
     return f"line{'' if len(numbers) == 1 else 's'} {', '.join(shown)}{rest}"
 
 
 def printable(text: str) -> str:
-    """The text with control characters and broken Unicode escaped, safe to print and to save."""
+    """The text with escaped control characters and invalid Unicode, so that it can be printed and saved."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -153,10 +153,9 @@ def shown_path(path: Path) -> str:
 
 
 def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[int]:
-    """Widths of the columns; problem and fix share the width that the other columns leave of `total`.
+    """Widths of the columns; problem and fix get the rest of `total`.
 
-    Names and paths are not wrapped, so that they can be searched for and copied; the table may
-    therefore be wider than `total`.
+    Names and paths are not wrapped, so that they can be searched and copied; the table may then be wider than `total`.
     """
     from rich.cells import cell_len
 
@@ -178,7 +177,7 @@ def _by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
 
 
 def _rows(problems: Sequence[Problem]) -> Iterator[tuple[str, ...]]:
-    """The cells of the table's rows; a single file is shown by its name only."""
+    """The cells of the table's rows; if there is only one file, without its folder."""
     several_files = len({problem.file for problem in problems}) > 1
     kinds = _by_kind(problems)
     for kind in kinds[:KINDS_SHOWN]:

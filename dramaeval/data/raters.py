@@ -1,4 +1,4 @@
-"""What a record tells about the raters of its ratings: their identities, their positions, or only their mean."""
+"""The raters of a record's ratings: named, known by their positions, unknown, or combined in a mean."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any
 import numpy as np
 
 RATERS = "raters"
-"""Key of a record with the raters' names, parallel to its lists of ratings, or with `UNKNOWN`."""
+"""Key of a record for the raters' names in the order of its lists of ratings, or for `UNKNOWN`."""
 
 UNKNOWN = "unknown"
-"""The value of `RATERS` and of ``task.raters`` where positions in the lists are no raters."""
+"""The value of `RATERS` and of ``task.raters`` if positions in the lists do not identify raters."""
 
 POSITIONS = "positions"
-"""The value of ``task.raters`` where position k in every list of a file is the same rater."""
+"""The value of ``task.raters`` if position k is the same rater in every list of a file."""
 
 MEAN, STD, COUNT = "mean", "std", "n"
 """Keys of a mean rating: `{"mean": 3.42, "std": 0.9, "n": 12}`."""
 
 MISSING_RATINGS = frozenset({"", "NA", "N/A"})
-"""Strings that stand for a missing rating, compared without case and surrounding space."""
+"""Strings for a missing rating; case and surrounding spaces are ignored."""
 
 _NUMBER = re.compile(r"\s*-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?\s*")
 
 RaterKey = tuple[str, str | int]
-"""Identity of a rater: `("id", name)` or `("position", k)`."""
+"""A rater: `("id", name)` or `("position", k)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RaterInfo:
-    """What is known of the raters of one list of ratings. By default position k is the k-th rater of the file.
+    """The raters of one list of ratings; by default, position k is the k-th rater of the file.
 
     Attributes:
-        ids: the name of the rater of each value.
-        unknown: whether the values are those of raters who are not known, in no order.
-        mean_only: whether the only value is the mean of ratings that are not known.
-        std: root of Σ(r − mean)²/m of the m ratings of which only the mean is known.
-        count: the number of these ratings.
+        ids: the name of each value's rater.
+        unknown: whether the raters are unknown, so that the order of the values has no meaning.
+        mean_only: whether the only value is the mean of unknown ratings.
+        std: standard deviation of these n ratings, the root of Σ(r − mean)²/n.
+        count: the number n of these ratings.
     """
 
     ids: tuple[str, ...] | None = None
@@ -50,11 +50,11 @@ class RaterInfo:
 
     @property
     def known(self) -> bool:
-        """Whether it is known which rater gave which value."""
+        """Whether the rater of each value is known."""
         return not self.unknown and not self.mean_only
 
     def keys(self, values: int) -> list[RaterKey]:
-        """The raters of this many values; empty where they are not known."""
+        """The raters of a number of values; empty if they are not known."""
         if not self.known:
             return []
         if self.ids is None:
@@ -62,18 +62,14 @@ class RaterInfo:
         return [("id", name) for name in self.ids]
 
     def to_json(self) -> Any:
-        """`null` for positions, a list of names, "unknown", or the standard deviation and number of a mean."""
+        """`null` for positions, a list of names, "unknown", or an object for a mean."""
         if self.mean_only:
             return {MEAN: True, STD: self.std, COUNT: self.count}
         return UNKNOWN if self.unknown else (None if self.ids is None else list(self.ids))
 
     @classmethod
     def from_json(cls, value: Any, values: int) -> RaterInfo:
-        """Read what `to_json` wrote beside a list of ``values`` ratings.
-
-        Raises:
-            ValueError: it is something else.
-        """
+        """Read the output of `to_json` for a list of ``values`` ratings; raise a ValueError for another value."""
         if value is None:
             return POSITIONAL
         if value == UNKNOWN:
@@ -93,15 +89,15 @@ POSITIONAL = RaterInfo()
 UNKNOWN_RATERS = RaterInfo(unknown=True)
 
 Rated = tuple[Sequence[float | None], RaterInfo]
-"""The values of a record on one dimension, and what is known of their raters."""
+"""The ratings of a record on one dimension, and their raters."""
 
 
 def rater_table(rows: Iterable[Rated]) -> tuple[list[RaterKey], np.ndarray]:
     """The ratings as a table with a column for each rater.
 
     Returns:
-        the raters, first positions and then names in alphabetical order, and the table ``[rows, raters]``, NaN where
-        a rating is missing. A row whose raters are not known is NaN throughout.
+        the raters, first positions and then names in alphabetical order, and the table ``[rows, raters]`` with NaN for
+        missing ratings. If the raters of a row are not known, the whole row is NaN.
     """
     listed = [(info.keys(len(values)), values) for values, info in rows]
     columns = {
@@ -117,7 +113,7 @@ def rater_table(rows: Iterable[Rated]) -> tuple[list[RaterKey], np.ndarray]:
 
 
 def raters_of_record(value: Any) -> RaterInfo | str:
-    """What a record's key "raters" says about all of its lists, or why it cannot be used."""
+    """Read the value of a record's key "raters", which is valid for all its lists; or the problem of the value."""
     if value == UNKNOWN:
         return UNKNOWN_RATERS
     if not isinstance(value, list):
@@ -132,17 +128,17 @@ def raters_of_record(value: Any) -> RaterInfo | str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for a missing rating."""
+    """Whether a value means that a rating is missing."""
     return value is None or (isinstance(value, str) and value.strip().upper() in MISSING_RATINGS)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number; true and false are none."""
+    """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_quoted_number(value: Any) -> bool:
-    """Whether a text is a number as JSON writes it, without an exponent: "4", "4.0", " 3.5 "."""
+    """Whether a value is a text with a JSON number without exponent, such as "4", "4.0" or " 3.5 "."""
     return isinstance(value, str) and _NUMBER.fullmatch(value) is not None
 
 

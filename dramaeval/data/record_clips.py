@@ -1,4 +1,4 @@
-"""The clips of records: where they are, whether they can be read, and whether their lengths are valid."""
+"""Locates the clips of records, and checks whether they can be read and their lengths are valid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dramaeval.data.turns import TURNS, turn_paths
 
 @dataclass
 class Draft:
-    """A line that is being turned into a record, with the problems found so far."""
+    """The parts of a record and its problems, collected while a line is checked."""
 
     line: Line
     id: str | None = None
@@ -28,7 +28,7 @@ class Draft:
     raters: dict[str, RaterInfo] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     clips: dict[str, tuple[Path, float]] = field(default_factory=dict)
-    """Path and length in seconds of each clip, by its key."""
+    """Path and length in seconds of each clip, by the clip's key."""
 
 
 def check_clips(
@@ -39,36 +39,36 @@ def check_clips(
     root: Path | None,
     workers: int,
 ) -> None:
-    """Locate every clip of one key and read each header once, in parallel; failures become findings."""
-    written = [
-        (draft, place, path)
+    """Locate every clip under one key and read each header once, in parallel; problems become findings."""
+    paths = [
+        (draft, clip_key, path)
         for draft in drafts
-        for place, path in _paths(draft, key).items()
-        if not fmt.reads_audio or place not in {finding.key for finding in draft.findings}
+        for clip_key, path in _paths(draft, key).items()
+        if not fmt.reads_audio or clip_key not in {finding.key for finding in draft.findings}
     ]
     if not fmt.reads_audio:
-        for draft, place, path in written:
-            draft.clips[place] = Path(path), 0.0
+        for draft, clip_key, path in paths:
+            draft.clips[clip_key] = Path(path), 0.0
         return
     located = locate_clips(
-        (path for _, _, path in written), jsonl=file, audio_root=root, workers=workers
+        (path for _, _, path in paths), jsonl=file, audio_root=root, workers=workers
     )
     clips = {clip for clip in located.values() if isinstance(clip, Path)}
     headers = map_files(_header_or_error, clips, workers)
-    for draft, place, path in written:
+    for draft, clip_key, path in paths:
         clip = located[path]
         if isinstance(clip, NotLocated):
-            draft.findings.append(Finding(place, clip.problem, clip.fix))
+            draft.findings.append(Finding(clip_key, clip.problem, clip.fix))
             continue
         header = headers[clip]
         if isinstance(header, UnreadableClipError):
-            draft.findings.append(Finding(place, f"{path}: {header.reason}", header.fix))
+            draft.findings.append(Finding(clip_key, f"{path}: {header.reason}", header.fix))
         else:
-            draft.clips[place] = clip, header.seconds
+            draft.clips[clip_key] = clip, header.seconds
 
 
 def _paths(draft: Draft, key: str) -> dict[str, str]:
-    """The paths of clips as written under a key, by place: the key itself, or that of a turn."""
+    """The record's clip paths under a key, by the key of each clip: `key`, or the key of each turn (`turn_key`)."""
     fields = draft.line.fields
     if fields is None or key == TURNS:
         return turn_paths(fields or {})
@@ -76,7 +76,7 @@ def _paths(draft: Draft, key: str) -> dict[str, str]:
 
 
 def check_distinct(drafts: Sequence[Draft], first: str, second: str, workers: int) -> None:
-    """Report pairs whose clips, under two keys, are the same file, or two files of the same bytes."""
+    """Report pairs whose two clips are the same file or have the same bytes."""
     pairs = [
         (draft, [draft.clips[key][0] for key in (first, second)])
         for draft in drafts
@@ -98,17 +98,17 @@ def _header_or_error(clip: Path) -> ClipHeader | UnreadableClipError:
 
 
 def check_lengths(drafts: Sequence[Draft], key: str, max_seconds: float, on_long: str) -> list[str]:
-    """Report clips that are too short or too long; returns a notice of those that are trimmed."""
+    """Report clips that are too short or too long; return a notice about trimmed clips."""
     trimmed = []
     for draft in drafts:
-        for place in (place for place in _paths(draft, key) if place in draft.clips):
-            clip, seconds = draft.clips[place]
+        for clip_key in (name for name in _paths(draft, key) if name in draft.clips):
+            clip, seconds = draft.clips[clip_key]
             if on_long == "trim" and seconds > max_seconds:
                 seconds = max_seconds
-                draft.clips[place] = clip, seconds
+                draft.clips[clip_key] = clip, seconds
                 trimmed.append(draft.line.number)
-            if reason := length_problem(clip.name, seconds, max_seconds):
-                draft.findings.append(Finding(place, *reason))
+            if problem := length_problem(clip.name, seconds, max_seconds):
+                draft.findings.append(Finding(clip_key, *problem))
     if not trimmed:
         return []
     return [

@@ -1,4 +1,4 @@
-"""The keys that a task reads from a record, and the checks of one record's texts and ratings against them."""
+"""The keys that a task reads from a record, and the checks of a record's texts and ratings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dramaeval.data.raters import (
 )
 
 OPTIONAL_TEXTS = ("system",)
-"""Texts that a record of any task may lack; a value of another type would count as none."""
+"""Optional texts in records of any task; without a check, a value of another type would be ignored."""
 
 RATING_LIST = (
     "one value per rater; position k is always the same rater; null where a rater gave none"
@@ -38,12 +38,12 @@ Ratings = dict[str, tuple[float | None, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationField:
-    """The ratings of a record: one value per rater, position k always the same rater, or their mean.
+    """A field of ratings: one value per rater, position k always the same rater, or the mean of all ratings.
 
-    Ratings are numbers from `low` to `high`, whole ones unless `whole` is false. A pass/fail field has the scale 0-1
-    and may hold booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation
-    must be possible on the `points` of the scale; without points these are all whole numbers. A rating may be one of
-    the `labels` of the points, where the scale has labels.
+    Ratings are whole numbers from `low` to `high`, or any numbers if `whole` is false. A pass/fail field has the scale
+    0-1 and may contain booleans. Only `required` fields must be in every record. A mean rating and its standard
+    deviation must be possible on the `points` of the scale, by default all its whole numbers. If the points have
+    `labels`, a rating may be a label.
     """
 
     name: str
@@ -62,7 +62,7 @@ class AnnotationField:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceField:
-    """A multiple-choice question: the keys of its list of options and of the right option's index, from 0."""
+    """A multiple-choice question: the keys of its list of options and of the index of the right option."""
 
     options: str
     answer: str
@@ -70,17 +70,20 @@ class ChoiceField:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordFormat:
-    """The keys a task reads from each record; every other key is kept and ignored.
+    """The keys that a task reads from each record; all other keys are ignored.
 
-    A record may lack the `optional_texts`, whose keys are dotted where they are nested.
-
-    With `annotated=False` (records to be scored) ratings may be absent; ratings that are present are
-    still checked. `audio_field` is the key of the clip's path. With `reads_audio=False` (judges that take
-    text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
-    With `raters_known=False` positions in the lists of ratings are no raters. `second_audio_field` is the key of the
-    second clip of a pair; None for records of one clip. `reference_field` is the key of a recording beside which the
-    clip is judged; None where no dimension uses one. `turns` is what prompts have of the turns before the clip
-    (`dramaeval.data.turns`).
+    Attributes:
+        text_fields: keys of required texts.
+        annotation_fields: the fields of ratings.
+        annotated: if false (records to be scored), ratings may be missing, but existing ones are checked.
+        audio_field: key of the clip's path.
+        reads_audio: if false (judges that take only text), clips are not located and need not exist.
+        choice: the keys of a multiple-choice question; such records may have integer ids.
+        optional_texts: keys of texts that may be missing; keys of nested texts are dotted.
+        raters_known: if false, positions in the lists of ratings do not identify raters.
+        second_audio_field: key of the second clip of a pair; None for records with one clip.
+        reference_field: key of the reference recording; None if no dimension uses one.
+        turns: which part of the turns before the clip is in prompts (`dramaeval.data.turns.MODES`).
     """
 
     text_fields: tuple[str, ...]
@@ -97,17 +100,16 @@ class RecordFormat:
 
     @property
     def audio_fields(self) -> tuple[str, ...]:
-        """The keys of the paths of the record's clips and of its reference."""
+        """The keys of the record's clips and of its reference."""
         others = (self.second_audio_field, self.reference_field)
         return (self.audio_field, *(key for key in others if key is not None))
 
 
 @dataclass
 class RecordCheck:
-    """Result of checking one record: ratings, problems, notices, and the length of each list of ratings.
+    """Result of checking one record: ratings and raters of each field, problems, notices, and the lists' lengths.
 
-    `raters` has what is known of the raters of each field; `converted` counts the ratings that were written in
-    another form than a plain number.
+    `converted` counts ratings that were not plain numbers, by their form (`QUOTED`, `WHOLE`).
     """
 
     ratings: Ratings = field(default_factory=dict)
@@ -123,10 +125,7 @@ class RecordCheck:
 
 
 def check_text(fields: Mapping[str, Any], key: str, known: Container[str] = ()) -> Finding | None:
-    """Return the problem of the text at `fields[key]`, or None where it can be used.
-
-    The `known` keys are no misspelt ones.
-    """
+    """The problem of the text `fields[key]`, or None; keys in `known` are not suggested as misspellings of `key`."""
     if key not in fields:
         near = _near_match(key, [name for name in fields if name not in known])
         hint = f'; rename "{printable(near)}"?' if near else ""
@@ -136,14 +135,11 @@ def check_text(fields: Mapping[str, Any], key: str, known: Container[str] = ()) 
         return Finding(key, f"{json_type(value)} where a string is expected", "write it in quotes")
     if not value.strip():
         return Finding(key, "empty text", f'fill in "{key}", or leave the record out')
-    return None  # the reader of the lines reports invalid Unicode, under any key
+    return None  # `jsonl.read_lines` reports invalid Unicode under any key
 
 
 def check_optional_text(fields: Mapping[str, Any], key: str) -> Finding | None:
-    """Return the problem of a text that a record may lack, at a key that is dotted where it is nested.
-
-    A number would count as no text at all.
-    """
+    """The problem of an optional text, or None; the key of a nested text is dotted."""
     value: Any = fields
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -153,7 +149,7 @@ def check_optional_text(fields: Mapping[str, Any], key: str) -> Finding | None:
 
 
 def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:
-    """Check the options and the answer of a multiple-choice record; the answer becomes its one rating."""
+    """Check the options and the answer of a multiple-choice record; the answer becomes its only rating."""
     check, choice = RecordCheck(), fmt.choice
     if choice is None:
         return check
@@ -250,7 +246,7 @@ def _check_field(
 def _listed_raters(
     nested: Mapping[str, Any], fields: Mapping[str, Any], fmt: RecordFormat, check: RecordCheck
 ) -> RaterInfo:
-    """What is known of the raters of the record's lists: the key "raters", or the format."""
+    """The raters of the record's lists, from its key "raters" or from the format."""
     value = nested.get(RATERS, fields.get(RATERS))
     named = {annotation.name for annotation in fmt.annotation_fields}
     default = POSITIONAL if fmt.raters_known else UNKNOWN_RATERS
@@ -281,7 +277,7 @@ def _check_values(
 
 
 def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> Any:
-    """The number of a label or a rating in quotes; other values unchanged. Counts numbers that are not plain."""
+    """The number for a label or a rating in quotes, other values unchanged; counts the ratings in other forms."""
     if value in annotation.labels:
         return annotation.points[annotation.labels.index(value)]
     if is_quoted_number(value):
@@ -311,8 +307,8 @@ def _report_absent(
     fmt: RecordFormat,
     check: RecordCheck,
 ) -> None:
-    """Report an absent field: a problem where it is required, a notice where a similar key exists."""
-    known = {known.name for known in fmt.annotation_fields} | {*fmt.text_fields, *fmt.audio_fields}
+    """Report an absent field: as a problem if it is required, else as a notice if a similar key exists."""
+    known = {field.name for field in fmt.annotation_fields} | {*fmt.text_fields, *fmt.audio_fields}
     others = [name for name in (*nested, *fields) if name not in known]
     name, near = annotation.name, _near_match(annotation.name, others)
     rename = f'rename "{printable(near)}" to "{name}"' if near else ""
@@ -326,7 +322,7 @@ def _report_absent(
 def _rating_findings(
     annotation: AnnotationField, values: Sequence[Any], ids: Sequence[str] | None = None
 ) -> list[Finding]:
-    """One finding for each kind of wrong value in the list, with the raters' names or positions."""
+    """One finding for each kind of invalid value in the list, with the raters' names or positions."""
     wrong: dict[tuple[str, str], list[str]] = {}
     for rater, value in enumerate(values, 1):
         reason = _why_not_a_rating(annotation, value)
@@ -343,7 +339,7 @@ def _rating_findings(
 
 
 def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str] | None:
-    """(problem, fix) when the value is neither missing nor a rating on the field's scale."""
+    """(problem, fix) of a value that is not a rating on the field's scale; None for ratings and missing ones."""
     scale = f"{annotation.low:g} to {annotation.high:g}"
     booleans = "true, false" if annotation.is_pass_fail else ""
     numbers = "whole numbers" if annotation.whole else "numbers"
@@ -366,7 +362,7 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
 
 
 def _near_match(name: str, others: Iterable[str]) -> str | None:
-    """The name among others that resembles it most, if any does."""
+    """The most similar one of the other names, or None if no name is similar."""
     return next(iter(near_matches(name, others, cutoff=0.75)), None)
 
 
@@ -376,7 +372,7 @@ def _short(value: Any) -> str:
 
 
 def _uneven(lengths: Mapping[str, int]) -> list[Finding]:
-    """Problems of lists whose length differs from the record's other lists."""
+    """Problems of lists that have another length than most of the record's lists."""
     counts = Counter(lengths.values())
     if len(counts) <= 1:
         return []

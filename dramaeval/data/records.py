@@ -1,4 +1,4 @@
-"""Records: read a JSONL file of annotated speech and report everything that is wrong with it."""
+"""Records: reads a JSONL file of annotated speech and reports all its problems."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts th
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One line of a JSONL file: a clip, its context, its raters' annotations.
+    """One line of a JSONL file: a clip, its context and its raters' annotations.
 
     Attributes:
-        id: unique in its file.
+        id: the record's id, unique in the file.
         file: the JSONL file.
         line: line number in the file, from 1.
-        clip: path of the audio file; the path as written where the judge takes no audio.
-        seconds: length of the audio that the model takes, after trimming; 0 where it takes none.
+        clip: path of the audio file; not located if the judge takes no audio.
+        seconds: length of the audio that the model receives, after trimming; 0 if it receives none.
         fields: the parsed line, including keys that no task reads.
-        ratings: for each annotation field of the task one value per rater, None where it is missing.
-            Of a mean rating, the mean alone.
-        raters: what is known of the raters of each field; without an entry position k is always the same rater.
-        part: name of the task that the record belongs to, where several are trained together.
-        listener: the rater whose ratings alone these are (`dramaeval.tasks.listeners`); None for all raters.
-        clip_b: path of the second clip of a pair, `clip` being the first; None for a record of one clip.
-        seconds_b: length of the second clip, as `seconds`.
-        reference: path of the recording beside which the clip is judged; None where the task uses none.
-        reference_seconds: its length, as `seconds`.
-        turns: what was said before the clip; empty where the task shows none.
+        ratings: one value per rater for each annotation field of the task, None for a missing rating; for a mean
+            rating, only the mean.
+        raters: the raters of each field; in fields without an entry, position k is always the same rater.
+        part: name of the task of the record if several tasks are trained together.
+        listener: the only rater whose ratings these are (`dramaeval.tasks.listeners`); None for all raters.
+        clip_b: path of the second clip of a pair, whose first clip is `clip`; None for a record with one clip.
+        seconds_b: length of the second clip, as in `seconds`.
+        reference: path of the reference recording with which the clip is compared; None if the task uses none.
+        reference_seconds: length of the reference recording, as in `seconds`.
+        turns: the turns of the conversation before the clip; empty if the task shows none.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Record:
 
     @property
     def prompt_clips(self) -> dict[Path, float]:
-        """Path and length in seconds of all clips of the record's prompts: the judged ones, and those before them."""
+        """Path and length in seconds of all clips in the record's prompts: judged clips, reference and turns."""
         lengths = [(self.clip_b, self.seconds_b), (self.reference, self.reference_seconds)]
         lengths += [(turn.clip, turn.seconds) for turn in self.turns]
         return {self.clip: self.seconds} | {path: seconds for path, seconds in lengths if path}
@@ -86,31 +86,31 @@ class Record:
         return self.seconds + self.seconds_b
 
     def single_clips(self) -> tuple[Record, ...]:
-        """This record, or of a pair a record of each clip."""
+        """This record, or for a pair a record of each clip."""
         if self.clip_b is None:
             return (self,)
         first = replace(self, clip_b=None, seconds_b=0.0)
         return (first, replace(first, clip=self.clip_b, seconds=self.seconds_b))
 
     def problem(self, key: str, problem: str, fix: str) -> Problem:
-        """A problem of one of the record's keys, with its place."""
+        """A problem of one of the record's keys, with the record's file, line and id."""
         return Problem(
             file=self.file, line=self.line, id=self.id, key=key, problem=problem, fix=fix
         )
 
     def given(self, annotation_field: str) -> tuple[float, ...]:
-        """The ratings of a field that are not missing."""
+        """The ratings of a field, without missing ones."""
         values = self.ratings.get(annotation_field, ())
         return tuple(value for value in values if value is not None)
 
     def text(self, key: str) -> str | None:
-        """A text of the record, stripped; None where it is absent, empty or not a string."""
+        """A text of the record without surrounding white space; None if it is absent, empty or not a string."""
         value = self.fields.get(key)
         return (value.strip() or None) if isinstance(value, str) else None
 
     @property
     def character(self) -> str | None:
-        """The character's name; `shared_content.group_of` has fallbacks for records without one."""
+        """The character's name; for records without one, see `shared_content.group_of`."""
         return self.text("character")
 
     @property
@@ -147,17 +147,14 @@ def read_records(
 ) -> ReadResult:
     """Read and check a JSONL file: every line, its ratings, and the header of every clip.
 
-    With `lines` only the lines with these numbers are read. `texts` are those of every record that has none of its
-    own under the key.
-
-    `clip_paths.locate_clips` says where clips are searched. A clip longer than `max_seconds` is an
-    error; with `on_long="trim"` only its first `max_seconds` are used, and a notice reports it. With
-    `on_long="segments"` it is one too: `max_seconds` is then the longest clip that is taken in several windows.
+    With `lines`, only the lines with these numbers are read. Records without a text under a key of `texts` get that
+    text. `clip_paths.locate_clips` describes where clips are searched. A clip longer than `max_seconds` is an error;
+    with `on_long="trim"`, only its first `max_seconds` are used, and a notice reports it.
 
     Raises:
-        BadRecordsError: with all problems of the file. With `on_bad="skip"` invalid records are left
-            out and returned in `skipped`; the error is then raised only where the file cannot be read,
-            no valid record remains, or `audio_root` is not a folder.
+        BadRecordsError: lists all problems of the file. With `on_bad="skip"`, invalid records are left out and
+            returned in `skipped`; the error is then raised only if the file cannot be read, no valid record
+            remains, or `audio_root` is not a folder.
     """
     file = Path(file).expanduser()
     root = None if audio_root is None else stored_path(audio_root)
@@ -204,7 +201,7 @@ def checked_lines(file: Path) -> list[Line]:
 def problems_of(
     findings: Iterable[Finding], file: Path, line: int | None = None, record_id: str | None = None
 ) -> list[Problem]:
-    """Findings with the file, line and record in which they occur."""
+    """The findings as problems of a file, line and record."""
     return [
         Problem(file=file, line=line, id=record_id, **finding._asdict()) for finding in findings
     ]
@@ -218,22 +215,23 @@ def _check_root(file: Path, root: Path | None) -> list[Problem]:
 
 
 def _add_texts(drafts: Sequence[Draft], texts: Mapping[str, str]) -> list[str]:
-    """Add texts to the records without them; returns a notice of the records that have their own."""
+    """Add texts to the records without them; return notices about records with a different text."""
     notices = []
     for key, text in texts.items():
-        own = []
-        for draft in drafts:
-            if draft.line.fields is not None and draft.line.fields.setdefault(key, text) != text:
-                own.append(draft.line.number)
-        if own:
+        lines = [
+            draft.line.number
+            for draft in drafts
+            if draft.line.fields is not None and draft.line.fields.setdefault(key, text) != text
+        ]
+        if lines:
             notices.append(
-                f'{counted(len(own), "record")} with a "{key}" of their own keep it ({line_list(own)})'
+                f'{counted(len(lines), "record")} with a "{key}" of their own keep it ({line_list(lines)})'
             )
     return notices
 
 
 def _check_fields(drafts: Sequence[Draft], fmt: RecordFormat) -> list[str]:
-    """Check ids, texts and ratings; returns the notices, each with its lines."""
+    """Check ids, texts and ratings; return notices with their line numbers."""
     first_line: dict[str, int] = {}
     notices: dict[str, list[int]] = {}
     converted: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Files with the same bytes."""
+"""Finds files with the same bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dramaeval.data.files import map_files, open_regular
 
 
 def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
-    """Map each file to the first file in `clips` that has the same bytes (often the file itself).
+    """Map each file to the first file in `clips` with the same bytes (often the file itself).
 
-    Only files of equal size are read. A re-encoded copy counts as a different clip.
+    Only files of equal size are read. A re-encoded copy is a different clip.
     """
     distinct = list(dict.fromkeys(clips))
     sizes = map_files(lambda clip: clip.stat().st_size, distinct, workers)
     counts = Counter(sizes.values())
-    twins = [clip for clip in distinct if counts[sizes[clip]] > 1]
-    digests = map_files(content_digest, twins, workers)
+    candidates = [clip for clip in distinct if counts[sizes[clip]] > 1]
+    digests = map_files(content_digest, candidates, workers)
     first: dict[str, Path] = {}
     return {
         clip: first.setdefault(digests[clip], clip) if clip in digests else clip

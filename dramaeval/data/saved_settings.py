@@ -1,4 +1,4 @@
-"""Reading the settings that a run has saved."""
+"""Reads the settings that a run has saved."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHOWN = 200
 
 
 def read_settings(file: Path) -> DictConfig:
-    """Read a YAML file of settings; classes get their present names.
+    """Read a YAML file of settings; old names of classes are replaced by the current ones.
 
     Raises:
-        DamagedFileError: the file differs from what was written, or is not YAML with settings.
+        DamagedFileError: the file has other content than was written, or is not YAML with settings.
         FileNotFoundError: the file does not exist.
     """
     if damage := damage_of(file):

@@ -1,6 +1,6 @@
 """Groups of records that share a character, a scene or the bytes of a clip.
 
-They keep training and test apart (`splitting`) and form the clusters of bootstrap draws.
+`splitting` puts a whole group into one split; bootstrap draws use groups as clusters.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FALLBACKS = {
 
 
 def group_of(record: Record, key: str) -> str | None:
-    """The group of a record under `key`, or None where the record does not name one.
+    """The group of a record under `key`; None if the record has no value for it.
 
-    Under `character` it is the name, else the profile, else the question; under `scene` the value of
-    `scene`, else the local scene; under any other key the record's value. White space and case are
-    ignored. `group_records` handles the key `clip`, which needs the files' content.
+    For `character`, it is the name, else the profile, else the question; for `scene`, the value of `scene`,
+    else the local scene; for any other key, the record's value. White space and case are ignored.
+    `group_records` handles the key `clip`, which needs the files' content.
     """
     for name in _FALLBACKS.get(key, (key,)):
         value = record.fields.get(name)
@@ -40,9 +40,9 @@ def group_of(record: Record, key: str) -> str | None:
 
 
 def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list[str | None]:
-    """The group of each record; under `clip`, records with the same audio bytes share a group.
+    """The group of each record; under `clip`, records with the same audio bytes have the same group.
 
-    A pair joins the groups of its two clips.
+    The two clips of a pair are in one group, together with all records that have one of them.
     """
     if key != CLIP:
         return [group_of(record, key) for record in records]
@@ -61,7 +61,7 @@ def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list
 
 
 def same_clip(record: Record, other: Record) -> bool:
-    """Whether two records have the same audio bytes; where a clip is absent, only the paths are compared."""
+    """Whether two records have the same audio bytes; if a file does not exist, only the paths are compared."""
     clips = record.clip, other.clip
     if record.clip == other.clip:
         return True

@@ -1,10 +1,10 @@
-"""Splitting records into train, validation and test parts, and reporting what two parts share.
+"""Splits records into train, validation and test parts, and reports what two parts share.
 
     python -m dramaeval.data.splitting clips.jsonl        # clips.train.jsonl, .val and .test beside it
     python -m dramaeval.data.splitting clips.jsonl train=0.9 test=0.1 --seed 1
     python -m dramaeval.data.splitting clips.jsonl --apart character,system
 
-The command copies lines unchanged and writes the files beside the input, so that relative clip paths stay valid.
+The command copies lines unchanged and writes the files into the input's folder, so that relative clip paths stay valid.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from dramaeval.data.shared_content import group_of, group_records
 log = logging.getLogger(__name__)
 
 APART = ("character", "scene", "clip")
-"""Keys whose values training and test must not share: a character, a scene, the bytes of a clip."""
+"""Keys of characters, scenes and clip bytes, whose values must not be in both training and test."""
 
 TRANSCRIPT = "transcript"
-"""A further key that training and test must not share if several systems say the same texts."""
+"""A further such key if several systems speak the same texts."""
 
 MOST_SHOWN = 80
-"""Characters of a shared text that a message shows."""
+"""Number of characters of a shared text that a message shows."""
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 class SplitError(Exception):
-    """The records cannot be split without sharing a group.
+    """The records cannot be split so that no two parts share a group.
 
     Attributes:
-        apart: fewer keys to keep apart, under which every part gets records; empty if there are none.
+        apart: fewer keys with which every part gets records; empty if there are none.
     """
 
     def __init__(self, reason: str, apart: Sequence[str] = ()) -> None:
@@ -53,11 +53,7 @@ class SplitError(Exception):
         self.apart = tuple(apart)
 
     def advice(self, option: str) -> str:
-        """The reason and what to change.
-
-        Args:
-            option: names the keys, with ``{}`` in their place, such as ``--apart {}``.
-        """
+        """The reason, and how to change the split; `option` sets the keys, such as ``--apart {}``."""
         if not self.apart:
             return f"{self}. Give more records or fewer parts."
         return f"{self}. With fewer keys apart every part has records: {option.format(','.join(self.apart))}."
@@ -65,7 +61,7 @@ class SplitError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """One group that training and test share, with the lines of its records in each file."""
+    """A group that training and test share, with the line numbers of its records in each file."""
 
     key: str
     group: str
@@ -74,12 +70,7 @@ class Overlap:
 
 
 def overlap_remarks(overlaps: Sequence[Overlap], name: str) -> list[str]:
-    """One sentence per key about what a held-out split shares with the training split.
-
-    Args:
-        overlaps: as `overlap` returns them.
-        name: name of the held-out split.
-    """
+    """One sentence per key about the groups that training and the held-out split `name` share."""
     by_key: dict[str, list[Overlap]] = {}
     for shared in overlaps:
         by_key.setdefault(shared.key, []).append(shared)
@@ -103,9 +94,9 @@ def _shortened(group: str) -> str:
 
 
 def default_keys(records: Sequence[Record]) -> tuple[str, ...]:
-    """`APART`, and `TRANSCRIPT` if a text is said by several systems.
+    """`APART`, and `TRANSCRIPT` if several systems speak the same text.
 
-    In a corpus of systems × sentences a judge would otherwise be tested on sentences that it was trained on.
+    Otherwise, in a corpus of systems × sentences, a judge would be tested on sentences of its training.
     """
     systems: dict[str, set[str]] = {}
     for record in records:
@@ -123,8 +114,8 @@ def overlap(
 ) -> list[Overlap]:
     """The groups that occur in both sets under one of the keys, by key, then by first test line.
 
-    A record without a key overlaps with nothing under that key. The keys are by default those of `default_keys` for
-    both sets together.
+    A record without a value for a key has no overlap under that key. Without `keys`, `default_keys` of both sets
+    together are used.
     """
     overlaps = []
     for key in default_keys([*train, *test]) if keys is None else keys:
@@ -147,12 +138,12 @@ def split_records(
     seed: int,
     group_by: Sequence[str] | None = None,
 ) -> dict[str, list[Record]]:
-    """Split records into named parts of about the given shares that have no group in common.
+    """Split records into named parts of about the requested shares that have no group in common.
 
-    Records that share a group under any key of `group_by`, directly or through other records, form a
-    family and go to the same part. The largest family is assigned first, to the part that lacks most.
-    The result depends on the records' ids and the seed, not on their order; each part keeps the order
-    of `records`. `group_by` is by default that of `default_keys`.
+    Records that share a group under any key of `group_by` (by default `default_keys`), directly or through other
+    records, form a family and go to the same part. The largest family is assigned first, to the part with the most
+    missing records. The result depends on the records' ids and the seed, not on their order; each part has the
+    order of `records`.
 
     Raises:
         SplitError: a part would stay empty.
@@ -166,7 +157,7 @@ def split_records(
     empty = [name for name, part in parts.items() if not part]
     if not empty:
         return parts
-    values = {key: len(set(each) - {None}) for key, each in groups.items()}
+    values = {key: len(set(names) - {None}) for key, names in groups.items()}
     counts = ", ".join(f"{key} ({count:,})" for key, count in values.items() if count)
     largest = max(map(len, families), default=0)
     raise SplitError(
@@ -183,7 +174,7 @@ def _assigned(
     shares: Mapping[str, float],
     seed: int,
 ) -> tuple[dict[str, list[Record]], list[list[int]]]:
-    """The records of each part, some perhaps empty, and the families."""
+    """The records of each part, which may be empty, and the families."""
     families = _families(len(records), groups.values())
     families.sort(key=lambda family: min(records[index].id for index in family))
     random.Random(seed).shuffle(families)
@@ -206,11 +197,11 @@ def _fewer_keys(
     shares: Mapping[str, float],
     seed: int,
 ) -> tuple[str, ...]:
-    """The most keys under which every part gets records, clip and character if possible; empty if there are none."""
-    given = [key for key, each in groups.items() if any(group is not None for group in each)]
-    for count in range(len(given) - 1, 0, -1):
+    """As many keys as possible with which every part gets records, preferably with clip and character; else empty."""
+    used = [key for key, names in groups.items() if any(name is not None for name in names)]
+    for count in range(len(used) - 1, 0, -1):
         choices = sorted(
-            combinations(given, count),
+            combinations(used, count),
             key=lambda keys: ("clip" not in keys, "character" not in keys),
         )
         for keys in choices:
@@ -231,11 +222,11 @@ def _lines_by_group(
 
 
 def _families(count: int, groups: Iterable[Sequence[str | None]]) -> list[list[int]]:
-    """Indices of records that share a group, directly or through other records (union-find).
+    """Lists of indices of records that share a group, directly or through other records (union-find).
 
     Args:
-        count: of the records.
-        groups: the group of each record, under each key.
+        count: number of records.
+        groups: for each key, the group of each record.
     """
     parent = list(range(count))
 
@@ -245,9 +236,9 @@ def _families(count: int, groups: Iterable[Sequence[str | None]]) -> list[list[i
             index = parent[index]
         return index
 
-    for by_record in groups:
+    for group_by_record in groups:
         first: dict[str, int] = {}
-        for index, group in enumerate(by_record):
+        for index, group in enumerate(group_by_record):
             if group is not None:
                 parent[root(index)] = root(first.setdefault(group, index))
     families: dict[int, list[int]] = {}
@@ -266,22 +257,22 @@ def split_file(
     audio_root: str | None = None,
     report: Callable[[str], None] = log.info,
 ) -> dict[str, Path]:
-    """Split a file's records into files beside it; returns the file of each split.
+    """Split a file's records into files in the same folder; returns the file of each split.
 
     Args:
-        file: of the records.
-        shares: of the parts.
-        seed: of the split.
-        apart: the keys that no two parts share; None for those of `default_keys`.
-        audio_field: key of the clip; pairs have two of their own, see `dramaeval.data.pair_format`.
+        file: the JSONL file.
+        shares: the share of each part.
+        seed: the seed of the split.
+        apart: keys whose values no two parts share; None for `default_keys`.
+        audio_field: key of the clip; for pairs, see `dramaeval.data.pair_format`.
         audio_root: folder of the clips.
-        report: takes a sentence about what was kept apart.
+        report: receives a sentence about the keys whose values no two parts share.
 
     Raises:
         BadRecordsError: the file, its ids or its clips cannot be used; ratings are not checked.
-        SplitError: a split would stay empty.
-        FileExistsError: an output file exists already.
-        OSError: an output file cannot be written, as on a full disk; none is left.
+        SplitError: a split would be empty.
+        FileExistsError: an output file already exists.
+        OSError: an output file cannot be written, for example on a full disk; the others are removed.
     """
     fmt = RecordFormat(text_fields=(), annotated=False, audio_field=audio_field)
     if any(line.fields and is_pair(line.fields) for line in checked_lines(file)[:1]):
@@ -300,21 +291,25 @@ def split_file(
             files[name].write_bytes(b"".join(chosen))
     except OSError:
         for path in files.values():
-            path.unlink(missing_ok=True)  # a part would block the next attempt
+            path.unlink(missing_ok=True)  # an existing file would stop the next attempt
         raise
-    report(_kept_apart(records, keys, said=apart is None and TRANSCRIPT in keys))
+    report(_apart_sentences(records, keys, same_texts=apart is None and TRANSCRIPT in keys))
     return files
 
 
-def _kept_apart(records: Sequence[Record], keys: Sequence[str], *, said: bool) -> str:
-    """What no two parts share, with the number of groups under each key."""
+def _apart_sentences(records: Sequence[Record], keys: Sequence[str], *, same_texts: bool) -> str:
+    """Sentences about the keys whose values no two parts share, with the number of groups under each key."""
     counts = {key: len(set(group_records(records, key)) - {None}) for key in keys}
-    kept = ", ".join(f"{key} ({count:,})" for key, count in counts.items() if count)
-    none = " or ".join(key for key, count in counts.items() if not count)
+    used = ", ".join(f"{key} ({count:,})" for key, count in counts.items() if count)
+    unused = " or ".join(key for key, count in counts.items() if not count)
     return (
-        f"No two parts share a {kept or 'key'}."
-        + (" Several systems say the same texts, so the transcript counts too." if said else "")
-        + (f" No record has a {none}." if none else "")
+        f"No two parts share a {used or 'key'}."
+        + (
+            " Several systems say the same texts, so the transcript counts too."
+            if same_texts
+            else ""
+        )
+        + (f" No record has a {unused}." if unused else "")
     )
 
 

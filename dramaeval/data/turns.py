@@ -1,7 +1,7 @@
-"""Turns: what was said in a conversation before the clip of a record, as text and, where the record has it, as audio.
+"""Turns of the conversation before a record's clip, as text and optionally as audio.
 
-A record holds them under the key ``turns``, a list of ``{"role": …, "text": …, "wav_path": …}`` in the order of the
-conversation. The list is empty where the clip begins the conversation; ``wav_path`` may be left out.
+A record has them under the key ``turns``, a list of ``{"role": …, "text": …, "wav_path": …}`` in the order of the
+conversation. The list is empty if the conversation begins with the clip; ``wav_path`` is optional.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _KEYS = ("role", "text", WAV_PATH)
 
 NONE, TEXT, AUDIO = "none", "text", "audio"
 MODES = (NONE, TEXT, AUDIO)
-"""What prompts have of the turns: nothing, their texts, or their texts and the clips of those that have one."""
+"""Which part of the turns is in prompts: nothing, the texts, or the texts and the clips, if there are any."""
 
 _FORM = '[{"role": "innkeeper", "text": "Who is there?", "wav_path": "line1.wav"}, …]'
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn.
+    """One turn of the conversation.
 
     Attributes:
-        role: who speaks: a name, or "user".
-        text: what is said.
-        clip: path of its audio; None where the prompt has its text alone.
-        seconds: length of the audio, as `Record.seconds`.
+        role: the speaker: a name, or "user".
+        text: the spoken text.
+        clip: path of the audio; None if the prompt contains only the text.
+        seconds: length of the audio, as in `Record.seconds`.
     """
 
     role: str
@@ -45,15 +45,15 @@ class Turn:
 
 
 def turn_key(number: int, name: str = "") -> str:
-    """The key of a turn, from 0, or of an entry of it, as messages name it: ``turns[0].text``."""
+    """The key of a turn, or of one of its entries, in messages: ``turns[0].text``."""
     return f"{TURNS}[{number}]" + (f".{name}" if name else "")
 
 
 def check_turns(fields: Mapping[str, Any], mode: str) -> list[Finding]:
-    """The problems of a record's turns, by turn, where prompts have them; clips are checked with the records' own.
+    """The problems of a record's turns, if prompts contain turns; `record_clips.check_clips` checks their clips.
 
     Args:
-        fields: of the record.
+        fields: the fields of the record.
         mode: one of `MODES`.
     """
     if mode == NONE:
@@ -87,7 +87,7 @@ def _check_turn(number: int, turn: Any) -> list[Finding]:
 
 
 def turn_paths(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The path of each turn's clip as written, by the key that messages name; those of valid turns alone."""
+    """The path of each turn's clip in the record, by `turn_key`; without invalid turns."""
     turns = fields.get(TURNS)
     return {
         turn_key(number, WAV_PATH): turn[WAV_PATH]
@@ -99,11 +99,11 @@ def turn_paths(fields: Mapping[str, Any]) -> dict[str, str]:
 def turns_of(
     fields: Mapping[str, Any], clips: Mapping[str, tuple[Path, float]]
 ) -> tuple[Turn, ...]:
-    """The turns of a record that has no problem.
+    """The turns of a record without problems.
 
     Args:
-        fields: of the record.
-        clips: path and length in seconds of the clips that prompts have, by key as in `turn_paths`.
+        fields: the fields of the record.
+        clips: path and length in seconds of the clips in prompts, by the keys of `turn_paths`.
     """
     return tuple(
         Turn(turn["role"].strip(), turn["text"].strip(), *clips.get(turn_key(number, WAV_PATH), ()))

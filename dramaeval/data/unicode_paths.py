@@ -1,6 +1,6 @@
-"""Paths whose names differ only in how accents are composed.
+"""Finds files whose names differ only in the Unicode form of accents.
 
-macOS decomposes accents (NFD), most other sources compose them (NFC); on Linux the two are different names.
+macOS decomposes accents (NFD), most other sources compose them (NFC); on Linux, the two are different names.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 
 
 class StoredNames:
-    """Finds files by names in either form; each folder is listed once."""
+    """Finds files by names in either form; lists each folder only once."""
 
     def __init__(self) -> None:
         self._listing = cache(_by_composed_name)
 
     def find(self, path: str) -> str | None:
-        """The path under which a file or folder is stored; None where there is none, or the path is ASCII."""
+        """The stored path of a file or folder; None if there is none, or if the path is ASCII."""
         absolute = os.path.abspath(path)
         if absolute.isascii():
             return None
@@ -40,12 +40,12 @@ class StoredNames:
 
 
 def composed(name: str) -> str:
-    """A name with composed accents (NFC), by which names are compared."""
+    """A name with composed accents (NFC), for comparisons."""
     return unicodedata.normalize("NFC", name)
 
 
 def stored_path(path: str | Path) -> Path:
-    """The path under which a file or folder is stored; the given path where nothing is."""
+    """The path under which a file or folder is stored; `path` itself if there is none."""
     path = Path(path).expanduser()
     return path if path.exists() else Path(StoredNames().find(str(path)) or path)
 

@@ -1,4 +1,4 @@
-"""The table at the end of a run: agreement with people by dimension, before and after training."""
+"""Makes the table at the end of a run: agreement with people by dimension, before and after training."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def agreement_table(
     width: int = WIDE,
     plain: bool = False,
 ) -> Group:
-    """Lay out summaries (`summarise`) of one split: `{"zero_shot": …, "final": …}`, one or both phases.
+    """Lay out the summaries (`summarise`) of one split: `{"zero_shot": …, "final": …}`, one or both phases.
 
-    `titles` has the titles of the dimensions by key. Below `WIDE` characters the intervals are
-    below their values, and only the last phase has rank correlations. `plain` returns a Markdown
+    `titles` maps the keys of the dimensions to titles. If `width` is under `WIDE` characters, each interval
+    is on the line below its value, and only the last phase has rank correlations. `plain` returns a Markdown
     table with all values. Notes below the table list undefined and missing values and describe the
-    intervals. Raises ValueError when there is no summary of a known phase.
+    intervals. Raises ValueError if no summary is of a known phase.
     """
     shown = {phase: phases[phase] for phase in PHASES if phase in phases}
     if not shown:
@@ -72,16 +72,16 @@ def agreement_table(
         return [Text(cell) for cell in (*cells, *_ceiling_and_counts(values_by_phase[last]))]
 
     for key in shown[last]["dimensions"]:
-        of_dimension = {phase: summary["dimensions"][key] for phase, summary in shown.items()}
-        table.add_row(*row((titles or {}).get(key, key), of_dimension))
+        values_by_phase = {phase: summary["dimensions"][key] for phase, summary in shown.items()}
+        table.add_row(*row((titles or {}).get(key, key), values_by_phase))
     if not plain:
         table.add_section()
     macros = {phase: summary["macro"] for phase, summary in shown.items()}
     table.add_row(*row("macro", macros), style="bold")
-    below = notes(shown)
+    lines = notes(shown)
     if narrow and len(shown) > 1:
-        below.append(f"Spearman, Kendall: {PHASES[last]}; the log has both phases")
-    return Group(table, *(Text(note) for note in below))
+        lines.append(f"Spearman, Kendall: {PHASES[last]}; the log has both phases")
+    return Group(table, *(Text(line) for line in lines))
 
 
 def agreement_text(
@@ -91,11 +91,11 @@ def agreement_text(
     heading: str | None = None,
 ) -> str:
     """The same table as plain text for a log: a Markdown table, then the notes."""
-    laid_out = agreement_table(phases, titles=titles, heading=heading, plain=True)
-    # Wide enough for any row: a log is not wrapped.
+    table = agreement_table(phases, titles=titles, heading=heading, plain=True)
+    # The width holds any row, because a log is not wrapped.
     console = Console(file=io.StringIO(), width=400, color_system=None, legacy_windows=False)
     with console.capture() as capture:
-        console.print(laid_out)
+        console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
@@ -106,7 +106,7 @@ def print_agreement(
     heading: str | None = None,
     console: Console | None = None,
 ) -> None:
-    """Print the table: fitted to a terminal, else as plain text."""
+    """Print the table at the width of a terminal, or as plain text if the output is no terminal."""
     console = console or Console()
     if console.is_terminal:
         console.print(agreement_table(phases, titles=titles, heading=heading, width=console.width))
@@ -183,5 +183,5 @@ def _ceiling_and_counts(values: Mapping[str, Any]) -> tuple[str, str, str]:
 def _number(value: float | None) -> str:
     if value is None:
         return NOTHING
-    # Avoids "-0.00".
+    # A small negative number is not shown as "-0.00".
     return f"{value:.2f}" if abs(value) >= 0.005 else "0.00"

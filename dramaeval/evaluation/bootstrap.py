@@ -1,8 +1,8 @@
 """The cluster bootstrap: draws of clusters, and intervals over the draws.
 
-A draw is an array of counts: how often it contains each cluster. A metric of the resampled records
-is then a metric of the records weighted by their cluster's count, and sums over records are one
-matrix product for all draws. No record is copied.
+A draw is an array that counts how often it contains each cluster. A metric of the resampled records
+is the metric of the original records, each weighted by the count of its cluster. One matrix product
+computes sums over the records of all draws; no record is copied.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 CHUNK_CELLS = 2_000_000
-"""Cells (draws × records) of one chunk: 16 MB an array, which bounds the memory."""
+"""Cells (draws × records) of one chunk: arrays of 16 MB, which limits the memory."""
 
 CACHED_CELLS = 100_000
-"""Cells of a chunk that several passes read: 0.8 MB an array, which fits the cache of a core."""
+"""Cells of a chunk that is read several times: arrays of 0.8 MB, which fit the cache of a core."""
 
 DEFINED_SHARE = 0.9
-"""An interval needs a metric that is defined in at least this share of the draws."""
+"""There is an interval only if the metric is defined in at least this share of the draws."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +27,7 @@ class Summands:
     """A statistic that is a function of sums over the records of a draw.
 
     Attributes:
-        cluster: the cluster of each of the m records, (m,): a column of `BootstrapDraws.counts`.
+        cluster: the cluster of each of the m records, (m,), as a column index of `BootstrapDraws.counts`.
         columns: the values to sum over a draw's records, (m, k), k ≥ 2.
         value: computes the statistic in every draw, (draws,), from the sums, (draws, k).
     """
@@ -47,18 +47,17 @@ class BootstrapDraws:
         return len(self.counts)
 
     def sums(self, cluster: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Σ over a draw's records of `columns` (n, k), for each draw: (draws, k).
+        """Sum `columns` (n, k) over the records of each draw: (draws, k).
 
-        `cluster` (n,) is the column of `counts` of each record. This takes
-        draws × clusters × k multiplications, however many records a cluster has.
+        `cluster` (n,) is the column of `counts` of each record. The number of multiplications is
+        draws × clusters × k; it does not depend on the number of records.
         """
         return self._summed(self._totals(cluster, columns))
 
     def values(self, parts: Sequence[Summands]) -> list[np.ndarray]:
-        """Each statistic in every draw, (draws,): one matrix product for all of them.
+        """Compute each statistic in every draw, (draws,), from one matrix product.
 
-        A product reads all counts whatever the number of columns, so that one product is much faster than one
-        for each statistic.
+        Every product reads all counts, so that one product for all statistics is much faster than one for each.
         """
         if not parts:
             return []
@@ -82,12 +81,12 @@ class BootstrapDraws:
         )
 
     def weights(self, cluster: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Each record's count, (some draws, n), for a chunk of draws at a time, with the chunk's slice."""
+        """Yield chunks of draws: the slice, and the count of each record in these draws, (some draws, n)."""
         for rows in self._chunks(len(cluster)):
             yield rows, np.take(self.counts[rows].astype(float), cluster, axis=1)
 
     def chunks(self, width: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """`counts`, (some draws, clusters), in chunks of which ``width`` numbers a draw fit the cache."""
+        """Yield chunks of `counts`, (some draws, clusters), so small that ``width`` numbers a draw fit the cache."""
         for rows in self._chunks(width, CACHED_CELLS):
             yield rows, self.counts[rows]
 
@@ -107,16 +106,16 @@ def bootstrap_draws(clusters: int, draws: int, seed: int) -> BootstrapDraws:
 
 
 def mean_over_draws(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """The mean of several metrics in every draw, (draws,); None without metrics, or where one has no draws."""
+    """The mean of several metrics in every draw, (draws,); None if there is no metric or one has no draws."""
     drawn = [metric_values for metric_values in values if metric_values is not None]
     return np.mean(drawn, axis=0) if drawn and len(drawn) == len(values) else None
 
 
 def interval(values: np.ndarray | None, level: float) -> list[float] | None:
-    """Percentile interval [low, high] of a metric over the draws, (draws,) with NaN where it is undefined.
+    """Percentile interval [low, high] of a metric's values in the draws, (draws,), NaN where undefined.
 
-    None without draws, and where fewer than `DEFINED_SHARE` of them define the metric, because these are not a
-    fair sample.
+    None without draws, and if the metric is defined in less than `DEFINED_SHARE` of them, because the remaining
+    draws are a biased sample.
     """
     if values is None:
         return None

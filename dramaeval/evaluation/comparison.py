@@ -38,8 +38,8 @@ COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())
 class Difference:
     """One metric of two judges on the same records: the values, and the draws of the tests.
 
-    `resampled` (draws,) are the differences a − b of the bootstrap; `exchanged` (draws,) are the
-    differences after random exchanges of scores, which are due to chance. None without draws.
+    `resampled` (draws,) has the differences a − b in the bootstrap; `exchanged` (draws,) has the
+    differences after random exchanges of scores between the judges. None without draws.
     """
 
     a: float
@@ -48,7 +48,7 @@ class Difference:
     exchanged: np.ndarray | None
 
     def over(self, divisor: float) -> Difference:
-        """All values divided by a number."""
+        """Divide all values by a number."""
         return Difference(
             a=self.a / divisor,
             b=self.b / divisor,
@@ -78,30 +78,31 @@ def compare(
     level: float = 0.95,
     metrics: Sequence[Metric] = COMPARED,
 ) -> dict[str, Any]:
-    """Compare two judges on the records that both scored: difference a − b of each metric.
+    """Compare two judges on the records that both scored: the difference a − b of each metric.
 
     The bootstrap draws clusters, the same for both judges and all dimensions (paired). The
     permutation test exchanges the two judges' scores of a cluster, in all dimensions at once;
     its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first converted to the form that
     the metric depends on (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
-    on standardised scores). `p_adjusted` is Benjamini & Yekutieli's over the dimensions.
+    on standardised scores). `p_adjusted` is p adjusted over the dimensions (Benjamini & Yekutieli).
 
     Returns:
         `macro` and `dimensions.<key>`, each with one entry per metric (see `Difference.as_dict`), or
-        None with a reason under `undefined`; the number of `records`, and of those `left_out`.
+        None with a reason under `undefined`; `records`, their number; `left_out`, the numbers of
+        predictions that are not compared, by reason; `bootstrap`.
 
     Raises:
         ValueError: ratings, scale or group of a record differ between the judges.
     """
     pairs, left_out = _pairs(a, b, dimensions)
-    clusters = cluster_names(of_a for same in pairs.values() for of_a, _ in same)
+    clusters = cluster_names(prediction for listed in pairs.values() for prediction, _ in listed)
     tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     spans: dict[str, float] = {}
     for key in dimensions:
-        arrays_a = dimension_arrays(key, [of_a for of_a, _ in pairs[key]], clusters)
-        arrays_b = dimension_arrays(key, [of_b for _, of_b in pairs[key]], clusters)
+        arrays_a = dimension_arrays(key, [p for p, _ in pairs[key]], clusters)
+        arrays_b = dimension_arrays(key, [p for _, p in pairs[key]], clusters)
         differences[key], undefined[key] = _differences(metrics, arrays_a, arrays_b, tests)
         spans[key] = span(arrays_a.scale)
     return {
@@ -123,7 +124,7 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class PairedDraws:
-    """Bootstrap draws over the G clusters, and exchanges over 2G: a's clusters, then b's."""
+    """Bootstrap draws over G clusters, and exchanges over 2G clusters: those of a, then those of b."""
 
     bootstrap: BootstrapDraws
     exchange: BootstrapDraws
@@ -131,26 +132,26 @@ class PairedDraws:
 
     @classmethod
     def drawn(cls, clusters: int, draws: int, seed: int) -> PairedDraws | None:
-        """None without draws, or with fewer than `LEAST_CLUSTERS` clusters."""
+        """Draw with the seed; None for no draws or fewer than `LEAST_CLUSTERS` clusters."""
         if clusters < LEAST_CLUSTERS or draws == 0:
             return None
         generator = np.random.default_rng([seed, 1])
-        kept = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
+        unexchanged = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
         return cls(
             bootstrap_draws(clusters, draws, seed),
-            BootstrapDraws(np.concatenate([kept, 1 - kept], axis=1)),
-            BootstrapDraws(np.concatenate([1 - kept, kept], axis=1)),
+            BootstrapDraws(np.concatenate([unexchanged, 1 - unexchanged], axis=1)),
+            BootstrapDraws(np.concatenate([1 - unexchanged, unexchanged], axis=1)),
         )
 
 
 def permutation_p(observed: float, exchanged: np.ndarray | None) -> float | None:
-    """(1 + #{|d*| ≥ |d|}) / (1 + draws), over the draws in which the difference is defined; None without one."""
+    """(1 + #{|d*| ≥ |d|}) / (1 + draws) over the draws in which the difference is defined; None without such draws."""
     if exchanged is None:
         return None
     defined = exchanged[~np.isnan(exchanged)]
     if len(defined) == 0:
         return None
-    # The tolerance counts exchanges that give the observed difference up to rounding.
+    # The tolerance also counts exchanges that differ from the observed difference only by rounding.
     as_large = np.abs(defined) >= abs(observed) * (1 - 1e-9) - 1e-12
     return float((1 + as_large.sum()) / (1 + len(defined)))
 
@@ -194,7 +195,7 @@ def _pairs(
 
 def _require_same_record(prediction: Prediction, other: Prediction) -> None:
     for name in ("scale", "ratings", "group"):
-        # Scales with other points between the same ends (bins) have the same unit.
+        # Scales with the same ends and other points between them (bins) have the same unit.
         if name == "scale" and _ends(prediction) == _ends(other):
             continue
         if getattr(prediction, name) != getattr(other, name):
@@ -213,29 +214,23 @@ def _differences(
     metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: PairedDraws | None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
     """The difference of each metric on one dimension; the reason for each undefined one."""
-    defined: list[tuple[Metric, float, float]] = []
-    undefined: dict[str, str] = {}
-    for metric in metrics:
-        try:
-            defined.append((metric, value_of(metric, a), value_of(metric, b)))
-        except UndefinedError as error:
-            undefined[metric_name(metric)] = str(error)
+    defined, undefined = values_on_both(metrics, a, b)
     resampled: list[np.ndarray | None] = [None] * len(defined)
     exchanged = resampled
     if tests is not None:
-        of_a = [(metric, a) for metric, _, _ in defined]
-        of_b = [(metric, b) for metric, _, _ in defined]
+        on_a = [(metric, a) for metric, _, _ in defined]
+        on_b = [(metric, b) for metric, _, _ in defined]
         resampled = subtracted(
-            all_over_draws(of_a, tests.bootstrap), all_over_draws(of_b, tests.bootstrap)
+            all_over_draws(on_a, tests.bootstrap), all_over_draws(on_b, tests.bootstrap)
         )
         clusters = tests.bootstrap.counts.shape[1]
         forms = [getattr(metric, "exchange", Exchange.RAW) for metric, _, _ in defined]
         stacked = {
             form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in set(forms)
         }
-        of_both = [(metric, stacked[form]) for (metric, _), form in zip(of_a, forms, strict=True)]
+        on_both = [(metric, stacked[form]) for (metric, _), form in zip(on_a, forms, strict=True)]
         exchanged = subtracted(
-            all_over_draws(of_both, tests.exchange), all_over_draws(of_both, tests.exchanged_back)
+            all_over_draws(on_both, tests.exchange), all_over_draws(on_both, tests.exchanged_back)
         )
     differences = {
         metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)
@@ -246,10 +241,24 @@ def _differences(
     return differences, undefined
 
 
+def values_on_both(
+    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays
+) -> tuple[list[tuple[Metric, float, float]], dict[str, str]]:
+    """Each metric that is defined on both sides with its two values; the reason for each other metric."""
+    defined: list[tuple[Metric, float, float]] = []
+    undefined: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            defined.append((metric, value_of(metric, a), value_of(metric, b)))
+        except UndefinedError as error:
+            undefined[metric_name(metric)] = str(error)
+    return defined, undefined
+
+
 def subtracted(
     a: Sequence[np.ndarray | None], b: Sequence[np.ndarray | None]
 ) -> list[np.ndarray | None]:
-    """a − b in every draw, by metric; None where one of them has no draws."""
+    """a − b in every draw, for each metric; None where a or b has no draws."""
     return [
         None if first is None or second is None else first - second
         for first, second in zip(a, b, strict=True)
@@ -257,7 +266,7 @@ def subtracted(
 
 
 def _in_form(arrays: DimensionArrays, form: Exchange) -> DimensionArrays:
-    """The judge's scores, ranked or standardised where the metric does not depend on it."""
+    """The judge's scores in the form that the metric depends on: ranks, standardised or raw scores."""
     if form is Exchange.RANKED:
         return replace(arrays, predicted=scipy.stats.rankdata(arrays.predicted))
     if form is Exchange.STANDARDISED:
@@ -266,9 +275,10 @@ def _in_form(arrays: DimensionArrays, form: Exchange) -> DimensionArrays:
 
 
 def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:
-    """a's records, then b's with clusters numbered from `clusters` on: a draw takes each record from one judge.
+    """The records of a, then those of b with clusters numbered from `clusters` on.
 
-    The metrics of a comparison need no distributions, which may have other points in b.
+    A draw of these clusters takes each record from one of the judges. Distributions and raters are left out:
+    the metrics of a comparison do not use them, and the points of the distributions may differ.
     """
     return replace(
         a,
@@ -277,7 +287,7 @@ def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> Dimension
         distribution=np.full((len(a.predicted) + len(b.predicted), len(a.scale)), np.nan),
         ratings=np.concatenate([a.ratings, b.ratings]),
         cluster=np.concatenate([a.cluster, b.cluster + clusters]),
-        raters_known=None,  # the metrics of a comparison need no raters
+        raters_known=None,
     )
 
 
@@ -287,7 +297,7 @@ def macro_differences(
     spans: Mapping[str, float],
     level: float,
 ) -> dict[str, dict[str, Any] | None]:
-    """By metric the difference of the mean over dimensions; ``unit`` where it is counted in ranges (`divisors`)."""
+    """The difference of each metric's mean over dimensions; ``unit`` if it is in ranges of the scales (`divisors`)."""
     macro: dict[str, dict[str, Any] | None] = {}
     for metric in metrics:
         name, by = metric_name(metric), divisors(metric, spans)
@@ -302,7 +312,7 @@ def macro_differences(
 def macro_difference(
     used: Sequence[Difference], dimensions: int, level: float
 ) -> dict[str, Any] | None:
-    """The difference of the mean over the dimensions where the metric is defined for both judges."""
+    """The difference of the mean over the dimensions in which the metric is defined on both sides."""
     if not used:
         return None
     mean = Difference(

@@ -1,4 +1,4 @@
-"""Answers with several scores: each score is conditioned on the judge's own likeliest earlier scores."""
+"""Scores answers with several scores: each score follows the judge's likeliest scores before it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from dramaeval.models.inputs.collation import EncodedRecord
 
 AnswerValues = list[np.ndarray]
-"""For each question of a record a distribution over its choices, or the value of a regression head."""
+"""For each question of a record, a distribution over its choices or the value of a regression head."""
 
 
 def consistent_values(
@@ -21,20 +21,20 @@ def consistent_values(
 ) -> list[AnswerValues]:
     """Run forward passes until every score in the prompt is the likeliest one at its position.
 
-    The fixed point is greedy decoding: a score depends only on the scores before it, so that the first score is right
-    after the first pass, the second after the second, and so on. Records without such answers need one pass.
+    The result is that of greedy decoding: a score depends only on the scores before it, so that the first score is
+    right after the first pass, the second after the second, and so on. Records without such answers need one pass.
 
     Args:
         encoded_records: the records with their questions.
         read: one forward pass.
-        passes_required: minimum number of passes, where all processes have to run the same number.
+        passes_required: minimum number of passes, for processes that have to run the same number.
 
     Returns:
-        the values of the last pass, which agree with the scores in the prompt.
+        the values of the last pass; the scores in the prompt are the likeliest ones of these values.
     """
     current = list(encoded_records)
     values = read(current)
-    # One pass more than there are scores: further passes would only follow the rounding of ties.
+    # After one pass more than there are scores, only ties would still change, by rounding.
     for number in range(1, max(passes_required, 1 + longest_answer(current))):
         rewritten = [_rewritten(*pair) for pair in zip(current, values, strict=True)]
         changed = [
@@ -44,7 +44,7 @@ def consistent_values(
         ]
         if not changed and number >= passes_required:
             break
-        # Without a change, the pass only keeps in step with the other processes.
+        # A pass without a change only keeps the number of passes equal to that of the other processes.
         indices = changed or [0]
         for index, new_values in zip(indices, read([rewritten[i] for i in indices]), strict=True):
             values[index] = new_values
@@ -63,7 +63,7 @@ def longest_answer(encoded_records: Sequence[EncodedRecord]) -> int:
 
 
 def _rewritten(encoded_record: EncodedRecord, values: AnswerValues) -> EncodedRecord:
-    """The record with the likeliest scores in its prompt; the same object where nothing changes."""
+    """The record with the likeliest scores in its prompt; the same object if nothing changes."""
     questions = list(encoded_record.questions)
     changed = False
     for index, question in enumerate(questions[:-1]):

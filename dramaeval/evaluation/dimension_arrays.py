@@ -1,4 +1,4 @@
-"""The predictions of one dimension as arrays, the input of every metric."""
+"""The predictions of one dimension as arrays: the input of every metric."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class DimensionArrays:
 
     Shapes, with n records, K scores on the scale and R raters:
     `scale` (K,); `predicted` (n,) expected scores; `rated` (n,) mean ratings; `distribution`
-    (n, K), rows of NaN for a score without distribution; `ratings` (n, R), NaN where missing, and
-    throughout where only the mean is known; `cluster` (n,) integers: the bootstrap draws records of
-    the same cluster together. `raters_known` (n,): whether the columns of `ratings` are raters;
-    None means all.
+    (n, K), rows of NaN for a score without distribution; `ratings` (n, R), NaN where missing, rows of
+    NaN where only the mean is known; `cluster` (n,) integers: the bootstrap draws records of
+    the same cluster together. `raters_known` (n,): whether column k of `ratings` is the k-th rater in
+    this row; None means in all rows.
     """
 
     dimension: str
@@ -37,7 +37,7 @@ class DimensionArrays:
 
     @property
     def ratings_by_rater(self) -> np.ndarray:
-        """`ratings` with a column for each rater, (n, R), NaN throughout where raters are not known."""
+        """`ratings` with a column for each rater, (n, R); rows of NaN where the raters are not known."""
         return by_rater(self.ratings, self.raters_known)
 
     @property
@@ -84,16 +84,13 @@ def nearest_step(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def cluster_names(predictions: Iterable[Prediction]) -> dict[tuple[str, str], int]:
-    """Number every cluster, in an order that does not depend on the order of the predictions.
-
-    A record without a group is its own cluster; the key distinguishes the two kinds (see `cluster_key`).
-    """
+    """Number the clusters (`cluster_key`) in an order that does not depend on the order of the predictions."""
     names = {cluster_key(prediction) for prediction in predictions}
     return {name: number for number, name in enumerate(sorted(names))}
 
 
 def cluster_key(prediction: Prediction) -> tuple[str, str]:
-    """`("group", name)`, or `("id", id)` for a record without a group."""
+    """`("group", name)`; `("id", id)` for a record without a group, which is a cluster of one record."""
     if prediction.group is None:
         return ("id", prediction.id)
     return ("group", prediction.group)
@@ -111,28 +108,28 @@ def dimension_arrays(
     predictions: Sequence[Prediction],
     clusters: dict[tuple[str, str], int],
 ) -> DimensionArrays:
-    """Arrays of those of one dimension's `predictions` that are both scored and rated.
+    """Make the arrays of one dimension; `predictions` without a score or a rating are left out.
 
-    Raises ValueError when the predictions do not share one scale.
+    Raises ValueError if the predictions do not share one scale.
     """
-    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
+    usable = [p for p in predictions if p.scored and p.mean_rating is not None]
     scale = shared_scale(dimension, predictions)
     blank = (float("nan"),) * len(scale)
-    distribution = np.array([p.distribution or blank for p in kept], dtype=float)
+    distribution = np.array([p.distribution or blank for p in usable], dtype=float)
     return DimensionArrays(
         dimension=dimension,
         scale=scale,
-        predicted=np.array([p.expected for p in kept], dtype=float),
-        rated=np.array([p.mean_rating for p in kept], dtype=float),
-        distribution=distribution.reshape(len(kept), len(scale)),
-        ratings=rating_matrix(kept),
-        cluster=clusters_of(kept, clusters),
-        raters_known=raters_known(kept),
+        predicted=np.array([p.expected for p in usable], dtype=float),
+        rated=np.array([p.mean_rating for p in usable], dtype=float),
+        distribution=distribution.reshape(len(usable), len(scale)),
+        ratings=rating_matrix(usable),
+        cluster=clusters_of(usable, clusters),
+        raters_known=raters_known(usable),
     )
 
 
 def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarray:
-    """The common scale of a dimension's predictions, (K,); empty without a prediction."""
+    """The common scale of a dimension's predictions, (K,); empty without predictions."""
     scales = {p.scale for p in predictions}
     if len(scales) > 1:
         listed = " and ".join(str(list(scale)) for scale in sorted(scales))
@@ -146,7 +143,7 @@ def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarra
 def rating_matrix(predictions: Sequence[Prediction]) -> np.ndarray:
     """Ratings (predictions, R), NaN where missing; column k is the k-th rater where raters are known.
 
-    Rows of which only the mean is known are NaN throughout.
+    A row of which only the mean is known has only NaN.
     """
     if any(p.raters != POSITIONAL for p in predictions):
         return _matrix_by_rater(predictions)
@@ -180,7 +177,7 @@ def by_rater(ratings: np.ndarray, known: np.ndarray | None) -> np.ndarray:
 
 
 def why_unknown(predictions: Sequence[Prediction]) -> str | None:
-    """Why no rating has a known rater; None where one has, or there is no rating."""
+    """Why no rating has a known rater; None if some rating has one, or there is no rating."""
     rated = [p for p in predictions if p.mean_rating is not None]
     if not rated or any(p.raters.known for p in rated):
         return None

@@ -27,14 +27,14 @@ from dramaeval.evaluation.systems import system_level
 from dramaeval.evaluation.units import span
 
 LEAST_CLUSTERS = 5
-"""Minimum number of clusters of an interval: fewer do not represent the others."""
+"""Minimum number of clusters for an interval: fewer clusters are no representative sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SummarySettings:
     """The settings of a summary, the same for every dimension.
 
-    `draws` is None when no intervals are requested, or the data have fewer than `LEAST_CLUSTERS` clusters.
+    `draws` is None if no intervals are requested or the data have fewer than `LEAST_CLUSTERS` clusters.
     """
 
     metrics: Mapping[str, Metric]
@@ -48,7 +48,7 @@ class SummarySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DimensionResult:
-    """`values` are ready for JSON; `draws` has each metric's values in every draw, and `span` the range of the scale."""
+    """`values` for JSON, `draws` with each metric's values in every draw (draws,), and `span`, the range of the scale."""
 
     values: dict[str, Any]
     span: float = 0.0
@@ -60,16 +60,16 @@ def dimension_result(
 ) -> DimensionResult:
     """Evaluate the predictions of one dimension; without predictions all values are undefined.
 
-    Raises ValueError when they do not share a scale.
+    Raises ValueError if the predictions do not share a scale.
     """
     arrays = dimension_arrays(key, predictions, settings.clusters)
     values, undefined = metric_values(settings.metrics, arrays)
-    kept = _metric_draws(settings.metrics, values, arrays, settings.draws)
+    draws = _metric_draws(settings.metrics, values, arrays, settings.draws)
     result: dict[str, Any] = {
         **values,
         **_counts(predictions, arrays),
         "undefined": undefined,
-        **_intervals(values, kept, arrays, settings),
+        **_intervals(values, draws, arrays, settings),
     }
     if settings.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
@@ -78,13 +78,13 @@ def dimension_result(
         if settings.draws is not None and result["ceiling"]["pearson"] is not None:
             cluster = clusters_of(rated, settings.clusters)
             by_raters = by_rater(ratings, known)
-            kept["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
-            result["ceiling"]["interval"] = {"pearson": interval(kept["ceiling"], settings.level)}
+            draws["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
+            result["ceiling"]["interval"] = {"pearson": interval(draws["ceiling"], settings.level)}
         result["alternative_annotator"] = alternative_annotator(arrays, settings.epsilon, reason)
     systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems
-    return DimensionResult(values=result, span=span(arrays.scale), draws=kept)
+    return DimensionResult(values=result, span=span(arrays.scale), draws=draws)
 
 
 def _metric_draws(
@@ -93,7 +93,7 @@ def _metric_draws(
     arrays: DimensionArrays,
     draws: BootstrapDraws | None,
 ) -> dict[str, np.ndarray]:
-    """The values in every draw of each metric that is defined and fast enough."""
+    """The values in every draw, for each metric that is defined and fast enough to be resampled."""
     if draws is None:
         return {}
     defined = [name for name, value in values.items() if value is not None]
@@ -104,34 +104,34 @@ def _metric_draws(
 
 def _intervals(
     values: Mapping[str, float | None],
-    kept: Mapping[str, np.ndarray],
+    draws: Mapping[str, np.ndarray],
     arrays: DimensionArrays,
     settings: SummarySettings,
 ) -> dict[str, Any]:
-    """`interval` of each defined metric, or None with the reason in `interval_undefined`."""
+    """The `interval` of each defined metric, or None with the reason in `interval_undefined`."""
     clusters = len(np.unique(arrays.cluster))
     intervals: dict[str, list[float] | None] = {}
     reasons: dict[str, str] = {}
     for name, value in values.items():
         if settings.draws is None or value is None:
             continue
-        bounds = interval(kept[name], settings.level) if name in kept else None
+        bounds = interval(draws[name], settings.level) if name in draws else None
         if clusters < LEAST_CLUSTERS:
             bounds, reasons[name] = None, f"only {clusters} clusters"
-        elif name not in kept:
+        elif name not in draws:
             reasons[name] = f"not computed for as many as {arrays.n:,} records"
         elif bounds is None:
-            lost = int(np.isnan(kept[name]).sum())
-            reasons[name] = f"undefined in {lost:,} of {len(kept[name]):,} draws"
+            lost = int(np.isnan(draws[name]).sum())
+            reasons[name] = f"undefined in {lost:,} of {len(draws[name]):,} draws"
         intervals[name] = bounds
     return {"clusters": clusters, "interval": intervals, "interval_undefined": reasons}
 
 
 def _counts(predictions: Sequence[Prediction], arrays: DimensionArrays) -> dict[str, Any]:
-    """The numbers of records and ratings, and of missing ones.
+    """Count the records and ratings, and the missing ones.
 
-    `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap. Of the
-    `mean_only` records only the mean rating is known; they add their stated numbers to `ratings`.
+    `n` records are both scored and rated. A record can be both `unscored` and `missing` (without any rating).
+    `mean_only` records have only a mean rating; the number of ratings stated with it counts in `ratings`.
     """
     unscored = Counter(p.state for p in predictions if p.state != SCORED)
     means = [p for p in predictions if p.raters.mean_only and p.mean_rating is not None]

@@ -12,16 +12,11 @@ from dramaeval.evaluation.comparison import (
     Difference,
     macro_differences,
     subtracted,
+    values_on_both,
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
-from dramaeval.evaluation.metrics.metric import (
-    Metric,
-    UndefinedError,
-    all_over_draws,
-    metric_name,
-    value_of,
-)
+from dramaeval.evaluation.metrics.metric import Metric, all_over_draws, metric_name
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.units import span
 
@@ -29,15 +24,15 @@ from dramaeval.evaluation.units import span
 def drops(
     by_split: Mapping[str, Sequence[Prediction]], dimensions: Sequence[str], **settings: Any
 ) -> dict[str, dict[str, Any]]:
-    """`drop` of each test set from the first one.
+    """Compare each test set with the first one (`drop`).
 
     Args:
         by_split: the judge's predictions by test set, in order.
         dimensions: keys of the dimensions.
-        settings: the further arguments of `drop`.
+        settings: the other arguments of `drop`.
 
     Returns:
-        by test set its `drop` and ``from``, the name of the first; empty with a single test set.
+        for each test set but the first, the result of `drop`, with ``from``: the name of the first test set.
     """
     first, *others = by_split
     return {
@@ -47,12 +42,12 @@ def drops(
 
 
 def drop_text(split: str, phase: str, figure: Mapping[str, Any]) -> str:
-    """The drop in macro Pearson of one test set in a sentence.
+    """Describe the drop in macro Pearson on one test set in a sentence.
 
     Args:
-        split: the test set.
-        phase: of the judge.
-        figure: the result of `drops`.
+        split: name of the test set.
+        phase: phase of the judge.
+        figure: the entry of `drops` for this test set.
     """
     entry, first = figure["macro"]["pearson"], figure["from"]
     head = f"{split} against {first}, {PHASES[phase]}"
@@ -82,19 +77,19 @@ def drop(
     level: float = 0.95,
     metrics: Sequence[Metric] = COMPARED,
 ) -> dict[str, Any]:
-    """The agreement on the test set ``a`` minus that on ``b``: negative where a correlation falls.
+    """Subtract the agreement on test set ``b`` from the agreement on ``a``: negative if a correlation falls.
 
     The records differ, so that there are no pairs and no permutation test. The bootstrap draws clusters of both sets
-    together (Efron & Tibshirani 1993): a cluster in both sets, such as a character, is drawn for both.
+    together (Efron & Tibshirani 1993): a cluster that is in both sets, such as a character, is drawn for both.
 
     Args:
         a: the judge's predictions on one test set.
-        b: its predictions on the other.
+        b: the judge's predictions on the other test set.
         dimensions: keys of the dimensions.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
         draws: number of bootstrap draws; 0 for no intervals.
-        level: of the percentile intervals.
-        metrics: to compare.
+        level: confidence level of the percentile intervals.
+        metrics: the metrics to compare.
 
     Returns:
         ``macro`` (over the dimensions in which a metric is defined on both sets) and ``dimensions.<key>``: by metric
@@ -117,7 +112,7 @@ def drop(
         "macro": {name: _without_p(entry) for name, entry in macro.items()},
         "dimensions": {
             key: {
-                **{name: _without_p(each.as_dict(level)) for name, each in by_metric.items()},
+                **{name: _without_p(metric.as_dict(level)) for name, metric in by_metric.items()},
                 "undefined": undefined[key],
             }
             for key, by_metric in differences.items()
@@ -147,13 +142,7 @@ def _differences(
     draws: BootstrapDraws | None,
 ) -> tuple[dict[str, Difference], dict[str, str]]:
     """The difference of each metric on one dimension; the reason for each undefined one."""
-    defined: list[tuple[Metric, float, float]] = []
-    undefined: dict[str, str] = {}
-    for metric in metrics:
-        try:
-            defined.append((metric, value_of(metric, a), value_of(metric, b)))
-        except UndefinedError as error:
-            undefined[metric_name(metric)] = str(error)
+    defined, undefined = values_on_both(metrics, a, b)
     resampled: Sequence[Any] = [None] * len(defined)
     if draws is not None:
         resampled = subtracted(
@@ -167,5 +156,5 @@ def _differences(
 
 
 def _without_p(entry: dict[str, Any] | None) -> dict[str, Any] | None:
-    """An entry without the p value, which is that of a paired test."""
+    """The entry without the p value, which needs paired records."""
     return entry and {key: value for key, value in entry.items() if key != "p"}

@@ -18,9 +18,9 @@ def ceiling_of(
 ) -> dict[str, Any]:
     """Leave-one-rater-out correlations and alpha, from the ratings of one dimension (n, R), NaN where missing.
 
-    Records without a score of the judge count too, so that the ceiling is the same for every judge. The correlations
-    need the records whose raters are ``known`` (n,); alpha needs only the ratings of each record. ``why_unknown`` is
-    the reason where no raters are known.
+    Records that the judge did not score count too, so that the ceiling is the same for every judge. The correlations
+    use only records whose raters are ``known`` (n,); alpha uses the ratings of all records. ``why_unknown`` is the
+    reason if no raters are known.
     """
     ceiling = leave_one_rater_out(by_rater(ratings, known))
     values: dict[str, Any] = {
@@ -49,9 +49,9 @@ def ceiling_of(
 def alternative_annotator(
     arrays: DimensionArrays, epsilon: float, why_unknown: str | None = None
 ) -> dict[str, Any]:
-    """The alternative annotator test as plain values; ``why_unknown`` is the reason where no raters are known.
+    """The alternative annotator test as plain values; ``why_unknown`` is the reason if no raters are known.
 
-    A pass/fail score is rounded first: the squared distance to raters' zeros and ones is then their accuracy.
+    A pass/fail score is first rounded to 0 or 1, as the raters' scores are.
     """
     predicted = arrays.predicted
     if arrays.pass_fail:

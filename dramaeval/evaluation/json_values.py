@@ -7,13 +7,13 @@ from typing import Any
 
 
 def kind_of(value: object) -> str:
-    """The kind of a JSON value in words."""
+    """The kind of a JSON value, for messages."""
     names = {str: "text", dict: "an object", list: "a list", bool: "true/false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def text_of(values: dict[str, Any], key: str) -> str:
-    """The text under a key; raises ValueError without one."""
+    """The non-empty text under a key; raises ValueError if there is none."""
     value = values.get(key)
     if not isinstance(value, str) or not value:
         raise ValueError(
@@ -38,7 +38,7 @@ def finite_number(value: Any, key: str) -> float | None:
 
 
 def list_of(values: dict[str, Any], key: str) -> list[Any]:
-    """The list under a key; raises ValueError without one."""
+    """The list under a key; raises ValueError if there is none."""
     value = values.get(key)
     if not isinstance(value, list):
         kind = kind_of(value) if key in values else "absent"
@@ -47,25 +47,25 @@ def list_of(values: dict[str, Any], key: str) -> list[Any]:
 
 
 def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
-    """The list of finite numbers under a key; raises ValueError naming another value in it."""
-    listed = list_of(values, key)
-    if are_floats(listed):
-        return tuple(listed)
-    numbers = [finite_number(value, key) for value in listed]
+    """The list of finite numbers under a key; raises ValueError if it has another value, and names it."""
+    entries = list_of(values, key)
+    if are_floats(entries):
+        return tuple(entries)
+    numbers = [finite_number(value, key) for value in entries]
     if None in numbers:
         raise ValueError(f"'{key}' must hold finite numbers, not null")
     return tuple(number for number in numbers if number is not None)
 
 
 def optional_numbers_of(values: dict[str, Any], key: str) -> tuple[float | None, ...]:
-    """The list of finite numbers under a key, with None for each null in it."""
-    listed = list_of(values, key)
-    if are_floats(listed, missing=True):
-        return tuple(listed)
-    return tuple(finite_number(value, key) for value in listed)
+    """The list of finite numbers under a key, with None for null."""
+    entries = list_of(values, key)
+    if are_floats(entries, missing=True):
+        return tuple(entries)
+    return tuple(finite_number(value, key) for value in entries)
 
 
-def are_floats(listed: list[Any], *, missing: bool = False) -> bool:
-    """Whether no value needs conversion, as with nearly all of the millions of numbers of a large file."""
-    known = {float, type(None)} if missing else {float}
-    return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))
+def are_floats(entries: list[Any], *, missing: bool = False) -> bool:
+    """Whether all values are finite floats (or None, with ``missing``): a fast check that avoids conversion."""
+    types = {float, type(None)} if missing else {float}
+    return types.issuperset(map(type, entries)) and math.isfinite(sum(filter(None, entries)))

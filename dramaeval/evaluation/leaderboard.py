@@ -1,4 +1,4 @@
-"""Ranking of systems by a judge: means over prompts, intervals, and tests of the differences."""
+"""Ranks systems by a judge: means over prompts, intervals, and tests of the differences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Clips:
 
     Attributes:
         system: the system of each clip.
-        prompt: the prompt of each clip; clips of the same prompt are compared.
+        prompt: the prompt of each clip; systems are compared on clips of the same prompt.
         judge: mean of the expected scores over the dimensions, ``[clips]``; NaN where a dimension is unscored.
         people: mean of the mean ratings, ``[clips]``; NaN where a dimension has no rating.
     """
@@ -42,7 +42,7 @@ def rank(
     draws: int,
     level: float,
 ) -> dict[str, Any]:
-    """Rank the systems by the mean over prompts of their clips' mean over dimensions.
+    """Rank the systems by their mean score: first over dimensions, then over the clips of a prompt, then over prompts.
 
     The bootstrap draws prompts, the same for all systems. Two systems are compared on the prompts that both
     have: the mean difference with its interval, and a two-sided sign-flip test over prompts,
@@ -53,13 +53,13 @@ def rank(
         predictions: the predictions of one judge on all clips.
         prompt_of: the prompt of each record, by id.
         seed: seed of the draws.
-        draws: number of draws of the bootstrap and of the test.
+        draws: number of draws, for the bootstrap and for the test.
         level: confidence level of the intervals.
 
     Returns:
         ``scale`` (lowest and highest score), ``systems`` from best to worst (``score``, ``interval``, ``rank``,
         ``ranks`` interval, ``prompts``, ``clips``, ``unscored``, ``people``, ``dimensions``), ``pairs``, and
-        the numbers ``left_out``. Intervals and p are None under 5 prompts.
+        ``left_out`` with numbers of clips. Intervals and p are None with fewer than 5 prompts.
 
     Raises:
         ValueError: fewer than two systems have a scored clip.
@@ -109,9 +109,9 @@ def rank(
 def scores_by_prompt(
     predictions: Sequence[Prediction], prompt_of: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
-    """The score of each system on each prompt, as `rank` uses it; prompts from best to worst by their mean.
+    """The score of each system on each prompt, as in `rank`; prompts from best to worst by their mean.
 
-    Prompts that every system has come alone, where there are any.
+    If some prompts have clips of every system, only these prompts are returned.
     """
     rescaled, _, _ = _scale(predictions)
     clips, _ = _clips(predictions, prompt_of, rescaled)
@@ -136,7 +136,7 @@ def scores_by_prompt(
 
 
 def _scale(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
-    """Whether scores are rescaled to 0-1, because the dimensions have different scales; and the scale's ends."""
+    """Whether scores are rescaled to 0-1, because the dimensions have different scales; the ends of the scale."""
     scales = {(prediction.scale[0], prediction.scale[-1]) for prediction in predictions}
     if len(scales) == 1:
         return (False, *next(iter(scales)))
@@ -146,7 +146,7 @@ def _scale(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
 def _clips(
     predictions: Sequence[Prediction], prompt_of: Mapping[str, str], rescaled: bool
 ) -> tuple[Clips, Counter[str]]:
-    """The clips with a system and with all dimensions scored; the number of other clips, by system."""
+    """The clips that have a system and are scored on all dimensions; the number of other clips, by system."""
     by_clip: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         if prediction.system:
@@ -177,14 +177,14 @@ def _value(prediction: Prediction, value: float | None, rescaled: bool) -> float
 def _table(
     clips: Clips, values: np.ndarray, names: Sequence[str], prompts: Sequence[str]
 ) -> np.ndarray:
-    """Mean score of each system's clips on each prompt, ``[systems, prompts]``, NaN without a clip."""
+    """The mean score of each system's clips on each prompt, ``[systems, prompts]``; NaN without a clip."""
     rows = {name: row for row, name in enumerate(names)}
     columns = {name: column for column, name in enumerate(prompts)}
     row = np.array([rows[name] for name in clips.system])
     column = np.array([columns[name] for name in clips.prompt])
-    known = ~np.isnan(values)
+    defined = ~np.isnan(values)
     cell = row * len(prompts) + column
-    return cell_means(values[known], cell[known], (len(names), len(prompts)))
+    return cell_means(values[defined], cell[defined], (len(names), len(prompts)))
 
 
 def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -203,7 +203,7 @@ def _ranks(resampled: np.ndarray) -> np.ndarray:
 def _pairs(
     names: Sequence[str], table: np.ndarray, draws: int, seed: int, level: float, enough: bool
 ) -> list[dict[str, Any]]:
-    """The comparison of every pair on the prompts that both have."""
+    """Compare every pair of systems on the prompts that both have."""
     tests = _PairTests(draws, seed, level) if enough else None
     pairs: list[dict[str, Any]] = []
     for first in range(len(names) - 1):
@@ -222,7 +222,7 @@ def _pairs(
 def _compared(
     name: str, others: Sequence[str], gaps: np.ndarray, tests: _PairTests | None
 ) -> list[dict[str, Any]]:
-    """The comparison of a system with others, from the differences on common prompts, ``[others, prompts]``."""
+    """Compare a system with others, from the differences on their common prompts, ``[others, prompts]``."""
     prompts = gaps.shape[1]
     means = gaps.mean(axis=1) if prompts else np.zeros(len(gaps))
     # The order on the common prompts may be the reverse of the order on all prompts.
@@ -248,7 +248,7 @@ def _compared(
 
 
 class _PairTests:
-    """Intervals and tests of mean differences over prompts, many pairs at a time."""
+    """Computes intervals and tests of mean differences over prompts, for many pairs at a time."""
 
     def __init__(self, draws: int, seed: int, level: float) -> None:
         self.draws = draws
@@ -281,7 +281,7 @@ class _PairTests:
             signs = 2.0 * bits - 1.0
             flipped = np.abs(np.matmul(signs, chunk[:, :, None])[:, :, 0]) / chunk.shape[1]
             observed = np.abs(chunk.mean(axis=1))
-            # The tolerance counts flips that give the observed difference up to rounding.
+            # The tolerance also counts flips that differ from the observed difference only by rounding.
             as_large = flipped >= (observed * (1 - 1e-9) - 1e-12)[:, None]
             p += ((1 + as_large.sum(axis=1)) / (1 + self.draws)).tolist()
         return p
@@ -306,7 +306,7 @@ def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, f
 
 
 def _agreement(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Kendall's tau-b between the judge's and people's means; None where a system has no ratings."""
+    """Kendall's tau-b between the means of the judge and of people; None if a system has no ratings."""
     rated = [system["people"] for system in systems.values()]
     if any(value is None for value in rated) or len(rated) < 3:
         return None

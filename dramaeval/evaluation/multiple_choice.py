@@ -21,11 +21,11 @@ NO_CATEGORY = "without a category"
 def summarise_options(
     predictions: Sequence[OptionPrediction], *, seed: int, draws: int = 2_000, level: float = 0.95
 ) -> dict[str, Any]:
-    """Accuracy by likelihood, and accuracy of the generated answers where there are any.
+    """Compute the accuracy by likelihood, and the accuracy of generated answers if there are any.
 
-    By likelihood an answer is right if the right option is the likeliest; if n options tie, it counts 1/n, and
-    the tie is counted. A generated answer that is none of the options is wrong, and is counted. Questions
-    without a right answer, and unscored ones, are left out and counted.
+    By likelihood, an answer is right if the right option is the likeliest; if n options tie, it counts 1/n.
+    A generated answer that is none of the options is wrong. Questions without a right answer and unscored questions
+    are left out. The summary counts ties, answers that are no option, and questions left out.
 
     Args:
         predictions: the predictions of one judge on one split.
@@ -34,7 +34,7 @@ def summarise_options(
         level: confidence level of the percentile intervals.
 
     Returns:
-        `overall` and `categories.<name>`, each with `likelihood` and, if there is any, `written`.
+        `overall` and `categories.<name>`, each with `likelihood` and, if answers were generated, `written`.
     """
     names = sorted({_cluster(prediction) for prediction in predictions})
     clusters = {name: number for number, name in enumerate(names)}
@@ -47,7 +47,7 @@ def summarise_options(
     return {
         "overall": _results(predictions, clusters, drawn, level),
         "categories": {
-            name: _results(some, clusters, drawn, level) for name, some in by_category.items()
+            name: _results(listed, clusters, drawn, level) for name, listed in by_category.items()
         },
         "bootstrap": {"draws": draws if drawn else 0, "level": level, "clusters": len(names)},
     }
@@ -92,7 +92,7 @@ def _results(
 
 
 def credit(prediction: OptionPrediction) -> float:
-    """1 where the right option is the only likeliest one, 1/n where n options tie, else 0."""
+    """1/n if the right option is among the n likeliest options (n = 1 without a tie), else 0."""
     best = prediction.likeliest
     return 1 / len(best) if prediction.answer in best else 0.0
 
@@ -120,7 +120,7 @@ def _accuracy(
 
 
 def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
-    """The accuracy on one split as a Markdown table, one row per category and phase."""
+    """Format the accuracy on one split as a Markdown table, one row per category and phase."""
     lines = [
         heading,
         "",

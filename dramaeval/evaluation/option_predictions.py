@@ -8,7 +8,7 @@ from typing import Any
 from dramaeval.evaluation.predictions import SCORED
 
 NOT_WRITTEN = "not written"
-"""The state of the generated answer where the judge generates none."""
+"""The state of the generated answer if the judge generates none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +20,14 @@ class OptionPrediction:
         dimension: key of the question.
         options: the texts of the options.
         distribution: probability of each option: the likelihood of its text, normalised over the options;
-            None where the question is unscored.
-        answer: index of the right option; None where the record does not name it.
+            None if the question is unscored.
+        answer: index of the right option; None if the record does not name it.
         state: `scored`, or why there is no distribution.
-        category: category of the question; None where the record has none.
-        group: records of one group are drawn together by the bootstrap.
+        category: category of the question; None if the record has none.
+        group: the bootstrap draws records of one group together.
         system: the system that produced the clip.
-        written: the answer that the judge generated; None where it generated none.
-        chosen: index of the option with this text; None where no option has it.
+        written: the answer that the judge generated; None if it generated none.
+        chosen: index of the option with this text; None if no option has it.
         written_state: `scored`, or why there is no chosen option.
     """
 
@@ -58,7 +58,7 @@ class OptionPrediction:
         return tuple(index for index, share in enumerate(self.distribution) if share == best)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for one JSON object; always the same keys in the same order."""
+        """Plain values for one JSON object, always with the same keys in the same order."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
@@ -66,7 +66,7 @@ class OptionPrediction:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> OptionPrediction:
-        """Read what `to_json` wrote; further keys are ignored."""
+        """Make a prediction from the result of `to_json`; further keys are ignored."""
         fields: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
         fields["options"] = tuple(fields["options"])
         if fields["distribution"] is not None:
@@ -75,7 +75,7 @@ class OptionPrediction:
 
 
 def option_of(text: str, options: tuple[str, ...]) -> int | None:
-    """Index of the option equal to a generated answer, ignoring case and spaces; None for none or several."""
+    """Index of the only option that equals a generated answer up to case and spaces; None without one."""
     answer = _plain(text)
     matches = [index for index, option in enumerate(options) if _plain(option) == answer]
     return matches[0] if len(matches) == 1 else None

@@ -19,7 +19,7 @@ from dramaeval.evaluation.json_values import (
 from dramaeval.evaluation.predictions import read_prediction_lines
 
 Outcomes = tuple[float, float, float]
-"""The probabilities that clip a is better, that neither is, and that clip b is better; they sum to 1."""
+"""The probabilities of "clip a is better", "tie" and "clip b is better"; they sum to 1."""
 
 TOLERANCE = 1e-3
 """Largest rounding error of a sum of probabilities, as in `Prediction`."""
@@ -27,27 +27,27 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class PairPrediction:
-    """One line of `predictions.jsonl` about a pair: a pair × a dimension.
+    """One line of `predictions.jsonl` about pairs: a pair × a dimension.
 
     Attributes:
         id: id of the pair's record.
         dimension: key of the dimension.
         p_a: probability that clip a is better than clip b.
-        p_tie: probability that neither is.
+        p_tie: probability that neither is better.
         p_b: probability that clip b is better; the three sum to 1.
-        votes: one for each rater, from +1 (a is better) over 0 (tie) to −1 (b is better); a graded vote −2…2 is
-            halved; None where it is missing.
+        votes: one vote per rater, from +1 (a is better) over 0 (tie) to −1 (b is better); a graded vote −2…2 is
+            halved; None if it is missing.
         raters: who gave the votes.
-        prompt: the group of the pairs that the bootstrap draws together; None for the pair alone.
+        prompt: the bootstrap draws the pairs of one prompt together; None makes the pair a cluster of its own.
         system_a: the speaker or synthesiser of clip a.
-        system_b: the same of clip b.
-        margin: expected score of a minus that of b, in score units, where each clip is scored by itself.
-        language: of the clips.
-        order_ab: the probabilities of the prompt that presents clip a first, where both clips are in one prompt.
-        order_ba: the same of the prompt that presents clip b first. Its first value belongs to clip a as well.
+        system_b: the speaker or synthesiser of clip b.
+        margin: expected score of a minus expected score of b; None if the judge does not score single clips.
+        language: language of the clips.
+        order_ab: the outcomes from the prompt that presents clip a first; None if the clips are not in one prompt.
+        order_ba: the outcomes from the prompt that presents clip b first; here too, the first value is for clip a.
         clip_a: path of clip a.
         clip_b: path of clip b.
-        mean_vote: mean of the given votes; None without one.
+        mean_vote: mean of the votes that are not missing; None without votes.
 
     Raises:
         ValueError: the values contradict each other; the message names the field.
@@ -73,8 +73,8 @@ class PairPrediction:
 
     def __post_init__(self) -> None:
         _check_outcomes(self.outcomes, "p_a, p_tie, p_b")
-        given = [vote for vote in self.votes if vote is not None]
-        wrong = [vote for vote in given if not -1 <= vote <= 1]
+        present = [vote for vote in self.votes if vote is not None]
+        wrong = [vote for vote in present if not -1 <= vote <= 1]
         if wrong:
             raise ValueError(
                 f"votes hold {wrong[0]}; they go from -1 (b is better) to 1 (a is better)"
@@ -87,7 +87,8 @@ class PairPrediction:
         if self.clip_a == self.clip_b:
             raise ValueError(f"clip_a and clip_b are the same file, {self.clip_a}")
         self._check_orders()
-        object.__setattr__(self, "mean_vote", math.fsum(given) / len(given) if given else None)
+        mean = math.fsum(present) / len(present) if present else None
+        object.__setattr__(self, "mean_vote", mean)
 
     def _check_orders(self) -> None:
         orders = (self.order_ab, self.order_ba)
@@ -119,7 +120,7 @@ class PairPrediction:
 
     @classmethod
     def from_json(cls, values: Any) -> PairPrediction:
-        """Read what `to_json` wrote; further keys are ignored.
+        """Make a prediction from the result of `to_json`; further keys are ignored.
 
         Raises:
             ValueError: a key is missing or of the wrong type, or the values contradict each other.
@@ -153,10 +154,10 @@ def is_pair_line(values: Any) -> bool:
 
 
 def read_pair_predictions(path: str | os.PathLike[str]) -> list[PairPrediction]:
-    """Read a file with predictions about pairs, in its order.
+    """Read a file with predictions about pairs, in the order of its lines.
 
     Raises:
-        PredictionsError: naming every bad line, see `read_predictions`.
+        PredictionsError: it names every bad line, see `read_predictions`.
         OSError: the file cannot be opened.
     """
     return read_prediction_lines(path, PairPrediction.from_json)

@@ -1,4 +1,4 @@
-"""Predictions of pairs, from a judge's scores of the two clips or from its direct answers."""
+"""Makes predictions of pairs from a judge's scores of the two clips or from its direct answers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def pair_predictions(
     values: Sequence[np.ndarray],
     reason: str | None = None,
 ) -> Iterator[PairPrediction]:
-    """A prediction for each dimension of a pair.
+    """Make a prediction for each dimension of a pair.
 
     Args:
         record: the pair.
-        task: has the votes.
-        questions: about the pair.
-        values: for each a distribution over its choices, or the value of a regression head.
-        reason: why there are none; it is logged.
+        task: gives the votes.
+        questions: the questions about the pair.
+        values: for each question a distribution over its choices, or the value of a regression head.
+        reason: why there are no values; it is logged.
     """
     answers: dict[str, dict[str, np.ndarray]] = {}
     about: dict[str, tuple[Dimension, PairPlace]] = {}
@@ -57,7 +57,7 @@ def pair_predictions(
 def _scored(
     by_order: dict[str, np.ndarray], dimension: Dimension, place: PairPlace
 ) -> dict[str, Any]:
-    """From the expected scores of the two clips."""
+    """The outcome from the expected scores of the two clips."""
     scale = np.array(dimension.scale, dtype=np.float64)
     a, b = (
         float(value[0]) if len(value) == 1 else float(value[: len(scale)] @ scale)
@@ -70,7 +70,10 @@ def _scored(
 def _direct(
     by_order: dict[str, np.ndarray], dimension: Dimension, place: PairPlace
 ) -> dict[str, Any]:
-    """The mean over both orders of presentation; answers are from "the second is better" to "the first is"."""
+    """The mean outcome over both orders of presentation.
+
+    The choices of an answer are "the second clip is better", "tie", "the first clip is better".
+    """
     second, tie, first = map(float, by_order["ab"][:3])
     order_ab: Outcomes = (first, tie, second)
     second, tie, first = map(float, by_order["ba"][:3])

@@ -3,7 +3,7 @@
 The lines of a record are written together, batch by batch, and flushed to the disk. An interruption can
 therefore damage only the end of the file. A resumed run keeps the records whose lines are complete, drops an
 incomplete record and scores the missing ones. The manifest of the folder lists the length and a checksum of the
-file: of a file that is damaged in another way, the undamaged beginning is kept.
+file; if a file is damaged before its end, only the part before the damage is kept.
 """
 
 from __future__ import annotations
@@ -26,17 +26,24 @@ from dramaeval.evaluation.predictions import Prediction, PredictionsError, predi
 log = logging.getLogger(__name__)
 
 #: Number of batches that are sorted by length and scored before their lines are written. It does not depend on
-#: the number of processes, so that any number of processes scores the same batches.
+#: the number of processes, so that the batches do not either.
 BATCHES_A_WRITE = 8
 
 
 Streamed = Prediction | PairPrediction
-"""A prediction about a record of one clip, or of two."""
+"""A prediction about a record with one clip or two clips."""
 
 
 @dataclass
 class Kept:
-    """The content of an existing file: complete records and their lines; whether the rest is damaged."""
+    """The usable content of an existing file.
+
+    Attributes:
+        ids: the records whose lines are complete.
+        lines: the lines of these records.
+        torn: whether the file also has an incomplete line or record.
+        damaged: whether the file differs from its checksum in the manifest.
+    """
 
     ids: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
@@ -54,7 +61,7 @@ def resume(
 
     Args:
         path: the predictions file; it is created if it does not exist.
-        records: the records to score, each id once.
+        records: the records to score; ids are unique.
         line_count: returns the number of questions about a record, which is its number of lines.
         processes: the processes that share the work; the first one reads and writes.
 
@@ -83,7 +90,7 @@ def stream(
     Args:
         path: the predictions file.
         records: the records that `resume` returns.
-        score: scores records; all processes call it together and get all predictions.
+        score: scores records; all processes call it together, and each gets all predictions.
         clips_a_batch: records per forward pass.
         processes: the processes that share the work; the first one writes.
     """

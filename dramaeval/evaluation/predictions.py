@@ -1,4 +1,4 @@
-"""A judge's prediction of one record on one dimension, with the ratings; stored as JSONL."""
+"""A judge's prediction for one record and dimension, with the ratings; stored as JSONL."""
 
 from __future__ import annotations
 
@@ -39,20 +39,23 @@ class PredictionsError(UserFacingError, ValueError):
 class Prediction:
     """One line of `predictions.jsonl`: a record × a dimension.
 
-    `scale` lists the scores in rising order; `distribution` is over it and sums to 1; `expected`
-    is Σ k·p(k). Both are None when the record is unscored. An imported result may have an expected
-    score without a distribution. `ratings` has one value per rater, None where it is missing, or
-    only their mean; `raters` says who they are: without it position k is the same rater in all
-    lines of a file. `wordings` has the expected score under
-    each of several wordings of the question, whose mean is `expected`; None with one wording.
-    `thoughts` has the expected score after each of several sampled thoughts, None after one that
-    does not end, those of a wording one after the other; None where no thoughts are sampled.
-    `thought_texts` has the generated thoughts in the same order, where they are kept.
-    `group` is the character or scene whose records the bootstrap draws together; `system` is the
-    speaker or synthesiser of the clip. `mean_rating` is the mean of the given ratings; None
-    without one.
+    Attributes:
+        scale: the scores in rising order.
+        distribution: probability of each score, with sum 1; None if the record is unscored, or an imported result
+            has only an expected score.
+        expected: Σ k·p(k); None if the record is unscored.
+        ratings: one value per rater, None if it is missing; or only the mean of the ratings.
+        state: `SCORED`, or why there is no score.
+        group: the character or scene whose records the bootstrap draws together.
+        system: the speaker or synthesiser of the clip.
+        wordings: the expected score under each of several wordings, whose mean is `expected`; None with one wording.
+        thoughts: the expected score after each of several sampled thoughts, wording by wording; None for a thought
+            that does not end, and None in place of the tuple if no thoughts are sampled.
+        thought_texts: the generated thoughts in the same order; None if they are not kept.
+        raters: who gave the ratings; by default, position k is the same rater in all lines of a file.
+        mean_rating: mean of the ratings that are not missing; None without ratings.
 
-    Raises ValueError, naming the field, when the values contradict each other.
+    Raises ValueError, which names the field, if the values contradict each other.
     """
 
     id: str
@@ -74,19 +77,21 @@ class Prediction:
         if not _rises(self.scale):
             raise ValueError(f"scale {list(self.scale)} needs two or more scores in rising order")
         low, high = self.scale[0], self.scale[-1]
-        given = [rating for rating in self.ratings if rating is not None]
-        # This also detects NaN: min and max are NaN where it comes first, elsewhere the sum is.
-        if given and not (low <= min(given) and max(given) <= high and sum(given) < math.inf):
-            wrong = next(rating for rating in given if not low <= rating <= high)
+        present = [rating for rating in self.ratings if rating is not None]
+        # The sum detects NaN: min and max are NaN only if it comes first.
+        if present and not (
+            low <= min(present) and max(present) <= high and sum(present) < math.inf
+        ):
+            wrong = next(rating for rating in present if not low <= rating <= high)
             raise ValueError(f"ratings hold {wrong}, off the scale {low:g}-{high:g}")
-        mean = math.fsum(given) / len(given) if given else None
+        mean = math.fsum(present) / len(present) if present else None
         object.__setattr__(self, "mean_rating", mean)
         self._check_distribution()
         if self.state == SCORED and self.expected is None:
             raise ValueError(f"state is '{SCORED}' but expected is missing")
         if self.state != SCORED and (self.expected is not None or self.distribution is not None):
             raise ValueError(f"state is '{self.state}', yet there is a score or distribution")
-        # A tolerance for the rounding of a sum in single precision.
+        # The tolerance allows for the rounding of a sum in single precision.
         tolerance = 1e-4 * (high - low)
         if self.expected is not None and not low - tolerance <= self.expected <= high + tolerance:
             raise ValueError(f"expected is {self.expected}, off the scale {low:g}-{high:g}")
@@ -125,7 +130,7 @@ class Prediction:
         return math.sqrt(math.fsum(squares))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for one JSON object, in a fixed order; thoughts only where there are any."""
+        """Plain values for one JSON object, in a fixed order; the keys of thoughts only if there are thoughts."""
         thoughts = {name: getattr(self, name) for name in ("thoughts", "thought_texts")}
         return {
             "id": self.id,
@@ -144,9 +149,9 @@ class Prediction:
 
     @classmethod
     def from_json(cls, values: Any) -> Prediction:
-        """Read what `to_json` wrote; further keys are ignored.
+        """Make a prediction from the result of `to_json`; further keys are ignored.
 
-        Raises ValueError naming the key that is missing or of the wrong type.
+        Raises ValueError, which names the key, if a key is missing or of the wrong type.
         """
         if not isinstance(values, dict):
             raise ValueError(f"a prediction is a JSON object, not {kind_of(values)}")
@@ -192,10 +197,10 @@ def prediction_line(prediction: _Writable) -> str:
 
 
 def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
-    """Read a predictions file, in its order.
+    """Read a predictions file, in the order of its lines.
 
-    Raises PredictionsError naming every bad line: not JSON, a missing key, values that contradict
-    each other, a repeated record × dimension. OSError when the file cannot be opened.
+    Raises PredictionsError, which names every bad line: not JSON, a missing key, values that contradict
+    each other, or a repeated record × dimension. Raises OSError if the file cannot be opened.
     """
     return read_prediction_lines(path, Prediction.from_json)
 
@@ -218,14 +223,14 @@ OfRecord = TypeVar("OfRecord", bound=_OfRecord)
 def read_prediction_lines(
     path: str | os.PathLike[str], from_json: Callable[[Any], OfRecord]
 ) -> list[OfRecord]:
-    """Read a file with a prediction a line, in its order.
+    """Read a file with one prediction per line, in the order of its lines.
 
     Args:
         path: the file.
-        from_json: makes a prediction of the values of a line; raises ValueError for bad ones.
+        from_json: makes a prediction from the values of a line; raises ValueError for bad values.
 
     Raises:
-        PredictionsError: as `read_predictions`.
+        PredictionsError: it names every bad line, see `read_predictions`.
         OSError: the file cannot be opened.
     """
     predictions: list[OfRecord] = []

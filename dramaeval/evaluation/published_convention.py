@@ -1,14 +1,14 @@
-"""Agreement in the two ways of counting of the scripts published with Speech-DRAME (arXiv 2511.01261).
+"""Agreement by the conventions of the two scripts published with Speech-DRAME (arXiv 2511.01261).
 
 Both scripts pool the pairs record × dimension of all dimensions into one correlation, and turn missing values into
-scores. Such figures are for comparison with published ones only: pooling counts the differences between the means of
-the dimensions as agreement, and a missing rating counts as a low one.
+scores. Use these figures only for comparison with published ones: pooling counts differences between the means of
+dimensions as agreement, and a missing rating counts as a low rating.
 
 - ``fine_tuning`` (``parse_result_folder.py``): null is dropped, "N/A" is the score 1. A pass/fail dimension is pooled
-  too, with the majority of the raters, where "N/A" is a rejection; a tie is dropped.
+  too: its target is the majority of the raters, "N/A" counts as fail, and a tie is dropped.
 - ``zero_shot`` (``score_avg.py``): null and "N/A" are the score 1. Pass/fail dimensions are not pooled.
 
-A question without a score counts as the score that the scripts write there: 3 in ``fine_tuning``, 1 in ``zero_shot``.
+An unscored question counts as the score that the script uses in this case: 3 in ``fine_tuning``, 1 in ``zero_shot``.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.moments import correlation, of_moments
 from dramaeval.evaluation.predictions import Prediction
 
-#: The values of a record on a dimension as the record writes them, one for each rater, by record and dimension.
+#: The raters' values as written in the record, one for each rater, by record id and dimension.
 RawValues = Mapping[tuple[str, str], Sequence[Any]]
 
 PASS_FAIL = (0.0, 1.0)
 #: The scales that the published scripts know.
 SCALES = (PASS_FAIL, (1.0, 2.0, 3.0, 4.0, 5.0))
-#: The score that stands for a missing rating.
+#: The score that replaces a missing rating.
 LOWEST = 1.0
 _LEAST_PAIRS = 3
 
@@ -50,21 +50,21 @@ def published_figures(
     draws: int,
     level: float,
 ) -> dict[str, dict[str, Any]]:
-    """The pooled agreement in each published way of counting.
+    """Compute the pooled agreement by each published convention.
 
     Args:
-        predictions: of one judge on one split.
+        predictions: the predictions of one judge on one split.
         raw: the values as written, also of pairs that the judge was not asked about.
-        scales: of each dimension, one of `SCALES`.
-        seed: of the bootstrap.
+        scales: the scale of each dimension, one of `SCALES`.
+        seed: seed of the bootstrap.
         draws: bootstrap draws of clusters (`Prediction.group`); 0 for no intervals.
-        level: of the interval.
+        level: confidence level of the interval.
 
     Returns:
         ``fine_tuning`` and ``zero_shot``, each with ``pearson``, ``spearman``, ``mae`` and ``rmse`` over the pooled
-        pairs (None without pairs; a correlation also under 3 pairs or if one side is constant), the ``interval`` of
-        ``pearson``, and the numbers of pairs: ``n``, of these ``unscored_replaced``, and ``not_asked``, those with a
-        target that the judge was not asked about.
+        pairs (None without pairs; a correlation is None too with fewer than 3 pairs or constant values), the
+        ``interval`` of ``pearson``, and numbers of pairs: ``n`` that are pooled, ``unscored_replaced`` of them, and
+        ``not_asked``, which have a target but no prediction.
     """
     return {
         name: _figures(convention, predictions, raw, scales, seed=seed, draws=draws, level=level)
@@ -73,9 +73,9 @@ def published_figures(
 
 
 def written_by_raters(records: Iterable[Record], annotations: Mapping[str, str]) -> RawValues:
-    """The values of records as written, for `published_figures`; ``annotations`` has each dimension's field.
+    """The raters' values as written in records, for `published_figures`; ``annotations`` names each dimension's field.
 
-    Of a record that has no such field (a processed one) these are its ratings.
+    A record without this field (a processed record) gives its ratings.
     """
     return {
         (record.id, dimension): written_values(record.fields, name) or record.ratings.get(name, ())
@@ -91,9 +91,11 @@ def unknown_scales(scales: Mapping[str, Sequence[float]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Convention:
-    """The target of a pair from its values and whether its scale is pass/fail, and the score of an unscored question.
+    """A convention.
 
-    A pair whose target is None is dropped.
+    Attributes:
+        target: takes the raters' values and whether the scale is pass/fail; returns the target, None to drop the pair.
+        unscored: the score of an unscored question.
     """
 
     target: Callable[[Sequence[Any], bool], float | None]
@@ -101,10 +103,10 @@ class _Convention:
 
 
 def _fine_tuning(values: Sequence[Any], pass_fail: bool) -> float | None:
-    given = [value for value in values if value is not None]
+    written = [value for value in values if value is not None]
     if not pass_fail:
-        return _mean([LOWEST if is_missing(value) else float(value) for value in given])
-    votes = [0.0 if is_missing(value) else float(value) for value in given]
+        return _mean([LOWEST if is_missing(value) else float(value) for value in written])
+    votes = [0.0 if is_missing(value) else float(value) for value in written]
     passed = sum(votes)
     return None if passed * 2 == len(votes) else float(passed * 2 > len(votes))
 
@@ -159,7 +161,7 @@ def _figures(
 
 
 def published_text(summary: Mapping[str, Any]) -> str | None:
-    """The pooled correlations of a summary in a sentence; None where they were not computed."""
+    """Describe the pooled correlations of a summary in a sentence; None if they were not computed."""
     if "published" not in summary:
         return None
     parts = [
@@ -172,7 +174,7 @@ def published_text(summary: Mapping[str, Any]) -> str | None:
 
 
 def _agreement(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
-    """The figures of scores x and targets y (pairs,)."""
+    """Correlations and errors of scores x and targets y, each (pairs,)."""
     figures: dict[str, float | None] = dict.fromkeys(("pearson", "spearman", "mae", "rmse"))
     if len(x):
         figures["mae"] = float(np.abs(x - y).mean())

@@ -41,8 +41,8 @@ class RecordReply:
 
     Args:
         record: the record.
-        record_encoder: prepares it; its task defines the questions.
-        group_by: record key that clusters the bootstrap.
+        record_encoder: prepares the record; its task defines the questions.
+        group_by: key of the records that clusters the bootstrap.
         keep_thoughts: whether predictions have the texts of generated thoughts.
     """
 
@@ -65,21 +65,21 @@ class RecordReply:
         self.encoded_record: EncodedRecord | None = None
         self.values: AnswerValues = []
         self.written: list[GeneratedText] | None = None
-        #: The reason why the record cannot be scored, and by index why a single question cannot.
+        #: Why the record cannot be scored; and by index of a question, why this question cannot be scored.
         self.reason: str | None = None
         self.failed: dict[int, str] = {}
-        #: The generated thoughts, and their number per question; each has a question of its own in `questions`.
+        #: The generated thoughts, and their number per question; `questions` has a question for each thought.
         self.thoughts: list[str] = []
         self.samples = 1
 
     def prepare(self) -> None:
-        """Encode the record; raises BadRecordsError where the clip cannot be decoded."""
+        """Encode the record; raises BadRecordsError if the clip cannot be decoded."""
         if self.questions:
             self.encoded_record = self.record_encoder.encode(self.record, self.questions)
 
     @property
     def max_tokens(self) -> int:
-        """The maximum number of tokens that the judge generates about this record; 0 where it generates nothing."""
+        """The maximum number of tokens that the judge generates about this record; 0 if it generates nothing."""
         return self.task.max_written_tokens(self.record)
 
     @property
@@ -89,11 +89,11 @@ class RecordReply:
 
     @property
     def thought_sampling(self) -> ThoughtSampling | None:
-        """How thoughts are sampled, which is the same for all questions about a record; None for greedy thoughts."""
+        """How thoughts are sampled, the same for all questions about a record; None for greedy thoughts."""
         return self.questions[0].thought_sampling if self.questions else None
 
     def thought_seeds(self, sampling: ThoughtSampling) -> list[list[int]]:
-        """A seed for each thought about each question; it depends on nothing but the record and the question."""
+        """A seed for each thought about each question, from the sampling seed, the record and the question."""
         return [
             [
                 seed_of(sampling.seed, self.record.id, *question.key, n)
@@ -111,14 +111,14 @@ class RecordReply:
         return options and self.max_tokens > 0
 
     def add_thoughts(self, thoughts: Sequence[GeneratedText]) -> None:
-        """Put generated thoughts in front of the answers; one with markup leaves its question unscored.
+        """Put generated thoughts before the answers; a thought with markup or without an end leaves it unscored.
 
-        Of several thoughts per question, those of a question follow each other, and each gets a question of its own.
+        Several thoughts about a question follow each other in ``thoughts``; the question is repeated for each of them.
         """
         texts = []
         self.samples = len(thoughts) // len(self.questions)
         self.thoughts = [thought.text for thought in thoughts]
-        asked = [question for question in self.questions for _ in range(self.samples)]
+        repeated = [question for question in self.questions for _ in range(self.samples)]
         for number, thought in enumerate(thoughts):
             reason = self.record_encoder.text_check.problem_of(thought.text)
             if not thought.finished:
@@ -127,14 +127,14 @@ class RecordReply:
                 self.failed[number] = f"the thought {reason.problem}"
             texts.append("" if reason else thought.text)
         self.questions = [
-            question.with_thought(text) for question, text in zip(asked, texts, strict=True)
+            question.with_thought(text) for question, text in zip(repeated, texts, strict=True)
         ]
         self.prepare()
 
     def predictions(self) -> list[AnyPrediction]:
-        """One prediction for each dimension, in the order of the questions; the mean over wordings and thoughts.
+        """Make one prediction for each dimension, in the order of the questions: the mean over wordings and thoughts.
 
-        A pair that cannot be compared has none, which is logged.
+        A pair that cannot be compared has no prediction; this is logged.
         """
         if any(question.pair for question in self.questions):
             return list(
@@ -165,11 +165,11 @@ class RecordReply:
         return predictions
 
     def _failure(self, numbers: Sequence[int]) -> str | None:
-        """Why a dimension has no score: none of the thoughts about one of its questions can be used."""
+        """Why a dimension has no score: no thought about one of its questions can be used; None otherwise."""
         for start in range(0, len(numbers), self.samples):
-            of_question = numbers[start : start + self.samples]
-            if all(number in self.failed for number in of_question):
-                return self.failed[of_question[0]]
+            same_question = numbers[start : start + self.samples]
+            if all(number in self.failed for number in same_question):
+                return self.failed[same_question[0]]
         return None
 
     def _scored(
@@ -198,11 +198,11 @@ class RecordReply:
         )
 
     def _means(self, rows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        """The mean of the answers to each question over its thoughts."""
-        questions = [
+        """The mean answer to each question over its thoughts."""
+        by_question = [
             rows[start : start + self.samples] for start in range(0, len(rows), self.samples)
         ]
-        return [np.mean([row for row in each if row is not None], axis=0) for each in questions]
+        return [np.mean([r for r in answers if r is not None], axis=0) for answers in by_question]
 
     def _unscored(self, dimension: Dimension, numbers: Sequence[int], reason: str) -> Prediction:
         about = self._about(dimension, numbers)
@@ -212,9 +212,9 @@ class RecordReply:
         )
 
     def _about(self, dimension: Dimension, numbers: Sequence[int]) -> dict[str, Any]:
-        kept = self.keep_thoughts and self.thoughts
+        keeps = self.keep_thoughts and self.thoughts
         return {
-            "thought_texts": tuple(self.thoughts[number] for number in numbers) if kept else None,
+            "thought_texts": tuple(self.thoughts[number] for number in numbers) if keeps else None,
             "id": self.record.id,
             "dimension": dimension.key,
             "scale": tuple(float(score) for score in dimension.scale),
@@ -227,7 +227,7 @@ class RecordReply:
     def _option(
         self, number: int, field: AnswerField, row: np.ndarray | None, reason: str | None
     ) -> OptionPrediction:
-        given = [r for r in self.task.ratings(self.record, field.dimension) if r is not None]
+        answers = [r for r in self.task.ratings(self.record, field.dimension) if r is not None]
         distribution = None
         if reason is None and row is not None:
             distribution = tuple(row[: len(field.choices)].tolist())
@@ -236,7 +236,7 @@ class RecordReply:
             dimension=field.dimension.key,
             options=field.choices,
             distribution=distribution,
-            answer=int(given[0]) if given else None,
+            answer=int(answers[0]) if answers else None,
             state=reason or SCORED,
             category=self.task.category(self.record),
             # Questions about the same clip are drawn together.
@@ -269,13 +269,13 @@ def write_thoughts(replies: Sequence[RecordReply], encoder: QuestionEncoder, pas
 
 
 def seed_of(*parts: str | int) -> int:
-    """A seed of 63 bits from the SHA-256 of some parts."""
+    """A seed of 63 bits from the SHA-256 of the parts."""
     digest = hashlib.sha256(json.dumps(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def write_answers(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
-    """Generate answers to multiple-choice questions, where the task requests them."""
+    """Generate answers to multiple-choice questions, if the task requests them."""
     choosing = [reply for reply in replies if reply.chooses]
     generated = _write(choosing, encoder, passes, LEAD, TAIL)
     for reply, answers in zip(choosing, generated, strict=True):

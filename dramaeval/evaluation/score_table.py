@@ -1,6 +1,6 @@
-"""The scores of clips, or comparisons of pairs, as a table: a row for each, in a terminal, as CSV, as Parquet.
+"""Tables with a row for each clip or pair: in a terminal, as CSV, as Parquet.
 
-Predictions files are read a clip at a time, so that memory does not depend on the number of clips.
+Predictions files are read clip by clip, so that memory does not depend on the number of clips.
 """
 
 from __future__ import annotations
@@ -9,31 +9,37 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dramaeval.data.csv_text import csv_text
 from dramaeval.data.jsonl import json_lines
 from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
 from dramaeval.evaluation.predictions import Prediction
 
+Line = TypeVar("Line", Prediction, PairPrediction)
 #: The endings of files that `write_scores` writes.
 ENDINGS = (".csv", ".parquet", ".jsonl")
 #: The number of clips that `print_scores` shows.
 SHOWN = 20
-#: The number of rows of a part of a Parquet file.
+#: The number of rows that are written to a Parquet file at once.
 _PART = 10_000
-#: The columns of texts; those of a dimension and pair.
+#: The columns with texts; the other columns have numbers.
 _TEXTS = {"id", "clip", "clip_a", "clip_b", "unscored"}
+#: The columns of a pair for each dimension.
 _OF_PAIR = ("p_a", "p_tie", "p_b", "margin")
-#: The width in characters below which the columns of several dimensions have numbers as titles.
+#: If the titles of the dimensions are wider in characters, the columns have numbers as titles.
 _WIDE = 24
 
 
 def by_clip(file: Path) -> Iterator[list[Prediction]]:
-    """The predictions of each clip in a predictions file, whose lines of a clip follow each other."""
-    predictions = (Prediction.from_json(json.loads(line)) for _, line in json_lines(file))
+    """Yield the predictions of each clip in a predictions file; the lines of a clip are adjacent."""
+    yield from _groups(file, Prediction.from_json)
+
+
+def _groups(file: Path, from_json: Callable[[Any], Line]) -> Iterator[list[Line]]:
+    predictions = (from_json(json.loads(line)) for _, line in json_lines(file))
     for _, group in itertools.groupby(predictions, key=lambda prediction: prediction.id):
         yield list(group)
 
@@ -41,22 +47,22 @@ def by_clip(file: Path) -> Iterator[list[Prediction]]:
 def row_of(
     predictions: Sequence[Prediction], dimensions: Sequence[str], clip: str | None
 ) -> dict[str, Any]:
-    """A clip's row: id, clip, the expected score of each dimension, then the spreads, then the reasons without a score.
+    """The row of a clip: id, clip, the expected score on each dimension, the spreads, and why scores are missing.
 
     Args:
-        predictions: of the clip.
-        dimensions: keys of all columns.
-        clip: path of the clip, if it is known.
+        predictions: the predictions of the clip.
+        dimensions: keys of the dimensions, which become columns.
+        clip: path of the clip; None if it is not known.
     """
-    of_dimension = {prediction.dimension: prediction for prediction in predictions}
-    given = {key: of_dimension.get(key) for key in dimensions}
-    unscored = [f"{each.dimension}: {each.state}" for each in predictions if not each.scored]
+    by_dimension = {prediction.dimension: prediction for prediction in predictions}
+    wanted = {key: by_dimension.get(key) for key in dimensions}
     return {
         "id": predictions[0].id,
         "clip": clip,
-        **{key: each.expected if each else None for key, each in given.items()},
-        **{f"{key}.spread": each.spread if each else None for key, each in given.items()},
-        "unscored": "; ".join(unscored) or None,
+        **{key: p.expected if p else None for key, p in wanted.items()},
+        **{f"{key}.spread": p.spread if p else None for key, p in wanted.items()},
+        "unscored": "; ".join(f"{p.dimension}: {p.state}" for p in predictions if not p.scored)
+        or None,
     }
 
 
@@ -65,11 +71,11 @@ def write_scores(
 ) -> None:
     """Write the scores of a predictions file to a ``.csv`` or ``.parquet`` file, or copy it to a ``.jsonl`` file.
 
-    The file is replaced at once. A file with comparisons of pairs gives a row for each pair, see `pair_row_of`.
+    An existing file is replaced atomically. Comparisons of pairs give a row for each pair, see `pair_row_of`.
 
     Args:
         output: the file to write.
-        file: the predictions.
+        file: the predictions file.
         dimensions: keys of the dimensions, which become columns.
         clips: the paths of the clips, by id.
     """
@@ -77,7 +83,8 @@ def write_scores(
     first = next((json.loads(line) for _, line in json_lines(file)), None)
     if is_pair_line(first):
         columns = ["id", "clip_a", "clip_b", *_pair_columns(dimensions)]
-        rows = (pair_row_of(group, dimensions) for group in _by_pair(file))
+        pairs = _groups(file, PairPrediction.from_json)
+        rows = (pair_row_of(pair, dimensions) for pair in pairs)
     else:
         spreads = [f"{key}.spread" for key in dimensions]
         columns = ["id", "clip", *dimensions, *spreads, "unscored"]
@@ -95,23 +102,16 @@ def write_scores(
     os.replace(unfinished, output)
 
 
-def _by_pair(file: Path) -> Iterator[list[PairPrediction]]:
-    """The comparisons of each pair in a predictions file, whose lines of a pair follow each other."""
-    predictions = (PairPrediction.from_json(json.loads(line)) for _, line in json_lines(file))
-    for _, group in itertools.groupby(predictions, key=lambda prediction: prediction.id):
-        yield list(group)
-
-
 def pair_row_of(predictions: Sequence[PairPrediction], dimensions: Sequence[str]) -> dict[str, Any]:
-    """A pair's row: id, both clips, and of each dimension the three probabilities and the margin.
+    """The row of a pair: id, both clips, and the three probabilities and the margin on each dimension.
 
     Args:
-        predictions: of the pair.
-        dimensions: keys of all columns.
+        predictions: the predictions of the pair.
+        dimensions: keys of the dimensions.
     """
-    of_dimension = {prediction.dimension: prediction for prediction in predictions}
+    by_dimension = {prediction.dimension: prediction for prediction in predictions}
     values = {
-        f"{key}.{name}": getattr(of_dimension.get(key), name, None)
+        f"{key}.{name}": getattr(by_dimension.get(key), name, None)
         for key in dimensions
         for name in _OF_PAIR
     }
@@ -143,13 +143,13 @@ def print_scores(
 ) -> None:
     """Print the scores of the first clips.
 
-    One clip has a line for each dimension with the score, its spread and the distribution. Several clips have a line
-    each, with the dimensions as numbered columns.
+    A single clip has a line for each dimension, with the score, its spread and the distribution. Several clips have
+    one line each, with a column for each dimension.
 
     Args:
         groups: the predictions of each clip.
         dimensions: keys of the dimensions.
-        console: of rich; by default standard output.
+        console: a console of rich; by default standard output.
     """
     from rich import box
     from rich.console import Console
@@ -178,15 +178,15 @@ def _fill_single(table: Any, predictions: Sequence[Prediction]) -> None:
     table.add_column(Text(predictions[0].id), overflow="fold")
     for title in ("score", "spread", "probability of each score"):
         table.add_column(title, justify="left" if title.startswith("prob") else "right")
-    for each in predictions:
-        if not each.scored:
-            cells = ["-", "-", each.state]
+    for prediction in predictions:
+        if not prediction.scored:
+            cells = ["-", "-", prediction.state]
         else:
-            shares = zip(each.scale, each.distribution or (), strict=False)
+            shares = zip(prediction.scale, prediction.distribution or (), strict=False)
             likely = [f"{score:g}: {share:.0%}" for score, share in shares if share >= 0.005]
-            spread = "-" if each.spread is None else f"{each.spread:.2f}"
-            cells = [f"{each.expected:.2f}", spread, "  ".join(likely)]
-        table.add_row(*map(Text, [each.dimension, *cells]))
+            spread = "-" if prediction.spread is None else f"{prediction.spread:.2f}"
+            cells = [f"{prediction.expected:.2f}", spread, "  ".join(likely)]
+        table.add_row(*map(Text, [prediction.dimension, *cells]))
 
 
 def _fill_several(
@@ -194,7 +194,7 @@ def _fill_several(
     shown: Sequence[Sequence[Prediction]],
     dimensions: Sequence[str],
 ) -> str:
-    """Fill in a line for each clip; returns the meaning of the column titles, if they are numbers."""
+    """Add a line for each clip; return the dimensions of the column titles if these are numbers."""
     from rich.text import Text
 
     numbered = sum(len(name) + 2 for name in dimensions) > _WIDE
@@ -202,7 +202,7 @@ def _fill_several(
     for number, name in enumerate(dimensions, 1):
         table.add_column(Text(str(number) if numbered else name), justify="right", no_wrap=True)
     for predictions in shown:
-        scores = {each.dimension: each.expected for each in predictions}
+        scores = {prediction.dimension: prediction.expected for prediction in predictions}
         cells = [scores.get(key) for key in dimensions]
         texts = ["-" if score is None else f"{score:.2f}" for score in cells]
         table.add_row(*map(Text, [predictions[0].id, *texts]))

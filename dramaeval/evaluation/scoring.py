@@ -1,4 +1,4 @@
-"""Scoring: a distribution over the scale for every question, with one forward pass per clip."""
+"""Scores records: a distribution over the scale for every question, with one forward pass per batch of clips."""
 
 from __future__ import annotations
 
@@ -61,31 +61,31 @@ def score(
     writes_answers: bool = True,
     keep_thoughts: bool = False,
 ) -> list[AnyPrediction]:
-    """Score records on every dimension that their task asks for.
+    """Score records on every dimension of their task.
 
-    The result does not depend on batch size, order or padding (up to rounding), nor on a random state. It is
-    identical to the last bit for any number of processes, because they share the batches of a single process.
+    Batch size, order and padding change the result only by rounding. The result does not depend on a random state, and
+    it is identical to the last bit for any number of processes, because these share the batches of a single process.
 
     Args:
         model: the judge, a `JudgeModel` or PEFT's wrapper around one, in evaluation mode.
         records: the records to score.
-        record_encoder: prepares them.
+        record_encoder: prepares the records.
         clips_a_batch: records per forward pass.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
         skip_unreadable: a clip that cannot be decoded is left unscored with the reason; otherwise it raises
             `BadRecordsError`.
-        group_by: record key that clusters the bootstrap.
+        group_by: key of the records that clusters the bootstrap.
         progress: called with the number of records just finished.
-        processes: the processes that call this together, with the same arguments; each gets all predictions.
-        writes_answers: whether the judge also writes answers to multiple-choice questions, where the task requests it;
-            their likelihoods do not depend on it.
+        processes: the processes that call this function together, with the same arguments; each gets all predictions.
+        writes_answers: whether the judge also writes answers to multiple-choice questions, if the task requests it;
+            the likelihoods of the options do not depend on this.
         keep_thoughts: whether predictions have the texts of generated thoughts.
 
     Returns:
-        predictions in the order of the records and, within one, of its dimensions.
+        predictions in the order of the records; those of one record are in the order of its dimensions.
     """
     predictions: dict[int, list[AnyPrediction]] = {}
-    # Clips of similar length share a batch, which keeps padding small; the given order is restored below.
+    # Clips of similar length share a batch, so that padding is small; the order of the records is restored below.
     order = sorted(
         range(len(records)), key=lambda index: records[index].total_seconds, reverse=True
     )
@@ -124,7 +124,7 @@ def _answer(
     passes: Passes,
     writes_answers: bool,
 ) -> None:
-    """Answer the questions of some records, in as many forward passes as needed."""
+    """Answer the questions about some records, in as many forward passes as needed."""
     write_thoughts(replies, record_encoder.encoder, passes)
     encoded = [reply.encoded_record for reply in replies if reply.encoded_record is not None]
     passes_required = 0
@@ -134,7 +134,7 @@ def _answer(
         passes_required = max(passes.processes.gather(1 + longest_answer(encoded)))
     if encoded:
         values = consistent_values(encoded, passes.read, passes_required=passes_required)
-        # A process without replies has the values of a substitute record.
+        # A process without records ran the passes with a substitute, whose values belong to no reply.
         for reply, reply_values in zip(replies, values, strict=False):
             reply.values = reply_values
     if writes_answers:
@@ -142,7 +142,7 @@ def _answer(
 
 
 class Passes:
-    """Forward passes of one judge in one layout.
+    """Runs forward passes of a judge, with or without a shared prefix.
 
     Args:
         model: the judge.
@@ -160,13 +160,13 @@ class Passes:
         self.sharded = is_partitioned(model)
 
     def read(self, encoded_records: Sequence[EncodedRecord]) -> list[AnswerValues]:
-        """For each record and question a distribution, or the value of a regression head."""
+        """Run one pass: for each record and question, a distribution or the value of a regression head."""
         rows = self._run(encoded_records, _distributions_or_values).double().numpy()
         remaining = iter(rows)
         return [[next(remaining) for _ in record.all_questions] for record in encoded_records]
 
     def begin(self, encoded_records: Sequence[EncodedRecord], copies: int = 1) -> Continuation:
-        """Start to generate ``copies`` answers to each question, whose prompt is computed once.
+        """Start to generate ``copies`` answers to each question; each prompt is computed once.
 
         Raises:
             ModelError: the weights are split over processes, which cannot generate together.
@@ -180,7 +180,7 @@ class Passes:
         if not supports_cache(self.model):
             return UncachedGeneration(
                 encoded_records,
-                lambda some: self._run(some, lambda logits, batch: logits[batch.score_index]),
+                lambda records: self._run(records, lambda logits, batch: logits[batch.score_index]),
                 copies,
             )
         with torch.inference_mode():
@@ -205,7 +205,7 @@ class Passes:
 
 
 def _substitute(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:
-    """Another process's record for the processes without one; empty where no process has one."""
+    """The record of another process, for the processes without records; empty if no process has a record."""
     return [record for record in processes.gather(encoded_record) if record is not None][:1]
 
 

@@ -29,7 +29,7 @@ METRICS: dict[str, Metric] = {
     metric_name(metric): metric for metric in (Pearson(), MeanSquaredError(), Bias())
 }
 MOST_VALUES = 40
-"""Maximum number of slices under one name: more slices are too small."""
+"""Maximum number of slices in one division: more slices would be too small."""
 
 NOT_STATED = "not said"
 
@@ -50,13 +50,13 @@ def slices(
     draws: int,
     level: float,
 ) -> dict[str, Any]:
-    """Agreement by slice.
+    """Compute the agreement on every slice.
 
     Args:
         predictions: the predictions of one judge on one split.
         records: the records of that split.
-        train: the training records; empty where they were not read.
-        names: ``character_seen``, ``length``, ``recorded``, or any key of the records.
+        train: the training records; empty if they were not read.
+        names: names of divisions: ``character_seen``, ``length``, ``recorded``, or any key of the records.
         seed: seed of the bootstrap.
         draws: bootstrap draws of clusters; 0 for no intervals.
         level: confidence level of the intervals.
@@ -64,7 +64,7 @@ def slices(
     Returns:
         by name either ``{"undefined": reason}`` or ``{"values": {value: {"records": …, "dimensions": …,
         "macro": {metric: value}, "interval": {metric: [low, high] or None}}}}``. A macro is the mean over the
-        dimensions that define the metric in that slice; ``dimensions`` counts them.
+        dimensions on which the metric is defined in the slice; ``dimensions`` counts these dimensions.
     """
     results: dict[str, Any] = {}
     settings = _Bootstrap(seed=seed, draws=draws, level=level)
@@ -102,11 +102,11 @@ class _Table:
     Attributes:
         record: number of the record.
         scored: whether there is a score.
-        used: whether there are a score and a rating.
-        dimension: number of the dimension, of the used predictions.
-        row: row in the arrays of that dimension, of the used predictions.
-        cluster: number of the cluster in the order of names, of the used predictions.
-        arrays: the arrays of each dimension, of the used predictions.
+        used: whether there are both a score and a rating. The other attributes are valid only for used predictions.
+        dimension: number of the dimension.
+        row: row in the arrays of this dimension.
+        cluster: number of the cluster in the order of names.
+        arrays: the arrays of each dimension.
     """
 
     record: np.ndarray
@@ -146,21 +146,21 @@ class _Table:
             arrays=arrays,
         )
 
-    def taken(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
-        """The used predictions among ``rows`` by dimension, in the order of occurrence; and the number of clusters."""
+    def of_rows(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
+        """The used predictions among ``rows`` by dimension, in the order of occurrence, and their number of clusters."""
         rows = rows[self.used[rows]]
         present, cluster = np.unique(self.cluster[rows], return_inverse=True)
         dimensions, first = np.unique(self.dimension[rows], return_index=True)
-        taken = []
+        tables = []
         for number in dimensions[np.argsort(first)].tolist():
-            of_dimension = self.dimension[rows] == number
-            arrays = self.arrays[number].take(self.row[rows[of_dimension]])
-            taken.append(replace(arrays, cluster=cluster[of_dimension]))
-        return taken, len(present)
+            on_dimension = self.dimension[rows] == number
+            arrays = self.arrays[number].take(self.row[rows[on_dimension]])
+            tables.append(replace(arrays, cluster=cluster[on_dimension]))
+        return tables, len(present)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
-    """The distinct values in alphabetical order with `NOT_STATED` last; the thirds of length in rising order."""
+    """The distinct values in alphabetical order with `NOT_STATED` last; lengths are in rising order."""
     if name == "length":
         rank = {"up": 0, "ov": 2}
         return sorted(set(values), key=lambda value: rank.get(value[:2], 1))
@@ -168,12 +168,12 @@ def _in_order(name: str, values: Sequence[str]) -> list[str]:
 
 
 def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
-    taken, clusters = table.taken(rows)
-    spans = {arrays.dimension: span(arrays.scale) for arrays in taken}
+    tables, clusters = table.of_rows(rows)
+    spans = {arrays.dimension: span(arrays.scale) for arrays in tables}
     by = {name: divisors(metric, spans) for name, metric in METRICS.items()}
     values: dict[str, list[float]] = {name: [] for name in METRICS}
     defined: list[tuple[str, DimensionArrays]] = []
-    for arrays in taken:
+    for arrays in tables:
         for name, value in metric_values(METRICS, arrays)[0].items():
             if value is not None:
                 values[name].append(value / by[name][arrays.dimension])
@@ -198,21 +198,21 @@ def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, A
 
 
 def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Whether a record's character occurs in the training split."""
+    """Divide by whether the character of a record occurs in the training split."""
     if not train:
         raise NoSliceError("the training split was not read, so its characters are not known")
-    known = {group_of(record, "character") for record in train}
+    trained = {group_of(record, "character") for record in train}
     values = []
     for record in records:
         character = group_of(record, "character")
         values.append(
-            NOT_STATED if character is None else "seen" if character in known else "unseen"
+            NOT_STATED if character is None else "seen" if character in trained else "unseen"
         )
     return values
 
 
 def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Thirds of the clips by length."""
+    """Divide into thirds by the length of the clips."""
     seconds = np.array([record.seconds for record in records])
     if not (seconds > 0).any():
         raise NoSliceError("this judge takes no audio: the clips were not decoded")
@@ -230,10 +230,9 @@ def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
 
 
 def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Whether the speech is recorded or synthetic, where the records have that key.
+    """Divide into recorded and synthetic speech, by the keys ``recorded`` or ``synthetic`` (true or false).
 
-    The keys are ``recorded`` or ``synthetic`` (true or false), else ``source`` or ``origin`` with one of these two
-    words as value.
+    Without these keys, the values "recorded" and "synthetic" of the keys ``source`` or ``origin`` count.
     """
     values = [_recorded(record.fields) for record in records]
     if set(values) == {NOT_STATED}:
@@ -252,7 +251,7 @@ def _recorded(fields: Mapping[str, Any]) -> str:
 
 
 def _by_key(key: str) -> Divide:
-    """Divide by the records' values of a key."""
+    """Make a function that divides by the values of a key."""
 
     def divide(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
         values = []

@@ -1,4 +1,4 @@
-"""The summary of one judge in `metrics.json`: every dimension, and the mean over them."""
+"""The summary of one judge in `metrics.json`: every dimension, and the mean over dimensions."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def summarise(
     epsilon: float = EPSILON,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, Any]:
-    """How well one judge agrees with people: the part `<split>.<phase>` of metrics.json.
+    """Measure a judge's agreement with people: the part `<split>.<phase>` of metrics.json.
 
     Args:
-        predictions: of one judge on one split; each record × dimension occurs once.
+        predictions: the predictions of one judge on one split; each record × dimension occurs once.
         dimensions: keys in the order of the rubric. Values of a dimension without predictions are undefined.
-        seed: of the bootstrap and the permutations.
+        seed: seed of the bootstrap and the permutations.
         draws: bootstrap draws of clusters (`Prediction.group`); 0 for no intervals.
-        level: of the percentile intervals.
+        level: confidence level of the percentile intervals.
         ceiling: whether to add the agreement between raters.
-        epsilon: the judge's allowance in the alternative annotator test.
-        metrics: custom ones, in addition to the standard ones (see `metrics/metric.py`).
+        epsilon: the judge's advantage in the alternative annotator test.
+        metrics: custom metrics, in addition to the standard ones (see `metrics/metric.py`).
 
     Returns:
-        `macro` (each metric's mean over the dimensions that define it, with counts), `dimensions`
+        `macro` (each metric's mean over the dimensions on which it is defined, with counts), `dimensions`
         (by key) and `bootstrap`. All values are ready for JSON; undefined ones are None, with a reason.
 
     Raises:
-        ValueError: a record predicted twice on a dimension, on one that is not listed, or on
-            another scale than the dimension's other records; a metric whose name is taken.
+        ValueError: a record is predicted twice on a dimension, on a dimension that is not listed, or on
+            another scale than the other records; or two metrics have the same name.
     """
     named = with_standard(metrics)
     by_dimension = _by_dimension(predictions, dimensions)
@@ -87,7 +87,7 @@ def summarise(
 def _dimension_results(
     by_dimension: Mapping[str, Sequence[Prediction]], settings: SummarySettings
 ) -> dict[str, DimensionResult]:
-    """The result of each dimension, several at a time: numpy computes in threads in parallel."""
+    """Compute the result of each dimension, several at a time: numpy computes in parallel threads."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(
             lambda key: dimension_result(key, by_dimension[key], settings), by_dimension
@@ -122,9 +122,9 @@ def _why_no_draws(draws: int, clusters: int) -> str | None:
 
 
 def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) -> dict[str, Any]:
-    """The unweighted mean over dimensions, of each metric and of the agreement between raters.
+    """The unweighted means over dimensions of each metric and of the agreement between raters.
 
-    ``units`` names the metrics that are counted in ranges of the scales, because these differ (`divisors`).
+    ``units`` names the metrics that are counted in ranges of the scales, because the ranges differ (`divisors`).
     """
     spans, units = {key: result.span for key, result in results.items()}, {}
     macro: dict[str, Any] = {}
@@ -134,11 +134,11 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
     for name, metric in settings.metrics.items():
         if not any(name in result.values for result in results.values()):
             continue  # the metric applies to none of these scales
-        used = {key: each for key, each in results.items() if each.values.get(name) is not None}
+        used = {key: r for key, r in results.items() if r.values.get(name) is not None}
         by = divisors(metric, spans)
         if used and len(set(by.values())) > 1:
             units[name] = RANGE
-        macro[name] = mean_of_defined(each.values[name] / by[key] for key, each in used.items())
+        macro[name] = mean_of_defined(r.values[name] / by[key] for key, r in used.items())
         defined[name] = len(used)
         if len(used) < len(results):
             undefined[name] = {
@@ -147,7 +147,7 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
                 if result.values.get(name) is None
             }
         if settings.draws is not None and used:
-            drawn = [divided(each.draws.get(name), by[key]) for key, each in used.items()]
+            drawn = [divided(r.draws.get(name), by[key]) for key, r in used.items()]
             intervals[name] = interval(mean_over_draws(drawn), settings.level)
     macro["dimensions"] = len(results)
     macro["dimensions_defined"] = defined

@@ -1,4 +1,4 @@
-"""System level: whether the judge ranks the systems that produced the clips as the raters do."""
+"""System level: agreement of judge and raters on the ranking of the systems that produced the clips."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pair
 def system_level(
     predictions: Sequence[Prediction], arrays: DimensionArrays, *, seed: int
 ) -> dict[str, Any] | None:
-    """Agreement of the systems' mean scores on one dimension; None when no record names a system.
+    """Compare the systems' mean scores by judge and raters on one dimension; None if no record names a system.
 
-    `arrays` has the rows of those of `predictions` that are scored and rated, in their order.
-    Means are over a system's records. Records that name no system are left out and counted.
+    `arrays` has a row for each of the `predictions` that is scored and rated, in the same order.
+    A mean is over the records of a system. Records without a system are left out and counted.
     """
-    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
-    if not any(p.system for p in kept):
+    usable = [p for p in predictions if p.scored and p.mean_rating is not None]
+    if not any(p.system for p in usable):
         return None
-    names = sorted({p.system for p in kept if p.system})
+    names = sorted({p.system for p in usable if p.system})
     number = {name: index for index, name in enumerate(names)}
-    rows = np.array([row for row, p in enumerate(kept) if p.system], dtype=np.intp)
-    system = np.array([number[str(kept[row].system)] for row in rows], dtype=np.intp)
-    group = [cluster_key(kept[row]) for row in rows]
+    rows = np.array([row for row, p in enumerate(usable) if p.system], dtype=np.intp)
+    system = np.array([number[str(usable[row].system)] for row in rows], dtype=np.intp)
+    group = [cluster_key(usable[row]) for row in rows]
     predicted, rated = arrays.predicted[rows], arrays.rated[rows]
     means_predicted = _means(predicted, system, len(names))
     means_rated = _means(rated, system, len(names))
     return {
         "systems": len(names),
         "n": len(rows),
-        "without_system": len(kept) - len(rows),
+        "without_system": len(usable) - len(rows),
         **_correlations(arrays, means_predicted, means_rated),
         **_pairwise_accuracy(means_predicted, means_rated),
         **_soft(predicted, rated, system, group, seed),
@@ -85,9 +85,9 @@ def _correlations(
 
 
 def _pairwise_accuracy(predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
-    """Share of pairs that the judge orders as the raters do (Kocmi et al. 2021).
+    """The share of pairs of systems in the same order by judge and raters (Kocmi et al. 2021).
 
-    Pairs that the raters tie are left out; a pair that only the judge ties counts as wrong.
+    Pairs with equal means of the raters are left out; a pair with equal means of the judge only counts as wrong.
     """
     first, second = np.triu_indices(len(rated), 1)
     people = np.sign(rated[first] - rated[second])
@@ -107,7 +107,7 @@ def _soft(
     group: list[tuple[str, str]],
     seed: int,
 ) -> dict[str, Any]:
-    """Soft pairwise accuracy, and the number of pairs of systems that share groups."""
+    """Soft pairwise accuracy, and the numbers of pairs of systems that are tested, and tested on shared groups."""
     columns = {key: index for index, key in enumerate(sorted(set(group)))}
     column = np.array([columns[key] for key in group], dtype=np.intp)
     cell = system * len(columns) + column
@@ -125,9 +125,9 @@ def _soft(
 
 
 def cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Mean of the values (n,) of each cell of a table, NaN in a cell without values.
+    """The mean of the values (n,) in each cell of a table, NaN in a cell without values.
 
-    `cell` (n,) is the index of each value's cell in the flattened table.
+    `cell` (n,) has the index of the cell of each value in the flattened table.
     """
     size = shape[0] * shape[1]
     with np.errstate(invalid="ignore"):

@@ -17,20 +17,20 @@ from dramaeval.evaluation.units import divisors
 
 
 def with_thoughts(summary: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Add the spread between sampled thoughts to a summary (`summarise`), where several are sampled.
+    """Add the spread between sampled thoughts to a summary (`summarise`), if several thoughts are sampled.
 
-    Each dimension gets ``thought``: the number of ``samples`` per question, ``spread`` (see `deviation`; None where no
-    question has two thoughts with a score), ``pearson_single`` (the mean Pearson with one thought instead of all; None
-    where it is undefined), the number of ``thoughts`` and that of the ``unscored`` ones, which do not end or hold
-    markup. The macro gets the means of ``spread`` and ``pearson_single``, and the sums of the numbers.
+    Each dimension gets ``thought``: the number of ``samples`` per question, ``spread`` (see `deviation`),
+    ``pearson_single`` (the mean Pearson with one thought instead of all; None if it is undefined), the number of
+    ``thoughts``, and the number of ``unscored`` thoughts, which do not end or contain markup. The macro gets the means
+    of ``spread`` and ``pearson_single``, and the sums of the numbers.
     """
     by_dimension: dict[str, dict[str, Any]] = {}
     for key, values in summary["dimensions"].items():
-        of_dimension = [p for p in predictions if p.dimension == key and p.thoughts]
-        if of_dimension:
-            values["thought"] = by_dimension[key] = _thought(key, of_dimension)
+        on_dimension = [p for p in predictions if p.dimension == key and p.thoughts]
+        if on_dimension:
+            values["thought"] = by_dimension[key] = _thought(key, on_dimension)
     if by_dimension:
-        # As a metric in score units: in ranges of the scales where these differ.
+        # The spread is in score units: if the ranges of the scales differ, its mean is in ranges.
         by = divisors(RaterSpread(), {p.dimension: p.scale[-1] - p.scale[0] for p in predictions})
         figures = by_dimension.values()
         spreads = {key: figure["spread"] for key, figure in by_dimension.items()}
@@ -50,8 +50,8 @@ def with_thoughts(summary: dict[str, Any], predictions: Sequence[Prediction]) ->
 def deviation(table: np.ndarray) -> float | None:
     """Standard deviation between thoughts of scores ``[questions, thoughts]``: the root of the mean variance.
 
-    NaN marks a thought without a score. Each variance has the divisor thoughts − 1 and the weight of its degrees of
-    freedom, because questions may have different numbers of thoughts. None where no question has two.
+    NaN marks a thought without a score. Each variance has the divisor thoughts − 1, which is also its weight in the
+    mean, because questions may have different numbers of thoughts. None if no question has two thoughts with a score.
     """
     counts = (~np.isnan(table)).sum(axis=1)
     table, counts = table[counts > 1], counts[counts > 1]
@@ -62,8 +62,8 @@ def deviation(table: np.ndarray) -> float | None:
 
 
 def _thought(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """The figures of one dimension."""
-    # [records, wordings, thoughts]: the thoughts of a wording follow each other.
+    """The entry ``thought`` of one dimension."""
+    # Shape [records, wordings, thoughts]: the thoughts of a wording are adjacent.
     wordings = max(len(prediction.wordings or (0,)) for prediction in predictions)
     scores = np.array([prediction.thoughts for prediction in predictions], dtype=np.float64)
     scores = scores.reshape(len(predictions), wordings, -1)
@@ -81,7 +81,7 @@ def _thought(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def _pearson(key: str, predictions: Sequence[Prediction], scores: np.ndarray) -> float | None:
-    """Pearson of scores ``[records]`` with the mean ratings, over the records that have both."""
+    """Pearson of scores ``[records]`` with the mean ratings, over the records that have both; None if undefined."""
     has_both = [
         prediction.scored and prediction.mean_rating is not None and not np.isnan(score)
         for prediction, score in zip(predictions, scores, strict=True)
@@ -95,7 +95,7 @@ def _pearson(key: str, predictions: Sequence[Prediction], scores: np.ndarray) ->
 
 
 def thought_text(summary: Mapping[str, Any]) -> str | None:
-    """The figures in a sentence, or None where no thoughts are sampled."""
+    """Describe the entry ``thought`` of the macro in a sentence; None if no thoughts are sampled."""
     macro = summary["macro"].get("thought")
     if macro is None:
         return None

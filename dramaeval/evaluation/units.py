@@ -1,4 +1,4 @@
-"""Units of a mean over dimensions: errors on scales of different ranges are counted in ranges before they are averaged."""
+"""Units of means over dimensions: if scales have different ranges, errors are divided by the range before the mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dramaeval.evaluation.metrics.metric import Metric
 
-#: The unit of a macro figure that is counted in ranges of the scales.
+#: Name of the unit of such a mean.
 RANGE = "range"
 
 
@@ -18,14 +18,14 @@ def span(scale: np.ndarray) -> float:
 
 
 def divisors(metric: Metric, spans: Mapping[str, float]) -> dict[str, float]:
-    """By dimension the number by which a metric's value is divided before the mean over dimensions.
+    """The number by which the value of a metric is divided before the mean over dimensions, by dimension.
 
     Args:
-        metric: its `score_power` is 1 for a metric in score units, 2 in squared ones; 0, the default, has no unit.
-        spans: the range of each dimension's scale; 0 where it has no predictions.
+        metric: its `score_power` is 1 for score units, 2 for squared score units, 0 (the default) for no unit.
+        spans: the range of each dimension's scale; 0 for a dimension without predictions.
 
     Returns:
-        range ** power, or 1 throughout where the metric has no unit or all scales have the same range.
+        range ** power; or 1 for all dimensions if the metric has no unit or all scales have the same range.
     """
     power = getattr(metric, "score_power", 0)
     if not power or len({value for value in spans.values() if value}) < 2:
@@ -34,5 +34,5 @@ def divisors(metric: Metric, spans: Mapping[str, float]) -> dict[str, float]:
 
 
 def divided(draws: np.ndarray | None, divisor: float) -> np.ndarray | None:
-    """The values in every draw divided; None without draws."""
+    """Divide the values in every draw; None without draws."""
     return None if draws is None else draws / divisor

@@ -17,26 +17,26 @@ from dramaeval.evaluation.units import divisors
 
 
 def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Add the spread between wordings to a summary (`summarise`), where a question has several wordings.
+    """Add the spread between wordings to a summary (`summarise`), if questions have several wordings.
 
     Each dimension gets ``wording``: the number of ``wordings``, ``spread`` (the `deviation` of the
-    expected score between wordings, in scores) and ``pearson`` under each wording alone (None
-    where it is undefined). The macro gets the means of the dimensions' ``spread``, and of the highest minus
-    the lowest ``pearson`` as ``pearson_range``.
+    expected score between wordings, in score units) and ``pearson`` under each single wording (None
+    if it is undefined). The macro gets the mean ``spread`` of the dimensions, and as ``pearson_range`` the mean
+    difference of the highest and the lowest ``pearson``.
     """
     spreads: dict[str, Any] = {}
     for key, values in summary["dimensions"].items():
-        of_dimension = [p for p in predictions if p.dimension == key and p.wordings]
-        if of_dimension:
-            values["wording"] = _wording(key, of_dimension)
+        on_dimension = [p for p in predictions if p.dimension == key and p.wordings]
+        if on_dimension:
+            values["wording"] = _wording(key, on_dimension)
             spreads[key] = values["wording"]
     if spreads:
         correlations = [spread["pearson"] for spread in spreads.values()]
-        # As a metric in score units: in ranges of the scales where these differ.
+        # The spread is in score units: if the ranges of the scales differ, its mean is in ranges.
         by = divisors(RaterSpread(), {p.dimension: p.scale[-1] - p.scale[0] for p in predictions})
         summary["macro"]["wording"] = {
             "wordings": max(spread["wordings"] for spread in spreads.values()),
-            "spread": mean_of_defined(each["spread"] / by[key] for key, each in spreads.items()),
+            "spread": mean_of_defined(entry["spread"] / by[key] for key, entry in spreads.items()),
             "pearson_range": mean_of_defined(
                 max(values) - min(values) for values in correlations if None not in values
             ),
@@ -53,7 +53,7 @@ def deviation(table: np.ndarray) -> float:
 
 
 def _wording(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """The spread between wordings of one dimension."""
+    """The entry ``wording`` of one dimension."""
     table = np.array([prediction.wordings for prediction in predictions], dtype=np.float64)
     arrays = dimension_arrays(key, predictions, cluster_names(predictions))
     rated = np.array([prediction.mean_rating is not None for prediction in predictions])
@@ -69,7 +69,7 @@ def _wording(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def wording_text(summary: Mapping[str, Any]) -> str | None:
-    """The spread in a sentence, or None with one wording."""
+    """Describe the spread in a sentence; None with one wording."""
     macro = summary["macro"].get("wording")
     if macro is None:
         return None

@@ -1,4 +1,4 @@
-"""Checks of ``peft``, ``adapt`` and ``quantization``: values, and combinations with other settings."""
+"""Checks the values of ``peft``, ``adapt`` and ``quantization``, and their combinations with other settings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
 from dramaeval.models.settings import PART_SETTINGS
 
-#: Initialisations of LoRA that leave the base unchanged, so that a saved adapter has the same effect on it.
+#: Initialisations of LoRA that do not change the base, so that a saved adapter has the trained effect on it.
 INITIALISATIONS = ("true", "false", "gaussian", "orthogonal", "mica")
 _CHANGES_BASE = "changes the weights of the base, and the saved adapter would have another effect on the unchanged base"
 _FROM_DATA = "is computed from activations of a data set, which PEFT's own scripts prepare"
-#: The others, with the reason why each is refused.
+#: The refused initialisations, with the reason.
 REFUSED_INITIALISATIONS = {
     "pissa": _CHANGES_BASE,
     "olora": _CHANGES_BASE,
@@ -39,7 +39,7 @@ REFUSED_ARGUMENTS = {
     "use_qalora": "is for bases quantised with GPTQ; use peft=qlora",
     "alora_invocation_tokens": "needs a text that invokes the adapter, which a judge's prompt does not have",
 }
-#: AdaLoRA's phases; the run derives those that are null from its number of steps.
+#: Arguments for AdaLoRA's phases; if they are null, the run derives them from its number of steps.
 DERIVED = ("total_step", "tinit", "tfinal")
 #: The methods that learn virtual tokens.
 PREFIX, PROMPT = "PrefixTuningConfig", "PromptTuningConfig"
@@ -61,8 +61,8 @@ def problems(config: DictConfig) -> list[str]:
     messages += _quantization_problems(config) if quantization else []
     if peft is None:
         return messages
-    given = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
-    messages += check_arguments(given, "peft", reported=invalid_keys(PeftConfig, peft))
+    arguments = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
+    messages += check_arguments(arguments, "peft", reported=invalid_keys(PeftConfig, peft))
     for part, key, fixed in PART_SETTINGS:
         if config.model.get(key) is fixed and {part, "all"} & set(names):
             messages.append(
@@ -80,12 +80,12 @@ def problems(config: DictConfig) -> list[str]:
 
 
 def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) -> list[str]:
-    """Initialisations and arguments of LoRA with which a saved adapter would not have the trained effect.
+    """Problems of LoRA arguments with which a saved adapter would not have the trained effect.
 
     Args:
         peft: arguments of ``peft.LoraConfig``.
-        quantised: whether the base is.
-        adalora: whether they are those of ``peft.AdaLoraConfig``.
+        quantised: whether the base is quantised.
+        adalora: whether the class is ``peft.AdaLoraConfig``.
     """
     messages = [
         f"peft.{key} {why}: leave it out."
@@ -93,14 +93,14 @@ def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) ->
         if peft.get(key)
     ]
     name = str(peft.get("init_lora_weights", True)).lower()
-    known = INITIALISATIONS[:2] if adalora else INITIALISATIONS
+    allowed = INITIALISATIONS[:2] if adalora else INITIALISATIONS
     refused = REFUSED_INITIALISATIONS.get(name.partition("_niter_")[0])
     if refused:
         messages.append(
-            f"peft.init_lora_weights={name} {refused}. Set it to one of {', '.join(known)}."
+            f"peft.init_lora_weights={name} {refused}. Set it to one of {', '.join(allowed)}."
         )
-    elif name not in known:
-        messages.append(not_among("peft.init_lora_weights", name, known))
+    elif name not in allowed:
+        messages.append(not_among("peft.init_lora_weights", name, allowed))
     if name == "mica" and quantised:
         messages.append(
             "peft.init_lora_weights=mica is computed from weights that are not quantised: set quantization=null, or "
@@ -146,7 +146,7 @@ def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
             "projector take none. Set adapt=llm, or use another method, for example peft=lora."
         )
     if zero_stage(config.zero) == 3:
-        # Observed with DeepSpeed 0.19: the processes diverge in the forward pass and wait for ever.
+        # With DeepSpeed 0.19 the processes diverge in the forward pass and wait forever.
         messages.append(
             "zero=zero3 gathers a layer's weights when the layer runs, and virtual tokens are read outside the "
             "layers: the processes would wait for each other forever. Set zero=zero2."

@@ -1,4 +1,4 @@
-"""Checks of an adapter against a model: every name matches something, and nothing outside ``adapt`` is trained."""
+"""Checks an adapter against a model: every name matches a module, and only parts in ``adapt`` are trained."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dramaeval.config.problems import near_match_hint
 from dramaeval.models.adapters import ALL_LINEAR, adapted_parts, count_parameters
 from dramaeval.models.families.base import Family
 
-#: Settings of PEFT that hold names of modules, or a pattern as one text.
+#: Settings of PEFT whose value is a list of module names, or a pattern as one text.
 OF_MODULES = ("target_modules", "exclude_modules", "feedforward_modules")
-#: Settings of PEFT whose keys are patterns over the ends of names.
+#: Settings of PEFT whose keys are patterns for the ends of module names.
 OF_KEYS = ("rank_pattern", "alpha_pattern")
 _SHOWN = 3
 
@@ -21,12 +21,12 @@ _SHOWN = 3
 def name_problems(
     settings: Mapping[str, Any], model: Any, family: Family, adapt: str | Sequence[str]
 ) -> list[str]:
-    """The names in PEFT's settings that match nothing in a model.
+    """Problems of names in PEFT's settings that match no module of a model.
 
     Args:
-        settings: those of ``peft``, as the user wrote them.
-        model: without an adapter; its weights may be absent (meta device).
-        family: of the model.
+        settings: the values of ``peft``, as the user wrote them.
+        model: the model without an adapter; its weights may be absent (meta device).
+        family: the family of the model.
         adapt: the parts that get adapters.
     """
     parts = adapted_parts(adapt, family)
@@ -37,23 +37,22 @@ def name_problems(
     reached = [name for part in parts for name in within[part]]
     problems = []
     for key in OF_MODULES:
-        for given in _names(settings.get(key)):
-            if given.lower() == ALL_LINEAR or _matching(settings.get(key), given, reached):
+        value = settings.get(key)
+        for wanted in _names(value):
+            if wanted.lower() == ALL_LINEAR or _matching(value, wanted, reached):
                 continue
-            others = [
-                part for part in family.parts if _matching(settings.get(key), given, within[part])
-            ]
-            problems.append(f"peft.{key}: {given} " + _unmatched(given, parts, others, reached))
-    for given in _names(settings.get("modules_to_save")):
-        if not any(name.endswith(given) for name in names):
-            hint = near_match_hint(given, _endings(names))
-            problems.append(f"peft.modules_to_save: {given} matches no module of the model.{hint}")
+            others = [part for part in family.parts if _matching(value, wanted, within[part])]
+            problems.append(f"peft.{key}: {wanted} " + _unmatched(wanted, parts, others, reached))
+    for wanted in _names(settings.get("modules_to_save")):
+        if not any(name.endswith(wanted) for name in names):
+            hint = near_match_hint(wanted, _endings(names))
+            problems.append(f"peft.modules_to_save: {wanted} matches no module of the model.{hint}")
     for key in OF_KEYS:
-        for given in settings.get(key) or {}:
-            if not any(re.match(rf"(.*\.)?({given})$", name) for name in reached):
-                hint = near_match_hint(given, _endings(reached))
+        for pattern in settings.get(key) or {}:
+            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in reached):
+                hint = near_match_hint(pattern, _endings(reached))
                 problems.append(
-                    f"peft.{key}: {given} matches no layer of {', '.join(parts)}.{hint}"
+                    f"peft.{key}: {pattern} matches no layer of {', '.join(parts)}.{hint}"
                 )
     return [*problems, *_layer_problems(settings, reached)]
 
@@ -61,13 +60,13 @@ def name_problems(
 def reach_problems(
     model: Any, family: Family, adapt: str | Sequence[str], settings: Mapping[str, Any]
 ) -> list[str]:
-    """The trained weights outside the adapted parts.
+    """Problems of trained weights that are not in the adapted parts.
 
     Args:
-        model: with its adapter; its weights may be absent (meta device).
-        family: of the model.
+        model: the model with its adapter; its weights may be absent (meta device).
+        family: the family of the model.
         adapt: the parts that get adapters.
-        settings: those of ``peft``.
+        settings: the values of ``peft``.
     """
     adapted = adapted_parts(adapt, family)
     parts = {*adapted, *family.parts_in_full(adapted)}
@@ -96,19 +95,19 @@ def _remedy(settings: Mapping[str, Any], part: str) -> str:
 
 
 def _names(value: Any) -> list[str]:
-    """The names of a setting: one text or several."""
+    """The value of a setting as a list of names: one text, or several."""
     return [value] if isinstance(value, str) else [str(name) for name in value or ()]
 
 
-def _matching(setting: Any, given: str, names: Sequence[str]) -> bool:
-    """Whether a name, or a pattern given as one text, matches one of the modules' names."""
+def _matching(setting: Any, wanted: str, names: Sequence[str]) -> bool:
+    """Whether an entry of a setting matches a module name; a setting that is one text is a pattern."""
     if isinstance(setting, str):
-        return any(re.fullmatch(given, name) for name in names)
-    return any(name == given or name.endswith(f".{given}") for name in names)
+        return any(re.fullmatch(wanted, name) for name in names)
+    return any(name == wanted or name.endswith(f".{wanted}") for name in names)
 
 
 def _unmatched(
-    given: str, parts: Sequence[str], others: Sequence[str], reached: Sequence[str]
+    wanted: str, parts: Sequence[str], others: Sequence[str], reached: Sequence[str]
 ) -> str:
     if others:
         both = ",".join([*parts, *others])
@@ -116,7 +115,7 @@ def _unmatched(
             f"matches layers of {', '.join(others)} only, which adapt={_shown(parts)} leaves out: set "
             f"adapt=[{both}], or leave the name out."
         )
-    hint = near_match_hint(given, _endings(reached))
+    hint = near_match_hint(wanted, _endings(reached))
     return f"matches no layer of {', '.join(parts)}.{hint}"
 
 
@@ -127,7 +126,7 @@ def _layer_problems(settings: Mapping[str, Any], reached: Sequence[str]) -> Iter
     lists = [re.escape(name) for name in _names(settings.get("layers_pattern"))]
     list_name = rf"(?:{'|'.join(lists)})" if lists else r"[^.]*"
     first_number = re.compile(rf"(?:^|.*?\.){list_name}\.(\d+)\.")
-    present = {int(found[1]) for name in reached if (found := first_number.match(name))}
+    present = {int(match[1]) for name in reached if (match := first_number.match(name))}
     if not present:
         yield f"peft.layers_pattern={settings.get('layers_pattern')} matches no list of layers."
         return
@@ -140,7 +139,7 @@ def _layer_problems(settings: Mapping[str, Any], reached: Sequence[str]) -> Iter
 
 
 def _endings(names: Sequence[str]) -> list[str]:
-    """The last words of modules' names, each once."""
+    """The last words of module names, without repetition."""
     return sorted({name.rpartition(".")[2] for name in names} - {""})
 
 

@@ -1,7 +1,7 @@
 """Adapters: PEFT's methods, limited to the parts of the model that ``adapt`` names.
 
-Layers of the audio tower and of the language model have the same names: a list of endings would adapt both parts. The
-endings are therefore converted to one pattern over full module names.
+Layers of the audio tower and of the language model have the same names, so that a list of endings would adapt both
+parts. Endings are therefore converted to one pattern for full module names.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from dramaeval.models.loading import UNSAFE_PICKLE
 
 log = logging.getLogger(__name__)
 
-#: The value of ``target_modules`` with which PEFT takes every linear layer of a model.
+#: The value of ``target_modules`` with which PEFT adapts every linear layer of a model.
 ALL_LINEAR = "all-linear"
-#: The layers that (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
+#: The layers that (IA)³ scales by default: keys and values at the output, the last feed-forward layer at the input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
 IA3_INPUTS = ("down_proj", "fc2")
 
 
 def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
-    """The parts that ``adapt`` names, in the family's order.
+    """The parts that ``adapt`` names, in the order of the family.
 
     Raises:
-        ValueError: the family has no part of a name.
+        ValueError: the family has no part of this name.
     """
     names = [adapt] if isinstance(adapt, str) else list(adapt)
     if "all" in names:
@@ -64,13 +64,13 @@ def target_pattern(
     endings: Sequence[str] | None = None,
     layers: str = "",
 ) -> str:
-    """A regular expression over full module names, as PEFT takes it for ``target_modules``.
+    """A regular expression for full module names, as a value of PEFT's ``target_modules``.
 
     Args:
-        family: the model's family.
+        family: the family of the model.
         parts: the parts that get adapters.
         endings: names of the layers to adapt; None takes the family's projections of each part.
-        layers: an expression for the path within a part, up to and including the dot before further modules.
+        layers: an expression for the beginning of the path within a part, up to the dot after a layer's number.
     """
     patterns = []
     for part in parts:
@@ -80,11 +80,11 @@ def target_pattern(
 
 
 def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
-    """Limit a PEFT configuration to the adapted parts; changes and returns it.
+    """Limit a PEFT configuration to the adapted parts; the configuration is changed and returned.
 
-    A string as ``target_modules`` is a pattern over full names, of which the names in the adapted parts remain;
-    ``all-linear`` means the projections of these parts. ``layers_to_transform`` becomes a part of the pattern, because
-    PEFT ignores it beside one.
+    A text as ``target_modules`` is a pattern for full names, which is limited to the adapted parts; ``all-linear``
+    means the projections of these parts. ``layers_to_transform`` becomes part of the pattern, because PEFT ignores it if
+    ``target_modules`` is a pattern.
     """
     set_task_type(config)
     parts = adapted_parts(adapt, family)
@@ -103,20 +103,20 @@ def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
 
 
 def _within(pattern: str, family: Family, parts: Sequence[str]) -> str:
-    """A pattern that matches what another one matches in these parts."""
+    """Limit a pattern to modules of these parts."""
     roots = "|".join(re.escape(family.parts[part]) for part in parts)
     return rf"(?=(?:{roots})\.)(?:{pattern})"
 
 
 def _layers(config: Any) -> str:
-    """``layers_to_transform`` and ``layers_pattern`` as an expression, and both removed from the configuration."""
+    """Convert ``layers_to_transform`` and ``layers_pattern`` to an expression; remove both from the configuration."""
     indices = getattr(config, "layers_to_transform", None)
     if indices is None or indices == []:
         return ""
     numbers = "|".join(str(index) for index in ([indices] if isinstance(indices, int) else indices))
     names = config.layers_pattern or []
     config.layers_to_transform = config.layers_pattern = None
-    # As in PEFT the first number in a name is that of its layer.
+    # As in PEFT, the first number in a name is the number of the layer.
     before = r"(?:(?!\d+\.)[^.]+\.)*" + (_lists(names) if names else "")
     return rf"{before}(?:{numbers})\."
 
@@ -126,7 +126,7 @@ def _lists(names: str | Sequence[str]) -> str:
 
 
 def _restrict_ia3(config: Any, family: Family, parts: Sequence[str]) -> Any:
-    """Limit (IA)³, which scales few layers of each part; in a part without these it scales all projections."""
+    """Limit (IA)³ to the layers that it scales by default; in a part without such layers, to all projections."""
     if isinstance(config.target_modules, str):
         config.target_modules = _within(config.target_modules, family, parts)
         config.feedforward_modules = config.feedforward_modules or set()
@@ -156,7 +156,7 @@ def attach(model: Any, config: Any) -> Any:
     """Wrap a model with a new adapter.
 
     Raises:
-        ModelError: PEFT cannot attach it; the message holds PEFT's reason.
+        ModelError: PEFT cannot attach the adapter; the message has PEFT's reason.
     """
     from peft import get_peft_model
 
@@ -167,7 +167,7 @@ def attach(model: Any, config: Any) -> Any:
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
         expand_pattern(config, model)
-        # Values of an initialisation cannot be computed from a model without weights.
+        # On a model without weights, initial values cannot be computed.
         empty = next(model.parameters()).is_meta
         wrapped = get_peft_model(model, config, low_cpu_mem_usage=empty)
     # A wrong value can raise any of these inside PEFT.
@@ -178,10 +178,10 @@ def attach(model: Any, config: Any) -> Any:
 
 
 def read_adapter(folder: Path) -> Any:
-    """PEFT's configuration of a saved adapter, without the values that would import, read or download something.
+    """Read PEFT's configuration of a saved adapter, without values that import modules, read files or download.
 
     Raises:
-        ModelError: it names Megatron's layers, whose module PEFT would import.
+        ModelError: the configuration names Megatron's layers, whose module PEFT would import.
     """
     from peft import PeftConfig
 
@@ -193,7 +193,7 @@ def read_adapter(folder: Path) -> Any:
         )
     config.auto_mapping = None
     if hasattr(config, "prompt_tuning_init"):
-        # The saved weights replace the initial ones, which need no text and no file.
+        # The saved weights replace the initial values, so that these need no text and no file.
         config.prompt_tuning_init = "RANDOM"
     return config
 
@@ -202,10 +202,10 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool, own: bool = False
     """Wrap a model with a saved adapter.
 
     Args:
-        model: the base, quantised as it was in training.
-        folder: with PEFT's files.
-        trainable: whether its weights are trained further.
-        own: whether it belongs to the base's checkpoint, and knows of no head of a judge.
+        model: the base, quantised as in the training of the adapter.
+        folder: the folder with PEFT's files.
+        trainable: whether the weights of the adapter are trained further.
+        own: whether the adapter belongs to the checkpoint of the base, and therefore has no head of a judge.
 
     Raises:
         ModelError: the files are damaged, unsafe, or do not fit the base.
@@ -251,7 +251,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool, own: bool = False
 
 
 def part_of(name: str, family: Family) -> str:
-    """The part of the model that a parameter belongs to, or ``other``; ``name`` may be that of a weight of an adapter."""
+    """The part of the model that a parameter belongs to, or ``other``; the parameter may be a weight of an adapter."""
     if is_virtual_token(name):
         return "llm"
     path = f".{base_name(name)}"
@@ -259,11 +259,10 @@ def part_of(name: str, family: Family) -> str:
 
 
 def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]]:
-    """Trainable and all parameters of each part, and of the rest under ``other``.
+    """Count the trainable parameters and all parameters of each part, and of the rest under ``other``.
 
-    Adapter weights are counted in the part that contains them, virtual tokens in the language model. Parameters in four
-    bits count as the weights that are packed in them. The first weights of a module that is trained in full beside an
-    adapter, which PEFT keeps, are not counted.
+    Adapter weights count in the part that contains them, virtual tokens in the language model. Packed 4-bit weights
+    count singly. If a module is trained in full beside an adapter, PEFT keeps its original weights; they do not count.
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():

@@ -1,6 +1,7 @@
 """A model behind an OpenAI-compatible chat endpoint: its settings, in the place of a model family.
 
-It has no weights here. `dramaeval.evaluation.endpoint` asks it; `dramaeval.stages.api_context` lets the stages use it.
+This process has no weights of it. `dramaeval.evaluation.endpoint` sends it questions, and
+`dramaeval.stages.api_context` makes it usable in the stages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dramaeval.models.errors import ModelError
 
 ANSWERS = ("auto", "logprobs", "samples")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-#: Settings that all families share and that a model without weights here cannot follow.
+#: Settings of all families that have no meaning for a model without weights.
 _OF_WEIGHTS = (
     "revision", "dtype", "attention", "device_map", "offload_folder", "trust_remote_code", "architecture",
     "freeze_audio", "freeze_llm", "train_projector", "head", "plain",
@@ -33,11 +34,11 @@ _MINIMA = {
 class ApiModel:
     """A chat model at an address, with the attributes of a `dramaeval.models.families.base.Family` that scoring needs.
 
-    ``configs/model/api.yaml`` describes the arguments; those from ``revision`` to ``plain`` belong to models with
-    weights and have to keep their defaults.
+    ``configs/model/api.yaml`` describes the arguments. The arguments from ``revision`` to ``plain`` are for models with
+    weights and must have their defaults.
 
     Raises:
-        ValueError: with every value that is not valid.
+        ValueError: values are invalid; the message lists all of them.
     """
 
     base_url: str
@@ -72,7 +73,7 @@ class ApiModel:
     head: str = "vocabulary"
     plain: list[str] = field(default_factory=list)
 
-    #: What `Family` has, for a model that takes clips as files.
+    #: Attributes of `Family`, with the values for a model that takes clips as files.
     takes_audio = True
     names_windows = False
     longest_clip = float("inf")
@@ -83,7 +84,7 @@ class ApiModel:
         if problems := [*self._address_problems(), *self._value_problems()]:
             raise ValueError(" ".join(problems))
         self.base_url = self.base_url.rstrip("/")
-        #: What stands for the model in fingerprints and pages.
+        #: The name of the model in fingerprints and on pages.
         self.path = f"{self.name} at {self.base_url}"
 
     def _address_problems(self) -> list[str]:
@@ -130,7 +131,7 @@ class ApiModel:
         return problems
 
     def key_problem(self) -> str | None:
-        """Why there is no key for an endpoint on another machine; None where there is one or none is needed."""
+        """The problem of a missing key for an endpoint on another machine; None if a key exists or none is needed."""
         host = urlsplit(self.base_url).hostname
         if self.key_variable is None or os.environ.get(self.key_variable) or host in _LOCAL:
             return None
@@ -140,7 +141,7 @@ class ApiModel:
         )
 
     def key(self) -> str | None:
-        """The key, from the environment; None without one."""
+        """The key from the environment; None if there is none."""
         return os.environ.get(self.key_variable) or None if self.key_variable else None
 
     @property
@@ -153,19 +154,15 @@ class ApiModel:
         return None
 
     def files_problem(self, checkpoint: Path | None = None) -> str | None:
-        """None: it has no files here."""
+        """None: there are no files."""
         return None
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
-        """The dtype of nothing: no tensor of a model exists here."""
+        """float32; the value has no effect, because there are no weights."""
         return torch.float32
 
     def load(self, *arguments: Any, **keywords: Any) -> NoReturn:
-        """There are no weights to load.
-
-        Raises:
-            ModelError: always.
-        """
+        """Raise ModelError, because there are no weights to load."""
         raise ModelError(
             f"{self.path} has no weights here: score with launch.py model=api stages=[score] or stages=[evaluate]."
         )
@@ -174,7 +171,7 @@ class ApiModel:
 
 
 def _default(name: str) -> Any:
-    declared = next(each for each in fields(ApiModel) if each.name == name)
+    declared = next(argument for argument in fields(ApiModel) if argument.name == name)
     if declared.default is not MISSING:
         return declared.default
     return declared.default_factory() if declared.default_factory is not MISSING else None

@@ -1,4 +1,4 @@
-"""Chat templates: the end of an answer, and templates of text models extended with clips."""
+"""Chat templates: finds the end of an answer, and extends templates of text models with clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-#: The placeholder of a clip, and the marks before and after it, as in Qwen2-Audio.
+#: The placeholder of a clip, and the tokens before and after it, as in Qwen2-Audio.
 AUDIO_TOKENS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 _CLIP = "<|audio_bos|><|AUDIO|><|audio_eos|>"
 #: The answer in the conversation from which the end of a turn is read.
@@ -15,8 +15,8 @@ _ANSWER = "ANSWER"
 
 Messages = Sequence[dict[str, Any]]
 
-#: Precedes a text model's template: turns messages that are lists of parts into text. A clip is written as in
-#: Qwen2-Audio. The names are the template's own; a dictionary is copied with its other keys.
+#: Prefix for the template of a text model: converts messages that are lists of parts to text. A clip is written as in
+#: Qwen2-Audio. Other keys of a message are copied.
 _FLATTEN = """\
 {%- set judge = namespace(messages=[], clips=0, system='') -%}
 {%- for message in messages -%}
@@ -38,7 +38,7 @@ _FLATTEN = """\
 {%- endfor -%}
 {%- set messages = judge.messages -%}
 """.replace("CLIP", _CLIP)
-#: For templates without a system message: its text precedes the message after it.
+#: For templates without a system message: adds its text to the beginning of the next message.
 _MERGE = """\
 {%- if message['role'] == 'system' -%}
     {%- set judge.system = judge.system ~ turn.text ~ '\n\n' -%}
@@ -46,12 +46,12 @@ _MERGE = """\
     {%- set judge.messages = judge.messages + [dict(message, content=judge.system ~ turn.text)] -%}
     {%- set judge.system = '' -%}
   {%- endif -%}"""
-#: For models without a template: the texts one after the other, as `model=causal_lm` writes them.
+#: For models without a template: joins the texts, as `model=causal_lm` does.
 _PLAIN = (
     "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
     "{{ eos_token if message['role'] == 'assistant' else '\n' if loop.last else '\n\n' }}{% endfor %}"
 )
-#: Variables of published templates that would make a prompt depend on the day, or ask for a thought, by name.
+#: Values for variables of published templates that would make a prompt depend on the date, or ask for a thought.
 _SETTINGS = {"date_string": "'26 Jul 2024'", "enable_thinking": "false"}
 _TEST: Messages = (
     {"role": "system", "content": "SYSTEM"},
@@ -60,13 +60,13 @@ _TEST: Messages = (
 
 
 def with_clips(tokenizer: Any) -> str:
-    """The chat template of a text model's tokenizer, extended so that messages may hold clips.
+    """Extend the chat template of a text model's tokenizer so that messages may contain clips.
 
-    A template that has clips already is returned unchanged. One that refuses a system message gets its text at the
-    beginning of the user's message.
+    A template that supports clips is returned unchanged. If a template refuses a system message, the text of the system
+    message is added to the beginning of the user's message.
 
     Args:
-        tokenizer: with the tokens `AUDIO_TOKENS`.
+        tokenizer: a tokenizer with the tokens `AUDIO_TOKENS`.
 
     Raises:
         TemplateError: the template cannot render a question with a clip.
@@ -88,7 +88,7 @@ def with_clips(tokenizer: Any) -> str:
 
 
 def _renders_clips(tokenizer: Any, template: str) -> bool:
-    """Whether a template writes the system message, the clip once, and the question."""
+    """Whether a template writes the system message, exactly one clip, and the question."""
     try:
         text = tokenizer.apply_chat_template(
             list(_TEST), chat_template=template, tokenize=False, add_generation_prompt=True
@@ -99,7 +99,7 @@ def _renders_clips(tokenizer: Any, template: str) -> bool:
 
 
 def as_texts(messages: Messages, placeholder: str) -> list[dict[str, Any]]:
-    """Messages whose contents are texts, in which each clip is a placeholder; for templates that take no parts."""
+    """Convert the contents of messages to texts with a placeholder for each clip, for templates that take no parts."""
     texts = []
     for message in messages:
         content = message["content"]
@@ -111,11 +111,11 @@ def as_texts(messages: Messages, placeholder: str) -> list[dict[str, Any]]:
 
 
 def end_of_turn(tokenizer: Any, render: Callable[[Messages], str]) -> str | None:
-    """The text that a chat template writes after an answer, up to its first special token; None without one.
+    """The text that a chat template writes after an answer, up to the first special token; None without such a token.
 
     Args:
-        tokenizer: names the special tokens.
-        render: a conversation as text, without a generation prompt.
+        tokenizer: gives the special tokens.
+        render: converts a conversation to text, without a generation prompt.
     """
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
     after = render(turns).rpartition(_ANSWER)[2]

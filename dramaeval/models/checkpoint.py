@@ -10,13 +10,13 @@ from dramaeval.config.weights import ADAPTER, MODEL, weights_folder
 from dramaeval.data.manifest import DamagedFileError, require_undamaged
 from dramaeval.models.errors import ModelError
 
-#: Size in bytes up to which a file of a model is taken for settings, not weights.
+#: Maximum size in bytes of a file with settings; larger files of a model have weights.
 _SETTINGS = 2**20
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with weights, and whether they are a PEFT adapter rather than a full model."""
+    """A folder with weights, and whether these are a PEFT adapter instead of a full model."""
 
     folder: Path
     adapter: bool
@@ -26,7 +26,7 @@ def find_checkpoint(path: str) -> Checkpoint:
     """Find the model in a run folder, a model folder or an adapter folder.
 
     Raises:
-        ModelError: there is none, or a file of it is missing or damaged.
+        ModelError: there is no model, or a file of the model is missing or damaged.
     """
     folder = weights_folder(path)
     if folder is not None:
@@ -53,14 +53,14 @@ def _check_json(file: Path) -> None:
 
 
 def check_whole(folder: Path, *, up_to: int | None = None) -> None:
-    """Check the files of a model that was trained here; a model without a manifest is not checked.
+    """Check the files of a model that dramaeval wrote; a model without a manifest is not checked.
 
     Args:
-        folder: of the model.
-        up_to: size in bytes of the largest file to check; None checks all files, as before weights load.
+        folder: the folder of the model.
+        up_to: size in bytes of the largest file to check; None checks all files.
 
     Raises:
-        ModelError: it names every damaged file.
+        ModelError: files are damaged; the message names all of them.
     """
     try:
         require_undamaged(folder, up_to=up_to)
@@ -69,6 +69,6 @@ def check_whole(folder: Path, *, up_to: int | None = None) -> None:
 
 
 def base_of(adapter: Path) -> str | None:
-    """The base that an adapter was trained on, as its configuration names it."""
+    """The base model of an adapter by its configuration; None if it names none."""
     values = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))
     return values.get("base_model_name_or_path")

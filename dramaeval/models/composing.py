@@ -1,6 +1,6 @@
-"""Joins a Whisper encoder and a causal language model into a Qwen2-Audio checkpoint, in which only the projector is new.
+"""Joins a Whisper encoder and a causal language model into a Qwen2-Audio checkpoint with a new projector.
 
-The checkpoint holds the weights of both parts unchanged, a projector between them, and one embedding for each new
+The checkpoint has the unchanged weights of both parts, a projector between them, and an embedding for each new
 token. ``Qwen2AudioForConditionalGeneration.from_pretrained`` and ``AutoProcessor.from_pretrained`` read it.
 """
 
@@ -24,37 +24,37 @@ from dramaeval.models.chat_templates import AUDIO_TOKENS, end_of_turn, with_clip
 from dramaeval.models.errors import ModelError
 from dramaeval.models.loading import ModelFiles
 
-#: The file beside the weights that names the parts.
+#: The file in the checkpoint that names the parts.
 RECIPE = "composed.json"
-#: Changes when the same parts give another checkpoint.
+#: The version of this module's method; another version gives another checkpoint.
 _VERSION = 1
 _QWEN2_AUDIO = "qwen2_audio"
-#: Positions of Whisper's encoder: 30 s.
+#: Number of positions of Whisper's encoder, for 30 s.
 _POSITIONS = 1500
-#: Settings of Whisper's encoder that Qwen2-Audio's has under the same name.
+#: Settings of Whisper's encoder that have the same names in Qwen2-Audio.
 _ENCODER = (
     "num_mel_bins", "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim",
     "max_source_positions", "activation_function", "scale_embedding",
 )  # fmt: skip
-#: Steps between decoder and head that Qwen2-Audio does not have, with the value that switches each off.
+#: Settings for operations after the decoder that Qwen2-Audio does not have, with the value that disables each.
 _AFTER_DECODER = {
     "final_logit_softcapping": None,
     "logits_scaling": 1.0,
     "logit_scale": 1.0,
     "lm_head_multiplier": 1.0,
 }
-#: The largest difference between the logits of a language model before and after, in standard deviations.
+#: Maximum difference between the logits of a language model and of its decoder with a plain head, in standard deviations.
 _ALLOWED = 1e-3
 
 
 @dataclass(frozen=True)
 class JudgeParts:
-    """The parts of a composed judge; each property reads files of settings at its first use, and no weights.
+    """The parts of a composed judge; the properties read files of settings at their first use, and no weights.
 
     Attributes:
         audio: a Whisper checkpoint, or a Qwen2-Audio checkpoint whose encoder is used.
         text: a causal language model, or a Qwen2-Audio checkpoint whose language model is used.
-        seed: of the projector.
+        seed: seed of the projector.
     """
 
     audio: ModelFiles
@@ -63,7 +63,7 @@ class JudgeParts:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What determines the checkpoint, as plain values; files of a folder by name, size and time."""
+        """The values that determine the checkpoint; the files of a folder by name, size and time."""
         return {
             "version": _VERSION,
             "seed": self.seed,
@@ -75,7 +75,7 @@ class JudgeParts:
 
     @property
     def identity(self) -> str:
-        """Twelve hexadecimal digits that differ between different recipes."""
+        """A hash of the recipe: twelve hexadecimal digits."""
         text = json.dumps(self.recipe, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -84,7 +84,7 @@ class JudgeParts:
         """The configuration of the encoder, a `Qwen2AudioEncoderConfig`.
 
         Raises:
-            ModelError: it is no Whisper encoder over 30 s.
+            ModelError: the checkpoint has no Whisper encoder for 30 s.
         """
         from transformers import AutoConfig, Qwen2AudioEncoderConfig
 
@@ -106,7 +106,7 @@ class JudgeParts:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The language model's tokenizer with `AUDIO_TOKENS`."""
+        """The tokenizer of the language model with `AUDIO_TOKENS` added."""
         from transformers import AddedToken, AutoTokenizer
 
         tokenizer = self.text.read(AutoTokenizer.from_pretrained)
@@ -118,7 +118,7 @@ class JudgeParts:
 
     @cached_property
     def new_tokens(self) -> list[int]:
-        """The ids of the tokens that the language model's tokenizer did not have."""
+        """The ids of those `AUDIO_TOKENS` that the tokenizer of the language model does not have."""
         from transformers import AutoTokenizer
 
         before = self.text.read(AutoTokenizer.from_pretrained).get_vocab()
@@ -130,7 +130,7 @@ class JudgeParts:
         """The configuration of the language model with room for the new tokens.
 
         Raises:
-            ModelError: it is not of text alone, or transformers' Qwen2-Audio class cannot hold it.
+            ModelError: the model takes more than text, or the Qwen2-Audio class of transformers cannot contain it.
         """
         from transformers import AutoConfig
 
@@ -164,7 +164,7 @@ class JudgeParts:
         )
 
     def processor(self) -> Any:
-        """The processor: the encoder's features, the tokenizer, and its chat template with clips.
+        """Make the processor: the encoder's features, the tokenizer, and its chat template extended with clips.
 
         Raises:
             ModelError: the chat template cannot be extended.
@@ -183,10 +183,10 @@ class JudgeParts:
         return Qwen2AudioProcessor(extractor, self.tokenizer, chat_template=template)
 
     def join(self) -> Any:
-        """The judge in evaluation mode, in the smallest type that holds the weights of both parts exactly.
+        """Make the judge, in evaluation mode, with the smallest dtype that represents the weights of both parts exactly.
 
         Raises:
-            ModelError: a part cannot be read, or the language model would give other logits.
+            ModelError: a part cannot be read, or the logits of the language model would change.
         """
         from transformers import Qwen2AudioForConditionalGeneration
 
@@ -219,7 +219,7 @@ class JudgeParts:
         return self.audio.read(WhisperModel.from_pretrained, dtype="auto").encoder.state_dict()
 
     def _language_model(self) -> tuple[Any, torch.Tensor]:
-        """The decoder, and the weight of the head, both with rows for the new tokens."""
+        """The decoder and the weight of the head, both with rows for the new tokens."""
         from transformers import (
             AutoConfig,
             AutoModelForCausalLM,
@@ -247,7 +247,7 @@ class JudgeParts:
         return decoder, head
 
     def _check_logits(self, model: Any, decoder: Any) -> None:
-        """Compare the logits of the language model with those of its decoder and head alone."""
+        """Compare the logits of the language model with the logits of its decoder followed by its head."""
         generator = torch.Generator().manual_seed(0)
         vocabulary = model.get_input_embeddings().weight.shape[0]
         ids = torch.randint(vocabulary, (1, 12), generator=generator)
@@ -266,9 +266,9 @@ class JudgeParts:
             )
 
     def _initialise_projector(self, judge: Any) -> None:
-        """Draw weights with which a clip's embeddings have the root mean square of the tokens' embeddings.
+        """Draw weights with which the embeddings of clips have the root mean square of the token embeddings.
 
-        The projector sees the output of a layer norm, whose mean square is that of its weights and biases.
+        The input of the projector is the output of a layer norm, whose mean square follows from its weights and biases.
         """
         norm, linear = judge.model.audio_tower.layer_norm, judge.model.multi_modal_projector.linear
         embeddings = judge.get_input_embeddings()
@@ -282,7 +282,7 @@ class JudgeParts:
             linear.bias.zero_()
 
     def _generation_config(self, config: Any) -> Any:
-        """Generation that ends with the turn."""
+        """Set the tokens of a generation configuration; generation ends with the turn."""
         tokenizer = self.processor().tokenizer
         end = end_of_turn(
             tokenizer, lambda turns: tokenizer.apply_chat_template(list(turns), tokenize=False)
@@ -296,7 +296,7 @@ class JudgeParts:
 
 
 def _listing(files: ModelFiles) -> list[list[Any]]:
-    """Name, size and time of modification of a folder's files; empty for a name on the hub."""
+    """Name, size and modification time of the files in a folder; empty for a name on the Hub."""
     folder = Path(files.source).expanduser()
     if not folder.is_dir():
         return []
@@ -305,7 +305,7 @@ def _listing(files: ModelFiles) -> list[list[Any]]:
 
 
 def _unfit(config: Any) -> str | None:
-    """Why Qwen2-Audio's decoder and plain head cannot hold a language model; None where they can."""
+    """Why a language model does not consist of a decoder and a plain head; None if it does."""
     causal = model_class_for(config, causal_lm=True)
     if causal is None:
         return "transformers has no causal language model of this kind"

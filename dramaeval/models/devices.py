@@ -1,4 +1,4 @@
-"""Which device a judge runs on, and where its inputs go."""
+"""Chooses the device of a judge and of its inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dramaeval.models.errors import ModelError
 
 
 def input_device(model: Any) -> torch.device:
-    """The device that a batch goes to: the first one that holds weights (offloaded weights have none)."""
+    """The device for batches: the device of the first weight that is not offloaded (meta)."""
     devices = (weight.device for weight in model.parameters())
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
@@ -20,7 +20,7 @@ def check_adapter_fits(model: Any) -> None:
     """Check that all weights are on devices, where PEFT can put an adapter.
 
     Raises:
-        ModelError: the device map leaves a part in memory or on disk.
+        ModelError: the device map offloads a part to memory or disk.
     """
     devices = set(map(str, getattr(model, "hf_device_map", {}).values()))
     if len(devices) > 1 and devices & {"cpu", "disk"}:
@@ -32,7 +32,7 @@ def check_adapter_fits(model: Any) -> None:
 
 
 def choose_device(setting: str) -> torch.device:
-    """The device of the setting ``device``; auto is the GPU of this process if there is one.
+    """The device by the setting ``device``; auto is the GPU of this process if there is one.
 
     Raises:
         ModelError: a GPU is required and PyTorch finds none.

@@ -1,4 +1,4 @@
-"""Errors that end a run for lack of memory or for a loss that is not finite, with the numbers that explain them."""
+"""Errors about exhausted memory and non-finite losses, and the numbers in their messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NonFiniteLossError(TrainingFailureError):
 
 
 def size_of(batch: Batch) -> str:
-    """A batch's size: clips, questions, the longest of each, and tokens."""
+    """The size of a batch: numbers of clips and questions, the longest of each, and tokens."""
     parts = [f"{batch.clips} clips", f"{batch.questions} questions"]
     frames = batch.inputs.get("feature_frames")
     if frames is not None:
@@ -33,7 +33,7 @@ def size_of(batch: Batch) -> str:
 
 
 def parameters_of(model: Any) -> str:
-    """A model's size: parameters, trainable ones, dtype."""
+    """The size of a model: parameters, trainable parameters, dtype."""
     weights = list(model.parameters())
     total = sum(weight.numel() for weight in weights)
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
@@ -42,13 +42,13 @@ def parameters_of(model: Any) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its class where there is none."""
+    """The first line of an error's message; the name of its class if there is no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def failure_message(head: str, facts: list[str], advice: list[str]) -> str:
-    """A message of a first line, the numbers, and numbered advice."""
+    """Format a message: a first line, lines with facts, and numbered advice."""
     numbered = [f"  {number}. {text}" for number, text in enumerate(advice, 1)]
     tries = ["Try, in this order:", *numbered] if numbered else []
     return "\n".join([head, *(f"  {fact}" for fact in facts), *tries])

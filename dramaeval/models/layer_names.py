@@ -6,7 +6,7 @@ import torch
 
 
 def linear_layers(module: torch.nn.Module) -> tuple[str, ...]:
-    """The names of the linear layers in a module, without their paths, in the order of their first use."""
+    """The names of the linear layers in a module, without their paths, in the order of their first occurrence."""
     from transformers.pytorch_utils import Conv1D
 
     names = {

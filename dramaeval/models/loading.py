@@ -1,4 +1,4 @@
-"""Reading a model's files, from a folder or from the hub, with errors that name the setting to change."""
+"""Reads the files of a model from a folder or from the Hub; errors name the setting to change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from dramaeval.models.errors import ModelError
 from dramaeval.models.failures import first_line
 
-#: Why weights in a pickle are refused; the sentence begins with their name.
+#: The predicate of a sentence about refused weights in a pickle.
 UNSAFE_PICKLE = (
     "is a pickle that holds more than weights, and reading it could run code: it is not read. Save the weights "
     "as safetensors where you trust them."
@@ -30,10 +30,10 @@ class ModelFiles:
     """The files of a model.
 
     Attributes:
-        source: a local folder or a name on the hub.
-        revision: branch, tag or commit on the hub.
+        source: a local folder or a name on the Hub.
+        revision: branch, tag or commit on the Hub.
         trust_remote_code: whether Python code among the files may run.
-        setting: the setting that names them, for messages.
+        setting: the setting that names the files, for messages.
     """
 
     source: str
@@ -52,8 +52,8 @@ class ModelFiles:
 
         Args:
             from_pretrained: the function.
-            accepts_code: whether it takes ``trust_remote_code``.
-            arguments: its further arguments.
+            accepts_code: whether the function takes ``trust_remote_code``.
+            arguments: further arguments of the function.
 
         Raises:
             ModelError: the files are missing, unreachable, damaged or unsafe.
@@ -63,7 +63,7 @@ class ModelFiles:
             arguments["trust_remote_code"] = self.trust_remote_code
         if not local:
             arguments["revision"] = self.revision
-        # Without this the hub's client retries for half a minute per file before it reads the cached file.
+        # Without this argument, the Hub's client retries for half a minute per file before it reads the cached file.
         arguments["local_files_only"] = local or not hub_is_reachable()
         try:
             return from_pretrained(self.source, **arguments)
@@ -73,10 +73,10 @@ class ModelFiles:
             raise self._error(error, local) from error
 
     def _is_folder(self) -> bool:
-        """Whether the source is a folder, and not a name on the hub.
+        """Whether the source is a folder, not a name on the Hub.
 
         Raises:
-            ModelError: it is the path of a folder that does not exist.
+            ModelError: the source is the path of a folder that does not exist.
         """
         folder = Path(self.source)
         local = folder.is_dir()
@@ -88,10 +88,10 @@ class ModelFiles:
         return local
 
     def problem(self) -> str | None:
-        """Why the model's configuration and weights cannot be read, from their presence alone; None if they can.
+        """Describe missing files of configuration or weights; None if no file is missing.
 
-        Of a model on the hub the configuration is downloaded; its weights are looked up in the cache if the hub
-        cannot be reached.
+        For a model on the Hub, the configuration is downloaded. If the Hub cannot be reached, configuration and weights
+        must be in the local cache.
         """
         from transformers.utils import cached_file
 
@@ -126,7 +126,7 @@ class ModelFiles:
 
 
 def _missing_file(folder: Path) -> str | None:
-    """The first file of configuration or weights that a model's folder lacks; None if it is complete."""
+    """The first missing file of configuration or weights in a model's folder; None if the folder is complete."""
     if not (folder / "config.json").is_file():
         return "config.json"
     for name in ("model.safetensors", "pytorch_model.bin"):
@@ -141,7 +141,7 @@ def _missing_file(folder: Path) -> str | None:
 
 @lru_cache(maxsize=1)
 def hub_is_reachable() -> bool:
-    """Whether the hub answers; tested once per process. True behind a proxy."""
+    """Whether the Hub can be reached, tested once per process; True behind a proxy."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -1,7 +1,7 @@
-"""Quantised bases: the language model in four or eight bits, all other parts unchanged.
+"""Quantised base models: the language model in four or eight bits, and all other parts unchanged.
 
-Audio tower and projector are small and would lose accuracy, and the vocabulary head gives the scores: they are not
-quantised, and the loaded model is checked for that.
+Audio tower and projector are small and would lose accuracy, and the vocabulary head gives the scores. They are not
+quantised, and this is checked on the loaded model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 from dramaeval.compat.bitsandbytes import is_quantised, leave_out
 from dramaeval.models.errors import ModelError
 
-#: The file beside an adapter that holds the settings of its quantised base.
+#: The file in an adapter's folder with the settings of its quantised base.
 FILE = "quantization.json"
 
 
@@ -29,13 +29,13 @@ def for_language_model(
     dtype: torch.dtype,
     unquantised: Sequence[str] = (),
 ) -> Any:
-    """A copy of a quantisation that leaves out every layer outside the language model.
+    """Copy a quantisation configuration, and limit it to the layers of the language model.
 
     Args:
         config: `transformers.BitsAndBytesConfig`.
         parts: module path of each part, see `Family.parts`.
         skeleton: the model without weights.
-        dtype: of the computation, where the configuration names none.
+        dtype: dtype of the computation, if the configuration names none.
         unquantised: see `Family.unquantised`.
     """
     config = copy.deepcopy(config)
@@ -53,10 +53,10 @@ def for_language_model(
 
 
 def check_quantised(model: Any, parts: Mapping[str, str]) -> None:
-    """Check that layers of the language model are quantised and no others.
+    """Check that layers of the language model are quantised, and no other layers.
 
     Raises:
-        ModelError: it names the layers that are wrong.
+        ModelError: they are not; the message names the first wrong layers.
     """
     quantised = [name for name, module in model.named_modules() if is_quantised(module)]
     wrong = [name for name in quantised if not name.startswith(f"{parts['llm']}.")]
@@ -75,35 +75,35 @@ def check_quantised(model: Any, parts: Mapping[str, str]) -> None:
 
 
 def write_quantization(config: Any, folder: Path) -> None:
-    """Write the settings of a quantisation beside an adapter."""
+    """Write the settings of a quantisation into an adapter's folder."""
     text = json.dumps(config.to_dict(), indent=2, default=str)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def read_quantization(folder: Path) -> Any | None:
-    """The quantisation of the base that a saved adapter was trained on; None where there was none."""
+    """The quantisation of the base on which a saved adapter was trained; None without quantisation."""
     if not (folder / FILE).is_file():
         return None
     from transformers import BitsAndBytesConfig
 
     values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    known = {key: value for key, value in values.items() if not key.startswith(("_", "quant_"))}
-    return BitsAndBytesConfig(**known)
+    arguments = {key: value for key, value in values.items() if not key.startswith(("_", "quant_"))}
+    return BitsAndBytesConfig(**arguments)
 
 
 def packed_bytes(
     config: Any, skeleton: Any, parts: Mapping[str, str], unquantised: Sequence[str] = ()
 ) -> tuple[int, float]:
-    """Number of weights that a quantisation packs, and the bytes per weight with its scales."""
-    kept = ("lora_", *unquantised)
+    """The number of quantised weights, and the bytes per weight with the quantisation scales."""
+    excluded = ("lora_", *unquantised)
     packed = sum(
         module.weight.numel()
         for name, module in _linear_layers(skeleton)
-        if f"{parts['llm']}." in name and not any(part in name for part in kept)
+        if f"{parts['llm']}." in name and not any(part in name for part in excluded)
     )
     if not config.load_in_4bit:
         return packed, 1.0
-    # A scale of 32 bits per 64 weights; with double quantisation one of 8 bits, and 32 bits per 256 of those.
+    # 64 weights share a scale of 32 bits; with double quantisation, of 8 bits, and 256 scales share 32 bits.
     scale = 8 / 64 + 32 / (64 * 256) if config.bnb_4bit_use_double_quant else 32 / 64
     return packed, (4 + scale) / 8
 

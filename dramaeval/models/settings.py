@@ -1,4 +1,4 @@
-"""Checks of ``model`` and ``device``: support by this machine, and combinations with other settings."""
+"""Checks ``model`` and ``device``: support by this machine, and combinations with other settings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dramaeval.config.keys import check_arguments, resolve_target
 from dramaeval.config.schema import Device, Stage
 from dramaeval.distributed.processes import process_count
 
-#: The values of ``device_map`` in transformers, besides the name of a device.
+#: The values of ``device_map`` in transformers, besides names of devices.
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda")
 
-#: Parts of a model, with the setting and the value that exclude each from training.
+#: Parts of a model, with the setting and its value that exclude the part from training.
 PART_SETTINGS = (
     ("llm", "freeze_llm", True),
     ("audio", "freeze_audio", True),
@@ -25,7 +25,7 @@ UNKNOWN_PARTS = ("llm", "audio", "projector")
 
 
 def problems(config: DictConfig) -> list[str]:
-    """All problems of ``model`` and ``device``."""
+    """Problems of ``model`` and ``device``."""
     import torch
 
     model, trains = config.model, Stage.train in config.stages
@@ -48,16 +48,16 @@ def _described_machine_problems(config: DictConfig) -> list[str]:
     """Problems of the settings that describe another machine for a plan."""
     device, gpus = config.plan_device, config.plan_gpus
     keys = ("plan_device", "plan_gpus", "plan_memory_gib")
-    given = [f"{key}={config[key]}" for key in keys if config[key] is not None]
-    if not given:
+    settings = ", ".join(f"{key}={config[key]}" for key in keys if config[key] is not None)
+    if not settings:
         return []
     if not config.plan:
         return [
-            f"{', '.join(given)}: a run uses the machine that it runs on; these describe another machine for "
+            f"{settings}: a run uses the machine that it runs on; these describe another machine for "
             "plan=true or launch.check=true. Add one of them, or leave these out."
         ]
     if device is None:
-        return [f"{', '.join(given)}: give the device of that machine too: plan_device=cuda."]
+        return [f"{settings}: give the device of that machine too: plan_device=cuda."]
     messages = []
     if config.device is not Device.auto and config.device.value != device:
         messages.append(
@@ -149,7 +149,7 @@ def _device_map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[st
 
 
 def _part_problems(model: Any) -> list[str]:
-    """Settings that exclude a part from training that the family's models do not have."""
+    """Problems of settings that exclude a part from training which the family's models do not have."""
     family = resolve_target(model.get("_target_") or "")
     parts = getattr(family, "parts", None)
     if not isinstance(parts, Mapping):  # known only after the model's configuration is read

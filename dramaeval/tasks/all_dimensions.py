@@ -1,14 +1,14 @@
 """All dimensions in one question: the answer has one score per dimension, ``<answer>[PitchDynamics]4[…]3</answer>``.
 
-A score in such an answer depends on the scores before it. Two ways of scoring are exact; both read every
-dimension's distribution at its own position, in one forward pass:
+A score in such an answer depends on the scores before it. Two ways of scoring are exact; both read the
+distributions of all dimensions in one forward pass, each at the position of its score:
 
-- ``earlier=own``: the earlier scores are the judge's own likeliest scores, as in greedy decoding. Fixed-point
+- ``earlier=own``: the earlier scores are the judge's likeliest scores, as in greedy decoding. Fixed-point
   iteration finds them (Jacobi decoding, Santilli et al. 2023, arXiv 2305.10427): each pass writes the scores
-  that the previous pass read, until they no longer change. The first n scores are correct after n passes, so
-  ten dimensions take at most eleven passes, usually two or three.
-- ``earlier=left_out``: every dimension is read as the first of the answer, ``<answer>[Dimension]``, in one
-  pass. A judge has learnt this only if it was trained with a shuffled order.
+  that the previous pass read, until they no longer change. The first n scores are correct after n passes, so that
+  ten dimensions need at most eleven passes, usually two or three.
+- ``earlier=left_out``: every dimension is scored as the first of the answer, ``<answer>[Dimension]``, in one
+  pass. This requires a judge that was trained with a shuffled order.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class AllDimensionsTask(Task):
     """A task that asks for all of a record's dimensions in one question.
 
     Args:
-        order: order of the scores in training answers: ``fixed`` is the rubric's, ``shuffled`` is drawn anew
-            each time. Scoring uses the rubric's order.
-        rater: source of the scores written in training answers. ``consistent`` writes the scores of one rater,
-            drawn anew each time from those who rated the most dimensions; dimensions that this rater left out
-            are not asked for. ``independent`` draws each score from the dimension's target, and so does
-            ``consistent`` for a record without known raters. The targets at the positions of the scores come from
-            the label policy; with ``labels=sample`` the written score is the target.
-        earlier: the scores on which each score is conditioned in scoring, see the module.
-        kwargs: arguments of `Task`.
+        order: order of the scores in training answers: ``fixed`` is the order of the rubric, ``shuffled`` is drawn
+            each time. Scoring uses the order of the rubric.
+        rater: source of the written scores in training answers. ``consistent`` writes the scores of one rater, who is
+            drawn each time from the raters of the most dimensions; dimensions without a rating by this rater are not
+            asked for. ``independent`` draws each score from the dimension's target; ``consistent`` does the same for
+            a record without known raters. The targets at the positions of the scores come from the label policy; with
+            ``labels=sample`` the written score is the target.
+        earlier: the scores before each score in scoring, see the module.
+        kwargs: further arguments of `Task`.
     """
 
     one_dimension_per_question = False
@@ -86,21 +86,17 @@ class AllDimensionsTask(Task):
         self.earlier = earlier
 
     def scoring(self) -> dict[str, Any]:
-        """How earlier scores are set in scoring."""
+        """The setting ``earlier``."""
         return {"earlier": self.earlier}
 
     def wording_variants(self, count: int, seed: int) -> list[Self]:
-        """This task has one wording only: its question lists all dimensions in the rubric's words.
-
-        Raises:
-            PhrasingsError: always.
-        """
+        """Raise PhrasingsError, because this task has only one wording."""
         raise PhrasingsError("this task asks for all dimensions in one question, in one wording")
 
     def questions(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """One question; in scoring with ``earlier=left_out`` one question per dimension."""
+        """One question; in scoring with ``earlier=left_out``, one question per dimension."""
         if not dimensions:
             return []
         shuffled = self.order == "shuffled"
@@ -121,7 +117,7 @@ class AllDimensionsTask(Task):
         ordered = list(dimensions)
         if rng is not None and shuffled:
             ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
-        # The prompt is the same for any order of the answer.
+        # The prompt does not depend on the order of the answer.
         fields = labelled_fields(ordered)
         return [Question(messages=messages, answer_fields=fields, key=key, clips=clips)]
 
@@ -130,8 +126,8 @@ class AllDimensionsTask(Task):
     ) -> dict[str, Target]:
         """The targets by dimension key; ``rater`` determines the written scores."""
         targets = super().targets(record, dimensions, rng)
-        known = any(self.rater_info(record, dimension).known for dimension in dimensions)
-        if self.rater == "consistent" and known:
+        has_raters = any(self.rater_info(record, dimension).known for dimension in dimensions)
+        if self.rater == "consistent" and has_raters:
             return self._of_one_rater(record, dimensions, targets, rng)
         return {
             key: Target(
@@ -155,8 +151,9 @@ class AllDimensionsTask(Task):
         targets: dict[str, Target],
         rng: Generator,
     ) -> dict[str, Target]:
-        given = {d.key: self._by_rater(record, d) for d in dimensions if d.key in targets}
-        counts = Counter(rater for row in given.values() for rater in row)
+        """Replace the written scores by one rater's scores; dimensions without a rating by this rater are dropped."""
+        by_rater = {d.key: self._by_rater(record, d) for d in dimensions if d.key in targets}
+        counts = Counter(rater for row in by_rater.values() for rater in row)
         if not counts:
             return {}
         most = max(counts.values())
@@ -165,12 +162,12 @@ class AllDimensionsTask(Task):
         samples_rater = getattr(self.labels, "func", self.labels) is sample
         chosen = {}
         for dimension in dimensions:
-            value = given.get(dimension.key, {}).get(rater)
+            value = by_rater.get(dimension.key, {}).get(rater)
             if value is None:
                 continue
             label = self.labels((value,), dimension.scale, rng)
             if label is not None:
-                # A policy that samples a rater has to sample this one.
+                # A policy that samples a rater must sample this rater.
                 target = label if samples_rater else targets[dimension.key].distribution
                 chosen[dimension.key] = Target(target, int(np.argmax(label)))
         return chosen

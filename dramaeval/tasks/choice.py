@@ -20,20 +20,20 @@ SCORING = ("likelihood", "generation")
 
 
 class ChoiceTask(Task):
-    """A task whose records contain their own question, options and right answer.
+    """A task whose records contain a question, options and the right answer.
 
     Args:
-        rubric: ``name``, ``version``, ``language``, ``question`` (a template over ``{question}`` and
-            ``{options}``) and ``option_line`` (over ``{number}`` and ``{option}``).
+        rubric: ``name``, ``version``, ``language``, ``question`` (a template with ``{question}`` and
+            ``{options}``) and ``option_line`` (a template with ``{number}`` and ``{option}``).
         question_field: key of the question in a record.
         options_field: key of the list of options.
         answer_field: key of the right option's index, from 0.
         audio_field: key of the clip's path.
         category_field: key of the category by which accuracy is reported; records may lack it.
-        scoring: ``likelihood`` compares the exact likelihoods of the options as complete answers,
-            ``generation`` lets the judge write an answer; one or both.
-        answer_tokens: maximum length of a generated answer.
-        kwargs: arguments of `Task`.
+        scoring: ``likelihood``, which compares the exact likelihoods of the options as complete answers, and
+            optionally ``generation``, with which the judge also writes an answer.
+        answer_tokens: maximum number of tokens of a generated answer.
+        kwargs: further arguments of `Task`.
     """
 
     one_dimension_per_question = False
@@ -51,12 +51,12 @@ class ChoiceTask(Task):
         answer_tokens: int = 32,
         **kwargs: Any,
     ) -> None:
-        known = {"name", "version", "language", "question", "option_line"}
+        allowed = {"name", "version", "language", "question", "option_line"}
         problems = [
-            f"task.rubric.{key} is missing" for key in known if rubric.get(key) in (None, "")
+            f"task.rubric.{key} is missing" for key in allowed if rubric.get(key) in (None, "")
         ]
-        problems += text_problems(rubric, known, "task.rubric")
-        problems += [f"task.rubric.{key} is not known" for key in set(rubric) - known]
+        problems += text_problems(rubric, allowed, "task.rubric")
+        problems += [f"task.rubric.{key} is not known" for key in set(rubric) - allowed]
         problems += [
             f"task.scoring: {method} is not known; choose from {', '.join(SCORING)}"
             for method in scoring
@@ -97,7 +97,7 @@ class ChoiceTask(Task):
         self.answer_tokens = answer_tokens
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """Records have a question, options and, where annotated, an answer."""
+        """Records have a question, options and, if ``annotated``, an answer."""
         return RecordFormat(
             text_fields=(self.question_field,),
             annotated=annotated,
@@ -107,11 +107,11 @@ class ChoiceTask(Task):
         )
 
     def scoring(self) -> dict[str, Any]:
-        """The methods of scoring."""
+        """The setting ``scoring``."""
         return {"scoring": list(self.scored_by)}
 
     def max_written_tokens(self, record: Record) -> int:
-        """The maximum length of a generated answer; 0 where none is generated."""
+        """The maximum number of tokens of a generated answer; 0 if none is generated."""
         return self.answer_tokens if "generation" in self.scored_by else 0
 
     @property
@@ -132,7 +132,7 @@ class ChoiceTask(Task):
         }
 
     def category(self, record: Record) -> str | None:
-        """The question's category, where the record names one."""
+        """The category of the question; None if the record names none."""
         return record.text(self.category_field)
 
     def questions(
@@ -165,6 +165,6 @@ class ChoiceTask(Task):
         return self.chat_messages(content)
 
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
-        """The label policy's distribution over the options; None where the record has no answer."""
+        """The label policy's distribution over the options; None if the record has no answer."""
         scale = tuple(range(len(self.options(record))))
         return self.labels(self.ratings(record, dimension), scale, rng)

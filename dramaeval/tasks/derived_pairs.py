@@ -1,7 +1,7 @@
-"""Pairs derived from rated records of single clips: two clips of one prompt, by different systems.
+"""Derives pairs from rated records of single clips: two clips of one prompt, by different systems.
 
-Pairs are made within a file, so that no pair has clips of two splits. Which clip is a, and which pairs of a prompt are
-taken, depends on the ids of the records and the seed only.
+Both clips of a pair are from one file, so that no pair mixes splits. The choice of pairs, and of the clip that is a,
+depends only on the ids of the records and the seed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Votes = tuple[tuple[float | None, ...], RaterInfo]
 
 @dataclass(frozen=True, kw_only=True)
 class PairRule:
-    """Which pairs are derived from rated records, and the votes about them.
+    """The rule for pairs of rated records and for their votes.
 
     Attributes:
         prompt: key whose value the two clips share; None for the texts of the task's prompts.
         apart: key whose value differs between the two clips.
-        margin: smallest difference of the mean ratings, in scores, at which a pair has votes on a dimension.
-        tie: largest difference of one rater's two ratings, in scores, that is a tie.
-        per_prompt: most pairs of a prompt; None takes all.
-        seed: of the choice of pairs and of which clip is a.
+        margin: smallest difference of the mean ratings, in scores, with which a pair has votes on a dimension.
+        tie: largest difference of a rater's two ratings, in scores, that is a tie.
+        per_prompt: maximum number of pairs of a prompt; None takes all.
+        seed: seed of the choice of pairs, and of the clip that is a.
     """
 
     prompt: str | None = None
@@ -63,16 +63,16 @@ class PairRule:
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> PairRule:
-        """The rule that ``task.derive`` describes.
+        """Make the rule from ``task.derive``.
 
         Raises:
             ValueError: a key is not known, or a value is not valid.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := [str(key) for key in settings if key not in known]:
-            hint = near_match_hint(unknown[0], known)
+        names = [field.name for field in fields(cls)]
+        if unknown := [str(key) for key in settings if key not in names]:
+            hint = near_match_hint(unknown[0], names)
             raise ValueError(
-                f"task.derive.{unknown[0]} is not known; there are {', '.join(known)}.{hint}"
+                f"task.derive.{unknown[0]} is not known; there are {', '.join(names)}.{hint}"
             )
         return cls(**settings)
 
@@ -80,20 +80,20 @@ class PairRule:
 def derive_pairs(
     records: Sequence[Record], task: Task, rule: PairRule, *, needs_votes: bool = True
 ) -> list[Record]:
-    """The pairs of rated records of one file, prompt by prompt in the order of the file.
+    """Derive the pairs of the records of one file, prompt by prompt in the order of the file.
 
-    Each rater who rated both clips votes for the clip that this rater rated higher. Where no rater is known to have
-    rated both, there is one vote, by the mean ratings.
+    Each rater who rated both clips votes for the clip with this rater's higher rating. If no rater is known to have
+    rated both clips, there is one vote, by the mean ratings.
 
     Args:
-        records: of single clips, with the ratings of the task's dimensions.
+        records: records of single clips, with ratings on the task's dimensions.
         task: gives the dimensions and the texts of a prompt.
-        rule: which pairs.
-        needs_votes: whether pairs without votes are left out. A ranking of systems takes them too: the ratings must
-            not decide which clips are compared.
+        rule: the rule for pairs and votes.
+        needs_votes: whether pairs without votes are left out. A ranking of systems keeps them, because ratings must not
+            decide which clips are compared.
 
     Raises:
-        BadRecordsError: no pair can be derived; the message says why.
+        BadRecordsError: no pair can be derived; the problem states why.
     """
     prompts: dict[str, list[Record]] = {}
     for record in records:
@@ -101,8 +101,8 @@ def derive_pairs(
             prompts.setdefault(prompt, []).append(record)
     pairs = [
         pair
-        for of_prompt in prompts.values()
-        for pair in _of_prompt(of_prompt, task.dimensions, rule, needs_votes)
+        for same_prompt in prompts.values()
+        for pair in _pairs_of(same_prompt, task.dimensions, rule, needs_votes)
     ]
     if not pairs:
         raise BadRecordsError([_why_none(records, prompts, rule)])
@@ -116,7 +116,7 @@ def _prompt(record: Record, task: Task, rule: PairRule) -> str | None:
     return "\n".join(texts.values()) if texts else None
 
 
-def _of_prompt(
+def _pairs_of(
     records: Sequence[Record], dimensions: Sequence[Dimension], rule: PairRule, needs_votes: bool
 ) -> Iterator[Record]:
     """The pairs of one prompt."""
@@ -128,24 +128,24 @@ def _of_prompt(
     ]
     if rule.per_prompt is not None:
         candidates.sort(key=lambda pair: _random(rule, *pair).random())
-    taken = 0
+    count = 0
     for first, second in candidates:
-        if rule.per_prompt is not None and taken == rule.per_prompt:
+        if rule.per_prompt is not None and count == rule.per_prompt:
             return
         a, b = (first, second) if _random(rule, first, second, "order").random() < 0.5 else (
             second, first)  # fmt: skip
         votes = {
-            dimension.annotation: given
+            dimension.annotation: dimension_votes
             for dimension in dimensions
-            if (given := _votes(a, b, dimension, rule)) is not None
+            if (dimension_votes := _votes(a, b, dimension, rule)) is not None
         }
         if votes or not needs_votes:
-            taken += 1
+            count += 1
             yield _pair(a, b, votes)
 
 
 def _random(rule: PairRule, first: Record, second: Record, *use: str) -> random.Random:
-    """A generator of its own for each pair, which does not depend on the order of the records."""
+    """A random generator for a pair, which does not depend on the order of the records."""
     return random.Random("\0".join([str(rule.seed), *sorted((first.id, second.id)), *use]))
 
 
@@ -155,15 +155,15 @@ def _differ(first: Record, second: Record, key: str) -> bool:
 
 
 def _votes(a: Record, b: Record, dimension: Dimension, rule: PairRule) -> Votes | None:
-    """The votes on a dimension; None where a clip has no ratings, or the means differ by less than the margin."""
+    """The votes on a dimension; None if a clip has no ratings, or the means differ by less than the margin."""
     name = dimension.annotation
-    means = [sum(given) / len(given) for clip in (a, b) if (given := clip.given(name))]
+    means = [sum(ratings) / len(ratings) for clip in (a, b) if (ratings := clip.given(name))]
     if len(means) < 2 or abs(means[0] - means[1]) < rule.margin - 1e-9:
         return None
     by_rater = [_by_rater(clip, name) for clip in (a, b)]
     raters = list(dict.fromkeys([*by_rater[0], *by_rater[1]]))
-    of_a, of_b = by_rater
-    votes = tuple(_vote(of_a.get(rater), of_b.get(rater), rule) for rater in raters)
+    ratings_a, ratings_b = by_rater
+    votes = tuple(_vote(ratings_a.get(rater), ratings_b.get(rater), rule) for rater in raters)
     if all(vote is None for vote in votes):
         return (_vote(means[0], means[1], rule),), UNKNOWN_RATERS
     names = tuple(str(name) for kind, name in raters if kind == "id")
@@ -178,7 +178,7 @@ def _by_rater(record: Record, name: str) -> dict[tuple[str, str | int], float | 
 
 
 def _vote(a: float | None, b: float | None, rule: PairRule) -> float | None:
-    """The vote of a rater for the clip with the higher rating; None where a rating is missing."""
+    """The vote for the clip with the higher rating; None if a rating is missing."""
     if a is None or b is None:
         return None
     if abs(a - b) <= rule.tie:
@@ -187,11 +187,12 @@ def _vote(a: float | None, b: float | None, rule: PairRule) -> float | None:
 
 
 def _pair(a: Record, b: Record, votes: Mapping[str, Votes]) -> Record:
-    own = {"id", "wav_path", ANNOTATIONS, RATERS, *votes}
+    """The record of a pair, with the keys that have the same value in both records."""
+    excluded = {"id", "wav_path", ANNOTATIONS, RATERS, *votes}
     texts: dict[str, Any] = {
         key: value
         for key, value in a.fields.items()
-        if key not in own and key in b.fields and b.fields[key] == value
+        if key not in excluded and key in b.fields and b.fields[key] == value
     }
     name = f"{a.id} / {b.id}"
     texts |= {"id": name, CLIP_A: str(a.clip), CLIP_B: str(b.clip)}
@@ -222,9 +223,8 @@ def _why_none(
     """Why no pair can be derived from a file."""
     key = "prompt" if rule.prompt is None else rule.prompt
     values = {group_of(record, rule.apart) for record in records} - {None}
-    several = [each for each in prompts.values() if len(each) > 1]
     count = counted(len(records), "record")
-    if not several:
+    if all(len(same_prompt) < 2 for same_prompt in prompts.values()):
         problem, at = f"no two of the {count} have the same {key}", "task.derive.prompt"
         fix = f"give records of several clips for each {key}, or name another key with {at}"
     elif len(values) < 2:

@@ -1,8 +1,8 @@
-"""Few-shot examples: rated training records, with their clips, placed before the question.
+"""Few-shot examples: rated training records, with their clips, before the question.
 
-A prompt holds the clips and contexts of all examples, then the clip to judge, then the criterion with the
-examples' scores on it. All audio therefore belongs to the prefix that a record's questions share, and is
-encoded once for all of them (see `dramaeval.models.forward.shared_prefix`).
+A prompt has the clips and contexts of all examples, then the clip to judge, then the criterion with the scores of the
+examples on it. All audio is therefore in the prefix that the questions about a record share, and is encoded only once
+(see `dramaeval.models.forward.shared_prefix`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of, same_clip
 from dramaeval.tasks.rubric import Dimension, Rubric
 
-#: Keys that an example must not share with the judged record; the clips' bytes are compared as well.
+#: Keys whose values must differ between an example and the judged record; the bytes of the clips are compared too.
 APART = ("character", "scene")
 TO_JUDGE = "The clip to judge:"
 
 
 class FewShotExamples:
-    """Chooses the examples of each record from the seed and the record's context.
+    """Chooses the examples of each record by the seed and the record's context.
 
-    Clips of several systems for one prompt have the same context, so they get the same examples.
+    Clips of several systems for one prompt have the same context and therefore the same examples.
 
     Args:
-        pool: training records that are rated on every dimension, at least ``count``.
+        pool: at least ``count`` training records that are rated on every dimension.
         count: number of examples per record.
         seed: seed of the choice.
-        context: returns the text that goes with a record's clip.
+        context: returns the context of a record's clip.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FewShotExamples:
         self._chosen: dict[tuple[str, int, str], tuple[Record, ...]] = {}
 
     def of(self, record: Record) -> tuple[Record, ...]:
-        """The examples of a record; none shares its character, its scene or its clip.
+        """The examples of a record; they have another character, another scene and another clip.
 
         Raises:
             ValueError: the pool has too few such examples.
@@ -75,13 +75,13 @@ def check_shots(shots: int, task: str, rubric: Rubric, *, one_dimension: bool) -
     """Check ``task.shots``.
 
     Args:
-        shots: examples before each question.
-        task: its name.
-        rubric: of the task.
+        shots: number of examples before each question.
+        task: name of the task.
+        rubric: rubric of the task.
         one_dimension: whether each question asks for one dimension.
 
     Raises:
-        ValueError: there is no place for examples in the task's questions.
+        ValueError: the questions of the task cannot have examples.
     """
     if shots < 0:
         raise ValueError(f"task.shots={shots} must be 0 or more.")
@@ -98,7 +98,7 @@ def check_shots(shots: int, task: str, rubric: Rubric, *, one_dimension: bool) -
 
 
 def require_examples(shots: int, rated: int, records: int) -> None:
-    """Raise ValueError where fewer training records are rated on every dimension than examples are shown."""
+    """Raise ValueError if fewer than ``shots`` training records are rated on every dimension."""
     if rated < shots:
         raise ValueError(
             f"task.shots={shots}, but {rated} of {records} training records are rated on every dimension: lower it, "
@@ -113,7 +113,7 @@ def _groups(record: Record) -> set[str | None]:
 def example_content(
     examples: Sequence[Record], context: Callable[[Record], str]
 ) -> list[dict[str, Any]]:
-    """The examples' clips and contexts, as parts of a chat message."""
+    """The clips and contexts of examples, as parts of a chat message."""
     parts: list[dict[str, Any]] = []
     for number, example in enumerate(examples, 1):
         text = f"Example {number}:\n{context(example)}\n"
@@ -123,11 +123,11 @@ def example_content(
 
 
 def example_scores(ratings: Sequence[Sequence[float | None]], dimension: Dimension) -> str:
-    """A sentence with each example's score on one dimension, in the judge's answer format.
+    """A sentence with the score of each example on one dimension, in the format of the judge's answers.
 
     Args:
-        ratings: the raters' values of each example, at least one of them present.
-        dimension: has the scores. The score nearest to the mean rating is written; halfway goes up.
+        ratings: the raters' values for each example, with at least one value per example.
+        dimension: the dimension. The written score is the nearest to the mean rating; halfway goes up.
     """
     scores = []
     for number, values in enumerate(ratings, 1):

@@ -13,17 +13,17 @@ from dramaeval.tasks.task import Task
 
 
 class GatedTask(Task):
-    """A task whose first question, the gate, decides whether the others are asked.
+    """A task whose gate, a pass/fail question, decides whether the other questions are asked.
 
-    Raters who reject a record leave its other ratings empty. These are missing ratings: they are not trained
-    on and never count as low scores. If too few raters passed a record, only its gate question is asked.
+    Raters who reject a record do not rate its other dimensions. These ratings are missing: they are not trained and
+    never count as low scores. If too few raters passed a record, only the gate question is asked about it.
 
     Args:
         gate: key of the pass/fail dimension.
-        gate_share: the least share of raters who must pass a record for its other questions to be asked; 0 asks
-            all questions about every record. They are also asked about a record without gate ratings (one to be
-            scored).
-        kwargs: arguments of `Task`.
+        gate_share: the smallest share of raters who must pass a record for its other questions to be asked; 0 asks
+            all questions about every record. All questions are also asked about a record without gate ratings, for
+            example in scoring.
+        kwargs: further arguments of `Task`.
     """
 
     def __init__(self, *, gate: str, gate_share: float = 0.5, **kwargs: Any) -> None:
@@ -39,7 +39,7 @@ class GatedTask(Task):
         self.gate_share = gate_share
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """The record format with the gate, also where only other dimensions are asked for."""
+        """The record format with the gate, even if only other dimensions are asked for."""
         fmt = super().record_format(annotated=annotated)
         gate = AnnotationField(name=self.gate.annotation, low=0, high=1)
         if gate.name in {field.name for field in fmt.annotation_fields}:
@@ -47,7 +47,7 @@ class GatedTask(Task):
         return replace(fmt, annotation_fields=(gate, *fmt.annotation_fields))
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """Counts of rejected records, and of passed records with missing ratings."""
+        """The numbers of rejected records, and of passed records with missing ratings."""
         passed = [record for record in records if self.passed(record)]
         incomplete = sum(
             any(None in self.ratings(record, dimension) for dimension in self.dimensions)
@@ -58,22 +58,21 @@ class GatedTask(Task):
             - len(passed),
             "were passed and lack ratings by some raters, which count as missing": incomplete,
         }
-        given = {text: count for text, count in counts.items() if count}
-        return super().remarks(records) | given
+        return super().remarks(records) | {text: count for text, count in counts.items() if count}
 
     def passed(self, record: Record) -> bool:
-        """Whether enough raters passed the record, or it has no gate ratings."""
+        """Whether enough raters passed the record, or the record has no gate ratings."""
         votes = [value for value in self.ratings(record, self.gate) if value is not None]
         return not votes or sum(votes) / len(votes) >= self.gate_share
 
     def without_ratings(self) -> Self:
-        """This task with all questions asked, whatever the raters decided."""
+        """A copy of this task that asks all questions about every record."""
         other = copy(self)
         other.gate_share = 0.0
         return other
 
     def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
-        """All dimensions of a passed record; only the gate of a rejected one."""
+        """All dimensions for a passed record; only the gate for a rejected record."""
         if self.passed(record):
             return self.dimensions
         return tuple(d for d in self.dimensions if d.key == self.gate.key)

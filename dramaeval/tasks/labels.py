@@ -1,10 +1,10 @@
-"""Label policies: how several raters' values become the target of one question.
+"""Label policies: they convert the values of several raters to the target of one question.
 
 A policy is a function of the ratings, the scale and a random generator. It returns a distribution over the
-scale, or None where no rater gave a value. Missing ratings are ignored. A policy that can weight the raters
-has a further argument ``weights``, one per rater. A new policy is one such function, named in
-``task.label_policies``. Of a mean rating a policy gets the scores of the scale as ratings, weighted by the
-distribution of `dramaeval.data.mean_ratings`.
+scale, or None if no rater gave a value. Missing ratings are ignored. A policy that can weight the raters has a
+further argument ``weights``, one weight per rater. To add a policy, name such a function in
+``task.label_policies``. If only the mean rating is known, a policy gets the scores of the scale as ratings,
+weighted by the distribution of `dramaeval.data.mean_ratings`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 Ratings = Sequence[float | None]
 Weights = Sequence[float] | np.ndarray
-#: Called with ratings, scale, generator and, where it accepts it, ``weights``; see the module.
+#: Called with ratings, scale, generator and, if it accepts it, ``weights``; see the module.
 LabelPolicy = Callable[..., np.ndarray | None]
 
 
 def present(ratings: Ratings, weights: Weights | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The present values and their weights, which sum to 1; float64 ``[raters with a value]`` each."""
+    """The values that are not missing, and their weights, which sum to 1; each float64 ``[raters with a value]``."""
     raters = [rater for rater, value in enumerate(ratings) if value is not None]
     values = np.array([ratings[rater] for rater in raters], dtype=np.float64)
     shares = np.array([1.0 if weights is None else weights[rater] for rater in raters])
@@ -56,7 +56,7 @@ def sample(
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
-    """One rater's value, drawn anew each time: the recipe of Speech-DRAME."""
+    """The value of one rater, drawn in each call, as in Speech-DRAME."""
     values, shares = present(ratings, weights)
     if values.size == 0:
         return None
@@ -70,11 +70,11 @@ def mean(
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
-    """The mean rating, spread over its two neighbours on the scale so that the distribution's mean equals it."""
+    """The mean rating, divided between its two neighbours on the scale so that the mean is kept."""
     values, shares = present(ratings, weights)
     if values.size == 0:
         return None
-    # Rounding of the weighted sum must not move the mean off the end of the scale.
+    # The rounding of the weighted sum must not move the mean beyond the end of the scale.
     average = values.mean() if weights is None else np.clip(values @ shares, scale[0], scale[-1])
     return between(float(average), scale)
 
@@ -85,10 +85,10 @@ def median(
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
-    """The median rating, spread over its two neighbours on the scale where it lies between them.
+    """The median rating; between two points of the scale, it is divided between them.
 
-    With weights: the value at which half of the weight is reached, or the midpoint of two values where it is
-    reached exactly between them.
+    With weights, the median is the value at which half of the weight is reached, or the midpoint of two values if half
+    is reached exactly between them.
     """
     values, shares = present(ratings, weights)
     if values.size == 0:
@@ -101,13 +101,13 @@ def median(
 
 
 class RaterWeighted:
-    """The histogram with each rater weighted by agreement with the others, leave-one-out.
+    """The histogram in which each rater is weighted by the agreement with the other raters.
 
-    The weight of a rater in a field is the Pearson correlation, over the training records, of that rater's
-    values with the mean of the other raters' (Snow et al. 2008, section 5), but at least ``floor``, so that
-    every rating counts. Position k in every list given to `learn` is the same rater. Where the correlation is
-    undefined (fewer than ``least`` records that this rater and another rated, or constant ratings), the rater
-    gets the mean weight of the others; where it is undefined for all raters, all weights are 1.
+    The weight of a rater in a field is the Pearson correlation, over the training records, of this rater's
+    values with the mean of the other raters' values (Snow et al. 2008, section 5), but at least ``floor``, so that
+    every rating counts. If the correlation is undefined (fewer than ``least`` records that this rater and another
+    rated, or constant ratings), the rater gets the mean weight of the others; if it is undefined for all raters, all
+    weights are 1.
 
     Args:
         floor: smallest weight.
@@ -120,7 +120,10 @@ class RaterWeighted:
         self.weights: dict[str, np.ndarray] = {}
 
     def learn(self, columns: Mapping[str, Sequence[Ratings]]) -> None:
-        """Compute the weights of each field; ``columns[field]`` has the ratings of every training record."""
+        """Compute the weights of each field.
+
+        ``columns[field]`` has the ratings of every training record; position k in all lists is the same rater.
+        """
         for field, rows in columns.items():
             raters = max((len(row) for row in rows), default=0)
             table = np.full((len(rows), raters), np.nan)
@@ -144,16 +147,16 @@ class RaterWeighted:
         rng: np.random.Generator,
         weights: Weights | None = None,
     ) -> np.ndarray | None:
-        """The weighted histogram; None where no rater gave a value."""
+        """The weighted histogram; None if no rater gave a value."""
         return distribution(ratings, scale, rng, weights)
 
 
 def agreement(table: np.ndarray, rater: int, least: int = 3) -> float:
-    """Correlation of one rater's values with the mean of the others'; NaN where it is undefined.
+    """The correlation of one rater's values with the mean of the other raters' values; NaN if it is undefined.
 
     Args:
         table: ``[records, raters]``, NaN where a rating is missing.
-        rater: the column.
+        rater: the column of the rater.
         least: smallest number of records for a correlation.
     """
     others = np.delete(table, rater, axis=1)
@@ -167,14 +170,14 @@ def agreement(table: np.ndarray, rater: int, least: int = 3) -> float:
 
 
 def rater_weights(policy: Any) -> Mapping[str, np.ndarray]:
-    """The raters' weights ``[raters]`` by field that a policy has learnt; empty if it has no `learn`."""
+    """The learnt weights ``[raters]`` of a policy by field; empty if it has no method `learn`."""
     return policy.weights if hasattr(policy, "learn") else {}
 
 
 def confidence_weights(confidence: Ratings, raters: int) -> np.ndarray:
     """Weights from the raters' stated confidence, ``[raters]``.
 
-    A rater without a stated confidence gets the mean of the others; without any, all weights are 1.
+    A rater without a stated confidence gets the mean of the others; if no rater states one, all weights are 1.
     """
     present = [value for value in confidence[:raters] if value is not None]
     average = float(np.mean(present)) if present else 1.0
@@ -185,7 +188,7 @@ def confidence_weights(confidence: Ratings, raters: int) -> np.ndarray:
 def stated_confidence(
     raters: Sequence[RaterKey], confidence: Ratings, info: RaterInfo
 ) -> list[float | None]:
-    """The stated confidence of each of these raters, None where it is missing or its rater is not known."""
+    """The stated confidence of each of these raters; None if it is missing, or it is not known who stated it."""
     by_rater = dict(zip(info.keys(len(confidence)), confidence, strict=False))
     return [by_rater.get(rater) for rater in raters]
 
@@ -193,7 +196,7 @@ def stated_confidence(
 def learn_by_rater(
     policy: Any, fields: Mapping[str, Sequence[Rated]]
 ) -> dict[str, dict[RaterKey, int]]:
-    """Fit a policy to the training records' ratings by field; returns the column of each rater."""
+    """Fit a policy to the ratings of the training records by field; returns the column of each rater."""
     columns, rows = {}, {}
     for field, rated in fields.items():
         raters, table = rater_table(rated)
@@ -210,12 +213,12 @@ def learn_by_rater(
 def learnt_weights(
     weights: np.ndarray | None, columns: Mapping[RaterKey, int] | None, raters: Sequence[RaterKey]
 ) -> np.ndarray | None:
-    """The learnt weights ``[columns]`` of these raters; raters without one get the mean of all.
+    """The learnt weights ``[raters]`` of these raters; a rater without a learnt weight gets the mean of all.
 
     Args:
-        weights: by column; None where none were learnt.
-        columns: of each rater; None where column k is position k.
-        raters: whose weights are wanted.
+        weights: the learnt weights by column; None if there are none.
+        columns: the column of each rater; None if column k is position k.
+        raters: the raters.
     """
     if weights is None:
         return None
@@ -235,7 +238,7 @@ def target_of_mean(
     scale: Sequence[float],
     rng: np.random.Generator,
 ) -> np.ndarray | None:
-    """The policy's target of ratings of which only the mean, and perhaps the standard deviation, is known.
+    """The policy's target if only the mean rating, and perhaps the standard deviation, is known.
 
     A policy that takes no weights gets the mean as the only rating.
     """
@@ -251,13 +254,13 @@ def takes_weights(policy: Any) -> bool:
 
 
 def between(value: float, scale: Sequence[float]) -> np.ndarray:
-    """A value as a distribution over its two neighbours on the scale, float64 ``[scale]``.
+    """Divide a value between its two neighbours on the scale: a distribution, float64 ``[scale]``.
 
     >>> between(3.25, (1, 2, 3, 4, 5))
     array([0.  , 0.  , 0.75, 0.25, 0.  ])
 
     Raises:
-        ValueError: the value lies off the scale.
+        ValueError: the value is off the scale.
     """
     points = np.asarray(scale, dtype=np.float64)
     if not points[0] <= value <= points[-1]:

@@ -1,9 +1,9 @@
-"""The listener model: a judge learns each rater's ratings under the rater's name, and scores as the mean of all raters.
+"""The listener model: a judge learns the ratings of each rater with the rater's name, and scores as the mean rater.
 
-Raters differ in how strictly they rate. If different raters rated different clips, part of the difference between clips
-is a difference between raters. LDNet (Huang et al. 2022, arXiv 2110.09103) gives the listener to the model in training,
-adds a virtual mean listener, whose target are the ratings of all, and predicts as the mean listener. Here the listener is
-one line of the prompt, so that the model has no further weights and every objective and adapter works as without it.
+Some raters are stricter than others. If different raters rated different clips, a part of the differences between clips
+is due to the raters. LDNet (Huang et al. 2022, arXiv 2110.09103) gives the listener to the model in training, adds a
+virtual mean listener, whose target is the ratings of all raters, and predicts as the mean listener. In this project, the
+listener is a line of the prompt, so that the model has no further weights, and all objectives and adapters can be used.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dramaeval.tasks.rubric import Rubric
 NONE, EMBED = "none", "embed"
 #: Values of ``task.listeners``.
 LISTENERS = (NONE, EMBED)
-#: Share of the visits of a training record that ask for the mean of all raters. LDNet trains the
-#: mean listener as one of its listeners; here it gets half of the visits, because scoring asks for the mean only.
+#: Share of the visits of a training record that ask for the mean of all raters. In LDNet the mean listener is one
+#: listener among the others; here its share is one half, because scoring asks only for the mean.
 MEAN_SHARE = 0.5
-#: By the language of the rubric, the line of the prompt for the mean of all raters, and that for one; other languages
-#: use English, unless the rubric has its own lines.
+#: The lines of the prompt for the mean of all raters and for one rater, by language of the rubric. Other languages use
+#: English, unless the rubric has these lines.
 LINES = {
     "en": ("Rating wanted: the mean of all raters.", "Rating wanted: that of rater {rater}."),
     "zh": ("所需评分：所有评分者的平均评分。", "所需评分：评分者{rater}的评分。"),
@@ -33,10 +33,10 @@ LINES = {
 
 
 def require_default(listeners: str, *, shots: int, raters: str) -> None:
-    """Refuse settings that contradict a listener model.
+    """Check that no setting contradicts a listener model.
 
     Raises:
-        ValueError: there are few-shot examples, whose scores are those of all raters, or no rater has a name.
+        ValueError: there are few-shot examples, whose scores are from all raters; or raters are not known.
     """
     if listeners == EMBED and shots:
         raise ValueError(
@@ -51,7 +51,7 @@ def require_default(listeners: str, *, shots: int, raters: str) -> None:
 
 
 def listener_line(record: Record, rubric: Rubric) -> str:
-    """The line of the prompt that names the rater; a name is in quotes, so that none reads like the mean."""
+    """The line of the prompt that names the rater; names are in quotes, to distinguish them from the mean."""
     mean, named = LINES.get(rubric.language, LINES["en"])
     if record.listener is None:
         return rubric.mean_rater_line or mean
@@ -60,7 +60,7 @@ def listener_line(record: Record, rubric: Rubric) -> str:
 
 
 def names_of(record: Record, fields: Sequence[str]) -> list[str]:
-    """The names of the raters who gave a value on one of the annotation fields, in alphabetical order."""
+    """The names of the raters who gave a value in one of the annotation fields, in alphabetical order."""
     names = {
         name
         for field in fields
@@ -73,12 +73,12 @@ def names_of(record: Record, fields: Sequence[str]) -> list[str]:
 
 
 def rater_texts(record: Record, fields: Sequence[str]) -> dict[str, str]:
-    """The names of a record's raters by key, for the check of texts."""
+    """The names of a record's raters by key, for `TextCheck`."""
     return {f"{RATERS}.{name}": name for name in names_of(record, fields)}
 
 
 def as_listener(record: Record, name: str) -> Record:
-    """The record with the ratings of one rater; fields that the rater did not rate have none."""
+    """Limit a record to the ratings of one rater; a field that the rater did not rate has no ratings."""
     ratings = {
         field: tuple(
             value
@@ -92,9 +92,9 @@ def as_listener(record: Record, name: str) -> Record:
 
 
 def sampled_listener(record: Record, fields: Sequence[str], rng: Generator) -> Record:
-    """The record for one visit in training: in `MEAN_SHARE` of the visits as it is, else as one of its raters.
+    """The record for one visit in training: unchanged in `MEAN_SHARE` of the visits, else limited to one rater.
 
-    Each rater is equally likely. A record without named raters is always as it is.
+    All raters have the same probability. A record without named raters is never changed.
     """
     names = names_of(record, fields)
     if not names or rng.random() < MEAN_SHARE:
@@ -103,11 +103,11 @@ def sampled_listener(record: Record, fields: Sequence[str], rng: Generator) -> R
 
 
 def listener_problem(records: Sequence[Record], fields: Sequence[str]) -> str | None:
-    """Why these training records cannot be used with a listener model; None where they can.
+    """Why these training records cannot be used with a listener model; None if they can.
 
     Args:
-        records: of one task.
-        fields: its annotation fields.
+        records: the records of one task.
+        fields: the annotation fields of the task.
     """
     listed = [
         record

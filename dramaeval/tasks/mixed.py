@@ -1,4 +1,4 @@
-"""Several tasks trained together; each keeps its own questions, labels and evaluation."""
+"""Several tasks that are trained together; questions, labels and evaluation are separate for each task."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class MixedTask(Task):
 
     Args:
         name: name of the mixture.
-        tasks: the tasks, already built.
-        weights: relative share of each task in an epoch's clips. An epoch has as many clips as there are
-            records. A task with more records than its share uses them over several epochs, other tasks repeat
-            theirs; within a task every record is used equally often. None uses every record once per epoch.
+        tasks: the tasks by name.
+        weights: relative share of each task in the clips of an epoch. The number of clips in an epoch is the number of
+            records. A task with more records than its share uses them over several epochs, and a task with fewer
+            records repeats them; within a task every record is used equally often. None uses every record once per
+            epoch.
     """
 
     one_dimension_per_question = False
@@ -49,7 +50,7 @@ class MixedTask(Task):
             raise ValueError("; ".join(problems) + ".")
         self.tasks = dict(tasks)
         self.weights = weights
-        #: The task name and the task's own dimension, by the mixture's dimension key.
+        #: The name of the task and its dimension, by the dimension key of the mixture.
         self._own: dict[str, tuple[str, Dimension]] = {
             f"{part}/{dimension.key}": (part, dimension)
             for part, task in self.tasks.items()
@@ -70,7 +71,7 @@ class MixedTask(Task):
 
     @property
     def rated_dimensions(self) -> tuple[Dimension, ...]:
-        """The dimensions of all tasks that have a scale."""
+        """The dimensions with a scale, of all tasks."""
         keys = {
             f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated_dimensions
         }
@@ -90,7 +91,7 @@ class MixedTask(Task):
         return [(rows, self.weights[part]) for part, rows in indices.items() if rows]
 
     def learn(self, records: Sequence[Record]) -> None:
-        """Fit each task's label policy to the task's own records."""
+        """Fit the label policy of each task to the records of the task."""
         for part, task in self.tasks.items():
             task.learn(_of_part(records, part))
 
@@ -103,7 +104,7 @@ class MixedTask(Task):
         }
 
     def training_record(self, record: Record, rng: Generator) -> Record:
-        """The record for one visit in training, as its task takes it."""
+        """See `Task.training_record`, for the record's task."""
         return self.of(record).training_record(record, rng)
 
     def scoring(self) -> dict[str, Any]:
@@ -111,19 +112,19 @@ class MixedTask(Task):
         return {part: task.scoring() for part, task in self.tasks.items() if task.scoring()}
 
     def max_written_tokens(self, record: Record) -> int:
-        """The most tokens that a judge may generate for this record's task."""
+        """See `Task.max_written_tokens`, for the record's task."""
         return self.of(record).max_written_tokens(record)
 
     def texts(self, record: Record) -> dict[str, str]:
-        """The texts that the record's task takes."""
+        """See `Task.texts`, for the record's task."""
         return self.of(record).texts(record)
 
     def prompts(self, record: Record) -> dict[str, str]:
-        """The prompts that the record brings along to its task."""
+        """See `Task.prompts`, for the record's task."""
         return self.of(record).prompts(record)
 
     def wording_texts(self) -> dict[str, list[str]]:
-        """The texts of each task, by setting."""
+        """See `Task.wording_texts`, for all tasks."""
         return {
             setting.replace("task.", f"task.tasks.{part}.", 1): texts
             for part, task in self.tasks.items()
@@ -144,7 +145,7 @@ class MixedTask(Task):
     def questions(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """The questions of the record's task, with the mixture's dimensions."""
+        """The questions of the record's task, with the dimensions of the mixture."""
         by_key = {self._own[d.key][1].key: d for d in dimensions}
         return [
             replace(
@@ -163,21 +164,21 @@ class MixedTask(Task):
         return self.of(record).messages(record, self._own[dimension.key][1])
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
-        """The raters' values for the task's dimension."""
+        """See `Task.ratings`, for the record's task."""
         return self.of(record).ratings(record, self._own[dimension.key][1])
 
     def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
-        """What is known of the raters of the task's dimension."""
+        """See `Task.rater_info`, for the record's task."""
         return self.of(record).rater_info(record, self._own[dimension.key][1])
 
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
-        """The target under the label policy of the record's task."""
+        """See `Task.target`, for the record's task."""
         return self.of(record).target(record, self._own[dimension.key][1], rng)
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator
     ) -> dict[str, Target]:
-        """The targets of the record's task, by the mixture's dimension keys."""
+        """The targets of the record's task, by the dimension keys of the mixture."""
         targets = self.of(record).targets(record, self._of_task(dimensions), rng)
         return {f"{record.part}/{key}": target for key, target in targets.items()}
 

@@ -1,8 +1,8 @@
-"""Pairs of clips of one context: which of the two is better on a dimension.
+"""Pairs of clips with one context: the judge decides which clip is better on a dimension.
 
-With ``by: score`` each clip is scored by itself, with the questions of single clips, and the probabilities follow from
-the difference of the expected scores. A judge trained in this way scores single clips as well. With ``by: direct`` both
-clips are in one prompt, and the judge answers A, B or tie.
+With ``by: score`` each clip is scored singly, with the questions about single clips, and the probabilities are computed
+from the difference of the expected scores. A judge trained in this way can also score single clips. With ``by: direct``
+both clips are in one prompt, and the judge answers A, B or tie.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from dramaeval.tasks.speech import SpeechTask
 from dramaeval.tasks.task import Task, require_choice
 
 SCORE, DIRECT = "score", "direct"
-#: What the judge answers where both clips are in one prompt, from "the second is better" to "the first is better".
+#: The answers in a direct comparison: the second clip is better, tie, the first clip is better.
 ANSWERS = ("B", "tie", "A")
 OUTCOMES = (-1.0, 0.0, 1.0)
-"""The results of a comparison: clip b is better, tie, clip a is better. Targets are distributions over them."""
+"""The outcomes of a comparison: clip b is better, tie, clip a is better. Targets are distributions over them."""
 
 
 class PairTask(SpeechTask):
-    """Compares two clips of one context.
+    """Compares two clips with one context.
 
-    A file holds pairs (`dramaeval.data.pair_format`), or rated records of single clips, from which pairs are derived
-    (`dramaeval.tasks.derived_pairs`). A vote of a graded scale counts by halves: +1 of 2 is half a vote for clip a
-    and half a tie, so that the mean vote is kept.
+    A file has pairs (`dramaeval.data.pair_format`), or rated records of single clips, from which pairs are derived
+    (`dramaeval.tasks.derived_pairs`). On a graded scale from −2 to 2, a vote of +1 counts half for clip a and half for
+    a tie, so that the mean vote is kept.
 
     Args:
         by: ``score`` or ``direct``, see the module.
         slope: log-odds of the better clip for a difference of one score (``by: score``).
-        tie_weight: ν of Davidson's model (``by: score``): two clips with the same score tie with the probability
-            ν/(2 + ν); 0 allows no ties.
-        clip_label: text before each clip of a direct comparison, a template over ``{name}`` (A or B).
-        comparison: the direct question, a template over ``{title}`` and ``{description}`` of the dimension.
+        tie_weight: ν of Davidson's model (``by: score``): the probability of a tie between clips with the same score
+            is ν/(2 + ν); 0 allows no ties.
+        clip_label: text before each clip of a direct comparison, a template with ``{name}`` (A or B).
+        comparison: the question of a direct comparison, a template with ``{title}`` and ``{description}``.
         derive: the arguments of `PairRule`.
-        kwargs: arguments of `SpeechTask`.
+        kwargs: further arguments of `SpeechTask`.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class PairTask(SpeechTask):
         self._asks_all = False
 
     def for_single_clips(self) -> Task:
-        """The task that scores each clip by itself, with the same questions.
+        """Make the task that scores each clip singly, with the same questions.
 
         Raises:
-            ValueError: the task compares directly.
+            ValueError: this task compares clips directly (``by: direct``).
         """
         if self.by == DIRECT:
             raise ValueError(
@@ -108,11 +108,11 @@ class PairTask(SpeechTask):
 
     @property
     def rated_dimensions(self) -> tuple[Dimension, ...]:
-        """None: pairs have votes and no ratings on a scale."""
+        """Empty: pairs have votes, not ratings on a scale."""
         return ()
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """Records of pairs, with votes."""
+        """The format of pairs with votes."""
         fmt = super().record_format(annotated=annotated)
         names = {dimension.annotation for dimension in self.dimensions}
         return replace(
@@ -129,19 +129,19 @@ class PairTask(SpeechTask):
     def read(
         self, file: str | Path, *, reads_audio: bool = True, annotated: bool = True, **options: Any
     ) -> ReadResult:
-        """Read pairs, or rated records and derive pairs from them.
+        """Read pairs, or read rated records and derive pairs from them.
 
-        A file with a pair in any line is one of pairs; its other lines are then problems.
+        If one line of a file is a pair, all lines must be pairs.
 
         Raises:
-            BadRecordsError: with all problems of the file; also if no pair can be derived, or all votes are ties.
+            BadRecordsError: records have problems (all are listed), no pair can be derived, or all votes are ties.
         """
         file = Path(file).expanduser()
         if any(is_pair(line.fields) for line in checked_lines(file) if line.fields):
             fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
             result = read_records(file, fmt, **options)
         else:
-            # A clip without ratings (rejected by a gate, for example) is in no pair, and no problem.
+            # A clip without ratings (for example rejected by a gate) is in no pair; this is not a problem.
             fmt = replace(super().record_format(annotated=False), reads_audio=reads_audio)
             result = read_records(file, fmt, **options)
             singles = len(result.records)
@@ -155,20 +155,20 @@ class PairTask(SpeechTask):
         return result
 
     def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
-        """The dimensions with votes; all of a record without votes."""
+        """The dimensions with votes; all dimensions for a record without votes."""
         if self._asks_all:
             return self.dimensions
         voted = tuple(d for d in self.dimensions if record.given(d.annotation))
         return voted or self.dimensions
 
     def without_ratings(self) -> Self:
-        """This task with all dimensions asked, whatever the raters voted on."""
+        """A copy of this task that asks about all dimensions of every record."""
         other = copy(self)
         other._asks_all = True
         return other
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """The remarks of `SpeechTask`, and the number of pairs that have ties only, or one system."""
+        """The remarks of `SpeechTask`, and the numbers of pairs with only ties, and of pairs of one system."""
         ties = sum(not _has_preference(record, self) for record in records)
         same = sum(
             bool(system) and system == record.text(SYSTEMS[1])
@@ -179,17 +179,17 @@ class PairTask(SpeechTask):
         return super().remarks(records) | {text: count for text, count in counts.items() if count}
 
     def scoring(self) -> dict[str, Any]:
-        """How probabilities are read."""
+        """The settings that determine the probabilities."""
         model = {"slope": self.slope, "tie_weight": self.tie_weight} if self.by == SCORE else {}
         return {"by": self.by, **model}
 
     def questions(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """The questions about both clips; of a record of one clip those of `SpeechTask`.
+        """The questions about both clips; for a record with one clip, as in `SpeechTask`.
 
-        A direct comparison in training (with ``rng``) has one of the two orders, drawn anew each time; scoring has
-        both.
+        In a direct comparison, training (with ``rng``) draws one of the two orders of the clips each time; scoring uses
+        both orders.
         """
         if record.clip_b is None:
             return super().questions(record, dimensions, rng)
@@ -199,7 +199,7 @@ class PairTask(SpeechTask):
             if rng is not None:
                 order = ("ab", "ba")[int(rng.integers(2))]
                 clips = {order: clips[order]}
-        # The order of the paths, so that a pair and its mirror image are computed in the same way, to the last bit.
+        # The questions are in the order of the paths, so that exchanging the clips does not change a bit of the result.
         return [
             self._question(record, dimension, order, clips[order])
             for order in sorted(clips, key=lambda name: list(map(str, clips[name])))
@@ -243,18 +243,18 @@ class PairTask(SpeechTask):
         return self.chat_messages([*content, {"type": "text", "text": "\n".join(parts)}])
 
     def wording_texts(self) -> dict[str, list[str]]:
-        """The texts of `SpeechTask`, and those of a direct comparison."""
-        own = {"task.clip_label": [self.clip_label], "task.comparison": [self.comparison]}
-        return super().wording_texts() | (own if self.by == DIRECT else {})
+        """The texts of `SpeechTask`, and the texts of a direct comparison."""
+        texts = {"task.clip_label": [self.clip_label], "task.comparison": [self.comparison]}
+        return super().wording_texts() | (texts if self.by == DIRECT else {})
 
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
-        """The label policy's distribution over the votes, as a distribution over `OUTCOMES`."""
+        """The label policy's distribution over the votes, converted to a distribution over `OUTCOMES`."""
         shares = super().target(record, replace(dimension, scale=VOTES), rng)
         return None if shares is None else outcome_shares(shares)
 
 
 def outcome_shares(votes: np.ndarray) -> np.ndarray:
-    """A distribution over the votes -2…2 as one over clip b, tie and clip a: a vote of ±1 is half a tie.
+    """Convert a distribution over the votes −2…2 to one over clip b, tie and clip a: a vote of ±1 is half a tie.
 
     The mean is kept: Σ k·p(k) over `OUTCOMES` is half of the mean vote.
     """
@@ -277,10 +277,10 @@ def _has_preference(record: Record, task: Task) -> bool:
 
 
 def _require_a_preference(file: Path, records: Sequence[Record], task: Task) -> None:
-    """Refuse a file in which every vote is a tie.
+    """Check that not every vote of a file is a tie, because such a file cannot train a judge or measure agreement.
 
     Raises:
-        BadRecordsError: nothing can be learnt from it, and no agreement be measured.
+        BadRecordsError: every vote is a tie.
     """
     if not records or any(_has_preference(record, task) for record in records):
         return

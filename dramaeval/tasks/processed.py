@@ -1,4 +1,4 @@
-"""Processed records: the task uses each line's own prompt and solution unchanged.
+"""The task of processed records: it uses the prompt and the solution of each line unchanged.
 
 `dramaeval.tasks.processed_records` describes the lines.
 """
@@ -32,13 +32,13 @@ from dramaeval.tasks.task import Task
 
 
 class ProcessedTask(Task):
-    """Asks each line's own prompt. The dimensions are those that the lines name, else ``answer``.
+    """Asks the prompt of each line. The dimensions are those that the lines name, or ``answer``.
 
-    Training uses the solution, token by token; ratings in the line are for evaluation only. A text answer
+    Training uses the solution, token by token; ratings in the line are only for evaluation. A text answer
     without ``options`` is trained but cannot be scored; such lines are counted.
 
     Args:
-        name: the task's name in results.
+        name: name of the task in results.
     """
 
     one_dimension_per_question = False
@@ -46,8 +46,8 @@ class ProcessedTask(Task):
     def __init__(self, *, name: str = "processed") -> None:
         rubric = Rubric(name=name, version="as given", dimensions=())
         super().__init__(name=name, rubric=rubric, system="", context="", labels=sample)
-        # By dimension the scores of lines without a scale, each with the first such line, and the scales that lines list
-        # with the texts of the scores.
+        # By dimension: the scores in lines without a scale, each with the first such line; and the listed scales, with
+        # the texts of the scores.
         self._written: dict[str, dict[int, Record]] = {}
         self._listed: dict[str, dict[float, str]] = {}
         self._options: set[str] = set()  # dimensions with text answers
@@ -60,7 +60,7 @@ class ProcessedTask(Task):
         annotated: bool = True,
         **options: Any,
     ) -> ReadResult:
-        """Read and check processed records; ``sample_rate`` is the rate of samples in the lines themselves."""
+        """Read and check processed records; ``sample_rate`` is the rate of audio samples in the lines."""
         return self._read(Path(file).expanduser(), reads_audio, **options)
 
     def _read(
@@ -82,21 +82,21 @@ class ProcessedTask(Task):
     def read_items(
         self, items: Iterable[tuple[int, Mapping[str, Any]]], name: Path
     ) -> list[Record]:
-        """Records of items in memory, without their clips.
+        """Make records from items in memory, without their clips.
 
         Args:
-            items: the number and the keys of each; ``audio`` is not read.
-            name: of their source, for messages.
+            items: the number and the keys of each item; ``audio`` is not read.
+            name: name of the source, for messages.
 
         Raises:
-            BadRecordsError: with all problems.
+            BadRecordsError: items have problems; all are listed.
         """
         reader = ProcessedReader(name, False, 0.0, False, 16_000)
         lines = [Line(number, dict(fields), []) for number, fields in items]
         return self._take(reader, reader.records(lines, None, 1), "stop").records
 
     def _take(self, reader: ProcessedReader, records: list[Record], on_bad: str) -> ReadResult:
-        """The records of a reader, after their dimensions are added to the task."""
+        """Add the dimensions of a reader's records to the task; returns the result of reading."""
         if reader.problems and (on_bad != "skip" or not records):
             raise BadRecordsError(reader.problems)
         problems = [*reader.problems]
@@ -110,7 +110,7 @@ class ProcessedTask(Task):
         return ReadResult(records=records, skipped=reader.problems)
 
     def _add_dimensions(self, record: Record) -> list[Problem]:
-        """Add the scores of a line to those of its dimensions; the problems of scales that contradict each other."""
+        """Add the scores of a line to its dimensions; returns problems of contradicting scales."""
         problems = []
         for part in solution_parts(record.fields):
             written = self._written.setdefault(part.key, {})
@@ -127,7 +127,7 @@ class ProcessedTask(Task):
         return problems
 
     def _other_scores(self, key: str) -> list[Problem]:
-        """Problems of lines without a scale whose score has another text on the scale of other lines."""
+        """Problems of lines without a scale whose score has another text on the scale in other lines."""
         listed = self._listed[key]
         return [
             _two_scales(record, key, str(score))
@@ -136,7 +136,7 @@ class ProcessedTask(Task):
         ]
 
     def _scale(self, key: str) -> dict[float, str]:
-        """The scale that lines list; without one 0-1 if no higher score is written, else 1-5 with all written."""
+        """The listed scale; without one, 0-1 if no higher score is written, else 1-5 and all written scores."""
         written, listed = self._written[key], self._listed[key]
         scores = {*written}
         if not listed and key not in self._options:
@@ -157,7 +157,7 @@ class ProcessedTask(Task):
     def questions(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """The line's prompt with all of its answers; none in scoring if a text answer has no options."""
+        """The prompt of the line with all its answers; empty in scoring if a text answer has no options."""
         parts = solution_parts(record.fields)
         if rng is None and any(not part.score and not part.options for part in parts):
             return []
@@ -195,11 +195,11 @@ class ProcessedTask(Task):
         return {"prompt": prompt_text(record.fields["prompt"])}
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
-        """The line's ratings, or the solution's value where it has none."""
+        """The ratings in the line; without them, the value of the solution."""
         return record.ratings.get(dimension.key, ())
 
     def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
-        """What the line says about the raters."""
+        """The raters in the line."""
         return record.raters.get(dimension.key, POSITIONAL)
 
     def targets(
@@ -225,7 +225,7 @@ class ProcessedTask(Task):
 
 
 def inline_audio(record: Record) -> np.ndarray | None:
-    """The samples in the line itself, where its prompt names no existing file; else None."""
+    """The audio samples in the line of a processed record; None if the record has a file."""
     if record.clip != INLINE:
         return None
     return np.asarray(record.fields["audio"], dtype=np.float32)

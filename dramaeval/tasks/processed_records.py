@@ -1,12 +1,12 @@
-"""Reading processed records: lines with their own ``prompt`` and ``solution``.
+"""Reads processed records: lines with ``prompt`` and ``solution``.
 
 ``stages=[prepare]`` writes them, and Speech-DRAME's training data has this form. ``prompt`` is a list of chat
-messages, the user's with one audio part; ``solution`` is the answer to train, ``<answer>4</answer>``,
-``<answer>[PitchDynamics]4[…]3</answer>`` or ``<answer>a text</answer>``, with or without a ``<think>`` part;
-``audio`` names the clip where the prompt's audio part does not, or holds its samples. ``places`` may add, for
-each answer in the solution, its ``dimension``, ``scale``, ``ratings``, ``raters`` and ``options``, for evaluation.
-Scores are single digits, or the numbers of ``scale``; ``answers`` lists what is written for each where it is another
-text. Without a scale, an answer that is not one digit is a text.
+messages, and the user's message has one audio part. ``solution`` is the answer to train, ``<answer>4</answer>``,
+``<answer>[PitchDynamics]4[…]3</answer>`` or ``<answer>a text</answer>``, with or without a ``<think>`` part.
+``audio`` has the path of the clip if the audio part has none, or the samples of the clip. ``places`` may add, for
+each answer in the solution, ``dimension``, ``scale``, ``ratings``, ``raters`` and ``options``, for evaluation.
+Scores are single digits, or the numbers of ``scale``; ``answers`` lists the texts of the scores if these are not the
+numbers. Without a scale, an answer that is not one digit is a text.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from dramaeval.data.records import Record, problems_of
 from dramaeval.tasks.scale import number_text
 
 ANSWER = "answer"
-"""Dimension key of an answer that the line does not name."""
+"""Dimension key of an answer without a name in the line."""
 INLINE = Path("audio")
-"""The clip of a record that contains its samples."""
+"""The path of the clip of a record that contains audio samples."""
 _SOLUTION = re.compile(
     r"(?P<lead>(?:<think>(?P<thought>.*)</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
 )
 _NAME = r"\s*\[([^\[\]]+)\]"
-#: An answer of digits in any script: one, or one after each name.
+#: An answer of digits in any script: a single digit, or a digit after each name.
 _ANY_DIGITS = re.compile(r"\s*(?:\d|(?:\[[^\[\]]+\]\s*\d\s*)+)\s*")
 _FIX = 'write {"prompt": [{"role": "user", "content": [{"type": "audio", …}, …]}], "solution": …}'
 
@@ -49,16 +49,16 @@ class SolutionPart:
     """One answer of a solution.
 
     Attributes:
-        lead: the text before the answer, from the previous answer or the beginning on.
-        written: the text of the score, or of another answer.
+        lead: the text before the answer, from the previous answer or the beginning.
+        written: the text of the score or of another answer.
         key: key of the dimension.
-        score: whether the answer is a score rather than a text.
+        score: whether the answer is a score, not a text.
         tail: the text after the last answer; empty for other answers.
-        scale: the dimension's scores, where the line lists them.
-        answers: the text of each of these scores.
-        options: the texts to choose from, where the line lists them.
-        ratings: one value per rater, where the line lists them.
-        raters: what the line says about the raters.
+        scale: the scores of the dimension, if the line lists them.
+        answers: the text of each score in ``scale``.
+        options: the options, if the line lists them.
+        ratings: one value per rater, if the line lists them.
+        raters: the raters in the line.
     """
 
     lead: str
@@ -74,14 +74,14 @@ class SolutionPart:
 
     @property
     def value(self) -> float:
-        """The number of the written score, or of the written option among those listed."""
+        """The number of the written score, or the index of the written option."""
         if not self.score:
             return self.options.index(self.written) if self.options else 0
         return self.scale[self.answers.index(self.written)] if self.answers else int(self.written)
 
 
 def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
-    """The answers of a line's solution, with the line's entries of ``places``."""
+    """The answers in the solution of a line, with the entries of ``places``."""
     listed = fields.get("places") or []
     parts = _split_solution(fields["solution"].strip(), list(map(_answers, listed)))
     entries = [*listed, *[{}] * len(parts)]
@@ -100,22 +100,22 @@ def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
 
 
 def _answers(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts of an entry's scores; empty without a scale."""
+    """The texts of the scores in an entry of ``places``; empty without a scale."""
     return tuple(entry.get("answers") or map(number_text, entry.get("scale") or ()))
 
 
 @lru_cache(maxsize=256)
 def _score_pattern(name: str, answers: tuple[str, ...]) -> re.Pattern[str]:
-    """A score after a name, up to the next name or the end: one of the answers, or a digit."""
+    """The pattern of a score (one of the answers, or a digit) after a name, up to the next name or the end."""
     texts = "|".join(map(re.escape, sorted(answers, key=len, reverse=True)))
     return re.compile(rf"{name}\s*({texts}{'|' if texts else ''}[0-9])\s*(?=\[|\Z)")
 
 
 def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[SolutionPart]:
-    """The parts of a solution; ``answers`` has the texts of the scores of each, as far as they are known."""
+    """The parts of a solution; ``answers`` has the texts of the scores of each part, if they are known."""
     match = _SOLUTION.fullmatch(solution)
     if match is None:
-        raise ValueError(f"no solution: {solution!r}")  # the reader rejects such lines
+        raise ValueError(f"no solution: {solution!r}")  # the reader has rejected such lines
     lead, answer = match["lead"], match["answer"]
     score = _score_pattern("", answers[0] if answers else ()).match(answer)
     if score and score.end() == len(answer):
@@ -124,8 +124,8 @@ def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[S
     parts: list[SolutionPart] = []
     end, begin = 0, 0
     while begin < len(answer):
-        known = answers[len(parts)] if len(parts) < len(answers) else ()
-        item = _score_pattern(_NAME, known).match(answer, begin)
+        scores = answers[len(parts)] if len(parts) < len(answers) else ()
+        item = _score_pattern(_NAME, scores).match(answer, begin)
         if item is None:
             return [SolutionPart(lead, answer, ANSWER, False, "</answer>")]
         before = (lead if not parts else "") + answer[end : item.start(2)]
@@ -136,7 +136,7 @@ def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[S
 
 
 def written_texts(fields: Mapping[str, Any]) -> dict[str, str]:
-    """What a line's solution holds between the tags of its thought and its answer, and its options, by key."""
+    """The texts between the tags of a solution, and the options, by key of the line."""
     match = _SOLUTION.fullmatch(fields["solution"].strip())
     texts = [match["thought"] or "", match["answer"]] if match else [fields["solution"]]
     options = [text for entry in fields.get("places") or [] for text in entry.get("options") or []]
@@ -159,7 +159,7 @@ def is_processed(fields: Mapping[str, Any]) -> bool:
 
 
 def audio_of(prompt: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The paths of a prompt's audio parts, in order; an empty string where a part has no path."""
+    """The paths of the audio parts of a prompt, in order; an empty text for a part without a path."""
     paths = []
     for message in prompt:
         content = message.get("content")
@@ -171,14 +171,14 @@ def audio_of(prompt: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 class ProcessedReader:
-    """Turns lines into records and collects their problems.
+    """Converts lines to records, and collects their problems.
 
     Args:
         file: the JSONL file.
         reads_audio: whether the judge takes audio; otherwise clips are not looked up.
-        max_seconds: longest clip.
-        trims: whether longer clips are trimmed rather than rejected.
-        rate: sampling rate in Hz of samples that lines contain.
+        max_seconds: maximum length of a clip.
+        trims: whether longer clips are trimmed instead of rejected.
+        rate: sampling rate in Hz of audio samples in the lines.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class ProcessedReader:
         self.problems: list[Problem] = []
 
     def records(self, lines: Sequence[Line], root: Path | None, workers: int) -> list[Record]:
-        """The valid records, in file order."""
+        """The valid records, in the order of the file."""
         valid: list[tuple[Line, dict[str, Any], str]] = []
         for line in lines:
             fields = line.fields or {}
@@ -285,7 +285,7 @@ def _findings(fields: Mapping[str, Any]) -> list[Finding]:
 
 
 def _other_digits(solution: str) -> list[str]:
-    """The scores of a solution that are written in other digits than 0-9."""
+    """The scores of a solution that are written in digits other than 0-9."""
     match = _SOLUTION.fullmatch(solution.strip())
     answer = match["answer"] if match else ""
     digits = re.findall(r"\d(?=\s*(?:\[|$))", answer) if _ANY_DIGITS.fullmatch(answer) else []
@@ -330,7 +330,7 @@ def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
 
 
 def _entry_findings(entry: Mapping[str, Any]) -> list[Finding]:
-    """Values of other types than `stages=[prepare]` writes."""
+    """Problems of values with another type than ``stages=[prepare]`` writes."""
     dimension, scale, options = (entry.get(key) for key in ("dimension", "scale", "options"))
     findings = []
     if not isinstance(dimension, str | None):

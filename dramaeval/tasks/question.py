@@ -1,7 +1,7 @@
 """A question: the chat prompt for the judge and the form of its answer.
 
-An answer consists of fields, each filled with one of a few choices: one score in most tasks, one score per
-dimension where all dimensions are asked in one question, the text of an option in multiple choice.
+An answer consists of fields, each with one of several choices: one score in most tasks, one score per dimension if one
+question asks for all dimensions, the text of an option in multiple choice.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class AnswerField:
 
     Attributes:
         dimension: the dimension that the choice rates.
-        choices: the texts that can be written.
-        scale: the number of each choice, ascending; the index for options.
-        lead: the text before the choice, from the previous field or the beginning of the answer on.
+        choices: the possible texts.
+        scale: the number of each choice, in rising order; for options, the index.
+        lead: the text before the choice, from the previous field or the beginning of the answer.
         tail: the text after the last field; empty for other fields.
-        options: whether the choices are unordered texts rather than scores.
+        options: whether the choices are unordered texts, not scores.
     """
 
     dimension: Dimension
@@ -54,11 +54,11 @@ class AnswerField:
 
 @dataclass(frozen=True, kw_only=True)
 class PairPlace:
-    """What a question about a pair shows of it, and how its answers become probabilities.
+    """The clips in a question about a pair, and the model that converts answers to probabilities.
 
     Attributes:
-        order: the clips in the order of the prompt: ``a`` or ``b`` where each clip is scored by itself, ``ab`` or
-            ``ba`` where both are in one prompt.
+        order: the clips in the order of the prompt: ``a`` or ``b`` if each clip is scored singly, ``ab`` or ``ba`` if
+            both clips are in one prompt.
         slope: log-odds of the better clip for a difference of one score.
         tie_weight: Davidson's ν, see `dramaeval.models.forward.pair_outcomes`.
     """
@@ -79,8 +79,8 @@ class ThoughtSampling:
 
     Attributes:
         samples: number of thoughts, 2 or more.
-        temperature: of the softmax over tokens.
-        seed: of the random numbers, with the record, the question and the number of the thought.
+        temperature: temperature of the softmax over tokens.
+        seed: seed of the random numbers, together with the record, the question and the number of the thought.
     """
 
     samples: int
@@ -93,14 +93,14 @@ class Question:
     """One chat prompt and the fields of its answer.
 
     Attributes:
-        messages: chat messages, up to where the answer begins.
-        answer_fields: the answer's fields, in order.
-        key: distinguishes the question from the record's other questions.
-        generates_thought: whether the judge generates a thought before it is scored.
-        thought_sampling: how several thoughts are sampled; None generates one greedily.
-        wording: index of the wording, where the task has several.
-        clips: paths of the prompt's clips in their order; None for those of the examples and the record's clip.
-        pair: what a question about a pair shows of it; None for other questions.
+        messages: chat messages, up to the beginning of the answer.
+        answer_fields: the fields of the answer, in order.
+        key: distinguishes the question from other questions about the record.
+        generates_thought: whether the judge generates a thought before the answer in scoring.
+        thought_sampling: how several thoughts are sampled; None generates one greedy thought.
+        wording: index of the wording, if the task has several.
+        clips: paths of the clips in the prompt, in order, without clips of examples; None for only the record's clip.
+        pair: the clips in a question about a pair; None for other questions.
     """
 
     messages: list[dict[str, Any]]
@@ -138,7 +138,7 @@ class Target:
 
     Attributes:
         distribution: probabilities of the choices, ``[choices]``.
-        written: index of the choice that is written in the training answer; None writes the likeliest.
+        written: index of the choice in the training answer; None writes the likeliest choice.
     """
 
     distribution: np.ndarray

@@ -1,8 +1,8 @@
-"""What stands before the clip to judge in a prompt: turns of a conversation, and a reference recording.
+"""The parts of a prompt before the clip to judge: turns of a conversation, and a reference recording.
 
-A reference is the character's own voice, or an original performance. Dimensions of the rubric with ``reference: true``
-are asked with it, others without; a record names it under the key ``wav_path_reference``. The turns of a record
-(`dramaeval.tasks.turns`) stand before it, in the questions about all dimensions.
+A reference is a recording of the character's voice, or an original performance. Questions about dimensions with
+``reference: true`` have the reference in their prompts; a record names it under the key ``wav_path_reference``. The
+turns of a record (`dramaeval.tasks.turns`) are before the reference, in the questions about all dimensions.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from dramaeval.tasks.rubric import Dimension, Rubric
 from dramaeval.tasks.turns import turn_clips, turn_content
 
 REFERENCE = "wav_path_reference"
-"""Key of the path of a record's reference."""
+"""The key of a record with the path of its reference."""
 
 
 def uses_reference(dimensions: Iterable[Dimension]) -> bool:
-    """Whether a question about these dimensions has the reference in its prompt."""
+    """Whether the prompt of a question about these dimensions has the reference."""
     return any(dimension.reference for dimension in dimensions)
 
 
 def reference_field(dimensions: Iterable[Dimension]) -> str | None:
-    """The key of the reference in records; None where the dimensions use none."""
+    """The key of the reference in records; None if no dimension uses a reference."""
     return REFERENCE if uses_reference(dimensions) else None
 
 
 def clips_of_question(
-    record: Record, dimensions: Iterable[Dimension], own: Sequence[Path] = ()
+    record: Record, dimensions: Iterable[Dimension], judged: Sequence[Path] = ()
 ) -> tuple[Path, ...] | None:
-    """The clips of a question's prompt in their order, for `Question.clips`; None where they are the record's alone.
+    """The clips in the prompt of a question, for `Question.clips`; None for only the record's clip.
 
     Args:
         record: the record.
-        dimensions: those of the question.
-        own: the clips to judge; empty for the record's clip.
+        dimensions: the dimensions of the question.
+        judged: the clips to judge; empty for the record's clip.
     """
     before = turn_clips(record)
     if uses_reference(dimensions):
         before = (*before, _reference(record))
     if not before:
-        return tuple(own) or None
-    return (*before, *(own or (record.clip,)))
+        return tuple(judged) or None
+    return (*before, *(judged or (record.clip,)))
 
 
 def content_before(
@@ -58,8 +58,8 @@ def content_before(
 
     Args:
         record: the record.
-        dimensions: those of the question.
-        rubric: has the labels.
+        dimensions: the dimensions of the question.
+        rubric: the rubric with the labels.
         labels_candidate: whether the last part is the label of the clip to judge.
     """
     parts = turn_content(record, rubric)

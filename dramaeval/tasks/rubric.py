@@ -1,7 +1,7 @@
 """A rubric: the ordered dimensions on which a record is rated, as data.
 
-Rubrics are YAML files under ``configs/task/rubric/``. This module turns one into objects and reports all of
-its problems together.
+Rubrics are YAML files in ``configs/task/rubric/``. This module converts a rubric to objects and reports all its
+problems together.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class Dimension:
         key: name in predictions and metrics, an identifier.
         annotation: field of a record's annotations with the ratings.
         title: name in the prompt.
-        scale: the scores in the raters' unit, in ascending order.
-        description: one sentence on what the raters judged.
+        scale: the scores in the raters' unit, in rising order.
+        description: a sentence about what the raters judged.
         scores: meaning of each explained score.
-        answers: the text that the judge writes for each score; the scores themselves where it is empty.
+        answers: the text that the judge writes for each score; by default the number of the score.
         bins: whether the scores are bins of a finer scale (see `dramaeval.tasks.scale`).
         optional: whether a record may lack the annotation field.
-        varies_with: changes of the clip that may rightly change its score, among `CLIP_CHANGES`; the control
+        varies_with: changes of the clip, among `CLIP_CHANGES`, that may rightly change the score; the control
             invariance leaves them out of its verdict.
-        reference: whether it is judged beside another recording (see `dramaeval.tasks.reference`).
+        reference: whether the clip is judged together with a reference (see `dramaeval.tasks.reference`).
     """
 
     key: str
@@ -87,7 +87,7 @@ class Dimension:
 
     @property
     def label(self) -> str:
-        """Name in an answer with several dimensions: the title in one word, such as PitchDynamics."""
+        """The name in an answer with several dimensions: the title in one word, such as PitchDynamics."""
         return "".join(word[:1].upper() + word[1:] for word in self.title.split())
 
     @property
@@ -97,7 +97,7 @@ class Dimension:
 
     @property
     def annotation_field(self) -> AnnotationField:
-        """The ratings that a record may hold."""
+        """The format of the ratings in a record."""
         return AnnotationField(
             name=self.annotation,
             low=self.scale[0],
@@ -116,12 +116,12 @@ class Dimension:
 
     @property
     def resolution(self) -> float | None:
-        """The distance of two bins in the raters' unit; None without bins."""
+        """The distance between two bins in the raters' unit; None without bins."""
         return self.scale[1] - self.scale[0] if self.bins else None
 
     @property
     def scale_note(self) -> str:
-        """What a reader of scores has to know about a scale of labels or bins; empty for other scales."""
+        """A note for readers of scores about a scale of labels or bins; empty for other scales."""
         ends = f"{number_text(self.scale[0])} to {number_text(self.scale[-1])}"
         if self.resolution:
             step = f"{self.resolution:g}"
@@ -136,14 +136,14 @@ class Dimension:
 
     @property
     def heading(self) -> str:
-        """The title in results; it states the resolution of a scale in bins."""
+        """The title in results, with the resolution of a scale in bins."""
         return f"{self.title} (bins of {self.resolution:g})" if self.resolution else self.title
 
     def score_lines(self, template: str) -> list[str]:
-        """A line for each explained score, and a line with all answers where they do not follow from the first and last.
+        """A line for each explained score; and a line with all answers, if they are not consecutive numbers.
 
         Args:
-            template: of a line, over ``{score}`` and ``{meaning}``.
+            template: the template of a line, with ``{score}`` and ``{meaning}``.
         """
         pairs = list(zip(self.answers, self.scale, strict=True))
         meanings = dict(self.scores)
@@ -172,12 +172,12 @@ def changed_kinds(dimensions: Iterable[Dimension]) -> frozenset[str]:
 class Rubric:
     """A versioned, ordered list of dimensions, with the templates of its questions.
 
-    ``question`` asks for one dimension, ``together`` and ``any_order`` for several in one question, each as an
-    ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
-    ``reference_label`` and ``candidate_label`` stand before the two clips of a dimension with a reference,
-    ``turns_label`` before the turns of a conversation, and ``candidate_label`` after them. ``mean_rater_line`` and
-    ``rater_line``, a template over ``{rater}``, are the lines of a listener model; empty: those of
-    `dramaeval.tasks.listeners` in the rubric's language.
+    ``question`` asks for one dimension, ``together`` and ``any_order`` for several dimensions in one question, each as
+    an ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
+    ``reference_label`` and ``candidate_label`` are the labels of the two clips of a dimension with a reference.
+    ``turns_label`` is before the turns of a conversation, and ``candidate_label`` after them. ``mean_rater_line`` and
+    ``rater_line``, a template with ``{rater}``, are the lines of a listener model; the defaults are in
+    `dramaeval.tasks.listeners`.
     """
 
     name: str
@@ -203,10 +203,8 @@ class Rubric:
         try:
             return self._by_key[key]
         except KeyError:
-            known = ", ".join(self._by_key)
-            raise KeyError(
-                f"Rubric {self.name} has no dimension {key!r}; it has {known}."
-            ) from None
+            keys = ", ".join(self._by_key)
+            raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {keys}.") from None
 
     def criterion(self, dimension: Dimension) -> str:
         """The part of a prompt that asks for one dimension."""
@@ -222,7 +220,7 @@ class Rubric:
 
     def _filled(self, template: str, dimension: Dimension) -> str:
         scores = "\n".join(dimension.score_lines(self.score_line))
-        if not scores:  # a scale without explanations leaves no empty line
+        if not scores:  # a scale without explanations must not leave an empty line
             template = template.replace("{scores}\n", "").replace("\n{scores}", "")
         return template.format(
             title=dimension.title,
@@ -235,9 +233,9 @@ class Rubric:
 
 
 def text_problem(value: Any) -> str | None:
-    """Why a value of a YAML file is no text, and the fix; None where it is one.
+    """Why a value of a YAML file is no text, and the fix; None if it is a text.
 
-    YAML reads words and numbers without quotes as its own types: No and Off are false, 1.10 is 1.1, 1:30 is 90.
+    YAML reads some words and numbers without quotes as other types: No and Off are false, 1.10 is 1.1, 1:30 is 90.
     """
     if isinstance(value, str):
         return None
@@ -255,7 +253,7 @@ def text_problem(value: Any) -> str | None:
 
 
 def text_problems(values: Mapping[Any, Any], keys: Iterable[Any], where: str) -> list[str]:
-    """The problems of those of these keys that have a value, each with its full name."""
+    """Problems of the values under these keys that are no texts, with the full name of the key; missing ones are valid."""
     return [
         f"{where}.{key} {problem}"
         for key in keys
@@ -268,14 +266,14 @@ def _is_missing(values: Mapping[Any, Any], key: Any) -> bool:
 
 
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
-    """Build a rubric from the mapping that its YAML file holds.
+    """Build a rubric from the mapping of its YAML file.
 
-    ``added_dimensions`` follow ``dimensions``, so that a file can add some to those of another file in its defaults.
+    ``added_dimensions`` follow ``dimensions``: a file can extend the dimensions of another file in its defaults.
 
     Raises:
-        RubricError: a key is missing or unknown, a text is of another YAML type, a dimension appears twice, a key is
-            not an identifier, a scale does not ascend, or an explained score is none of the scale. All such problems
-            are listed.
+        RubricError: a key is missing or unknown, a text has another YAML type, a dimension appears twice, a key is
+            not an identifier, a scale does not rise, or an explained score is not on the scale. All problems are
+            listed.
     """
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
@@ -289,9 +287,9 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     problems += [
         f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
     ]
-    known = {"dimensions", "added_dimensions", *texts}
+    allowed = {"dimensions", "added_dimensions", *texts}
     problems += [
-        f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
+        f"rubric.{key} is not known ({', '.join(sorted(allowed))})" for key in set(data) - allowed
     ]
     if problems:
         raise RubricError(str(data.get("name", "without a name")), problems)
@@ -302,7 +300,7 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
 
 
 def _placeholders(template: str) -> set[str] | None:
-    """The names in braces of a template; None where its braces do not match."""
+    """The names in the braces of a template; None if its braces do not match."""
     try:
         return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     except ValueError:
@@ -310,12 +308,12 @@ def _placeholders(template: str) -> set[str] | None:
 
 
 def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:
-    """The settings of all dimensions in the mapping of a rubric that was read before."""
+    """The settings of all dimensions in the mapping of a valid rubric."""
     return [*(rubric.get("dimensions") or []), *(rubric.get("added_dimensions") or [])]
 
 
 def _read_dimensions(data: Mapping[str, Any], key: str, problems: list[str]) -> list[Dimension]:
-    """The valid dimensions of a list of the rubric."""
+    """The valid dimensions in a list of the rubric."""
     items = data.get(key) or []
     if not isinstance(items, list | tuple):
         problems.append(f"rubric.{key} is not a list")
@@ -337,9 +335,9 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     missing = [name for name in (*texts, "scale") if _is_missing(item, name)]
     before = len(problems)
     problems += text_problems(item, texts[1:], where)
-    known = [*texts, "scale", "bins", "scores", "optional", "varies_with", "reference"]
+    allowed = [*texts, "scale", "bins", "scores", "optional", "varies_with", "reference"]
     problems += [
-        f"{where}.{key} is not known ({', '.join(known)})" for key in item if key not in known
+        f"{where}.{key} is not known ({', '.join(allowed)})" for key in item if key not in allowed
     ]
     if missing:
         problems.append(f"{where} lacks {', '.join(missing)}")

@@ -3,11 +3,12 @@
 A rubric declares a scale in one of three forms:
 
 - a list of numbers: ``[1, 2, 3, 4, 5]``, ``[1, 1.5, 2]``;
-- a range: ``{from: 0, to: 100, step: 1}``; the step is 1 where it is left out;
+- a range: ``{from: 0, to: 100, step: 1}``; the default of the step is 1;
 - an ordered list of labels, the lowest first: ``[bad, fair, good]``. Its points are 1, 2, 3, ….
 
-``bins: N`` divides a range into N points at equal distance, both ends included. The judge writes the number of a point,
-from 1 to N; scores stay in the raters' unit. A rating between two points is shared by them, so that its mean is kept.
+``bins: N`` replaces a range by N points at equal distances, with both ends. The judge writes the number of a point,
+from 1 to N; scores are in the raters' unit. A rating between two points is divided between them, so that the mean is
+kept.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any
 
 from dramaeval.data.raters import is_missing
 
-#: Most points of a scale; the judge computes the probability of each.
+#: Maximum number of points of a scale; the judge computes the probability of each.
 MOST_POINTS = 201
-#: Most points that a prompt lists one by one.
+#: Maximum number of points that a prompt lists one by one.
 _LISTED = 25
 
 
@@ -31,9 +32,9 @@ class Scale:
     """A scale.
 
     Attributes:
-        points: numbers, ascending; ratings and expected scores are in their unit.
+        points: numbers in rising order, in the unit of ratings and expected scores.
         answers: the text that the judge writes for each point.
-        bins: whether the points are bins of a finer scale, and the answers their numbers.
+        bins: whether the points are bins of a finer scale, and the answers the numbers of the bins.
     """
 
     points: tuple[float, ...]
@@ -42,18 +43,18 @@ class Scale:
 
 
 def number_text(value: float) -> str:
-    """A number as a judge writes it: 4 for 4.0, 1.5 for 1.5."""
+    """The text of a number in answers: 4 for 4.0, 1.5 for 1.5."""
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def read_scale(value: Any, bins: Any, where: str, problems: list[str]) -> Scale | None:
-    """Read a scale from its YAML; None where it is none.
+    """Read a scale from its YAML values; None if it is not valid.
 
     Args:
-        value: of the key ``scale``.
-        bins: of the key ``bins``; None where it is absent.
+        value: the value of the key ``scale``.
+        bins: the value of the key ``bins``; None if it is absent.
         where: the dimension, for messages.
-        problems: gets the problems.
+        problems: a list to which problems are added.
     """
     before = len(problems)
     if isinstance(value, Mapping):
@@ -101,8 +102,8 @@ def _numbers(value: Any, where: str, problems: list[str]) -> tuple[float, ...]:
 
 
 def _range(value: Mapping[Any, Any], where: str, problems: list[str]) -> tuple[float, ...]:
-    given = (value.get("from"), value.get("to"), value.get("step", 1))
-    numbers = [number for number in given if number is not None and _is_number(number)]
+    values = (value.get("from"), value.get("to"), value.get("step", 1))
+    numbers = [number for number in values if number is not None and _is_number(number)]
     if set(value) - {"from", "to", "step"} or len(numbers) < 3:
         problems.append(
             f"{where}.scale must be a list, or have the numbers from, to and optionally step, got {dict(value)}"
@@ -121,7 +122,7 @@ def _range(value: Mapping[Any, Any], where: str, problems: list[str]) -> tuple[f
 
 
 def _whole(points: Sequence[float]) -> tuple[float, ...]:
-    """The points with whole numbers as int."""
+    """The points; whole numbers are converted to int."""
     return tuple(int(point) if point == int(point) else point for point in points)
 
 
@@ -171,26 +172,26 @@ def _bins(points: Sequence[float], bins: Any, where: str, problems: list[str]) -
 def read_meanings(
     value: Any, scale: Scale, where: str, problems: list[str]
 ) -> dict[float, str] | None:
-    """The text of each explained point; keys are points or, without bins, answers. None where a key is neither."""
+    """The meaning of each explained point; keys are points or, without bins, answers. None if a key is neither."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         problems.append(f"{where}.scores must be a mapping from each score to its meaning")
         return None
-    known: dict[str, float] = dict(zip(map(number_text, scale.points), scale.points, strict=True))
+    points: dict[str, float] = dict(zip(map(number_text, scale.points), scale.points, strict=True))
     if not scale.bins:
-        known = dict(zip(scale.answers, scale.points, strict=True))
+        points = dict(zip(scale.answers, scale.points, strict=True))
     keys = {key: number_text(key) if _is_number(key) else str(key) for key in value}
-    odd = [key for key, text in keys.items() if text not in known]
+    odd = [key for key, text in keys.items() if text not in points]
     if odd:
         problems.append(
-            f"{where}.scores explains {odd}, which are no scores of {shortened(list(known))}"
+            f"{where}.scores explains {odd}, which are no scores of {shortened(list(points))}"
         )
         return None
-    return {known[text]: value[key] for key, text in keys.items()}
+    return {points[text]: value[key] for key, text in keys.items()}
 
 
 def shortened(answers: Sequence[str]) -> str:
-    """The answers, or the first and the last of many."""
+    """The answers as text; of many answers, the first three and the last."""
     texts = answers if len(answers) <= _LISTED else [*answers[:3], "…", answers[-1]]
     return " | ".join(texts)

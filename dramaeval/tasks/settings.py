@@ -1,4 +1,4 @@
-"""Checks of ``task``: its data, its label policy and the arguments of its class."""
+"""Checks ``task``: its data, its label policy and the arguments of its class."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def problems(config: DictConfig) -> list[str]:
 
 
 def missing_files(config: DictConfig) -> list[str]:
-    """The files of records that do not exist or are folders."""
+    """Problems of data files that do not exist or are folders of an unknown kind."""
     return [
         f"task.data.{split.replace(NAMED_TEST, 'test.')}: {problem}"
         for split, files in files_of(config.task).items()
@@ -47,7 +47,7 @@ def missing_files(config: DictConfig) -> list[str]:
 
 
 def _file_problem(file: str, importer_format: str | None) -> str | None:
-    """Why a data file cannot be opened; a pipe or a device is reported when it is read."""
+    """Why a data file cannot be opened; problems of pipes and devices are reported when they are read."""
     path = Path(file).expanduser()
     if path.is_dir() and not is_source(file, importer_format):
         return (

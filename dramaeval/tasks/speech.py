@@ -1,4 +1,4 @@
-"""Ratings of any speech: the clip alone, or with texts that only some records have, such as a transcript."""
+"""Ratings of any speech: only the clip, or also texts that some records have, such as a transcript."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class SpeechTask(Task):
     """A task whose context has lines that records may lack.
 
     Args:
-        optional_context: templates over the record's text fields, one for each line, such as
-            ``Transcript: {transcript}``. A line is left out of the questions about a record that lacks one of its
-            fields. The lines follow ``context``, which may be empty; its fields are required.
-        kwargs: arguments of `Task`.
+        optional_context: templates with text fields of a record, one for each line, such as
+            ``Transcript: {transcript}``. If a record lacks a field of a line, the line is left out. The lines follow
+            ``context``, which may be empty, and whose fields are required.
+        kwargs: further arguments of `Task`.
     """
 
     def __init__(self, *, optional_context: Sequence[str] = (), **kwargs: Any) -> None:
@@ -42,7 +42,7 @@ class SpeechTask(Task):
         return replace(fmt, optional_texts=(*fmt.optional_texts, *self.optional_text_fields))
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """The number of records without each optional text, where others have it."""
+        """The number of records without an optional text, for each text that other records have."""
         counts = {
             name: sum(not record.text(name) for record in records)
             for name in self.optional_text_fields
@@ -54,7 +54,7 @@ class SpeechTask(Task):
         }
 
     def context_text(self, record: Record) -> str:
-        """The context, and those optional lines whose texts the record has."""
+        """The context, and the optional lines whose texts the record has."""
         lines = [super().context_text(record)] if self.context else []
         for line, names in self.optional_lines.items():
             values = {name: record.text(name) for name in names}
@@ -63,9 +63,9 @@ class SpeechTask(Task):
         return "\n".join(lines)
 
     def texts(self, record: Record) -> dict[str, str]:
-        """The required texts, and the optional ones that the record has."""
-        given = {name: record.text(name) for name in self.optional_text_fields}
-        return super().texts(record) | {name: text for name, text in given.items() if text}
+        """The required texts, and the optional texts that the record has."""
+        optional = {name: record.text(name) for name in self.optional_text_fields}
+        return super().texts(record) | {name: text for name, text in optional.items() if text}
 
     def wording_texts(self) -> dict[str, list[str]]:
         """The texts of `Task`, and the optional lines."""

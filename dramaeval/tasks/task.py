@@ -1,7 +1,7 @@
-"""A task: a rubric, the context that goes with a clip, and a policy that turns ratings into targets.
+"""A task: a rubric, the context of a clip, and a policy that converts ratings to targets.
 
-This module renders all prompts, for training, evaluation and the Python API. A task that needs only a rubric
-and a context template is a YAML file; a task that needs more is a subclass of `Task`.
+This module renders all prompts, for training, evaluation and the Python API. A task with only a rubric and a context
+template is a YAML file; other tasks are subclasses of `Task`.
 """
 
 from __future__ import annotations
@@ -50,36 +50,34 @@ class Task:
     """Builds the questions about each record, and their targets.
 
     Args:
-        name: the task's name in results.
+        name: name of the task in results.
         rubric: the mapping of a rubric's YAML file, or a rubric.
         system: the system prompt.
-        context: the text that goes with the clip, a template over the record's text fields, e.g.
-            ``{local_scene}``.
-        labels: the label policy, already instantiated.
-        prompt_layout: ``context_first`` puts the part that a record's questions share at the front, so that it
+        context: the text beside the clip, a template with text fields of the record, e.g. ``{local_scene}``.
+        labels: the label policy, a callable.
+        prompt_layout: ``context_first`` puts the part that the questions about a record share at the front, so that it
             is computed once; ``criteria_first`` is the order of Speech-DRAME.
-        dimensions: keys of the dimensions to ask for, in the rubric's order; None asks for all.
-        shots: training examples placed before each question (see `dramaeval.tasks.few_shot`); `show_examples`
+        dimensions: keys of the dimensions to ask for; None asks for all.
+        shots: number of training examples before each question (see `dramaeval.tasks.few_shot`); `show_examples`
             supplies them after the training records are read.
-        confidence: annotation field in which raters state their confidence, on a scale from 1 to 5; it weights
-            their ratings. None weights all raters alike.
-        raters: ``positions``: position k in every list of ratings is the same rater; ``unknown``: positions are no
-            raters. Records may name their raters, see `dramaeval.data.raters`.
-        listeners: ``embed`` names a rater in the questions of training, and scores as the mean of all, see
-            `dramaeval.tasks.listeners`; ``none`` has no such line.
-        phrasings: parts from which other wordings of the questions are built, see `dramaeval.tasks.wordings`;
-            None has no other wordings.
-        turns: what prompts have of a record's turns before its clip: ``text``, ``audio`` (texts and clips), None: nothing.
+        confidence: annotation field with the confidence of raters on a scale from 1 to 5, which weights their ratings.
+            None weights all raters equally.
+        raters: with ``positions``, position k in every list of ratings is the same rater; with ``unknown``, positions
+            do not identify raters. Records may name their raters, see `dramaeval.data.raters`.
+        listeners: ``embed`` names a rater in training questions and asks for the mean of all raters in scoring, see
+            `dramaeval.tasks.listeners`; ``none`` does not mention raters.
+        phrasings: parts for other wordings of the questions, see `dramaeval.tasks.wordings`; None for no other wordings.
+        turns: the turns of a record in the prompt before its clip: ``text``, ``audio`` (texts and clips), or None.
     """
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
-    #: Questions about a record and dimension in training by rewards: two where the scores of a pair's clips are
+    #: Number of questions about a record and dimension in training by rewards: two if the scores of a pair's clips are
     #: compared.
     prompts_per_record = 1
-    #: Keys of texts that prompts hold where a record has them.
+    #: Keys of texts that prompts contain if a record has them.
     optional_text_fields: tuple[str, ...] = ()
-    #: The settings from which the task was built, for ``judge.yaml``; None for one built otherwise.
+    #: The settings from which the task was built, for ``judge.yaml``; None if it was built otherwise.
     built_from: Mapping[str, Any] | None = None
 
     def __init__(
@@ -99,8 +97,8 @@ class Task:
         phrasings: Mapping[str, Any] | None = None,
         turns: str | None = None,
     ) -> None:
-        own = {"name": name, "system": system, "context": context}
-        if problems := text_problems(own, own, "task"):
+        texts = {"name": name, "system": system, "context": context}
+        if problems := text_problems(texts, texts, "task"):
             raise ValueError("; ".join(problems) + ".")
         self.name = name
         self.rubric: Rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
@@ -115,7 +113,7 @@ class Task:
             )
         require_choice("task.raters", raters, (POSITIONS, UNKNOWN))
         self.raters_known = raters == POSITIONS
-        #: By annotation field, the column of each rater in the ratings that the label policy learnt from.
+        #: By annotation field, the column of each rater in the ratings from which the label policy learnt.
         self._columns: dict[str, dict[RaterKey, int]] = {}
         require_choice("task.listeners", listeners, listener_model.LISTENERS)
         listener_model.require_default(listeners, shots=shots, raters=raters)
@@ -136,7 +134,7 @@ class Task:
         self.text_fields = tuple(dict.fromkeys(fields))
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """The keys and ratings that a record of this task must have."""
+        """The keys and ratings of a record of this task."""
         fields = [dimension.annotation_field for dimension in self.dimensions]
         if self.confidence and self.confidence not in {field.name for field in fields}:
             fields.append(AnnotationField(name=self.confidence, low=1, high=5, required=False))
@@ -176,16 +174,16 @@ class Task:
         return [dimension.annotation for dimension in self.dimensions]
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """Unusual but valid properties of the records, as text, and the number of records with each."""
+        """The number of records with each unusual but valid property, by a text about the property."""
         return turn_remarks(records, self.turns)
 
     def scoring(self) -> dict[str, Any]:
-        """Settings that change how scores are read; they are recorded in results."""
+        """Settings that change how scores are computed; they are recorded in results."""
         return {}
 
     @property
     def parts(self) -> Mapping[str, Task]:
-        """The tasks that a mixed task consists of, by name; empty for a single task."""
+        """The tasks of a mixed task, by name; empty for a single task."""
         return {}
 
     @property
@@ -194,15 +192,15 @@ class Task:
         return self.dimensions
 
     def mixture(self, records: Sequence[Record]) -> list[tuple[list[int], float]] | None:
-        """Groups of training records, as (indices, relative share of an epoch); None uses every record once."""
+        """Groups of training records as (indices, relative share of an epoch); None uses every record once per epoch."""
         return None
 
     def max_written_tokens(self, record: Record) -> int:
-        """The most tokens that a judge may generate when it scores a record; 0 generates none."""
+        """The maximum number of tokens that a judge generates when it scores a record; 0 for none."""
         return 0
 
     def category(self, record: Record) -> str | None:
-        """The record's kind of question, where results are reported by it."""
+        """The category of the record's question, by which results are reported; None without categories."""
         return None
 
     def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
@@ -210,7 +208,7 @@ class Task:
         return self.dimensions
 
     def without_ratings(self) -> Self:
-        """This task for unrated clips: its questions do not depend on raters."""
+        """This task for unrated clips, with questions that do not depend on ratings."""
         return self
 
     def questions(
@@ -220,8 +218,8 @@ class Task:
 
         Args:
             record: the record.
-            dimensions: the dimensions to ask for, each in an answer field of its own.
-            rng: draws what varies in training; None gives the fixed questions of evaluation.
+            dimensions: the dimensions to ask for; each has a separate answer field.
+            rng: draws the varying parts of training questions; None gives the fixed questions of evaluation.
         """
         return [
             Question(
@@ -234,17 +232,15 @@ class Task:
         ]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
-        """One question as chat messages, up to where the answer begins."""
+        """One question as chat messages, up to the beginning of the answer."""
         return self.chat(record, self.criterion(dimension), [dimension])
 
     def criterion(self, dimension: Dimension) -> str:
-        """The text that asks for a dimension: the rubric's, or the wording chosen by `wording_variants`."""
+        """The text that asks for a dimension: the rubric's text, or the wording chosen by `wording_variants`."""
         return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
 
     def wording_variants(self, count: int, seed: int) -> list[Self]:
-        """This task in ``count`` wordings, of which no two ask for a dimension in the same words.
-
-        The first is the rubric's wording.
+        """Copies of this task in ``count`` different wordings; the first is the rubric's wording.
 
         Raises:
             PhrasingsError: the task has no parts for wordings, or parts of another rubric.
@@ -261,11 +257,11 @@ class Task:
         return self._with(_criteria=criteria)
 
     def with_remark(self, remark: str) -> Self:
-        """This task with a sentence after the context of the clip to judge; examples have none."""
+        """A copy of this task with a remark after the context of the clip to judge; examples have no remark."""
         return self._with(_remark=remark)
 
     def with_reversed_examples(self) -> Self:
-        """This task with the few-shot examples of each question in reverse order."""
+        """A copy of this task with the few-shot examples of each question in reverse order."""
         return self._with(_reverses_examples=not self._reverses_examples)
 
     def _with(self, **attributes: Any) -> Self:
@@ -276,7 +272,7 @@ class Task:
     def chat(
         self, record: Record, criterion: str, dimensions: Sequence[Dimension]
     ) -> list[dict[str, Any]]:
-        """The examples, turns, reference, clip, context and criterion of some dimensions as chat messages."""
+        """A question about some dimensions as chat messages: examples, turns, reference, clip, context and criterion."""
         examples = self.examples(record)
         listener = listener_model.listener_line(record, self.rubric) if self.has_listeners else ""
         context = "\n".join(filter(None, (self.context_text(record), listener, self._remark)))
@@ -300,20 +296,20 @@ class Task:
         return [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
 
     def context_text(self, record: Record) -> str:
-        """The text that goes with a record's clip."""
+        """The context of a record's clip."""
         return self.context.format(**{name: record.fields[name] for name in self.text_fields})
 
     def texts(self, record: Record) -> dict[str, str]:
-        """The texts of a record that its prompts and answers hold, by key; see `prompts`."""
+        """The texts of a record that its prompts and answers contain, by key; see `prompts`."""
         raters = listener_model.rater_texts(record, self._annotations) if self.has_listeners else {}
         return {key: record.fields[key] for key in self.text_fields} | raters | turn_texts(record)
 
     def prompts(self, record: Record) -> dict[str, str]:
-        """Complete prompts that a record brings along, by key; they may hold the tags of answers."""
+        """Complete prompts in a record, by key; they may contain the tags of answers."""
         return {}
 
     def wording_texts(self) -> dict[str, list[str]]:
-        """The task's own texts, which it puts around those of records, by setting."""
+        """The texts in prompts that come from the task's settings, by setting."""
         rubric = asdict(replace(self.rubric, dimensions=self.dimensions))
         return {
             "task.system": [self.system],
@@ -323,10 +319,10 @@ class Task:
         }
 
     def show_examples(self, pool: Sequence[Record], seed: int) -> None:
-        """Use these training records as the pool of few-shot examples.
+        """Set the training records from which few-shot examples are chosen.
 
         Raises:
-            ValueError: fewer than ``shots`` of them are rated on every dimension.
+            ValueError: fewer than ``shots`` records are rated on every dimension.
         """
         rated = [record for record in pool if self._is_rated_on_all(record)]
         require_examples(self.shots, len(rated), len(pool))
@@ -339,10 +335,10 @@ class Task:
         )
 
     def examples(self, record: Record) -> tuple[Record, ...]:
-        """The training examples placed before a record's questions, the same for each question.
+        """The training examples before the questions about a record, the same for each question.
 
         Raises:
-            ValueError: `show_examples` was not called, or too few examples share nothing with the record.
+            ValueError: `show_examples` was not called, or too few examples are suitable (see `FewShotExamples.of`).
         """
         if not self.shots:
             return ()
@@ -352,15 +348,15 @@ class Task:
         return examples[::-1] if self._reverses_examples else examples
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
-        """The raters' values for one dimension; None where a value is missing."""
+        """The raters' values for one dimension; None for a missing value."""
         return record.ratings.get(dimension.annotation, ())
 
     def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
-        """What is known of the raters of one dimension."""
+        """The raters of one dimension."""
         return record.raters.get(dimension.annotation, POSITIONAL)
 
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
-        """The label policy's distribution over the dimension's scale; None where no rater gave a value."""
+        """The label policy's distribution over the dimension's scale; None if no rater gave a value."""
         ratings, info = self.ratings(record, dimension), self.rater_info(record, dimension)
         if info.mean_only:
             return target_of_mean(self.labels, ratings[0], info.std, dimension.scale, rng)
@@ -372,7 +368,7 @@ class Task:
     def _weights(
         self, record: Record, dimension: Dimension, raters: Sequence[RaterKey]
     ) -> np.ndarray | None:
-        """Learnt weights times stated confidence; None where there are none, or the raters are not known."""
+        """Learnt weights times stated confidence; None if there are no weights, or the raters are not known."""
         if not raters:
             return None
         learnt = rater_weights(self.labels).get(dimension.annotation)
@@ -393,6 +389,6 @@ class Task:
 
 
 def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError where a setting's value is not one of its choices."""
+    """Raise ValueError if the value of a setting is not one of its choices."""
     if value not in choices:
         raise ValueError(f"{key}={value} is not known; choose one of {', '.join(choices)}.")

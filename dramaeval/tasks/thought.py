@@ -17,23 +17,23 @@ SCORING = ("generate", "given", "skip")
 
 
 class ThoughtTask(Task):
-    """A task whose answers hold a text of the record before the score.
+    """A task whose answers have a text of the record before the score.
 
     In training the thought is part of the answer, and its tokens are trained. Questions about a record without
-    a thought have none, and such records are counted.
+    a thought are asked without one, and such records are counted.
 
     Args:
-        thought: key of the text in the record, dotted where it is nested, e.g. ``audio_info.audio_caption``.
-        thought_in_scoring: ``generate`` lets the judge generate its own thought first, greedily, so that it is
-            reproducible; a thought that does not end leaves the question unscored, with the reason. ``given``
-            uses the record's thought, ``skip`` scores without a thought.
-        thought_tokens: maximum length of a generated thought.
-        thought_samples: number of generated thoughts about a question. 1 is the greedy thought. With more, thoughts are
-            sampled and the distribution over the scale is the mean after those that end; a question is unscored if
-            none does.
-        thought_temperature: of the sampling.
-        thought_seed: seed of the sampling, separate from the run's seed so that runs are comparable.
-        kwargs: arguments of `Task`.
+        thought: key of the text in the record; nested keys are joined by dots, e.g. ``audio_info.audio_caption``.
+        thought_in_scoring: with ``generate`` the judge first generates a thought, greedily, so that it is reproducible;
+            if a thought does not end, the question is unscored, with the reason. ``given`` uses the record's thought,
+            ``skip`` scores without a thought.
+        thought_tokens: maximum number of tokens of a generated thought.
+        thought_samples: number of generated thoughts about a question. 1 is the greedy thought. With more thoughts,
+            they are sampled, and the distribution over the scale is the mean over the thoughts that end; if none ends,
+            the question is unscored.
+        thought_temperature: temperature of the sampling.
+        thought_seed: seed of the sampling, separate from the run's seed, so that runs are comparable.
+        kwargs: further arguments of `Task`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ThoughtTask(Task):
         return replace(fmt, optional_texts=(*fmt.optional_texts, self.thought))
 
     def scoring(self) -> dict[str, Any]:
-        """Where the thought comes from, and how several thoughts are sampled."""
+        """The settings of the thought and of the sampling of several thoughts."""
         settings: dict[str, Any] = {
             "thought": self.thought,
             "thought_in_scoring": self.thought_in_scoring,
@@ -77,11 +77,11 @@ class ThoughtTask(Task):
         return settings
 
     def max_written_tokens(self, record: Record) -> int:
-        """The maximum length of a generated thought; 0 where none is generated."""
+        """The maximum number of tokens of a generated thought; 0 if none is generated."""
         return self.thought_tokens if self.generates else 0
 
     def thought_of(self, record: Record) -> str | None:
-        """The record's thought, stripped; None where it has none."""
+        """The record's thought without surrounding white space; None if it has none."""
         value: Any = record.fields
         for key in self.thought.split("."):
             value = value.get(key) if isinstance(value, dict) else None
@@ -99,11 +99,11 @@ class ThoughtTask(Task):
 
     @property
     def needs_thought(self) -> bool:
-        """Whether scoring needs the record's own thought."""
+        """Whether scoring uses the record's thought."""
         return self.thought_in_scoring == "given"
 
     def fields_with_thought(self, fields: Mapping[str, Any], text: str) -> dict[str, Any]:
-        """A record's fields with a thought at this task's key."""
+        """A copy of a record's fields with a thought under the key of this task."""
         copied: dict[str, Any] = {**fields}
         *outer, last = self.thought.split(".")
         inner = copied

@@ -15,5 +15,5 @@ class ThoughtVariationTask(ThoughtTask, VariationTask):
     """
 
     def scoring(self) -> dict[str, Any]:
-        """Where the thought comes from, and the number of wordings over which a score is averaged."""
+        """The settings of the thought, and the number of wordings over which a score is averaged."""
         return {**VariationTask.scoring(self), **ThoughtTask.scoring(self)}

@@ -1,8 +1,8 @@
 """The turns of a conversation in a prompt, before the clip to judge.
 
-They are labelled parts of the user message, not chat turns of their own: an assistant's turn would be an earlier answer
-of the judge, which it never gave; some chat templates take no audio there, and refuse two turns of one role. Being the
-same for all questions about a record, they belong to the beginning that these share.
+The turns are labelled parts of the user message, not separate chat messages: an assistant's message would be an earlier
+answer of the judge, and some chat templates refuse audio in it or two messages of one role. All questions about a record
+have the same turns, which belong to the shared prefix.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = [
 
 
 def checked_turns(mode: str | None, shots: int) -> str:
-    """The setting ``task.turns``; ``none`` for null.
+    """The checked setting ``task.turns``; ``none`` for null.
 
     Raises:
-        ValueError: it is not known, or there are few-shot examples beside turns.
+        ValueError: the value is not known, or there are both turns and few-shot examples.
     """
     mode = mode or NONE
     if mode not in MODES:
@@ -38,12 +38,12 @@ def checked_turns(mode: str | None, shots: int) -> str:
 
 
 def turn_clips(record: Record) -> tuple[Path, ...]:
-    """The clips of the turns in a record's prompts, in their order."""
+    """The clips of a record's turns, in order."""
     return tuple(turn.clip for turn in record.turns if turn.clip is not None)
 
 
 def turn_content(record: Record, rubric: Rubric) -> list[dict[str, Any]]:
-    """The turns as parts of a user message: a heading, then each turn's text and its clip; empty without turns."""
+    """The turns as parts of a user message: a heading, then the text and clip of each turn; empty without turns."""
     parts: list[dict[str, Any]] = []
     lines = [rubric.turns_label] if record.turns else []
     for turn in record.turns:
@@ -60,7 +60,7 @@ def _text(lines: Sequence[str]) -> str:
 
 
 def turn_remarks(records: Sequence[Record], mode: str) -> dict[str, int]:
-    """The number of records with turns that have no clip although prompts have clips, by its description."""
+    """The number of records with turns that lack a clip, if prompts have the clips of turns."""
     count = sum(any(turn.clip is None for turn in record.turns) for record in records)
     if mode != AUDIO or not count:
         return {}

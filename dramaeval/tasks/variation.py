@@ -1,4 +1,4 @@
-"""Questions in many wordings: training draws one each time, scoring takes the mean over several."""
+"""Questions in many wordings: training draws one wording each time, scoring averages over several wordings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class VariationTask(Task):
     """A task that asks each question in different wordings.
 
     Args:
-        phrasings: parts from which the wordings are built, see `dramaeval.tasks.wordings`.
-        wordings: number of distinct wordings of each dimension, at least 30; the first is the rubric's.
-        wordings_in_scoring: number of wordings over which a score is averaged: the first ones, the same for
-            every record. The score's dependence on the wording is reported beside it.
-        wordings_seed: seed of the choice of wordings, separate from the run's seed so that runs are comparable.
-        kwargs: arguments of `Task`.
+        phrasings: parts of the wordings, see `dramaeval.tasks.wordings`.
+        wordings: number of distinct wordings of each dimension, at least 30; the first is the rubric's wording.
+        wordings_in_scoring: number of wordings over which a score is averaged. These are the first wordings, the same
+            for every record; results report the spread between them.
+        wordings_seed: seed of the choice of wordings, separate from the run's seed, so that runs are comparable.
+        kwargs: further arguments of `Task`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class VariationTask(Task):
     def questions(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """One question per dimension in a random wording; in scoring one per dimension and wording."""
+        """One question per dimension in a random wording; in scoring, one per dimension and wording."""
         return [
             Question(
                 messages=self.chat(record, self.worded[dimension.key][number], [dimension]),

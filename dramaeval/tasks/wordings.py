@@ -1,7 +1,7 @@
-"""Many wordings of one question, built from interchangeable parts.
+"""Builds many wordings of one question from interchangeable parts.
 
 The parts are data (``configs/task/phrasings/…``): headers that introduce a dimension, templates of a scale
-line, requests for the answer, and further descriptions of each dimension. A phrasing combines one of each;
+line, requests for the answer, and further descriptions of each dimension. A wording combines one part of each kind;
 duplicates are dropped.
 """
 
@@ -18,7 +18,7 @@ from dramaeval.tasks.rubric import Dimension, Rubric, text_problem, text_problem
 
 PARTS = ("headers", "scales", "closings")
 LEAST = 30
-"""The smallest number of distinct phrasings that shows how scores depend on the wording."""
+"""The smallest number of distinct wordings that shows how scores depend on the wording."""
 
 
 class PhrasingsError(ValueError):
@@ -27,13 +27,13 @@ class PhrasingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The parts of phrasings.
+    """The parts of wordings.
 
     Attributes:
-        headers: templates that open a question and name the dimension, with ``{title}`` and ``{description}``.
+        headers: templates that begin a question and name the dimension, with ``{title}`` and ``{description}``.
         scales: templates of the line that explains a score, with ``{score}`` and ``{meaning}``.
         closings: templates that ask for the answer, with ``{low}`` and ``{high}``.
-        descriptions: further descriptions by dimension key, beside the rubric's own.
+        descriptions: further descriptions by dimension key, in addition to the rubric's descriptions.
     """
 
     headers: tuple[str, ...]
@@ -43,17 +43,17 @@ class Parts:
 
 
 def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
-    """Build parts from the mapping of their YAML file.
+    """Make parts from the mapping of their YAML file.
 
     Raises:
         PhrasingsError: parts are missing, unknown, or written for another rubric or language.
     """
     problems = [f"phrasings.{key} is missing" for key in PARTS if not data.get(key)]
-    known = {*PARTS, "descriptions", "language", "rubric"}
+    permitted = {*PARTS, "descriptions", "language", "rubric"}
     problems += [
-        f"phrasings.{key} is not known ({', '.join(sorted(known))})"
+        f"phrasings.{key} is not known ({', '.join(sorted(permitted))})"
         for key in data
-        if key not in known
+        if key not in permitted
     ]
     descriptions = data.get("descriptions") or {}
     keys = {dimension.key for dimension in rubric.dimensions}
@@ -96,7 +96,7 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
 
 
 def _list_problems(texts: Any, where: str) -> list[str]:
-    """Problems of a list of texts; None counts as none given."""
+    """Problems of a list of texts; None counts as an empty list."""
     if texts is None:
         return []
     if not isinstance(texts, list | tuple):
@@ -117,7 +117,7 @@ def wordings(
     count: int,
     seed: int,
 ) -> dict[str, list[str]]:
-    """The `phrasings` of each dimension, by its key."""
+    """The `phrasings` of each dimension, by key."""
     checked = read_parts(parts, rubric)
     return {d.key: phrasings(rubric, d, checked, count, seed) for d in dimensions}
 
@@ -125,13 +125,13 @@ def wordings(
 def phrasings(
     rubric: Rubric, dimension: Dimension, parts: Parts, count: int, seed: int
 ) -> list[str]:
-    """Distinct wordings of the question about a dimension; the first is the rubric's own.
+    """Distinct wordings of the question about a dimension; the first is the rubric's wording.
 
     Args:
-        rubric: the source of the first wording.
+        rubric: the rubric, with the first wording.
         dimension: the dimension to ask for.
         parts: the parts of the other wordings.
-        count: number of wordings, including the rubric's own.
+        count: number of wordings, with the first.
         seed: seed of the choice among all combinations. A longer list begins with every shorter list.
 
     Raises:
@@ -140,7 +140,7 @@ def phrasings(
     chosen = dict.fromkeys([rubric.criterion(dimension)])
     descriptions = (dimension.description, *parts.descriptions.get(dimension.key, ()))
     combinations = list(product(parts.headers, descriptions, parts.scales, parts.closings))
-    # A random stream per dimension: leaving one out does not change the phrasings of the others.
+    # Each dimension has a separate random stream: leaving one out does not change the wordings of the others.
     rng = np.random.default_rng([seed, *dimension.key.encode()])
     for index in rng.permutation(len(combinations)):
         if len(chosen) == count:

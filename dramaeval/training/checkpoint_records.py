@@ -1,4 +1,4 @@
-"""The records of a training, kept in its checkpoints: a training resumes only with the records that it began with."""
+"""Fingerprints of the records in checkpoints: a training resumes only with the records that it began with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dramaeval.errors import UserFacingError
 
 
 class OtherRecordsError(UserFacingError, ValueError):
-    """The records are not those with which the training of a checkpoint began."""
+    """The training of a checkpoint began with other records."""
 
 
 def text_of(splits: Mapping[str, Sequence[Record]], *, reads_audio: bool) -> str:
-    """The fingerprints of the records of a training, as written into its checkpoints."""
+    """The fingerprints of the records of a training, as text for its checkpoints."""
     hashes = ContentHashes()
     return write_prints(
         {
@@ -33,11 +33,11 @@ def text_of(splits: Mapping[str, Sequence[Record]], *, reads_audio: bool) -> str
 
 
 def other_records(checkpoint: Path, text: str) -> str | None:
-    """What differs between the records of a checkpoint and those of this start, as a problem; None if nothing does.
+    """Describe the differences between the records of a checkpoint and the records of this start; None without one.
 
     Args:
-        checkpoint: of an earlier version it has no fingerprints and is not compared.
-        text: the output of `text_of`.
+        checkpoint: the folder; a checkpoint of an earlier version has no fingerprints and is not compared.
+        text: the result of `text_of` for the records of this start.
     """
     file = checkpoint / RECORDS
     if not file.is_file() or (saved := file.read_text(encoding="utf-8")) == text:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: which can be resumed, whether one is the last, and how one is written."""
+"""Checkpoints of a training: finds one to resume, reads its state, and writes it completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PREFIX = "checkpoint-"
 
 
 def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
-    """The newest undamaged checkpoint, or None; what is wrong with newer ones is logged.
+    """The newest undamaged checkpoint, or None; the damage of newer checkpoints is logged.
 
     Args:
-        folder: contains the checkpoints.
-        with_best: also require an undamaged best checkpoint, because training loads it at its end.
+        folder: the folder that contains the checkpoints.
+        with_best: also require that the best checkpoint is undamaged, because training loads it at its end.
     """
     checkpoints = [
         path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal()
@@ -45,17 +45,17 @@ def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
 def checkpoint_to_resume(
     requested: str | bool | None, folder: Path, processes: Processes, *, with_best: bool
 ) -> str | None:
-    """The checkpoint that `Trainer.train` is to resume; its files are checked before any is read.
+    """The checkpoint that `Trainer.train` resumes; all its files are checked before one is read.
 
     Args:
-        requested: a checkpoint's folder; True for the newest undamaged one; False or None for none.
-        folder: contains the checkpoints.
-        processes: of the training.
+        requested: the folder of a checkpoint; True for the newest undamaged checkpoint; False or None for none.
+        folder: the folder that contains the checkpoints.
+        processes: the processes of the training.
         with_best: see `last_checkpoint`.
 
     Raises:
         DamagedFileError: the requested checkpoint is damaged.
-        ValueError: there is no undamaged one.
+        ValueError: ``requested`` is True, and no checkpoint is undamaged.
     """
     if not requested:
         return None
@@ -77,7 +77,7 @@ def require_undamaged(checkpoint: Path, processes: Processes, advice: str) -> No
 
 
 def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
-    """The result of work that rank 0 does for all: only rank 0 reads the files."""
+    """Do work on rank 0 and give its result to all processes, so that only rank 0 reads the files."""
     return processes.broadcast(work() if processes.is_rank_zero else cast(T, None))
 
 
@@ -85,14 +85,14 @@ def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
 def sealed_checkpoint(
     folder: Path, processes: Processes, trainer: Any, files: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Mark a checkpoint as unfinished while this block writes it; then seal it and delete older ones.
+    """Mark a checkpoint as unfinished while this block writes it; then seal it and delete older checkpoints.
 
-    transformers would delete older checkpoints before this one is sealed, so that its limit is lifted meanwhile.
+    transformers would delete older checkpoints before this one is sealed. Its limit is therefore removed in the block.
 
     Args:
-        folder: of the checkpoint.
-        processes: of the training.
-        trainer: whose older checkpoints are deleted.
+        folder: the folder of the checkpoint.
+        processes: the processes of the training.
+        trainer: the trainer, whose arguments have the limit of checkpoints.
         files: further texts that this process writes into the checkpoint, by file name.
     """
     processes.on_rank_zero(lambda: begin(folder))
@@ -123,7 +123,7 @@ def step_of(checkpoint: Path) -> int:
 def _problem(checkpoint: Path) -> str | None:
     if damage := damage_in(checkpoint):
         return "; ".join(damage)
-    # Earlier versions wrote no manifest; their checkpoints are complete where the trainer's state is.
+    # Checkpoints of earlier versions have no manifest; they are complete if the trainer's state is.
     return None if "global_step" in state_of(checkpoint) else "it is incomplete"
 
 
@@ -136,7 +136,7 @@ def _problem_with_best(checkpoint: Path) -> str | None:
 
 
 def has_ended(checkpoint: Path) -> bool:
-    """Whether a checkpoint is the last of its training."""
+    """Whether a checkpoint is the last one of its training."""
     state = state_of(checkpoint)
     return was_stopped(checkpoint) or state.get("global_step", 0) >= state.get("max_steps", 1)
 
@@ -150,12 +150,12 @@ def was_stopped(checkpoint: Path) -> bool:
 
 
 def restore_callbacks(checkpoint: Path, callbacks: Iterable[Any]) -> None:
-    """Give callbacks the attributes that they had at a checkpoint, such as the count of early stopping.
+    """Restore the attributes of callbacks from a checkpoint, such as the count of early stopping.
 
     Args:
-        checkpoint: to resume from.
-        callbacks: of the trainer; those that export a state (`transformers.trainer_callback.ExportableState`) are
-            restored, in the order of their class.
+        checkpoint: the checkpoint to resume.
+        callbacks: the callbacks of the trainer; only callbacks that export a state
+            (`transformers.trainer_callback.ExportableState`) are restored, in the saved order for each class.
     """
     saved = state_of(checkpoint).get("stateful_callbacks", {})
     left = {

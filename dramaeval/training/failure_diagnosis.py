@@ -1,7 +1,7 @@
 """Messages about exhausted memory and losses that are not finite.
 
-The advised settings begin with the least harmful: first those that give the same result and only take longer, then
-those that change the training.
+The advice begins with the settings that give the same result and only take longer; settings that change the training
+follow.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _QUESTIONS_NAMED = 20
 
 @contextmanager
 def explain_failures(trainer: Any) -> Iterator[None]:
-    """Turn errors that a setting can remove into `TrainingFailureError` in this block.
+    """Convert errors that a setting can prevent to `TrainingFailureError` in this block.
 
     Args:
-        trainer: a `JudgeTrainer`; its ``current`` is the batch of the failed pass.
+        trainer: a `JudgeTrainer`, whose attribute ``current`` is the batch of the failed pass.
     """
     try:
         yield
@@ -53,9 +53,9 @@ def require_finite(losses: torch.Tensor, trainer: Any, batch: Batch) -> None:
     """Check that the loss of every question is finite.
 
     Args:
-        losses: float32 ``[questions]``.
+        losses: the losses, float32 ``[questions]``.
         trainer: see `explain_failures`.
-        batch: of the losses.
+        batch: the batch of the losses.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the message names the questions as record id × dimension.
@@ -159,7 +159,7 @@ def _loss_advice(trainer: Any, only_some: bool) -> list[str]:
 
 
 def _recent_losses(history: Sequence[dict[str, Any]]) -> str:
-    """The last logged losses and gradient norms."""
+    """The last logged losses and gradient norms, as the end of a sentence."""
     logged = [entry for entry in history if "loss" in entry][-3:]
     if not logged:
         return ", nothing logged yet"

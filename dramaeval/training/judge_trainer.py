@@ -1,4 +1,4 @@
-"""The base of the trainers: records, validation, checkpoints, figures and failures."""
+"""The base class of the trainers: records, validation, checkpoints, figures and failures."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ log = logging.getLogger(__name__)
 
 @checkpoint_hooks
 class JudgeTrainer(Trainer):
-    """The base of a judge's trainers; precedes one of TRL's trainers in the list of bases.
+    """The base class of a judge's trainers; in a subclass, a trainer of TRL is the second base class.
 
     Args:
         model: the judge, or PEFT's wrapper around it.
         args: TRL's arguments.
         record_encoder: prepares records for the model.
-        order: of the training records.
-        train_records: training records.
-        val_records: validation records; empty for no validation.
+        order: the order of the training records.
+        train_records: the training records.
+        val_records: the validation records; empty for no validation.
         batch: the settings ``batch.*`` of the configuration.
-        learning_rates: of parts of the model, see `dramaeval.training.learning_rates`.
-        trl_arguments: further arguments of TRL's constructor.
+        learning_rates: learning rates of parts of the model, see `dramaeval.training.learning_rates`.
+        trl_arguments: further arguments for the constructor of TRL's trainer.
 
     Attributes:
         current: the batch of the last forward pass, for messages about failures.
@@ -105,14 +105,14 @@ class JudgeTrainer(Trainer):
         self._uncounted_tokens = 0
         self._was_stopped = False
         self._steps_taken = StepsTaken()
-        # Counted before ZeRO-3 splits the weights.
+        # The parameters are counted before ZeRO-3 splits the weights.
         self._parameter_count = sum(weight.numel() for weight in model.parameters())
         import_deepspeed_only_for_zero()
         with adapters_keep_precision(model):
             super().__init__(
                 model=model,
                 args=args,
-                # The records stay in memory; TRL's datasets only have their number.
+                # TRL's datasets only have the number of records; the records stay in memory.
                 train_dataset=_placeholders(len(order)),
                 eval_dataset=_placeholders(len(val_records)) if val_records else None,
                 **trl_arguments,
@@ -131,7 +131,7 @@ class JudgeTrainer(Trainer):
 
     @property
     def has_finished(self) -> bool:
-        """Whether the training has reached its last step, or was stopped before it by a callback."""
+        """Whether the training has reached its last step, or a callback stopped it before."""
         return self._was_stopped or self.state.global_step >= self.state.max_steps
 
     # Training
@@ -143,7 +143,7 @@ class JudgeTrainer(Trainer):
 
         Raises:
             DamagedFileError: the checkpoint to resume is damaged.
-            OtherRecordsError: it is of a training with other records.
+            OtherRecordsError: the checkpoint belongs to a training with other records.
             ModelError: a file of the checkpoint could run code.
             TrainingFailureError: memory is exhausted, or the loss is not finite.
             ValueError: ``resume_from_checkpoint=True``, and there is no undamaged checkpoint.
@@ -170,21 +170,21 @@ class JudgeTrainer(Trainer):
             ) from error
 
     def _report_effect(self) -> None:
-        """Log the learning rate and the gradient norm, and warn if this call of ``train`` changed no weight."""
+        """Log the learning rate and the gradient norm; warn if this call of ``train`` changed no weight."""
         start, history = self._steps_taken.start, self.state.log_history
         if not self._steps_taken.count(self.state):
             return
-        # Fewer steps than logging_steps log no learning rate.
+        # A training with fewer steps than logging_steps has logged no learning rate.
         if any("learning_rate" in entry for entry in history):
             log.info("%s.", summary(history))
         if start is not None and (text := no_effect(start, weight_sums(self.model), history)):
             log.warning("%s", text)
 
     def before_resuming(self, checkpoint: Path) -> None:
-        """Compare the records with those of a checkpoint, and read the states of the trainer and its callbacks from it.
+        """Check the records against a checkpoint, and restore the states of the trainer and its callbacks.
 
         Raises:
-            OtherRecordsError: the checkpoint is of a training with other records.
+            OtherRecordsError: the checkpoint belongs to a training with other records.
         """
         processes, problem = self.processes, None
         if processes.is_rank_zero:
@@ -201,7 +201,7 @@ class JudgeTrainer(Trainer):
         return text_of(splits, reads_audio=self.record_encoder.family.takes_audio)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """As transformers creates it, with the learning rates of parts."""
+        """Create the optimizer of transformers, and set the learning rates of parts."""
         is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if is_new:
@@ -211,7 +211,7 @@ class JudgeTrainer(Trainer):
         return optimizer
 
     def get_train_dataloader(self) -> Any:
-        """This process's batches, in the order of `batch_sampler`."""
+        """The loader of this process's batches, in the order of `batch_sampler`."""
         args = self.args
         loader = torch.utils.data.DataLoader(
             RecordNumbers(self.order),
@@ -222,22 +222,22 @@ class JudgeTrainer(Trainer):
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
         )
-        # With one process accelerate moves batches to the device and does not distribute them again.
+        # With num_processes=1, accelerate moves batches to the device and does not distribute them again.
         return prepare_data_loader(
             loader, args.device, num_processes=1, process_index=0, put_on_device=True
         )
 
     @abstractmethod
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
-        """This process's batches of an epoch, as numbers of records."""
+        """The sampler of this process's batches in an epoch, as numbers of records."""
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The batches of an optimizer step; none after the last step.
+        """The batches of an optimizer step; empty after the last step.
 
-        transformers looks for the end of a training only after a step, so that a training that resumes from the
-        checkpoint of its last step would take one more.
+        transformers checks for the end of a training only after a step. Without this method, a training that resumes
+        from the checkpoint of its last step would take another step.
         """
         if self.has_finished:
             log.info("Training had reached its end at step %d.", self.state.global_step)
@@ -249,12 +249,12 @@ class JudgeTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the trainer's figures to a logged step."""
-        # Only logs with a loss are written by all processes together.
+        # Only logs with a loss are written in all processes, so that they can gather figures.
         if "loss" in logs:
             figures, counts = self.statistics.collect(self.processes)
             logs |= figures | self.step_figures(counts)
         if "train_runtime" in logs and not self._steps_taken.count(self.state):
-            return  # the summary of a training that took no step
+            return  # there is no summary of a training without a step
         super().log(logs, start_time)
 
     @abstractmethod
@@ -262,16 +262,16 @@ class JudgeTrainer(Trainer):
         """Further figures of a logged step.
 
         Args:
-            counts: of `StepStatistics`, over all processes since the step that was logged before.
+            counts: the counts of `StepStatistics`, over all processes since the last logged step.
         """
 
     def begin_pass(self, batch: Batch) -> None:
-        """Note the batch of a forward pass that is about to run."""
+        """Remember the batch of the next forward pass."""
         self.current = batch
         self._uncounted_tokens += batch.tokens
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Operations since the last call: 6 for each weight and token, forward and backward (Kaplan et al. 2020)."""
+        """Operations since the last call: 6 for each weight and token (Kaplan et al. 2020)."""
         tokens, self._uncounted_tokens = self._uncounted_tokens, 0
         return 6 * self._parameter_count * tokens
 
@@ -286,15 +286,15 @@ class JudgeTrainer(Trainer):
         """Score the validation records and log the agreement with their raters.
 
         Returns:
-            the logged figures. During training an undefined figure that decides which step is the best is NaN: a
-            NaN is never the best.
+            the logged figures. If ``metric_for_best_model`` is undefined during training, it is NaN, which is never
+            the best.
         """
         started = time.monotonic()
         metrics = validation_metrics(self.predict_records(self.val_records))
         logs = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         logs[f"{metric_key_prefix}_runtime"] = time.monotonic() - started
         training = self.model.training
-        self.model.eval()  # TRL keeps its figures by the mode of the model
+        self.model.eval()  # TRL has separate figures for the two modes of the model
         self.log(logs)
         self.model.train(training)
         self.control: Any = self.callback_handler.on_evaluate(
@@ -308,7 +308,7 @@ class JudgeTrainer(Trainer):
         return {**logs, deciding: float("nan")}
 
     def predict_records(self, records: Sequence[Record]) -> list[AnyPrediction]:
-        """Score records with the model in its present state."""
+        """Score records with the current weights."""
         return score(
             self.model,
             records,
@@ -322,7 +322,7 @@ class JudgeTrainer(Trainer):
     # Checkpoints
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save as transformers does, with the permissions of the umask and with AdaLoRA's state."""
+        """Save the model as transformers does, with the permissions of the umask and the state of AdaLoRA."""
         folder = Path(output_dir or self.args.output_dir)
         with new_weights_follow_umask(folder):
             super().save_model(output_dir, _internal_call)
@@ -330,12 +330,12 @@ class JudgeTrainer(Trainer):
                 save_ranks(self.model, folder)
 
     def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
-        """Seal a checkpoint after its last file."""
+        """A context that seals a checkpoint after its last file is written."""
         files = {RECORDS: self.records_text} if self.processes.is_rank_zero else {}
         return sealed_checkpoint(folder, self.processes, self, files)
 
     def load_weights(self, folder: Path, *, best: bool) -> bool:
-        """Read the weights of a checkpoint, or return False where transformers reads them correctly."""
+        """Read the weights of a checkpoint; return False, without reading, if transformers reads them correctly."""
         from peft import PeftModel
 
         if best:
@@ -357,14 +357,14 @@ class JudgeTrainer(Trainer):
         return True
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write none: TRL's card would describe a language model, not a judge."""
+        """Write no model card, because TRL's card would describe a language model, not a judge."""
 
 
 class RecordNumbers(torch.utils.data.Dataset[dict[str, int]]):
-    """The numbers of the training records, with the epoch that they are read in; fillers are negative.
+    """The numbers of the training records (negative for fillers) with the current epoch.
 
     Args:
-        order: of the records; it knows the epoch.
+        order: the order of the records, which has the epoch.
     """
 
     def __init__(self, order: EpochOrder) -> None:

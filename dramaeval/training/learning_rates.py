@@ -1,4 +1,4 @@
-"""Learning rates of parts of the model, such as a smaller one for a trained audio tower beside a new projector."""
+"""Learning rates of parts of the model, for example a smaller rate for a trained audio tower than for a new projector."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ def divide_groups(
     """Divide the parameter groups of a new optimizer so that each part has its own learning rate.
 
     Args:
-        optimizer: has taken no step and has no scheduler yet.
+        optimizer: a new optimizer, before its first step and without a scheduler.
         model: the judge, or PEFT's wrapper around it.
-        family: knows the parts.
-        rates: of the parts; None is the optimizer's own.
+        family: names the parts of the model.
+        rates: the learning rates by part; None keeps the rate of the optimizer.
     """
-    given = {part: rate for part, rate in rates.items() if rate is not None}
-    if not given:
+    changed = {part: rate for part, rate in rates.items() if rate is not None}
+    if not changed:
         return
     parts = {weight: part_of(name, family) for name, weight in model.named_parameters()}
     groups = list(optimizer.param_groups)
     optimizer.param_groups.clear()
     for group in groups:
-        of_rate: dict[float, list[torch.nn.Parameter]] = {}
+        by_rate: dict[float, list[torch.nn.Parameter]] = {}
         for weight in group["params"]:
-            rate = given.get(parts[weight], group["lr"])
-            of_rate.setdefault(rate, []).append(weight)
-        for rate, weights in of_rate.items():
+            rate = changed.get(parts[weight], group["lr"])
+            by_rate.setdefault(rate, []).append(weight)
+        for rate, weights in by_rate.items():
             optimizer.add_param_group({**group, "params": weights, "lr": rate})
-    listed = ", ".join(f"{part} {rate:g}" for part, rate in given.items())
+    listed = ", ".join(f"{part} {rate:g}" for part, rate in changed.items())
     log.info("Largest learning rates of parts: %s.", listed)
 
 
 def untrained_parts(
     rates: Mapping[str, float | None], by_part: Mapping[str, tuple[int, int]]
 ) -> list[str]:
-    """Problems of rates of parts that are not trained.
+    """Problems of learning rates for parts that are not trained.
 
     Args:
-        rates: of the parts; None for none.
-        by_part: trained and all parameters of each part.
+        rates: the learning rates by part; None is ignored.
+        by_part: numbers of trained parameters and of all parameters of each part.
     """
     return [
         f"trainer.learning_rates.{part}={rate}, but no weight of this part is trained: train it "

@@ -1,8 +1,8 @@
 """Objectives of supervised training: losses per question.
 
 An objective is a function of the logits at the answer positions and of the batch. It returns one loss per question,
-float32 ``[questions]``. The trainer takes the weighted sum of the selected objectives and its mean over the questions
-of the optimizer step, so that a question has the same weight in any batch.
+float32 ``[questions]``. The loss of the trainer is the weighted sum of the selected objectives, averaged over the
+questions of the optimizer step, so that the weight of a question does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 #: Objectives of pairs of clips, by their names in ``trainer.objectives``; the others need targets.
 OF_PAIRS = frozenset({"bradley_terry"})
 
-#: Range of the widest scale whose scores are used as they are; see `_unit`.
+#: Range of the widest scale whose scores are not rescaled, see `_unit`.
 WIDEST = 9.0
 
 
 def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of the answer's tokens, −Σ log p(token), the end of the turn included.
+    """Cross-entropy of the tokens of the answer, −Σ log p(token), with the end of the turn.
 
-    Where the target is a distribution over several scores, the answer has the likeliest. A thought before the answer
-    is part of it.
+    If the target is a distribution over several scores, the answer has the likeliest score. A thought before the
+    answer belongs to it.
     """
     return _by_question(_token_losses(logits, batch), batch)
 
@@ -43,8 +43,8 @@ def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy with the raters' distribution at the score, −Σ_k q(k) log p(k), over the vocabulary.
 
-    The other tokens of the answer have their plain cross-entropy. Where a choice has several tokens, p(k) is the
-    product of their probabilities. After DeQA-Score (You et al. 2025, arXiv 2501.11561), equations 4-5.
+    The other tokens of the answer have their usual cross-entropy. If a choice has several tokens, p(k) is the
+    product of their probabilities. The loss follows DeQA-Score (You et al. 2025, arXiv 2501.11561), equations 4-5.
     """
     losses = _token_losses(logits, batch)
     chosen = (
@@ -59,8 +59,8 @@ def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def choice_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy with the target over the choices only, −Σ_k q(k) log (p(k) / Σ_j p(j)).
 
-    It trains the probabilities that scoring compares, and not the form of an answer: add ``answer_ce`` if the judge
-    has to write answers.
+    It trains only the probabilities that scoring compares. If the judge has to write answers, add ``answer_ce``,
+    which trains their form.
     """
     return -(targets_of(batch) * scale_log_p(logits, batch)).sum(dim=-1)
 
@@ -68,10 +68,10 @@ def choice_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Squared error of the expected score, (Σ_k k p(k) − Σ_k k q(k))², with p normalised over the scale.
 
-    A scale wider than 0-9 counts as one from 0 to 9 here, in ``ordinal`` and in ``ranking``.
-    With ``model.head=regression`` the head's value replaces Σ_k k p(k). Regression-aware fine-tuning (Lukasik et al.
-    2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It does not train the answer's other tokens: add ``answer_ce``
-    or ``soft_ce`` if the judge has to write answers.
+    This is regression-aware fine-tuning (Lukasik et al. 2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). With
+    ``model.head=regression`` the value of the head replaces Σ_k k p(k). A scale wider than 0-9 is rescaled to 0-9, as in
+    ``ordinal`` and ``ranking``. The other tokens of the answer are not trained: if the judge has to write answers, add
+    ``answer_ce`` or ``soft_ce``.
     """
     error = expected_scores(logits, batch) - rated_scores(batch)
     return (error * _unit(batch)).square()
@@ -80,11 +80,11 @@ def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Squared earth mover's distance, Σ_k (s_{k+1} − s_k) (P(k) − Q(k))², with P, Q cumulative over the scale.
 
-    A score far from the raters' has a larger loss than a near one; cross-entropy treats both alike. Hou et al. 2016
-    (arXiv 1611.05916), equation 8, with the gaps of an uneven scale as weights.
+    The loss grows with the distance from the raters' scores, unlike cross-entropy. Hou et al. 2016 (arXiv 1611.05916),
+    equation 8, with the gaps of an uneven scale as weights.
     """
     gap = (scale_log_p(logits, batch).exp() - targets_of(batch)).cumsum(-1)
-    # The padding of a shorter scale has no next score; its cumulative difference is 0.
+    # clamp() removes the negative step from the last score of a shorter scale to its padding.
     step = batch.scale.diff(dim=-1).clamp(min=0)
     return (step * gap[:, :-1].square()).sum(-1) * _unit(batch)
 
@@ -92,10 +92,10 @@ def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Pairwise ranking loss: the mean of log(1 + exp(−s_ij (e_i − e_j))) over the partners j of a question i.
 
-    RankNet (Burges et al. 2005, ICML) on expected scores e; s_ij is 1 where the raters score i above j, and −1 where
-    below. Partners are the questions of the same batch about the same dimension whose targets have another mean. A
-    question without a partner has loss 0. Pairs do not span accumulated batches or processes, so that a larger
-    ``batch.per_device`` gives more of them.
+    RankNet (Burges et al. 2005, ICML) on expected scores e; s_ij is 1 if the raters score i above j, and −1 if below.
+    Partners are the questions of the same batch about the same dimension whose targets have another mean. A question
+    without a partner has loss 0. Partners are never in another accumulated batch or process, so that a larger
+    ``batch.per_device`` gives more pairs.
     """
     predicted, rated = expected_scores(logits, batch), rated_scores(batch)
     keys = [key for _, key in batch.question_keys]
@@ -115,27 +115,27 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def bradley_terry(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy of a pair's result with the raters' votes, −Σ_k q(k) log P(k) over clip b, tie and clip a.
 
-    P follows from the difference of the two clips' expected scores, or of the values of a regression head, by the
+    P is computed from the difference of the two clips' expected scores (or values of a regression head) by the
     models of Bradley and Terry (1952) and Davidson (1970), see `dramaeval.models.forward.pair_outcomes`. Graded votes
-    are soft targets: a vote of ±1 of ±2 counts half for a clip and half for a tie. Without ties (a tie weight of 0) a
-    tie counts half for each clip. Both questions of a pair have its loss, so that the mean over questions is that
-    over pairs; a question outside of pairs has loss 0.
+    are soft targets: a vote of ±1 on the scale to ±2 counts half for a clip and half for a tie. With a tie weight of 0,
+    a tie counts half for each clip. Both questions of a pair have the loss of the pair, so that the mean over questions
+    is the mean over pairs; a question that is not in a pair has loss 0.
     """
     expected = expected_scores(logits, batch)
     losses = torch.zeros_like(expected)
     if batch.pairs is None or batch.pair_targets is None or batch.pair_model is None:
-        return losses * expected  # 0 with a gradient
+        return losses * expected  # zeros that have a gradient
     difference = expected[batch.pairs[:, 0]] - expected[batch.pairs[:, 1]]
     slope, tie_weight = batch.pair_model.unbind(dim=-1)
     share_b, tie, share_a = batch.pair_targets.to(difference).unbind(dim=-1)
     spread = torch.where(tie_weight > 0, 0.0, tie / 2)
     target = torch.stack([share_b + spread, tie - 2 * spread, share_a + spread], dim=-1)
-    of_pairs = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
-    return losses.index_add(0, batch.pairs.flatten(), of_pairs.repeat_interleave(2))
+    pair_losses = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
+    return losses.index_add(0, batch.pairs.flatten(), pair_losses.repeat_interleave(2))
 
 
 def preferences_met(logits: torch.Tensor, batch: Batch) -> dict[str, int]:
-    """Number of pairs of which most votes are for one clip, and of these where that clip has the higher score."""
+    """The number of pairs whose votes prefer one clip, and of those in which this clip has the higher score."""
     if batch.pairs is None or batch.pair_targets is None:
         return {}
     expected = expected_scores(logits, batch)
@@ -147,24 +147,24 @@ def preferences_met(logits: torch.Tensor, batch: Batch) -> dict[str, int]:
 
 
 def _unit(batch: Batch) -> torch.Tensor:
-    """By what differences of scores are multiplied, float32 ``[questions]``: 1, or for a scale wider than 0-9 less.
+    """The factor for differences of scores, float32 ``[questions]``: 1, or less for a scale wider than 0-9.
 
-    Such a scale counts as one from 0 to 9. Otherwise the squared errors of a slider from 0 to 100 would outweigh the
-    other dimensions and the other terms of the objective by a factor of a hundred.
+    The factor rescales wide scales to 0-9. Otherwise the squared errors on a slider from 0 to 100 would be a hundred
+    times as large as those on other dimensions and the other terms of the objective.
     """
     reach = batch.scale.amax(dim=-1) - batch.scale[:, 0]
     return (WIDEST / reach).clamp(max=1.0)
 
 
 def targets_of(batch: Batch) -> torch.Tensor:
-    """The batch's targets; raises ValueError if it has none."""
+    """The targets of a batch; raises ValueError if it has none."""
     if batch.targets is None:
         raise ValueError("This batch has no targets: it is a batch for scoring, not for training.")
     return batch.targets
 
 
 def rated_scores(batch: Batch) -> torch.Tensor:
-    """The targets' means, Σ_k k q(k), float32 ``[questions]``."""
+    """The means of the targets, Σ_k k q(k), float32 ``[questions]``."""
     return (targets_of(batch) * batch.scale).sum(dim=-1)
 
 
@@ -192,7 +192,7 @@ class WeightedObjective:
         known: the objectives by name.
 
     Raises:
-        ValueError: an unknown name, or a weight that is not a number.
+        ValueError: a name is unknown, or a weight is not a number.
     """
 
     def __init__(self, expression: str, known: Mapping[str, Objective]) -> None:
@@ -201,7 +201,7 @@ class WeightedObjective:
     def __call__(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """The weighted loss of each term per question, float32 ``[questions]``; their sum is the loss.
 
-        A question about one clip of a pair has no target of its own: it has the losses of `OF_PAIRS` only.
+        A question about one clip of a pair has no target: it has only the losses of `OF_PAIRS`.
         """
         losses = {name: weight * term(logits, batch) for name, weight, term in self.terms}
         if batch.pairs is None:

@@ -1,7 +1,7 @@
-"""The questions of training: the order of the records in an epoch, and the questions sampled about each.
+"""The questions of training: the order of the records in an epoch, and the sampled questions about each record.
 
-Everything is a function of (seed, epoch, record) and of nothing that was sampled before. A run that resumes, or that
-has another number of processes, therefore samples the same.
+Every sample is a function of (seed, epoch, record) and does not depend on earlier samples. A run that resumes, or that
+has another number of processes, therefore samples the same questions.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dramaeval.training.step_batches import record_of
 
 
 class EpochOrder(torch.utils.data.Sampler[int]):
-    """All records, in a new order each epoch.
+    """Yields the records in a new order in each epoch.
 
-    The epoch is in shared memory, so that the loader's workers see it change.
+    The epoch is in shared memory, so that the workers of the data loader read its new value.
 
     Args:
         count: number of records.
-        seed: of the order.
-        mixture: groups of records with their shares of an epoch, see `dramaeval.tasks.task.Task.mixture`; None
-            takes every record once an epoch.
+        seed: seed of the order.
+        mixture: groups of records with their shares of an epoch, see `dramaeval.tasks.task.Task.mixture`; with None,
+            an epoch has every record once.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class EpochOrder(torch.utils.data.Sampler[int]):
 
     @classmethod
     def of_records(cls, records: Sequence[Record], task: Task, seed: int) -> EpochOrder:
-        """The order of a task's records."""
+        """Make the order of the records of a task."""
         return cls(len(records), seed, task.mixture(records))
 
     def set_epoch(self, epoch: int) -> None:
-        """Change the epoch; the trainer calls this at the start of each."""
+        """Set the epoch; the trainer calls this at the start of each epoch."""
         self.epoch.fill_(int(epoch))
 
     def __iter__(self) -> Iterator[int]:
@@ -64,8 +64,8 @@ class EpochOrder(torch.utils.data.Sampler[int]):
     def mixed(self, epoch: int) -> list[int]:
         """The records of an epoch of a mixture, group by group.
 
-        Each group passes through one shuffle of its records after another and continues where the epoch before
-        stopped, so that all of its records occur equally often.
+        Each group has an endless sequence of shuffles of its records, and an epoch continues at the end of the previous
+        epoch, so that all records of a group occur equally often.
         """
         groups = self.mixture or []
         shares = apportion(self.count, [weight for _, weight in groups])
@@ -90,10 +90,7 @@ class EpochOrder(torch.utils.data.Sampler[int]):
 
 
 def apportion(count: int, weights: Sequence[float]) -> list[int]:
-    """Divide ``count`` by weights into whole numbers, the largest remainders rounded up (Hamilton's method).
-
-    Every share is at least 1.
-    """
+    """Divide ``count`` by weights into whole numbers, at least 1, by the largest remainders (Hamilton's method)."""
     exact = count * np.asarray(weights, dtype=np.float64) / sum(weights)
     shares = np.floor(exact).astype(int)
     shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
@@ -102,12 +99,12 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
 
 @dataclass(frozen=True)
 class SampledQuestions:
-    """The questions that one step asks about a record.
+    """The questions of one step about a record.
 
     Attributes:
         record: the record.
-        questions: at least one.
-        targets: those of the label policy, by dimension key.
+        questions: one or more questions.
+        targets: the targets by the label policy, by dimension key.
         encoded: the record's clips, and the questions with their targets as tokens.
     """
 
@@ -117,7 +114,7 @@ class SampledQuestions:
     encoded: EncodedRecord
 
 
-#: Gives the questions of a record (by its number) in an epoch.
+#: Takes the number of a record and an epoch; returns the questions.
 Sampler = Callable[[int, int], SampledQuestions]
 
 
@@ -126,12 +123,12 @@ class QuestionSampler:
 
     Args:
         records: the training records.
-        record_encoder: prepares them.
-        seed: of the samples.
-        questions_per_clip: number of dimensions of a record in one step; None takes all that have ratings. Over the
-            epochs each dimension of a record occurs equally often.
-        one_prompt: sample one question only. It has all dimensions of the record in tasks that ask for all in one
-            answer, and otherwise one. Of a pair whose clips are scored by themselves there is one about each clip.
+        record_encoder: prepares the records.
+        seed: seed of the samples.
+        questions_per_clip: number of dimensions of a record in one step; None takes all rated dimensions. Over the
+            epochs, each dimension of a record occurs equally often.
+        one_prompt: sample only one question (for a pair whose clips are scored singly, one about each clip). It has all
+            dimensions of the record in tasks that ask for all dimensions in one answer, and otherwise one dimension.
         augment: strength of the changes of training clips, see `dramaeval.data.augmentation`. Changes that a dimension
             of the questions varies with are left out.
     """
@@ -154,11 +151,11 @@ class QuestionSampler:
         self.one_prompt = one_prompt
 
     def __call__(self, number: int, epoch: int) -> SampledQuestions:
-        """The questions of a record in an epoch."""
+        """Sample the questions of a record in an epoch."""
         task = self.record_encoder.task
         record = training_record(task, self.records[number], (self.seed, epoch, number))
         dimensions, targets = self.dimensions(number, epoch)
-        # A separate random stream: the wording of a question does not change its target.
+        # The random stream is separate, so that the wording of a question does not change its target.
         rng = np.random.default_rng([self.seed, epoch, number, 2])
         questions = task.questions(record, dimensions, rng)
         if self.one_prompt:
@@ -173,36 +170,36 @@ class QuestionSampler:
     def _changed_clips(
         self, number: int, epoch: int, dimensions: Sequence[Dimension]
     ) -> dict[Path, Windows]:
-        """A record's clips, changed for an epoch; their features have no key, so that they are not kept."""
+        """The changed clips of a record in an epoch; they are not cached, because their features have no key."""
         encoder = self.record_encoder
         augmentation = Augmentation(self.augment, changed_kinds(dimensions), encoder.max_seconds)
-        # A separate random stream: the changes of a clip do not change its questions.
+        # The random stream is separate, so that the changes of a clip do not change its questions.
         rng = np.random.default_rng([self.seed, epoch, number, 1])
         rate = encoder.logmel.sampling_rate
         changed: dict[Path, Windows] = {}
         for record in self.records[number].single_clips():
             waveform = augmentation.waveform(encoder.waveform(record), rate, rng)
             windows = encoder.features(waveform)
-            changed[record.clip] = tuple(augmentation.features(each, rng) for each in windows)
+            changed[record.clip] = tuple(augmentation.features(window, rng) for window in windows)
         return changed
 
     def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
-        """The dimensions that a record is asked about in an epoch, and their targets."""
+        """Sample the dimensions of the questions about a record in an epoch, and their targets."""
         task = self.record_encoder.task
         record = training_record(task, self.records[number], (self.seed, epoch, number))
         count = self.questions_per_clip
         if self.one_prompt:
-            part = task.parts.get(str(record.part), task)  # the record's own task in a mixture
+            part = task.parts.get(str(record.part), task)  # in a mixture, the task of the record
             count = 1 if part.one_dimension_per_question else None
         return sample_questions(task, record, (self.seed, epoch, number), questions_per_clip=count)
 
 
 class TrainingCollator:
-    """The loader's collate function: samples the questions of a step's records and encodes them.
+    """The collate function of the loader: samples the questions about a step's records and encodes them.
 
     Args:
         sampler: gives the questions of a record in an epoch.
-        order: knows the epoch.
+        order: has the current epoch.
         pad: the padding token.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
     """
@@ -216,7 +213,7 @@ class TrainingCollator:
         self.shared_prefix = shared_prefix
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
-        """A batch from rows of the form ``{"record": number}``; a filler's number is negative."""
+        """Make a batch from rows of the form ``{"record": number}``; fillers have negative numbers."""
         epoch = int(self.order.epoch)
         numbers = [int(row["record"]) for row in rows]
         encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
@@ -225,25 +222,25 @@ class TrainingCollator:
 
 
 def training_record(task: Task, record: Record, key: tuple[int, int, int]) -> Record:
-    """The record as an epoch asks about it; ``key`` as in `sample_questions`."""
+    """The variant of a record that an epoch uses (`Task.training_record`); ``key`` as in `sample_questions`."""
     return task.training_record(record, np.random.default_rng([*key, 5]))
 
 
 def sample_questions(
     task: Task, record: Record, key: tuple[int, int, int], *, questions_per_clip: int | None = None
 ) -> tuple[list[Dimension], dict[str, Target]]:
-    """The dimensions that a record is asked about, and their targets by key.
+    """Sample the dimensions of the questions about a record, and their targets by key.
 
     Args:
         task: the task.
         record: the record.
-        key: seed, epoch and the record's number; the sample is a function of them.
+        key: seed, epoch and the record's number, which determine the sample.
         questions_per_clip: see `QuestionSampler`.
     """
     seed, epoch, number = key
     dimensions = trainable_dimensions(task, record)
     if questions_per_clip is not None and questions_per_clip < len(dimensions):
-        # One shuffle per record, followed from epoch to epoch, reaches each dimension equally often.
+        # The epochs go through one shuffle per record, so that each dimension occurs equally often.
         shuffle = np.random.default_rng([seed, number]).permutation(len(dimensions))
         positions = np.arange(questions_per_clip) + epoch * questions_per_clip
         dimensions = [dimensions[index] for index in sorted(shuffle[positions % len(dimensions)])]
@@ -252,7 +249,7 @@ def sample_questions(
 
 
 def unrated_dimensions(task: Task, records: Sequence[Record]) -> list[str]:
-    """The keys of the dimensions that a task asks about in records, and that nobody rated in any of them."""
+    """The keys of the dimensions that a task asks about, but that have no rating in any record."""
     asked = [dimension.key for record in records for dimension in task.dimensions_for(record)]
     rated = {
         dimension.key for record in records for dimension in trainable_dimensions(task, record)

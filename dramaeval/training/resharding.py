@@ -1,8 +1,8 @@
-"""DeepSpeed checkpoints under another number of processes than the one that wrote them.
+"""Reads DeepSpeed checkpoints with another number of processes than wrote them.
 
-ZeRO splits the optimizer's states over the processes, and DeepSpeed reads a checkpoint with the same number of
-processes only. Its universal format (Lian et al. 2024, arXiv 2406.18820) has one file per weight, which any number
-can read. A checkpoint of another number is converted to it first, beside its own files.
+ZeRO splits the optimizer's states over the processes, and DeepSpeed reads a checkpoint only with the same number of
+processes. Its universal format (Lian et al. 2024, arXiv 2406.18820) has one file per weight, which any number of
+processes can read. This module converts a checkpoint to this format, in addition to its files, if the number differs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dramaeval.distributed.processes import Processes
 log = logging.getLogger(__name__)
 
 _SUFFIX = "_universal"
-#: DeepSpeed writes it after the last file of the universal format.
+#: DeepSpeed writes this file after all other files of the universal format.
 _DONE = "latest_universal"
 
 
 def any_number_of_processes(processes: Processes) -> AbstractContextManager[None]:
-    """Let the trainer read checkpoints in this block whatever the number of processes that wrote them."""
+    """Let the trainer read checkpoints from any number of processes in this block."""
 
     def join_if_needed(checkpoint: Path) -> bool:
         parts = count_parts(checkpoint)
@@ -38,7 +38,7 @@ def any_number_of_processes(processes: Processes) -> AbstractContextManager[None
 
 
 def count_parts(checkpoint: Path) -> int:
-    """Number of processes that a checkpoint's optimizer states are split over; 0 without DeepSpeed's files."""
+    """The number of processes over which a checkpoint's optimizer states are split; 0 without DeepSpeed's files."""
     latest = checkpoint / "latest"
     if not latest.is_file():
         return 0
@@ -46,7 +46,7 @@ def count_parts(checkpoint: Path) -> int:
 
 
 def join_parts(checkpoint: Path) -> None:
-    """Write the universal format beside a checkpoint's own files, unless it is there and undamaged."""
+    """Write the universal format into a checkpoint, unless it exists and is undamaged."""
     done = checkpoint / _DONE
     if done.is_file() and not damage_in(checkpoint / done.read_text().strip()):
         return

@@ -20,7 +20,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.training import trl_arguments
 from dramaeval.training.grpo import settings as grpo
 
-#: Arguments of a trainer that the run passes, with the setting to use instead of each.
+#: Arguments of a trainer that the run passes, with the setting to use instead.
 SUPPLIED = {
     "model": "model=… and checkpoint=…",
     "record_encoder": "task=…",
@@ -48,11 +48,11 @@ ARGUMENT_LIMITS: Mapping[str, Limits] = {
     "save_total_limit": Limits(minimum=1),
     "dataloader_num_workers": Limits(minimum=0),
 }
-#: Parts of the model that can have a learning rate of their own, as `Family.parts` names them.
+#: Parts of the model that can have a separate learning rate, by the names in `Family.parts`.
 MODEL_PARTS = ("audio", "projector", "llm")
-#: Keys of trainer.args.gradient_checkpointing_kwargs; TRL's ``selective`` does not reach a judge's layers.
+#: Keys of trainer.args.gradient_checkpointing_kwargs; TRL's ``selective`` does not work on the layers of a judge.
 CHECKPOINTING_KEYS = ("use_reentrant", "preserve_rng_state", "determinism_check")
-#: Beginnings of the names of optimizers in transformers, with the package that each needs.
+#: Prefixes of optimizer names in transformers, with the package that these optimizers need.
 OPTIMIZER_PACKAGES = {
     "adamw_8bit": "bitsandbytes",
     "adamw_anyprecision": "torchdistx",
@@ -78,12 +78,12 @@ VALIDATED = (
     "pearson", "cross_entropy", "mse", "accuracy", "choice_accuracy", "pair_accuracy",
     "pair_cross_entropy",
 )  # fmt: skip
-#: Those of which a smaller value is better.
+#: The figures of which a smaller value is better.
 SMALLER_IS_BETTER = ("cross_entropy", "mse", "pair_cross_entropy")
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Problems of ``trainer``, ``batch`` and ``logger``; without training, of the objective and the logger only."""
+    """Problems of ``trainer``, ``batch`` and ``logger``; without training, only of the objective and the logger."""
     messages = _objective_problems(config) + _logger_problems(config)
     if Stage.train not in config.stages:
         return messages
@@ -96,8 +96,8 @@ def problems(config: DictConfig) -> list[str]:
     messages += check_arguments(args, "trainer.args", reserved=reserved)
     target = resolve_target(args.get("_target_", ""))
     if is_dataclass(target):
-        known = {field.name: field for field in fields(target)}
-        messages += trl_arguments.sorting_problems(args, known, by_reward=by_reward)
+        trl_fields = {field.name: field for field in fields(target)}
+        messages += trl_arguments.sorting_problems(args, trl_fields, by_reward=by_reward)
     messages += check_arguments(trainer, "trainer", reserved=SUPPLIED, also=("args",))
     limits = dict(ARGUMENT_LIMITS)
     steps = args.get("max_steps")
@@ -111,7 +111,7 @@ def problems(config: DictConfig) -> list[str]:
 
 
 def refused_arguments(config: DictConfig) -> list[str]:
-    """Problems of arguments that a training sets itself, or that have no effect on it; TRL is not imported."""
+    """Problems of arguments that the run sets, or that have no effect; this check does not import TRL."""
     if Stage.train not in config.stages:
         return []
     args = config.trainer.args
@@ -176,12 +176,12 @@ def _optimizer_problems(args: Mapping[str, object]) -> list[str]:
 
 
 def _checkpointing_problems(args: Mapping[str, Any]) -> list[str]:
-    given = args.get("gradient_checkpointing_kwargs") or {}
-    if not isinstance(given, Mapping):
+    settings = args.get("gradient_checkpointing_kwargs") or {}
+    if not isinstance(settings, Mapping):
         return []  # reported by the check of types
     return [
         not_among("trainer.args.gradient_checkpointing_kwargs", key, CHECKPOINTING_KEYS)
-        for key in given
+        for key in settings
         if key not in CHECKPOINTING_KEYS
     ]
 

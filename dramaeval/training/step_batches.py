@@ -1,9 +1,9 @@
-"""The clips of an optimizer step, divided over processes and accumulated batches.
+"""Divides the clips of an optimizer step over processes and accumulated batches.
 
-A step always holds the next ``per_device × accumulation × processes`` clips of the epoch's order, for any number of
-processes; no clip is repeated to fill a batch. The last step of an epoch may be short. Where a step has fewer clips
-than processes, the other processes get a *filler*: a record that passes through the model, because processes must
-run in step, and does not count.
+A step has the next ``per_device × accumulation × processes`` clips in the order of the epoch; no clip is repeated to
+fill a batch. The last step of an epoch may have fewer clips. If a step has fewer clips than processes, the other
+processes get a *filler*: a record that passes through the model, because all processes must run the same passes, and
+that does not count.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dramaeval.config.batch_size import StepSize
 
 
 class Order(Protocol):
-    """The order of an epoch's records; see `dramaeval.training.question_sampler.EpochOrder`."""
+    """The order of the records in an epoch; see `dramaeval.training.question_sampler.EpochOrder`."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Change to another epoch."""
+        """Set the epoch."""
 
     def __iter__(self) -> Iterator[int]: ...
 
@@ -29,27 +29,27 @@ class Order(Protocol):
 
 
 class EpochBatchSampler(torch.utils.data.Sampler[list[int]]):
-    """One process's batches of an epoch, as numbers of records; those of fillers are negative.
+    """Yields the batches of one process in an epoch, as numbers of records; fillers have negative numbers.
 
     Args:
-        order: the epoch's records.
+        order: the order of the records.
     """
 
     def __init__(self, order: Order) -> None:
         self.order = order
 
     def set_epoch(self, epoch: int) -> None:
-        """Change the order's epoch; the trainer calls this."""
+        """Set the epoch of the order; the trainer calls this."""
         self.order.set_epoch(epoch)
 
 
 class StepBatchSampler(EpochBatchSampler):
-    """Batches of a fixed number of clips.
+    """Yields batches of a fixed number of clips.
 
     Args:
-        order: the epoch's records.
+        order: the order of the records.
         step: the size of an optimizer step.
-        rank: of this process.
+        rank: rank of this process.
     """
 
     def __init__(self, order: Order, step: StepSize, rank: int) -> None:
@@ -69,7 +69,7 @@ class StepBatchSampler(EpochBatchSampler):
 
 
 def split_step(records: Sequence[int], step: StepSize) -> list[list[list[int]]]:
-    """Divide the records of one step: ``[accumulated batch][process]`` to a list of records."""
+    """Divide the records of one step into lists for each accumulated batch and process: ``[batch][process]``."""
     pieces = [
         list(map(int, piece)) or [filler(records[0])]
         for piece in np.array_split(records, _accumulated(len(records), step) * step.processes)
@@ -83,10 +83,10 @@ def _accumulated(records: int, step: StepSize) -> int:
 
 
 def filler(record: int) -> int:
-    """The number under which a record passes through the model without counting."""
+    """The number of a filler with this record."""
     return -1 - record
 
 
 def record_of(number: int) -> int:
-    """The record of a number, a filler's included."""
+    """The record of a number, which may be the number of a filler."""
     return number if number >= 0 else -1 - number

@@ -1,4 +1,4 @@
-"""Throughput and means of figures between two logged steps."""
+"""Measures throughput and means of figures between two logged steps."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class StepStatistics:
         self.counts.update(counts)
 
     def add(self, name: str, value: float) -> None:
-        """Add a value; the mean of a name's values is logged."""
+        """Add a value; the mean of the values under a name is logged."""
         self.values[name].append(value)
 
     def pause(self, seconds: float) -> None:
-        """Leave time out of the throughput, such as that of a validation."""
+        """Leave time out of the throughput, for example the time of a validation."""
         self.started += seconds
 
     def collect(self, processes: Processes) -> tuple[dict[str, float], Counter[str]]:
-        """The figures to log and the counts behind them, of all processes; then start anew.
+        """Return the figures to log and the counts, over all processes, and reset them.
 
         Every process of the training calls this at the same step.
         """

@@ -1,4 +1,4 @@
-"""Whether a training changed the weights and the scores, and if not, why."""
+"""Checks whether a training changed the weights and the scores, and explains why it did not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from dramaeval.evaluation.predictions import Prediction
 
-#: A change of expected scores, as a share of the scale, below which a training had no visible effect.
+#: A training has a visible effect if it changes an expected score by at least this share of the scale.
 VISIBLE = 1e-3
 WeightSums = Mapping[str, tuple[float, float]]
 
@@ -27,12 +27,12 @@ def weight_sums(model: Any) -> WeightSums:
 
 
 def no_effect(before: WeightSums, after: WeightSums, history: Sequence[Mapping[str, Any]]) -> str:
-    """The message about a training that changed no weight, or that had no gradient; else an empty text.
+    """The message about a training that changed no weight or had no gradient; otherwise an empty text.
 
     Args:
-        before: the sums at the first step.
-        after: that at the end.
-        history: the logged steps, as `transformers.TrainerState` keeps them.
+        before: the `weight_sums` before the first step.
+        after: the `weight_sums` after the last step.
+        history: the logged steps, as in `transformers.TrainerState`.
     """
     rate, norm = _largest(history, "learning_rate"), _largest(history, "grad_norm")
     if before != after and norm != 0:
@@ -65,11 +65,11 @@ def largest_change(before: Sequence[Prediction], after: Sequence[Prediction]) ->
     """The largest change of an expected score, as a share of its scale.
 
     Args:
-        before: predictions of the base.
-        after: those of the trained judge, for the same questions.
+        before: predictions of the base model.
+        after: predictions of the trained judge for the same questions.
 
     Returns:
-        a number from 0 to 1; None without a question that both have scored.
+        a number from 0 to 1; None if no question has both scores.
     """
     scores = {(item.id, item.dimension): item.expected for item in before}
     changes = [

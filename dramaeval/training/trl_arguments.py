@@ -1,13 +1,14 @@
-"""Which arguments of trl.SFTConfig and trl.GRPOConfig take effect, and what replaces each of the others.
+"""The arguments of trl.SFTConfig and trl.GRPOConfig that take effect, and replacements for the others.
 
-TRL's trainers lend the loop, the optimizer, the schedule, checkpoints and GRPO's loss; loader, collator, validation and
-forward pass are this project's, so that arguments about those would have no effect. Every argument is in one table:
+TRL's trainers provide the training loop, the optimizer, the schedule, checkpoints and GRPO's loss. Data loader,
+collator, validation and forward pass are dramaeval's, so that arguments about these have no effect. Every argument is
+in one table:
 
 * ``WORKS…``: it has the effect that TRL documents;
-* ``SET_BY_RUN``: a setting of the project gives it; from Python it works;
+* ``SET_BY_RUN``: a setting of dramaeval determines it; from Python it works;
 * ``WITHOUT_EFFECT…``: it is refused, on the command line and from Python.
 
-A test compares the tables with the fields of both classes. `sorting_problems` refuses an argument in none of them.
+A test compares the tables with the fields of both classes. `sorting_problems` refuses an argument that is in no table.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ WORKS = frozenset(
         "logging_first_step", "log_level", "log_level_replica", "log_on_each_node",
     }
 )  # fmt: skip
-#: Arguments of trl.GRPOConfig that work, besides `WORKS`.
+#: Arguments of trl.GRPOConfig that work, in addition to `WORKS`.
 WORKS_GRPO = frozenset(
     {
         "beta", "delta", "disable_dropout", "ds3_gather_for_generation", "epsilon", "epsilon_high",
@@ -57,7 +58,7 @@ WORKS_GRPO = frozenset(
     }
 )  # fmt: skip
 
-#: Arguments that the run sets, with the setting to use instead of each.
+#: Arguments that the run sets, with the setting to use instead.
 SET_BY_RUN = {
     "output_dir": "hydra.run.dir=FOLDER",
     "seed": "seed=NUMBER",
@@ -77,12 +78,12 @@ SET_BY_RUN = {
     "do_eval": "trainer.args.eval_strategy=…",
     "do_predict": "stages=[evaluate]",
 }
-#: The same for supervised training.
+#: Further arguments that the run sets in supervised training.
 SET_BY_RUN_SFT = {
     "dataset_kwargs": "nothing: the project prepares its data itself",
     "max_length": "nothing: prompts are never cut",
 }
-#: The same for GRPO.
+#: Further arguments that the run sets in GRPO.
 SET_BY_RUN_GRPO = {
     "reward_weights": "trainer.rewards.NAME.weight=NUMBER",
     "generation_batch_size": "trainer.args.steps_per_generation=NUMBER",
@@ -99,7 +100,7 @@ _FULL_PRECISION = "model.dtype=… for all passes"
 _NO_COMPILATION = "nothing: every batch has other lengths and would be compiled anew"
 _NO_LIGER = "nothing: a judge has its own forward pass, which computes logits at answers only"
 _OWN_ORDER = "nothing: the order of the clips follows from seed"
-#: Arguments of transformers.TrainingArguments without effect on a judge, with what to use instead of each.
+#: Arguments of transformers.TrainingArguments without effect on a judge, with the setting to use instead.
 WITHOUT_EFFECT = {
     "accelerator_config": _OWN_LOADER,
     "auto_find_batch_size": "batch.per_device=NUMBER; plan=true prints the memory that it needs",
@@ -152,7 +153,7 @@ WITHOUT_EFFECT = {
     "use_liger_kernel": _NO_LIGER,
 }
 _OWN_DATA = "nothing: the task creates the questions and the model's tokens"
-#: The same of trl.SFTConfig.
+#: Arguments of trl.SFTConfig without effect on a judge.
 WITHOUT_EFFECT_SFT = {
     "activation_offloading": "trainer.args.gradient_checkpointing=true, which also saves memory",
     "assistant_only_loss": "nothing: only answers are trained",
@@ -174,7 +175,7 @@ WITHOUT_EFFECT_SFT = {
     "truncation_mode": "nothing: prompts are never cut",
     "trust_remote_code": "model.trust_remote_code=true",
 }
-#: The same of trl.GRPOConfig.
+#: Arguments of trl.GRPOConfig without effect on a judge.
 WITHOUT_EFFECT_GRPO = {
     "cache_implementation": "nothing: the judge keeps keys and values itself",
     "cast_lm_head_to_fp32": "nothing: log-probabilities are always computed in float32",
@@ -202,16 +203,16 @@ FROM_PYTHON = {
     "reward_weights": "rewards={NAME: {'_target_': …, 'weight': NUMBER}}",
     "num_generations_eval": SET_BY_RUN_GRPO["num_generations_eval"],
 }
-#: Values, besides the defaults, that say the same as leaving an argument out.
+#: Values, besides the defaults, that are equivalent to leaving an argument out.
 NEUTRAL: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}, "report_to": []}
-#: Names that belong elsewhere, with the setting to use.
+#: Names that are no arguments of TRL, with the setting to use.
 ELSEWHERE = {
     "logging_dir": "hydra.run.dir=FOLDER",
     "early_stopping_patience": "callbacks=early_stopping callbacks.early_stopping.early_stopping_patience=NUMBER",
     "early_stopping_threshold": "callbacks=early_stopping callbacks.early_stopping.early_stopping_threshold=NUMBER",
     "callbacks": "callbacks.NAME._target_=package.module.Class",
 }
-#: Arguments that only take effect together with another one.
+#: Prefixes of arguments that take effect only with a value of another argument.
 NEEDS = {
     "vllm_": ("use_vllm", "true"),
     "entropy_coef_": ("use_adaptive_entropy", "true"),
@@ -221,22 +222,22 @@ NEEDS = {
 
 
 def works(*, by_reward: bool) -> frozenset[str]:
-    """The arguments that take effect, of GRPO or of supervised training."""
+    """The arguments that take effect in GRPO or in supervised training."""
     return WORKS | (WORKS_GRPO if by_reward else frozenset())
 
 
 def set_by_run(*, by_reward: bool) -> dict[str, str]:
-    """The arguments that a run sets, with the setting to use instead of each."""
+    """The arguments that a run sets, with the setting to use instead."""
     return SET_BY_RUN | (SET_BY_RUN_GRPO if by_reward else SET_BY_RUN_SFT)
 
 
 def without_effect(*, by_reward: bool) -> dict[str, str]:
-    """The arguments without effect, with what to use instead of each."""
+    """The arguments without effect, with the setting to use instead."""
     return WITHOUT_EFFECT | (WITHOUT_EFFECT_GRPO if by_reward else WITHOUT_EFFECT_SFT)
 
 
 def reserved(*, by_reward: bool) -> dict[str, str]:
-    """The arguments that a configuration may not give, with the messages' ends, as `check_arguments` takes them."""
+    """The names that ``trainer.args`` must not have, with the setting to use instead, for `check_arguments`."""
     return set_by_run(by_reward=by_reward) | ELSEWHERE
 
 
@@ -253,14 +254,14 @@ def no_effect_problem(key: str, replacement: str) -> str:
 def sorting_problems(
     args: Mapping[str, Any], known: Mapping[str, Any], *, by_reward: bool
 ) -> Iterator[str]:
-    """Problems of arguments that are refused, unsorted, or without effect because of another one.
+    """Problems of arguments that are refused, in no table, or without effect because of another argument.
 
     Args:
         args: the arguments of the configuration.
         known: the fields of TRL's class by name.
-        by_reward: whether they are those of GRPO.
+        by_reward: whether the method is GRPO.
     """
-    refused, sorted_ = without_effect(by_reward=by_reward), works(by_reward=by_reward)
+    refused, working = without_effect(by_reward=by_reward), works(by_reward=by_reward)
     elsewhere = reserved(by_reward=by_reward)
     for key in args:
         where = f"trainer.args.{key}"
@@ -268,7 +269,7 @@ def sorting_problems(
             continue  # reported by `check_arguments`
         if key in refused:
             yield no_effect_problem(where, refused[key])
-        elif key not in sorted_:
+        elif key not in working:
             yield (
                 f"{where} is an argument of a newer TRL or transformers, and this project does not know whether "
                 "it takes effect on a judge: leave it out, or install the versions of pyproject.toml."
@@ -279,7 +280,7 @@ def sorting_problems(
 
 
 def refuse_without_effect(args: Any) -> None:
-    """Check arguments that are given from Python.
+    """Refuse arguments from Python that have no effect.
 
     Args:
         args: ``trl.SFTConfig`` or ``trl.GRPOConfig``.

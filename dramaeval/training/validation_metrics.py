@@ -24,8 +24,9 @@ from dramaeval.evaluation.units import divisors, span
 def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:
     """Figures of predictions with ratings, of multiple-choice questions, and of pairs.
 
-    If there are both, ``accuracy`` and ``cross_entropy`` are those of the ratings. If there are no ratings, they are those of
-    the options, with the mean −log p of the right option as cross-entropy. ``choice_accuracy`` is always that of the options.
+    ``accuracy`` and ``cross_entropy`` are measured on predictions with ratings. Without such predictions they are
+    measured on multiple-choice questions, where cross-entropy is the mean −log p of the right option.
+    ``choice_accuracy`` is always measured on multiple-choice questions.
     """
     options = [item for item in predictions if isinstance(item, OptionPrediction)]
     figures = _of_ratings([item for item in predictions if isinstance(item, Prediction)])
@@ -47,11 +48,11 @@ def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]
 def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Cross-entropy, macro correlation and per-score accuracy of predictions with ratings.
 
-    ``cross_entropy`` is that between the raters' histogram (the distribution of `dramaeval.data.mean_ratings` where only
-    the mean is known) and the judge's distribution over the scale, in nats,
-    for any objective, so that runs with different objectives can be compared. ``mse`` is counted in ranges of the scales
-    where these differ (`dramaeval.evaluation.units`). The macro correlation is the mean over
-    the dimensions that have a defined one, and absent if there are none.
+    ``cross_entropy`` is the cross-entropy of the raters' histogram (or the distribution of `dramaeval.data.mean_ratings`
+    if only the mean is known) and the judge's distribution over the scale, in nats. It does not depend on the objective,
+    so that runs with different objectives can be compared. ``mse`` is in ranges of the scales if the ranges differ
+    (`dramaeval.evaluation.units`). The macro correlation is the mean over the dimensions that have a correlation; it is
+    absent if there are none.
     """
     by_dimension: dict[str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
@@ -88,19 +89,20 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _of_pairs(predictions: Sequence[PairPrediction]) -> dict[str, float]:
-    """Figures of comparisons with votes; empty without any.
+    """Figures of pairs with votes; empty without such pairs.
 
-    ``pair_accuracy`` is the share of pairs with the more probable clip that most votes prefer, among those where votes
-    prefer one; half for equal probabilities. ``pair_cross_entropy`` is the mean −Σ q log p over the three results.
+    ``pair_accuracy`` is the share of pairs in which the judge prefers the same clip as the votes, among the pairs whose
+    votes prefer a clip; equal probabilities count half. ``pair_cross_entropy`` is the mean −Σ q log p over the three
+    outcomes.
     """
     voted = [prediction for prediction in predictions if prediction.mean_vote is not None]
     if not voted:
         return {}
     losses, hits = [], []
     for prediction in voted:
-        given = [vote for vote in prediction.votes if vote is not None]
-        share_a = sum(max(vote, 0.0) for vote in given) / len(given)
-        share_b = sum(max(-vote, 0.0) for vote in given) / len(given)
+        votes = [vote for vote in prediction.votes if vote is not None]
+        share_a = sum(max(vote, 0.0) for vote in votes) / len(votes)
+        share_b = sum(max(-vote, 0.0) for vote in votes) / len(votes)
         shares = np.array([share_a, 1 - share_a - share_b, share_b])
         losses.append(-float(shares @ np.log(np.maximum(prediction.outcomes, 1e-12))))
         difference = (prediction.p_a - prediction.p_b) * (prediction.mean_vote or 0.0)
@@ -111,12 +113,12 @@ def _of_pairs(predictions: Sequence[PairPrediction]) -> dict[str, float]:
 
 
 def _cross_entropies(arrays: DimensionArrays, predictions: Sequence[Prediction]) -> np.ndarray:
-    """−mean over raters of log p(score nearest to the rating) of the scored and rated predictions, ``[records]``."""
-    # A probability that underflows to 0 would make the loss infinite.
+    """−log p of the score nearest to a rating, averaged over the raters of each scored and rated record: ``[records]``."""
+    # Without a minimum, a probability that underflows to 0 would make the loss infinite.
     log_p = np.log(np.maximum(arrays.distribution, 1e-12))
     shares = rater_shares(arrays.ratings, arrays.scale)
-    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
-    for row, prediction in enumerate(kept):
+    usable = [p for p in predictions if p.scored and p.mean_rating is not None]
+    for row, prediction in enumerate(usable):
         if prediction.raters.mean_only and prediction.mean_rating is not None:
             std = prediction.raters.std
             shares[row] = mean_distribution(prediction.scale, prediction.mean_rating, std)
@@ -124,15 +126,17 @@ def _cross_entropies(arrays: DimensionArrays, predictions: Sequence[Prediction])
 
 
 def _accuracy(dimensions: Sequence[DimensionArrays]) -> dict[str, float]:
-    """Share of questions whose likeliest score is the score nearest to the mean rating, overall and per score."""
+    """The share of questions whose likeliest score is the nearest to the mean rating, overall and per score."""
     correct: Counter[float] = Counter()
     count: Counter[float] = Counter()
     for arrays in dimensions:
-        known = np.isfinite(arrays.distribution).all(axis=1)
-        likeliest = np.where(known, arrays.distribution.argmax(axis=1), arrays.predicted_step)
-        for wanted, chosen in zip(arrays.rated_step, likeliest, strict=True):
-            count[arrays.scale[wanted]] += 1
-            correct[arrays.scale[wanted]] += int(wanted == chosen)
+        has_distribution = np.isfinite(arrays.distribution).all(axis=1)
+        likeliest = np.where(
+            has_distribution, arrays.distribution.argmax(axis=1), arrays.predicted_step
+        )
+        for correct_step, chosen in zip(arrays.rated_step, likeliest, strict=True):
+            count[arrays.scale[correct_step]] += 1
+            correct[arrays.scale[correct_step]] += int(correct_step == chosen)
     figures = {"accuracy": correct.total() / count.total()}
     for score in sorted(count):
         figures[f"score_{score:g}/accuracy"] = correct[score] / count[score]

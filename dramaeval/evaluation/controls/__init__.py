@@ -2,12 +2,9 @@
 
 A judge that uses the sound agrees better with people than every control without it.
 
-One module a control. The names are `dramaeval.config.schema.CONTROLS`; the control NAME is the function NAME in the
-module NAME of this package, which also has
-
-- ``DESCRIPTION``: a description of the control, for reports;
-- ``REMOVES_SOUND`` (optional): True where the control differs from the judge only in lacking the right sound;
-- ``FURTHER_RESULTS`` (optional): key in ``metrics.json`` of what the control measures besides its predictions.
+The names are `dramaeval.config.schema.CONTROLS`. The control NAME is the function NAME in the module NAME of this
+package. The module also has the attributes of `Control` as constants: ``DESCRIPTION`` and, optionally,
+``REMOVES_SOUND`` and ``FURTHER_RESULTS``.
 """
 
 from __future__ import annotations
@@ -24,10 +21,10 @@ class Control:
 
     Attributes:
         predict: takes a `ControlContext` and returns predictions, alone or with a dictionary of further results;
-            raises `NotPossibleError` where the control cannot be computed.
-        description: for reports.
-        removes_sound: whether it differs from the judge only in lacking the right sound.
-        further_results: key in ``metrics.json`` of what the control measures besides its predictions.
+            raises `NotPossibleError` if the control cannot be computed.
+        description: a phrase for reports.
+        removes_sound: whether the control differs from the judge only in lacking the right sound.
+        further_results: key of the further results in ``metrics.json``.
     """
 
     predict: Callable[..., Any]
@@ -37,7 +34,7 @@ class Control:
 
 
 def control_named(name: str) -> Control:
-    """The control of that name."""
+    """Import a control by its name."""
     module = import_module(f"{__name__}.{name}")
     return Control(
         getattr(module, name),

@@ -29,18 +29,19 @@ class ControlContext:
     Attributes:
         task: defines the questions.
         records: the held-out records.
-        train: the training records; empty where there is no training split.
+        train: the training records; empty without a training split.
         record_encoder: prepares records for the judge.
-        score: scores records that a record encoder prepares with the judge.
-        group_by: record key that clusters the bootstrap.
-        seed: of all random choices.
-        phrasings: wordings of each question in the phrasing control.
+        score: scores records with the judge; the second argument encodes them.
+        group_by: key of the records that clusters the bootstrap.
+        seed: seed of all random choices.
+        phrasings: number of wordings of each question in the phrasing control.
         most_clips: maximum number of training clips that a control decodes.
         changed_clips: maximum number of held-out records that are scored under every change of clip or text.
-        draws, level: of the bootstrap intervals.
+        draws: number of bootstrap draws.
+        level: confidence level of the bootstrap intervals.
         progress: called with the number of clips just decoded.
-        pooled_encodings: the outputs of the base model's audio tower, averaged over time, ``[width]`` for each record,
-            or the reason why a clip has none; raises `NotPossibleError` for a model without an audio tower.
+        pooled_encodings: computes for each record the outputs of the base model's audio tower, averaged over time,
+            ``[width]``, or the reason why a clip has none; raises `NotPossibleError` for a model without an audio tower.
     """
 
     task: Task
@@ -60,10 +61,10 @@ class ControlContext:
 
 
 def require_audio_judge(context: ControlContext) -> None:
-    """Check that the judge's prompt has the clip's sound and no description of it.
+    """Check that the judge's prompt has the clip and no description of its sound.
 
     Raises:
-        NotPossibleError: the judge takes no audio, or its prompt describes the right sound in words.
+        NotPossibleError: the judge takes no audio, or its prompt describes the sound of the right clip.
     """
     if not context.record_encoder.family.takes_audio:
         raise NotPossibleError("this judge takes no audio")
@@ -77,7 +78,7 @@ def require_audio_judge(context: ControlContext) -> None:
 def score_encoded_by(
     context: ControlContext, encoder_class: type[RecordEncoder]
 ) -> list[Prediction]:
-    """Score every record with the judge, encoded by another class of encoder.
+    """Score every record with the judge; another class of encoder prepares the records.
 
     Raises:
         NotPossibleError: see `require_audio_judge`.
@@ -87,7 +88,7 @@ def score_encoded_by(
 
 
 def encoder_like(encoder: RecordEncoder, encoder_class: type[Encoder]) -> Encoder:
-    """An encoder of another class for the same judge, without cached features or encodings."""
+    """Make an encoder of another class for the same judge, without cached features or encodings."""
     return encoder_class(
         encoder.task,
         encoder.processor,
@@ -98,7 +99,7 @@ def encoder_like(encoder: RecordEncoder, encoder_class: type[Encoder]) -> Encode
 
 
 def sampled_records(context: ControlContext) -> list[Record]:
-    """The held-out records, or a seeded sample of ``changed_clips`` of them in their order."""
+    """The held-out records; a seeded sample, in the same order, if there are more than ``changed_clips``."""
     records = list(context.records)
     if len(records) <= context.changed_clips:
         return records
@@ -115,7 +116,7 @@ def prediction_of(
     *,
     state: str = SCORED,
 ) -> Prediction:
-    """A prediction of a control that uses no model: an expected score without a distribution."""
+    """Make the prediction of a control that uses no model: an expected score without a distribution."""
     return Prediction(
         id=record.id,
         dimension=dimension.key,
@@ -143,7 +144,7 @@ def train_means(context: ControlContext) -> Mapping[str, dict[int, float]]:
     }
     for index, record in enumerate(context.train):
         for dimension in context.task.dimensions_for(record):
-            given = [r for r in context.task.ratings(record, dimension) if r is not None]
-            if given:
-                means[dimension.key][index] = sum(given) / len(given)
+            ratings = [r for r in context.task.ratings(record, dimension) if r is not None]
+            if ratings:
+                means[dimension.key][index] = sum(ratings) / len(ratings)
     return means

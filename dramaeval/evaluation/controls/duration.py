@@ -1,6 +1,6 @@
 """Duration: a ridge regression on the clip's length and the rate of its transcript, fitted on the training split.
 
-Both are known without hearing how anything is said: a judge has to do better.
+Neither feature depends on how the words are spoken, so that a judge has to agree better with people.
 """
 
 from __future__ import annotations

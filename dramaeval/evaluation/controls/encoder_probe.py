@@ -1,6 +1,6 @@
 """Encoder probe: a ridge regression on the outputs of the judge's own audio tower, before any training.
 
-It shows what the language model and the training add to the representation that the judge starts from.
+The difference from the judge shows what the language model and the training add to the audio tower.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def encoder_probe(context: ControlContext) -> list[Prediction]:
     """Predict each dimension's mean rating from the tower's outputs, averaged over time (see `fitted_predictions`).
 
     The average does not contain the clip's length, which the judge knows; `duration_features` are therefore added. The
-    tower is that of the base model, which this run's training does not change.
+    tower has the weights of the base model, without this run's training.
 
     Raises:
         NotPossibleError: there is no training split, or the model has no audio tower.

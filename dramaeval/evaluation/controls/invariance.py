@@ -1,4 +1,4 @@
-"""Invariance: how far the judge's scores move under changes of the clip that should not matter."""
+"""Invariance: how much the judge's scores change under changes of the clip that should not matter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dramaeval.tasks.rubric import Dimension
 DESCRIPTION = "the same judge, its scores averaged over changes of the clip that should not matter"
 FURTHER_RESULTS = "changes"
 
-#: A changed waveform from one at a sampling rate; the generator depends on the seed and the record.
+#: Takes a waveform, its sampling rate in Hz and a generator for the record; returns the changed waveform.
 Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 CHANGES: Mapping[str, tuple[str, Change]] = {
@@ -49,13 +49,13 @@ CHANGES: Mapping[str, tuple[str, Change]] = {
     "3 % faster": ("speed", lambda wave, rate, rng: clip_changes.at_speed(wave, rate, 1.03)),
     "3 % slower": ("speed", lambda wave, rate, rng: clip_changes.at_speed(wave, rate, 0.97)),
 }
-"""By name the kind of the change, as in `Dimension.varies_with`, and the change."""
+"""The kind of each change, as in `Dimension.varies_with`, and the change, by name."""
 
 
 def invariance(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
     """Score a sample of the records under every change.
 
-    A change that makes a clip longer than ``max_seconds`` loses its end. Level is changed without clipping.
+    A changed clip that is longer than ``max_seconds`` loses its end. Gain does not clip the waveform.
 
     Returns:
         the predictions averaged over the changes, and for each change the shift of the scores (see `shifts`).
@@ -81,11 +81,11 @@ def invariance(context: ControlContext) -> tuple[list[Prediction], dict[str, Any
 
 
 class _ChangedEncoder(RecordEncoder):
-    """Encodes a changed clip in place of a record's own; examples before a question keep theirs.
+    """Changes the clip of a record before it encodes it; the clips of few-shot examples do not change.
 
     Attributes:
-        change: of the waveform.
-        seed: of the change's random choices.
+        change: the change of the waveform.
+        seed: seed of the random choices of the change.
     """
 
     change: Change

@@ -1,4 +1,4 @@
-"""Phrasing: how far the judge's scores vary over several wordings of the same question."""
+"""Phrasing: how much the judge's scores vary over several wordings of the same question."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTION = "the same judge, its scores averaged over several wordings of each
 def phrasing(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
     """Score every record under several wordings; return the mean predictions and the spread between wordings.
 
-    The wordings are those of `Task.wording_variants`, ``evaluation.phrasings`` of them; the task's own comes first.
+    `Task.wording_variants` gives ``evaluation.phrasings`` wordings; the first is the task's own.
 
     Raises:
         NotPossibleError: the task has only one wording.
@@ -35,7 +35,7 @@ def phrasing(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]
 
 
 def averaged(by_wording: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """The mean distribution (or score, where there is none) over the wordings; unscored where any wording is."""
+    """The mean distribution over the wordings (mean score without distributions); unscored if any wording is."""
     means = []
     for same in zip(*by_wording, strict=True):
         first = replace(same[0], thoughts=None, thought_texts=None)
@@ -53,17 +53,17 @@ def averaged(by_wording: Sequence[Sequence[Prediction]]) -> list[Prediction]:
 
 
 def spread(by_wording: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
-    """How far the expected scores of one question vary over the wordings, by dimension.
+    """How much the expected scores of one question vary over the wordings, by dimension.
 
-    ``mean_deviation`` is `deviation`, in score units; ``largest_range`` is the largest range of any record.
-    ``n`` counts the records that are scored under every wording.
+    ``mean_deviation`` is the `deviation`, and ``largest_range`` the largest range of a record over the wordings, both
+    in score units. ``n`` counts the records that are scored under every wording.
     """
     values: dict[str, list[list[float]]] = {}
     for same in zip(*by_wording, strict=True):
-        given = [prediction.expected for prediction in same if prediction.expected is not None]
+        scores = [prediction.expected for prediction in same if prediction.expected is not None]
         rows = values.setdefault(same[0].dimension, [])
-        if len(given) == len(by_wording):
-            rows.append(given)
+        if len(scores) == len(by_wording):
+            rows.append(scores)
     return {
         "phrasings": len(by_wording),
         "dimensions": {key: _spread_of(rows) for key, rows in values.items()},

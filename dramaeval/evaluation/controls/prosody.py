@@ -1,6 +1,6 @@
 """Prosody: a ridge regression on acoustic features, fitted on the training split.
 
-It uses neither the words nor the scene, so a judge that understands acting has to do better.
+It uses neither the words nor the scene, so that a judge has to agree better with people.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DESCRIPTION = "a ridge regression on f0, energy, pauses and rate"
 def prosody(context: ControlContext) -> list[Prediction]:
     """Predict each dimension's mean rating from the clip's features (see `fitted_predictions`).
 
-    f0 of a clip without voice is a missing feature.
+    The f0 features of a clip without voice are missing features.
 
     Raises:
         NotPossibleError: there is no training split.

@@ -21,15 +21,15 @@ _QUIET_DB = 35.0
 
 
 def features(samples: np.ndarray) -> np.ndarray:
-    """The features of ``NAMES``, float64 ``[features]``; NaN where the clip has none (f0 without voice).
+    """Compute the features of ``NAMES``, float64 ``[features]``; NaN where the clip has none (f0 without voice).
+
+    f0 is in semitones over 55 Hz (probabilistic YIN; Mauch & Dixon 2014): median, standard deviation, range of
+    the middle 90 %, slope per second. Energy is in dB of the root mean square of frames of 128 ms: mean, standard
+    deviation and range of the middle 90 % over the frames that are not pauses. The rate counts acoustic onsets, an
+    approximation of syllables; brightness is the mean spectral centroid in kHz.
 
     Args:
         samples: mono ``[samples]`` at `RATE`.
-
-    f0 is in semitones over 55 Hz (probabilistic YIN; Mauch & Dixon 2014): median, standard deviation, range of
-    the middle 90 %, slope per second. Energy is in dB of the root mean square of frames of 128 ms: mean and
-    standard deviation over the frames that are not pauses, range of their middle 90 %. The rate counts acoustic onsets, an
-    approximation of syllables; brightness is the mean spectral centroid in kHz.
     """
     librosa = compiled_librosa()
     samples = np.asarray(samples, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A ridge regression from features of the clips to the mean ratings, for the controls prosody and encoder_probe."""
+"""A ridge regression from features of the clips to the mean ratings, for several controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dramaeval.evaluation.controls.control_context import (
     prediction_of,
     train_means,
 )
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import SCORED, Prediction
 
 #: Penalties; the one with the smallest leave-one-out error on the training split is used.
 ALPHAS = tuple(10.0**power for power in range(-2, 5))
@@ -26,8 +26,8 @@ Featuriser = Callable[[Sequence[Record]], list[np.ndarray | str]]
 def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[Prediction]:
     """Fit each dimension's mean rating on the training split, and predict the held-out records, clipped to the scale.
 
-    A missing feature (NaN) is replaced by the training split's median, and an indicator column marks it. Clips without
-    features stay unscored.
+    A missing feature (NaN) is replaced by the median of the training split, and an indicator column marks it. Clips
+    without features stay unscored.
 
     Raises:
         NotPossibleError: there is no training split.
@@ -42,9 +42,9 @@ def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[P
     for dimension in context.task.dimensions:
         rated = {index: mean for index, mean in means[dimension.key].items() if index in train}
         fitted = [index for index in chosen if index in rated and _known(train[index])]
-        wanted = [index for index, dimensions in enumerate(asked) if dimension in dimensions]
-        usable = [index for index in wanted if _known(held_out[index])]
-        states = {index: str(held_out[index]) for index in wanted if index not in set(usable)}
+        indices = [index for index, dimensions in enumerate(asked) if dimension in dimensions]
+        usable = [index for index in indices if _known(held_out[index])]
+        states = {index: str(held_out[index]) for index in indices if index not in set(usable)}
         values: dict[int, float] = {}
         if len(fitted) < LEAST_RECORDS:
             states |= dict.fromkeys(usable, f"under {LEAST_RECORDS} training records are rated")
@@ -54,10 +54,10 @@ def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[P
             scores = model.predict(np.stack([held_out[index] for index in usable]))
             clipped = np.clip(scores, dimension.scale[0], dimension.scale[-1])
             values = dict(zip(usable, clipped.tolist(), strict=True))
-        for index in wanted:
-            given = {} if index in values else {"state": states[index]}
+        for index in indices:
+            state = SCORED if index in values else states[index]
             predicted[index, dimension.key] = prediction_of(
-                context, context.records[index], dimension, values.get(index), **given
+                context, context.records[index], dimension, values.get(index), state=state
             )
     return [
         predicted[index, dimension.key]

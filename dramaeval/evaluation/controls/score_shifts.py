@@ -1,4 +1,4 @@
-"""How far a judge's scores move when its input is changed: for the controls invariance and text_bias."""
+"""How much a judge's scores change when its input changes: for the controls invariance and text_bias."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def shifts(
     changed: Mapping[str, Sequence[Prediction]],
     expected: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The differences between the scores under each change and those before it.
+    """Measure the differences between the scores under each change and the scores without it.
 
     Args:
-        context: of the control.
-        before: predictions of the unchanged input.
-        changed: by name of the change, predictions of the same questions in the same order.
-        expected: by name of the change, the dimensions whose scores it may rightly move.
+        context: the input of the control.
+        before: predictions for the unchanged input.
+        changed: by name of the change, predictions for the same questions in the same order.
+        expected: by name of the change, the dimensions whose scores it may rightly change.
 
     Returns:
         for each change, by dimension: ``shift``, the mean of changed − unchanged in score units; its ``interval`` from
         a bootstrap of groups; ``spread``, the standard deviation of the differences; ``rank_correlation``, Spearman's
-        between both; ``n``; ``expected``. All are null where they are undefined.
+        correlation between changed and unchanged scores; ``n``; ``expected``. Undefined values are null.
     """
     expected = expected or {}
     dimensions = list(dict.fromkeys(prediction.dimension for prediction in before))

@@ -23,17 +23,17 @@ def shuffled_audio(context: ControlContext) -> list[Prediction]:
     """Score every record with the clip of another record, chosen with the seed.
 
     Raises:
-        NotPossibleError: see `require_audio_judge`; or all records share one clip.
+        NotPossibleError: all records share one clip; and see `require_audio_judge`.
     """
     require_audio_judge(context)
     return context.score(exchanged(context.records, context.seed), context.record_encoder)
 
 
 def exchanged(records: Sequence[Record], seed: int) -> list[Record]:
-    """The records with their clips exchanged along a random cycle through all of them.
+    """Exchange the clips of the records along a random cycle through all records.
 
-    Every clip is used as often as before, so that the set of clips stays the same. Where the next record on the
-    cycle has the same clip, the first one after it with a different clip provides the clip.
+    Each record gets the clip of the next record on the cycle that has a different clip. If all clips differ, every
+    clip is used once.
 
     Raises:
         NotPossibleError: there are not two different clips.

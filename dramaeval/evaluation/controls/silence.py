@@ -28,7 +28,7 @@ def silence(context: ControlContext) -> list[Prediction]:
 
 
 class _SilentEncoder(RecordEncoder):
-    """Encodes zeros in place of a record's clip; examples before a question keep their sound."""
+    """Encodes zeros in place of a record's clip; few-shot examples keep their sound."""
 
     def encode(
         self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None

@@ -1,4 +1,4 @@
-"""Text bias: how far the judge's scores of the same clip move with remarks in the text that should not matter."""
+"""Text bias: how much the judge's scores of a clip change with remarks in the text that should not matter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTION = "the same judge, its scores averaged over remarks in the text that
 FURTHER_RESULTS = "changes"
 
 NEUTRAL = "neutral remark"
-#: Sentences about the place and the day of the recording; the control counts how far their mere length moves scores.
+#: Number of sentences of the long neutral remark, which measures the effect of mere length.
 LENGTH = 8
 
 REMARKS: Mapping[str, Mapping[str, str]] = {
@@ -36,21 +36,21 @@ REMARKS: Mapping[str, Mapping[str, str]] = {
         "padding": "录音是在一个工作日进行的，地点是大楼二层的一个房间。",
     },
 }
-"""By language of the rubric; other languages use English."""
+"""The remarks by language of the rubric; other languages use English."""
 
 
 def text_bias(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
     """Score a sample of the records with remarks after their context; the clip stays the same.
 
-    A flattering and a disparaging remark are compared with a neutral one of about the same length; the neutral one, and
-    one of many neutral sentences, are compared with the unchanged prompt. With two or more few-shot examples, their
-    order is reversed too.
+    A flattering and a disparaging remark are compared with a neutral remark of about the same length. The neutral
+    remark and a long neutral remark are compared with the unchanged prompt. With two or more few-shot examples, the
+    control also reverses their order.
 
     Returns:
-        the predictions averaged over the remarks, and for each the shift of the scores (see `shifts`).
+        the predictions averaged over the remarks, and the shift of the scores for each remark (see `shifts`).
 
     Raises:
-        NotPossibleError: the prompts are complete texts of the records, so that a remark has no place.
+        NotPossibleError: the prompts are complete texts of the records, to which no remark can be added.
     """
     records = sampled_records(context)
     remarks = REMARKS.get(context.task.rubric.language, REMARKS["en"])

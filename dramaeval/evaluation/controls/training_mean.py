@@ -14,10 +14,10 @@ DESCRIPTION = "the dimension's mean over the training records, for every clip"
 
 
 def training_mean(context: ControlContext) -> list[Prediction]:
-    """Predict for every record the mean of the training records' mean ratings on the dimension.
+    """Predict the mean of the training records' mean ratings on the dimension, for every record.
 
-    The correlation of a constant is undefined: this is a control of the squared error alone. A dimension without
-    a rated training record stays unscored.
+    The correlation of a constant is undefined, so that this control is meaningful only for errors. A dimension
+    without a rated training record stays unscored.
 
     Raises:
         NotPossibleError: there is no training split.

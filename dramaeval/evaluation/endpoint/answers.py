@@ -1,7 +1,8 @@
 """Reads distributions over the choices of an answer's fields from an endpoint's reply.
 
-With logprobs, a field's distribution is that of the token with which its choice begins, in the answer that the model
-wrote, renormalised over the choices. Without, it is the share of each choice among sampled answers.
+With logprobs, the distribution of a field comes from the probabilities of the tokens at the position where the choice
+begins in the model's answer, renormalised over the choices. Without logprobs, it is the share of each choice among
+sampled answers.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 from dramaeval.evaluation.endpoint.reply import Completion, Token
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField
 
-#: What may surround a choice.
+#: Characters that may surround a choice.
 _AROUND = " \t\r\n*`\"'"
-#: Share of the probability on the scale that may be on tokens which begin several choices.
+#: Maximum share of the probability of all choices that may be on tokens which begin several choices.
 _AMBIGUOUS = 0.01
 
 
@@ -27,18 +28,18 @@ class UnreadableAnswerError(ValueError):
 
 @dataclass(frozen=True)
 class Chosen:
-    """The choice that an answer has in a field, and where it begins in the text."""
+    """The index of the choice in one field of an answer, and the character of the text at which it begins."""
 
     choice: int
     start: int
 
 
 def chosen(completion: Completion, fields: Sequence[AnswerField]) -> list[Chosen]:
-    """The choice of each field in an answer.
+    """Find the choice of each field in an answer.
 
     Args:
         completion: the answer, with or without a thought before it.
-        fields: of the answer.
+        fields: the fields of the answer.
 
     Raises:
         UnreadableAnswerError: the model refused, or a field has no choice.
@@ -52,7 +53,7 @@ def chosen(completion: Completion, fields: Sequence[AnswerField]) -> list[Chosen
 
 
 def _spans(completion: Completion, fields: Sequence[AnswerField]) -> list[tuple[int, int]]:
-    """The beginning and the end of each field's value."""
+    """The begin and the end of each field's value, as characters of the text."""
     text = completion.text
     lead = text.rfind(LEAD)
     begin = 0 if lead < 0 else lead + len(LEAD)
@@ -101,11 +102,11 @@ def _shown(text: str) -> str:
 
 
 def from_logprobs(completion: Completion, fields: Sequence[AnswerField]) -> list[np.ndarray] | None:
-    """Each field's distribution, ``[choices]``, from the alternatives of the tokens of an answer.
+    """Compute each field's distribution, ``[choices]``, from the logprobs of an answer.
 
     Returns:
-        None where the tokens do not decide it: there are none, they are not those of the text, or a token begins
-        several choices.
+        None if the tokens do not give the distributions: there are no tokens, they do not spell the text, or a likely
+        token begins several choices.
 
     Raises:
         UnreadableAnswerError: see `chosen`.
@@ -133,12 +134,12 @@ def _row(completion: Completion, place: Chosen, field: AnswerField) -> np.ndarra
 def _split(
     tokens: Sequence[Token], skipped: int, choices: Mapping[int, str]
 ) -> tuple[dict[int, float], float]:
-    """The probability of each choice, and that of tokens which begin several choices.
+    """Sum the probability of each choice, and the probability of tokens which begin several choices.
 
     Args:
-        tokens: of the answer, from the first that holds a part of the choice on.
-        skipped: characters of that token before the choice.
-        choices: what remains of each choice, by number.
+        tokens: the tokens of the answer, from the first one that has a part of the choice.
+        skipped: number of characters of the first token before the choice.
+        choices: the remaining text of each choice, by index.
     """
     first = tokens[0]
     before, written = first.text[:skipped], first.text[skipped:]
@@ -164,7 +165,7 @@ def _split(
 def _split_rest(
     tokens: Sequence[Token], remaining: Mapping[int, str]
 ) -> tuple[dict[int, float], float]:
-    """As `_split`, where a choice may have ended: any token that continues no other choice is then its end."""
+    """Like `_split`, if a choice may be complete: a token that continues no other choice then ends this choice."""
     ended = [number for number, rest in remaining.items() if not rest]
     going_on = {number: rest for number, rest in remaining.items() if rest}
     mass, lost = _split(tokens, 0, going_on)
@@ -174,14 +175,14 @@ def _split_rest(
 
 
 def _after(text: str, before: str) -> str:
-    """What an alternative has after the text that stands before the choice; empty where it has another beginning."""
+    """The text of a token after the prefix before the choice; empty if the token begins otherwise."""
     if text.startswith(before):
         return text[len(before) :]
     return text.lstrip() if not before.strip() else ""
 
 
 def _fits(text: str, choice: str) -> bool:
-    """Whether a token is the beginning of a choice, or a choice and what follows it."""
+    """Whether a token is the beginning of a choice, or a whole choice with further characters."""
     if choice.startswith(text):
         return True
     follows = text[len(choice) : len(choice) + 1]
@@ -191,10 +192,10 @@ def _fits(text: str, choice: str) -> bool:
 def from_samples(
     completions: Sequence[Completion], fields: Sequence[AnswerField]
 ) -> tuple[list[np.ndarray], int]:
-    """Each field's share of choices among sampled answers, ``[choices]``, and the number of unreadable answers.
+    """Compute the share of each choice among sampled answers, ``[choices]`` for each field; count unreadable answers.
 
     Raises:
-        UnreadableAnswerError: no answer can be read; the reason is that of the first.
+        UnreadableAnswerError: no answer can be read; the message is the reason for the first answer.
     """
     counts = [np.zeros(len(field.choices)) for field in fields]
     reasons: list[str] = []

@@ -1,4 +1,4 @@
-"""Asks an OpenAI-compatible chat endpoint: one reply for a request, with retries, a limit of the rate and a cache."""
+"""A client of an OpenAI-compatible chat endpoint, with retries, a limit of the request rate and a cache."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from dramaeval.models.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-#: Longest wait between two attempts, and the longest that an endpoint may ask for (Retry-After), in seconds.
+#: Longest wait between two attempts, and the longest wait that an endpoint may ask for (Retry-After), in seconds.
 LONGEST_WAIT, LONGEST_RETRY_AFTER = 60.0, 600.0
-#: Requests without a reply, one after the other, after which the run stops.
+#: The run stops after this number of consecutive requests without a reply.
 FAILURES_IN_A_ROW = 10
-#: Status codes after which no request of the run would get a reply.
+#: Status codes with which the endpoint would answer every request of the run.
 _STOPS = {401, 402, 403, 404}
 _TEMPORARY = {408, 409, 425, 429}
 
 
 class EndpointError(ModelError):
-    """The endpoint cannot be used: no further request is sent."""
+    """The endpoint cannot be used; no further request is sent."""
 
 
 class RefusedRequestError(Exception):
-    """The endpoint refuses this request, and would refuse it again; the message has its reason."""
+    """The endpoint refuses this request and would refuse it again; the message has the endpoint's reason."""
 
 
 class NoReplyError(Exception):
-    """There is no reply after all attempts; the message has the last reason."""
+    """All attempts failed; the message has the reason of the last failure."""
 
 
 class ChatClient:
-    """Sends requests to an endpoint; threads may use it together.
+    """Sends requests to an endpoint; several threads may share a client.
 
     Args:
-        model: the endpoint and the model there.
+        model: the endpoint and the name of its model.
         usage: counts the requests.
-        backoff: seconds before the second attempt; doubled before each further one.
+        backoff: seconds before the second attempt; doubled before each further attempt.
     """
 
     def __init__(self, model: ApiModel, usage: Usage, *, backoff: float = 1.0) -> None:
@@ -66,21 +66,22 @@ class ChatClient:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx2.Limits(max_connections=model.concurrency)
         self._http = httpx2.Client(headers=headers, timeout=model.timeout, limits=limits)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request otherwise
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # INFO logs a line for each request
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
     def ask(self, fields: Mapping[str, Any], number: int = 0) -> Reply:
-        """The reply to a chat request, from the cache where it was asked before.
+        """Get the reply to a chat request, from the cache if it has the reply.
 
         Args:
-            fields: of the request's body, besides the model.
-            number: tells requests with the same body apart, of which each is to have its own reply.
+            fields: the request's body without the model.
+            number: distinguishes requests with the same body whose replies may differ.
 
         Raises:
-            RefusedRequestError, NoReplyError: about this request.
+            RefusedRequestError: the endpoint refuses this request.
+            NoReplyError: this request gets no reply.
             EndpointError: no request gets a reply.
         """
         body = {"model": self.model.name, **fields}
@@ -102,7 +103,7 @@ class ChatClient:
         return reply
 
     def _file(self, body: str, number: int) -> Path | None:
-        """The file of a reply in the cache: by address, body (prompt, clips and settings) and number."""
+        """The file of a reply in the cache, named by a hash of address, body (prompt, clips, settings) and number."""
         if self._folder is None:
             return None
         digest = hashlib.sha256(f"{self.model.url}\n{number}\n{body}".encode()).hexdigest()
@@ -118,13 +119,13 @@ class ChatClient:
                 return reply
             if attempt == self.model.retries or wait > LONGEST_RETRY_AFTER:
                 self._give_up(failure)
-            own = self.backoff * 2**attempt * random.uniform(0.5, 1.0)
+            backoff = self.backoff * 2**attempt * random.uniform(0.5, 1.0)
             attempt += 1
             self.usage.count(retries=1)
-            time.sleep(max(wait, min(own, LONGEST_WAIT)))
+            time.sleep(max(wait, min(backoff, LONGEST_WAIT)))
 
     def _attempt(self, body: str) -> tuple[Reply | None, str, float]:
-        """One attempt: the reply, or the reason why there is none, and the seconds that the endpoint asks to wait."""
+        """Send the request once: the reply or None, the reason for None, the seconds that the endpoint asks to wait."""
         try:
             response = self._http.post(
                 self.model.url, content=body, headers={"Content-Type": "application/json"}
@@ -166,12 +167,12 @@ class ChatClient:
         )
 
     def _message(self, text: str) -> str:
-        """What an endpoint writes about an error, in one line without secrets."""
+        """The endpoint's description of an error, in one line without secrets."""
         try:
             error = json.loads(text)["error"]
             text = str(error["message"] if isinstance(error, dict) else error)
         except (ValueError, KeyError, TypeError):
-            pass  # not the protocol's form: the text itself
+            pass  # not the protocol's form: the whole text is the description
         text = " ".join(self._safe(text).split())
         return text if len(text) <= 200 else f"{text[:199]}…"
 
@@ -180,7 +181,7 @@ class ChatClient:
 
 
 def _kept(file: Path | None) -> Reply | None:
-    """A reply from the cache; None where there is none or it is damaged."""
+    """Read a reply from the cache; None if there is none or its file is damaged."""
     if file is None:
         return None
     try:
@@ -195,7 +196,7 @@ def _kept(file: Path | None) -> Reply | None:
 def retry_after(
     header: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float:
-    """Seconds of a Retry-After header, which has a number or a date; 0 without a valid one."""
+    """Seconds to wait by a Retry-After header, which has a number or a date; 0 without a valid header."""
     if not header:
         return 0.0
     try:
@@ -209,7 +210,7 @@ def retry_after(
 
 
 class _Pace:
-    """Spaces requests evenly, and holds all of them back while an endpoint asks to wait."""
+    """Spaces requests evenly, and delays all of them while the endpoint asks to wait."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._interval = 60.0 / per_minute if per_minute else 0.0
@@ -217,13 +218,13 @@ class _Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Wait for the next place."""
+        """Wait until the next request may begin."""
         with self._lock:
             begin = max(self._next, time.monotonic())
             self._next = begin + self._interval
         time.sleep(max(0.0, begin - time.monotonic()))
 
     def pause(self, seconds: float) -> None:
-        """Begin no request for so long."""
+        """Let no request begin for this time."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)

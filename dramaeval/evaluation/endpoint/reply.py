@@ -1,4 +1,4 @@
-"""What an endpoint replies: texts, the alternatives of their tokens, and the tokens that were counted."""
+"""The reply of an endpoint: answers, logprobs of their tokens, and numbers of tokens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class MalformedReplyError(ValueError):
-    """A reply is not what the protocol promises."""
+    """A reply does not follow the protocol."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A written token and the likeliest tokens in its place, itself among them, with their log-probabilities."""
+    """A token of an answer, and log-probabilities of the likeliest tokens at its position, with itself."""
 
     text: str
     alternatives: dict[str, float]
@@ -24,10 +24,10 @@ class Completion:
     """One answer.
 
     Attributes:
-        text: as written; empty where the model wrote none.
-        reason: why there is no usable answer: a refusal or a filter; None otherwise.
+        text: the model's text; may be empty.
+        reason: why there is no usable answer (a refusal, a filter, no text); None otherwise.
         finished: whether the answer ended before the limit of tokens.
-        tokens: its tokens; empty where the endpoint gives no logprobs.
+        tokens: the tokens of the text; empty if the endpoint gives no logprobs.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answers to one request, and its tokens as the endpoint counts them."""
+    """The answers to one request, and the numbers of tokens by the endpoint's count."""
 
     completions: tuple[Completion, ...]
     input_tokens: int = 0
@@ -51,11 +51,11 @@ class Reply:
 
     @classmethod
     def from_text(cls, text: str) -> Reply:
-        """Read what `to_text` wrote; raises ValueError, KeyError or TypeError for anything else."""
+        """Read the result of `to_text`; raises ValueError, KeyError or TypeError for any other text."""
         values = json.loads(text)
         completions = tuple(
-            Completion(**{**each, "tokens": tuple(Token(**token) for token in each["tokens"])})
-            for each in values.pop("completions")
+            Completion(**{**fields, "tokens": tuple(Token(**token) for token in fields["tokens"])})
+            for fields in values.pop("completions")
         )
         return cls(completions, **values)
 
@@ -64,7 +64,7 @@ def read_reply(text: str) -> Reply:
     """Read the body of a chat completion.
 
     Raises:
-        MalformedReplyError: it is not JSON, or lacks what the protocol promises.
+        MalformedReplyError: the text is not JSON, or does not follow the protocol.
     """
     try:
         body = json.loads(text)
@@ -113,7 +113,7 @@ def _completion(choice: Any) -> Completion:
 def _token(values: Any) -> Token:
     text = str(values["token"])
     alternatives = {
-        str(each["token"]): float(each["logprob"]) for each in values.get("top_logprobs") or ()
+        str(other["token"]): float(other["logprob"]) for other in values.get("top_logprobs") or ()
     }
     # Some endpoints leave the written token out of its alternatives.
     return Token(text, {text: float(values["logprob"]), **alternatives})

@@ -41,9 +41,9 @@ class Answer:
     """The answer to one question.
 
     Attributes:
-        rows: for each field the distribution over its choices.
-        reason: why there is none; None where there is.
-        thought: what the model wrote before the answer.
+        rows: for each field the distribution over its choices, ``[choices]``.
+        reason: why the question has no distributions; None if it has.
+        thought: the model's text before the answer.
     """
 
     rows: list[np.ndarray]
@@ -57,7 +57,7 @@ class EndpointJudge:
     Args:
         client: sends the requests.
         max_seconds: clips are cut at this length.
-        seed: of the samples.
+        seed: seed of the sampled answers.
     """
 
     def __init__(self, client: ChatClient, *, max_seconds: float, seed: int) -> None:
@@ -78,7 +78,7 @@ class EndpointJudge:
         progress: Progress | None = None,
         keep_thoughts: bool = False,
     ) -> list[AnyPrediction]:
-        """Score records on every dimension that their task asks for; the arguments are those of `scoring.score`.
+        """Score records on every dimension of their task; arguments as in `scoring.score`.
 
         A question without a readable answer is left unscored with the reason.
 
@@ -129,7 +129,7 @@ class EndpointJudge:
             return Answer([], str(error))
 
     def _by_logprobs(self, messages: list[dict[str, Any]], question: Question) -> Answer | None:
-        """The answer with its logprobs; None where they do not give a distribution."""
+        """Ask once with logprobs; None if the logprobs do not give the distributions."""
         try:
             reply = self.client.ask(
                 {
@@ -167,7 +167,7 @@ class EndpointJudge:
         self._has_logprobs = False
 
     def _by_samples(self, messages: list[dict[str, Any]], question: Question) -> Answer:
-        """The share of each choice among sampled answers; some endpoints give one answer a request."""
+        """Ask for sampled answers: repeatedly, because some endpoints return fewer answers than ``n``."""
         completions: list[Completion] = []
         while (missing := self.model.samples - len(completions)) > 0:
             reply = self.client.ask(
@@ -186,7 +186,7 @@ class EndpointJudge:
         return Answer(rows, thought=_thought(completions[0]))
 
     def _messages(self, record: Record, question: Question) -> list[dict[str, Any]]:
-        """The question's chat messages in the protocol's form."""
+        """The question's chat messages in the form of the protocol."""
         return [
             {**message, "content": self._content(record, message["content"])}
             for message in question.messages
@@ -230,13 +230,13 @@ def _thought(completion: Completion) -> str:
 
 
 def _take(reply: RecordReply, answers: Sequence[Answer]) -> None:
-    """Put the answers to a record's questions into its state."""
+    """Set the values, thoughts and failures of a record from the answers to its questions."""
     values: list[np.ndarray] = []
     for number, (question, answer) in enumerate(zip(reply.questions, answers, strict=True)):
         if answer.reason is not None:
             reply.failed[number] = answer.reason
             values += [np.full(len(field.choices), np.nan) for field in question.answer_fields]
-            if question.pair:  # a pair is compared with all its answers or not at all
+            if question.pair:  # the comparison of a pair needs all answers
                 reply.reason = answer.reason
         else:
             values += answer.rows

@@ -1,4 +1,4 @@
-"""What the requests of a run cost: their number, tokens and price, kept in the run folder over all starts."""
+"""Counts the requests, tokens and cost of a run over all its starts, in a file of the run folder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ _COUNTS = (
 
 @dataclass
 class Usage:
-    """Counts of a run.
+    """Counts of a run; several threads may add to them.
 
     Attributes:
-        requests: replies that the endpoint gave and that count as paid.
-        from_cache: replies that were taken from the cache.
-        retries: further attempts.
+        requests: paid replies of the endpoint.
+        from_cache: replies from the cache.
+        retries: attempts after the first one of a request.
         failed: requests without a reply after all attempts.
-        input_tokens, audio_tokens, output_tokens: of the paid replies; audio is a part of input.
-        unreadable_samples: sampled answers that could not be read, where others about the question could.
+        input_tokens: input tokens of the paid replies, with ``audio_tokens``.
+        audio_tokens: audio tokens of the paid replies.
+        output_tokens: output tokens of the paid replies.
+        unreadable_samples: unreadable answers among the sampled answers of questions that have a readable one.
     """
 
     requests: int = 0
@@ -44,7 +46,7 @@ class Usage:
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def count(self, **counts: int) -> None:
-        """Add to the counts; threads may do this together."""
+        """Add to the counts of these names."""
         with self._lock:
             for name, number in counts.items():
                 setattr(self, name, getattr(self, name) + number)
@@ -64,7 +66,7 @@ class Usage:
         return {name: getattr(self, name) for name in _COUNTS}
 
     def figures(self, model: ApiModel) -> dict[str, Any]:
-        """What is written to ``metrics.json``: the counts and the cost in the unit of the prices, None without them."""
+        """The entry of ``metrics.json``: the counts, and the cost in the unit of the prices."""
         return {
             "model": model.name,
             "base_url": model.base_url,
@@ -73,7 +75,7 @@ class Usage:
         }
 
     def cost(self, model: ApiModel) -> float | None:
-        """The price of the paid replies."""
+        """The price of the paid replies; None if the prices are not set."""
         if model.price_input is None or model.price_output is None:
             return None
         audio = model.price_input if model.price_audio is None else model.price_audio
@@ -86,7 +88,7 @@ class Usage:
 
 
 def read_usage(folder: Path) -> Usage:
-    """The counts of the earlier starts in a run folder; zero where there is no readable file."""
+    """Read the counts of the earlier starts from a run folder; zeros if there is no readable file."""
     try:
         values = json.loads((folder / NAME).read_text(encoding="utf-8"))
         return Usage(**{name: int(values[name]) for name in _COUNTS})

@@ -10,10 +10,10 @@ import scipy
 from dramaeval.evaluation.metrics.metric import UndefinedError
 
 LEAST_RECORDS = 30
-"""Minimum number of records that a tested rater shares with others; the t-test needs as many."""
+"""Minimum number of records that a rater shares with others to be tested, for the t-test to hold."""
 
 EPSILON = 0.15
-"""Advantage granted to the judge because it is cheaper; the paper recommends 0.2 against experts, 0.15
+"""Advantage of the judge because it is cheaper than a rater; the paper recommends 0.2 against experts, 0.15
 against trained raters, 0.1 against crowd workers."""
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -21,10 +21,12 @@ FALSE_DISCOVERY_RATE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class AlternativeAnnotatorTest:
-    """`winning_rate` ω: share of raters that the judge is as good as; the test passes from 0.5 on.
+    """The result of the test.
 
-    `advantage_probability` ρ: how often the judge is at least as close to the others as the rater
-    left out, averaged over raters. `p_values` are adjusted, one per rater, None where not tested.
+    `winning_rate` ω is the share of the tested raters whom the judge can replace; the test passes from 0.5 on.
+    `advantage_probability` ρ is the share of records on which the judge is at least as close to the other raters
+    as the rater left out, averaged over raters. `p_values` are adjusted, one per rater, None for a rater who is
+    not tested.
     """
 
     winning_rate: float
@@ -36,26 +38,26 @@ class AlternativeAnnotatorTest:
 
     @property
     def passed(self) -> bool:
-        """Whether the judge is as good as at least half of the raters."""
+        """Whether the judge can replace at least half of the tested raters."""
         return self.winning_rate >= 0.5
 
 
 def alternative_annotator_test(
     predicted: np.ndarray, ratings: np.ndarray, *, epsilon: float = EPSILON
 ) -> AlternativeAnnotatorTest:
-    """Calderon, Reichart & Dror 2025 (arXiv 2501.10970), section 3.
+    """Run the test of Calderon, Reichart & Dror 2025 (arXiv 2501.10970), section 3.
 
-    `predicted` (n,) are the judge's scores, `ratings` (n, R) the raters', NaN where missing. Each
-    rater j in turn is left out; on each record the root mean squared distances of judge and rater to
-    the remaining raters are compared. With W_judge and W_rater the indicators of being at
-    least as close (both 1 on a tie), H₀: mean(W_rater − W_judge) ≥ ε is tested by a one-sided
-    t-test; the p-values are adjusted by Benjamini & Yekutieli at 5 %; ω is the share rejected and
-    ρ the mean of W_judge. Records count as independent.
+    `predicted` (n,) are the judge's scores, and `ratings` (n, R) those of the raters, NaN where missing. Each
+    rater in turn is left out. On each record, the judge's root mean squared distance to the remaining raters is
+    compared with that of the rater left out: W_judge is 1 if the judge is at least as close, W_rater is 1 if the
+    rater is (both on a tie). A one-sided t-test tests H₀: mean(W_rater − W_judge) ≥ ε; the p-values are adjusted by
+    Benjamini & Yekutieli at 5 %. ω is the share of rejected hypotheses, ρ the mean of W_judge. Records count as
+    independent.
 
-    Unlike a rater's, the judge's score may lie between two scores of the scale, which is an advantage;
-    pass rounded scores to remove it.
+    The judge's score may lie between two scores of the scale, and a rater's may not, which is an advantage of the
+    judge; pass rounded scores to remove it.
 
-    Raises UndefinedError when no rater shares at least 30 records with another.
+    Raises UndefinedError if no rater shares at least 30 records with another.
     """
     outcomes = [_outcomes(predicted, ratings, rater) for rater in range(ratings.shape[1])]
     tested = [rater for rater, (wins, _) in enumerate(outcomes) if len(wins) >= LEAST_RECORDS]
@@ -80,17 +82,17 @@ def alternative_annotator_test(
 def _outcomes(
     predicted: np.ndarray, ratings: np.ndarray, rater: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """W_judge and W_rater of the records that `rater` shares with another rater, each (m,)."""
+    """W_judge and W_rater on the m records that `rater` shares with another rater, each (m,)."""
     others = np.delete(ratings, rater, axis=1)
     rows = ~np.isnan(ratings[:, rater]) & ~np.isnan(others).all(axis=1) & ~np.isnan(predicted)
-    # Both sums are over the same raters, so the smaller sum is the smaller root mean square.
+    # Both sums are over the same raters: the smaller sum has the smaller root mean square.
     judge = np.nansum((others[rows] - predicted[rows, None]) ** 2, axis=1)
     person = np.nansum((others[rows] - ratings[rows, rater, None]) ** 2, axis=1)
     return (judge <= person).astype(float), (person <= judge).astype(float)
 
 
 def _p_value(differences: np.ndarray, epsilon: float) -> float:
-    """One-sided t-test of H₀: mean ≥ ε; without variance p is 0 or 1."""
+    """p of a one-sided t-test of H₀: mean ≥ ε; 0 or 1 if all differences are equal."""
     if np.ptp(differences) == 0:
         return 0.0 if differences[0] < epsilon else 1.0
     return float(scipy.stats.ttest_1samp(differences, epsilon, alternative="less").pvalue)

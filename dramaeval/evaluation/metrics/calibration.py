@@ -1,4 +1,4 @@
-"""The judge's distributions against the raters': calibration error and spreads."""
+"""Compares the judge's distributions with the raters' distributions: calibration error and spreads."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class CalibrationError(SummedMetric):
     Class-wise calibration error (Kull et al. 2019, arXiv 1910.12656, eq. 3) with the raters'
     shares in place of a single label: for each score k, the records are binned by p(k) into ten
     bins of equal width, and the mean p(k) of a bin is compared with the mean share. A rating
-    between two scores counts for the nearest. Records of which only the mean rating is known are left
-    out: their shares are not known.
+    between two scores counts for the nearest score. Records of which only the mean rating is known are
+    left out, because their shares are unknown.
     """
 
     name = "ece"
@@ -57,7 +57,7 @@ class CalibrationError(SummedMetric):
 
 
 class CalibrationBin(NamedTuple):
-    """One bin of a calibration curve: `n` stated probabilities, their mean, and the mean share."""
+    """One bin of a calibration curve: `n` probabilities, their mean `stated`, and the mean `share` of raters."""
 
     low: float
     high: float
@@ -67,7 +67,7 @@ class CalibrationBin(NamedTuple):
 
 
 def calibration_curve(arrays: DimensionArrays) -> list[CalibrationBin]:
-    """The bins that are not empty, over all scores of the scale, for a plot."""
+    """The calibration bins over all scores of the scale, without empty bins."""
     rows = _with_distribution(arrays)
     stated = arrays.distribution[rows].ravel()
     shares = rater_shares(arrays.ratings[rows], arrays.scale).ravel()
@@ -75,7 +75,7 @@ def calibration_curve(arrays: DimensionArrays) -> list[CalibrationBin]:
 
 
 def calibration_bins(stated: np.ndarray, shares: np.ndarray) -> list[CalibrationBin]:
-    """The bins of the stated probabilities that are not empty, with the mean share of each.
+    """Bin the stated probabilities; empty bins are left out.
 
     Args:
         stated: probabilities, ``[n]``.
@@ -95,22 +95,23 @@ def calibration_bins(stated: np.ndarray, shares: np.ndarray) -> list[Calibration
 
 
 def rater_shares(ratings: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Share of a record's ratings nearest to each score, (n, K), from `ratings` (n, R).
+    """The share of a record's ratings that are nearest to each score, (n, K), from `ratings` (n, R).
 
-    Halfway between two scores counts for the upper one; missing ratings are left out. A row without
-    ratings is NaN.
+    A rating halfway between two scores counts for the upper one; missing ratings are left out. A row
+    without ratings is NaN.
     """
     boundaries = (scale[1:] + scale[:-1]) / 2
     steps = np.searchsorted(boundaries, ratings, side="right")  # NaN sorts last
-    given = ~np.isnan(ratings)
-    counts = np.stack([((steps == k) & given).sum(axis=1) for k in range(len(scale))], axis=1)
+    rated = ~np.isnan(ratings)
+    counts = np.stack([((steps == k) & rated).sum(axis=1) for k in range(len(scale))], axis=1)
     with np.errstate(invalid="ignore"):
-        return counts / given.sum(axis=1, keepdims=True)
+        return counts / rated.sum(axis=1, keepdims=True)
 
 
 def _with_distribution(arrays: DimensionArrays) -> np.ndarray:
-    given = (~np.isnan(arrays.ratings)).any(axis=1)
-    return np.flatnonzero(given & ~np.isnan(arrays.distribution).any(axis=1))
+    """The rows that have both single ratings and a distribution."""
+    rated = (~np.isnan(arrays.ratings)).any(axis=1)
+    return np.flatnonzero(rated & ~np.isnan(arrays.distribution).any(axis=1))
 
 
 def bin_of(probabilities: np.ndarray) -> np.ndarray:
@@ -135,7 +136,7 @@ def _binned(gaps: np.ndarray, bins: np.ndarray) -> np.ndarray:
 class PredictedSpread(RecordMean):
     """√(mean variance of the distributions), in score units; compare with `rater_spread`.
 
-    Above the raters' spread, the judge is less certain than the raters agree with one another.
+    If it is above the raters' spread, the judge is less certain than the raters' agreement justifies.
     """
 
     name = "predicted_spread"
@@ -156,8 +157,8 @@ class PredictedSpread(RecordMean):
 class RaterSpread(RecordMean):
     """√(mean variance between the raters of a record), in score units.
 
-    Each variance is Σ(r−r̄)²/(m−1) over the m ≥ 2 ratings of a record: unbiased for the distribution
-    the ratings come from, hence comparable with `predicted_spread`.
+    Each variance is Σ(r−r̄)²/(m−1) over the m ≥ 2 ratings of a record: an unbiased estimate of the
+    variance of the distribution of ratings, and therefore comparable with `predicted_spread`.
     """
 
     name = "rater_spread"
@@ -167,11 +168,11 @@ class RaterSpread(RecordMean):
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """Σ(r−r̄)²/(m−1) without the missing ratings; NaN where m < 2."""
         ratings = arrays.ratings
-        given = (~np.isnan(ratings)).sum(axis=1)
+        raters = (~np.isnan(ratings)).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.nansum(ratings, axis=1) / given
+            means = np.nansum(ratings, axis=1) / raters
             squares = np.nansum((ratings - means[:, None]) ** 2, axis=1)
-            return np.where(given >= 2, squares / (given - 1), np.nan)
+            return np.where(raters >= 2, squares / (raters - 1), np.nan)
 
     def of_mean(self, mean: np.ndarray) -> np.ndarray:
         """The standard deviation."""
@@ -179,15 +180,15 @@ class RaterSpread(RecordMean):
 
 
 class SpreadCorrelation(SummedMetric):
-    """Pearson's r between the standard deviation of a record's distribution and that of its ratings.
+    """Pearson's r between the standard deviations of a record's distribution and of its ratings.
 
-    Over the records with a distribution and at least two ratings.
+    It is computed over the records with a distribution and at least two ratings.
     """
 
     name = "spread_correlation"
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 such records, or where one of the two is constant."""
+        """Undefined with fewer than 3 such records, or if one of the two is constant."""
         require_records(arrays, 3)
         predicted, rated, rows = _spreads(arrays)
         if len(rows) < 3:

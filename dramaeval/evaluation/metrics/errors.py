@@ -39,7 +39,7 @@ class MeanAbsoluteError(RecordMean):
 
 
 class Bias(RecordMean):
-    """mean (x − y) in score units: above 0 the judge scores higher than people, below 0 lower."""
+    """mean (x − y), in score units: positive if the judge scores higher than people."""
 
     name = "bias"
     score_power = 1
@@ -50,12 +50,12 @@ class Bias(RecordMean):
 
 
 class VarianceRatio(SummedMetric):
-    """var(x) / var(y): below 1 the judge uses less of the scale than people; 0 when it is constant."""
+    """var(x) / var(y): below 1 if the judge uses less of the scale than people; 0 if its score is constant."""
 
     name = "variance_ratio"
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 records or where the mean rating is constant."""
+        """Undefined with fewer than 3 records, or if the mean rating is constant."""
         require_records(arrays, 3)
         if constant(arrays.rated):
             raise UndefinedError("the raters' mean is the same for every record")
@@ -74,13 +74,13 @@ def _variance_ratio(moments: Moments) -> np.ndarray:
 class Concordance(SummedMetric):
     """CCC = 2 cov(x, y) / (σₓ² + σ_y² + (x̄ − ȳ)²), population moments (Lin 1989).
 
-    Unlike a correlation it is defined where only one side is constant: it is then 0.
+    Unlike a correlation, it is defined if only one of x and y is constant: it is then 0.
     """
 
     name = "ccc"
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 records or where both sides are the same constant."""
+        """Undefined with fewer than 3 records, or if x and y are the same constant."""
         require_records(arrays, 3)
         x, y = arrays.predicted, arrays.rated
         if constant(np.concatenate([x, y])):

@@ -11,7 +11,7 @@ def ordinal_alpha(ratings: np.ndarray) -> float:
     """α = 1 − D_o/D_e with the ordinal distance (Krippendorff 2011, Computing α-Reliability).
 
     `ratings` (n, R) are NaN where missing; records with fewer than two ratings are left
-    out. Raises UndefinedError without a pair, or where all ratings are equal (D_e = 0).
+    out. Raises UndefinedError if no record has two ratings, or all ratings are equal (D_e = 0).
     """
     paired = ratings[(~np.isnan(ratings)).sum(axis=1) >= 2]
     if len(paired) == 0:
@@ -36,6 +36,6 @@ def coincidences(counts: np.ndarray) -> np.ndarray:
 
 
 def ordinal_distance(margins: np.ndarray) -> np.ndarray:
-    """δ²_ck = (n_c/2 + Σ of the n between + n_k/2)², from the margins (V,): (V, V)."""
+    """δ²_ck = (n_c/2 + Σ of the n between c and k + n_k/2)², from the margins (V,): (V, V)."""
     middles = np.cumsum(margins) - margins / 2
     return np.subtract.outer(middles, middles) ** 2

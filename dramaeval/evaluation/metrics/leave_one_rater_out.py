@@ -18,8 +18,8 @@ class Ceiling:
     """Correlation of each rater with the mean of the others, and the mean over raters.
 
     `records` counts records with two ratings or more; `raters` counts raters with a rating on such a
-    record. Raters with fewer than 3 such records, or with a constant side, are None in the tuples and
-    left out of the means, which are None without a rater.
+    record. A rater with fewer than 3 such records, or whose ratings or others' means are constant, is None in
+    the tuples and left out of the means. A mean over no rater is None.
     """
 
     pearson: float | None
@@ -31,7 +31,7 @@ class Ceiling:
 
 
 class OneRater(NamedTuple):
-    """The ratings of a rater, the others' means on the same records, and the rows, each (m,)."""
+    """A rater's ratings of m records, the mean ratings of the others, and the rows of the records, each (m,)."""
 
     ratings: np.ndarray
     others: np.ndarray
@@ -39,18 +39,18 @@ class OneRater(NamedTuple):
 
     @property
     def comparable(self) -> bool:
-        """Whether the correlation of the two is defined."""
+        """Whether the correlation of `ratings` with `others` is defined."""
         return len(self.ratings) >= 3 and not constant(self.ratings) and not constant(self.others)
 
 
 def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     """mean_j r(y_j, ȳ_{−j}) over raters j, from `ratings` (n, R) with NaN where missing.
 
-    A column is one rater; in a file whose raters differ between records, a column mixes raters, and
-    the result is that of an average rater.
+    A column is one rater. In a file whose raters differ between records, a column mixes raters, and
+    the result describes an average rater.
 
-    One rater is noisier than the mean of all, with which a judge is compared, so a good judge may
-    exceed this value. A judge at the ceiling is as good as one more rater, not as good as possible.
+    A judge is compared with the mean of all raters, which has less noise than one rater, so that a good judge may
+    exceed this value. A judge at the ceiling is as good as one more rater.
     """
     raters = each_rater(ratings)
     pearson, spearman = (
@@ -70,7 +70,7 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
 def pearson_ceiling_over_draws(
     ratings: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws
 ) -> np.ndarray:
-    """The mean Pearson ceiling in every draw, (draws,), NaN where it is undefined for a rater."""
+    """The mean Pearson ceiling in every draw, (draws,); NaN if it is undefined for a rater."""
     values = draws.values(
         [
             of_moments(rater.ratings, rater.others, cluster[rater.rows], correlation)
@@ -82,14 +82,14 @@ def pearson_ceiling_over_draws(
 
 
 def each_rater(ratings: np.ndarray) -> list[OneRater]:
-    """For every column of `ratings` (n, R): its ratings, and the others' means on these records."""
-    given = ~np.isnan(ratings)
-    count = given.sum(axis=1)
+    """Compare every column of `ratings` (n, R) with the other columns."""
+    present = ~np.isnan(ratings)
+    count = present.sum(axis=1)
     total = np.nansum(ratings, axis=1)
     raters = []
     for column in range(ratings.shape[1]):
-        rows = np.flatnonzero(given[:, column] & (count >= 2))
-        given_by_rater = ratings[rows, column]
-        others = (total[rows] - given_by_rater) / (count[rows] - 1)
-        raters.append(OneRater(given_by_rater, others, rows))
+        rows = np.flatnonzero(present[:, column] & (count >= 2))
+        by_rater = ratings[rows, column]
+        others = (total[rows] - by_rater) / (count[rows] - 1)
+        raters.append(OneRater(by_rater, others, rows))
     return raters

@@ -1,23 +1,23 @@
 """The interface of a metric: a callable that takes one dimension's arrays and returns a number.
 
-A metric of your own is a function:
+You can write a metric as a function:
 
     def within_one(arrays: DimensionArrays) -> float:
         return float((abs(arrays.predicted - arrays.rated) <= 1).mean())
 
 Name it in the configuration with `{_target_: my_module.within_one, _partial_: true}`; the results use the
-function's name. Where the metric is undefined it raises `UndefinedError("why")`, or returns None or NaN: the
-result is then null with the reason, and the macro reports the dimensions that it leaves out.
+function's name. If the metric is undefined, it raises `UndefinedError("why")` or returns None or NaN: the
+result is then null with the reason, and the macro lists the dimension as left out.
 
 A metric can also be a class with `name` and `__call__`. These additions are optional:
 
 - `over_draws(arrays, draws)` returns the metric in every bootstrap draw at once, which gives intervals on data of
   any size. Without it the draws are computed one by one, on smaller data only.
-- A subclass of `SummedMetric` follows from sums over a draw's records, which `summands(arrays)` describes. It
-  shares one matrix product with the other metrics.
-- A subclass of `RecordMean` follows from the mean of one number a record, which `record_values(arrays)` returns.
-- `score_power` is 1 for a metric in score units and 2 for one in squared score units. Over dimensions whose scales
-  have different ranges its mean is then counted in ranges.
+- A subclass of `SummedMetric` is computed from sums over a draw's records, which `summands(arrays)` describes. All
+  such metrics share one matrix product.
+- A subclass of `RecordMean` is computed from the mean of one number per record, which `record_values(arrays)` returns.
+- `score_power` is 1 for a metric in score units and 2 for one in squared score units. If the scales of the dimensions
+  have different ranges, the mean over dimensions is in units of the range.
 - `exchange` is the form in which a permutation test exchanges the scores of two judges (see `Exchange`).
 """
 
@@ -37,7 +37,7 @@ from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.moments import of_mean
 
 ROWS_RESAMPLED = 4_000_000
-"""Records × draws up to which a metric without `over_draws` is computed draw by draw."""
+"""Maximum of records × draws for which a metric without `over_draws` is computed, draw by draw."""
 
 
 class UndefinedError(ValueError):
@@ -51,8 +51,8 @@ class NotApplicableError(UndefinedError):
 class Exchange(Enum):
     """The form in which a permutation test exchanges the scores of two judges.
 
-    A metric that ignores the offset and the scale of a judge's scores is not computed on a mixture of two judges
-    that differ in them: the scores are standardised or ranked first.
+    For a metric that ignores the offset and the range of a judge's scores, the scores of both judges are standardised
+    or ranked first: a mixture of raw scores would depend on them.
     """
 
     RAW = "raw"
@@ -64,7 +64,7 @@ class Metric(Protocol):
     """A function of one dimension's arrays."""
 
     def __call__(self, arrays: DimensionArrays, /) -> float | None:
-        """The value of the metric; raises UndefinedError (or returns None) where it is undefined."""
+        """The value of the metric; raises UndefinedError or returns None if it is undefined."""
 
 
 @runtime_checkable
@@ -72,7 +72,7 @@ class DrawnMetric(Metric, Protocol):
     """A metric that computes its value in every draw at once."""
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray | None:
-        """The metric in every draw, (draws,), NaN where undefined; None if it takes too long."""
+        """The metric in every draw, (draws,), NaN where undefined; None if the computation would take too long."""
 
 
 class SummedMetric(ABC):
@@ -82,7 +82,7 @@ class SummedMetric(ABC):
 
     @abstractmethod
     def summands(self, arrays: DimensionArrays, /) -> Summands:
-        """The columns that are summed over the records of a draw, and the metric as a function of the sums."""
+        """The columns to sum over the records of a draw, and the metric as a function of the sums."""
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray:
         """The metric in every draw, (draws,), NaN where undefined."""
@@ -91,20 +91,20 @@ class SummedMetric(ABC):
 
 
 class RecordMean(SummedMetric):
-    """A metric that is a function of the mean of one number a record; undefined without such a number."""
+    """A metric that is a function of the mean of one number per record; undefined if no record has a number."""
 
     undefined = "no record has a value"
 
     @abstractmethod
     def record_values(self, arrays: DimensionArrays, /) -> np.ndarray:
-        """One number a record, (n,); NaN leaves the record out."""
+        """One number per record, (n,); NaN leaves the record out."""
 
     def of_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The metric from the means, of any shape; the mean itself by default."""
+        """Compute the metric from means, elementwise; by default it is the mean."""
         return mean
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined where no record has a number."""
+        """Undefined if no record has a number."""
         require_records(arrays, 1)
         values = self.record_values(arrays)
         if np.isnan(values).all():
@@ -112,14 +112,14 @@ class RecordMean(SummedMetric):
         return float(self.of_mean(np.nanmean(values)))
 
     def summands(self, arrays: DimensionArrays) -> Summands:
-        """The numbers, and how many there are."""
+        """The columns are the numbers and ones."""
         values = self.record_values(arrays)
-        known = ~np.isnan(values)
-        return of_mean(values[known], arrays.cluster[known], self.of_mean)
+        defined = ~np.isnan(values)
+        return of_mean(values[defined], arrays.cluster[defined], self.of_mean)
 
 
 def metric_name(metric: Metric) -> str:
-    """The `name` of a class, or the name of a function; raises ValueError when there is neither."""
+    """The attribute `name` of a metric, or the name of a function; raises ValueError if there is neither."""
     inner = metric.func if isinstance(metric, functools.partial) else metric
     name = getattr(inner, "name", None) or getattr(inner, "__name__", None)
     if not isinstance(name, str):
@@ -128,7 +128,7 @@ def metric_name(metric: Metric) -> str:
 
 
 def value_of(metric: Metric, arrays: DimensionArrays) -> float:
-    """The value of the metric; raises UndefinedError with the reason where there is none."""
+    """The finite value of the metric; raises UndefinedError with the reason if there is none."""
     value = metric(arrays)
     if value is None or not math.isfinite(value):
         raise UndefinedError(f"the metric gave {value}")
@@ -138,7 +138,7 @@ def value_of(metric: Metric, arrays: DimensionArrays) -> float:
 def metric_values(
     metrics: Mapping[str, Metric], arrays: DimensionArrays
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The value of each metric that applies to this scale, None where undefined; and the reasons."""
+    """The value of each metric that applies to this scale, None if undefined; the reasons of undefined metrics."""
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     for name, metric in metrics.items():
@@ -153,7 +153,7 @@ def metric_values(
 
 
 def mean_of_defined(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are not None; None without one."""
+    """The mean of the values that are not None; None if there are none."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
@@ -161,7 +161,7 @@ def mean_of_defined(values: Iterable[float | None]) -> float | None:
 def values_over_draws(
     metric: Metric, arrays: DimensionArrays, draws: BootstrapDraws
 ) -> np.ndarray | None:
-    """The metric in every draw, (draws,), NaN where undefined; None when that takes too long."""
+    """The metric in every draw, (draws,), NaN where undefined; None if the computation would take too long."""
     if isinstance(metric, DrawnMetric):
         return metric.over_draws(arrays, draws)
     if arrays.n * len(draws) > ROWS_RESAMPLED:
@@ -180,7 +180,7 @@ def values_over_draws(
 def all_over_draws(
     pairs: Sequence[tuple[Metric, DimensionArrays]], draws: BootstrapDraws
 ) -> list[np.ndarray | None]:
-    """`values_over_draws` of each pair; all `SummedMetric` share one matrix product."""
+    """Compute `values_over_draws` of each pair; all `SummedMetric` share one matrix product."""
     summands = [
         metric.summands(arrays) for metric, arrays in pairs if isinstance(metric, SummedMetric)
     ]
@@ -194,7 +194,7 @@ def all_over_draws(
 
 
 def require_records(arrays: DimensionArrays, least: int) -> None:
-    """Raise UndefinedError when there are fewer than `least` records both scored and rated."""
+    """Raise UndefinedError if fewer than `least` records are both scored and rated."""
     if arrays.n == 0:
         raise UndefinedError("no record is both scored and rated")
     if arrays.n < least:
@@ -203,7 +203,7 @@ def require_records(arrays: DimensionArrays, least: int) -> None:
 
 
 def require_variation(arrays: DimensionArrays) -> None:
-    """Raise UndefinedError where a correlation is undefined: under 3 records, or a constant side."""
+    """Raise UndefinedError if a correlation is undefined: under 3 records, constant scores or constant ratings."""
     require_records(arrays, 3)
     if constant(arrays.predicted):
         raise UndefinedError("the judge gave every record the same score")

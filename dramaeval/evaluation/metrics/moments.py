@@ -10,13 +10,13 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import Summands
 
 NEGLIGIBLE = 1e-12
-"""A smaller ratio of a draw's variance to the sample's is rounding error: the draw is constant."""
+"""If a draw's variance divided by the sample's is smaller, it is rounding error: the draw is constant."""
 
 
 class Moments(NamedTuple):
-    """Each (draws,), population moments; NaN in draws without records.
+    """Population moments of each draw, (draws,); NaN in draws without records.
 
-    A variance is exactly 0 where the draw is constant.
+    The variance of a constant draw is exactly 0.
     """
 
     mean_x: np.ndarray
@@ -31,7 +31,7 @@ def of_moments(
 ) -> Summands:
     """A statistic of the weighted moments of x and y (n,): mean Σwx/Σw, variance Σwx²/Σw − mean², and so on.
 
-    Both columns are first centred on the mean of the sample, which keeps cancellation small.
+    Both columns are first centred on the mean of the sample, which keeps the rounding error small.
     """
     centre_x, centre_y = (x.mean(), y.mean()) if len(x) else (0.0, 0.0)
     x, y = x - centre_x, y - centre_y
@@ -56,7 +56,7 @@ def _floored(variances: np.ndarray, centred: np.ndarray) -> np.ndarray:
 
 
 def correlation(moments: Moments) -> np.ndarray:
-    """cov / √(var·var) in every draw, NaN where one side is constant."""
+    """cov / √(var·var) in every draw; NaN if x or y is constant."""
     product = moments.variance_x * moments.variance_y
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(product > 0, moments.covariance / np.sqrt(product), np.nan)

@@ -1,7 +1,7 @@
 """Metrics of pass/fail scales: AUROC, balanced accuracy and F1.
 
 The truth is the majority of a record's raters; records on which the raters are tied are left out (the summary
-counts them as `majority_ties`). The judge passes a record from an expected score of 0.5 on.
+counts them as `majority_ties`). The judge passes a record if its expected score is at least 0.5.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Auroc:
     exchange = Exchange.RANKED
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined where all records passed, or all failed."""
+        """Undefined if all records passed or all failed."""
         _require_pass_fail(arrays)
         clear = ~np.isnan(arrays.majority)
         _require_both(arrays.majority[clear])
@@ -38,7 +38,7 @@ class Auroc:
         return float(roc_auc_score(arrays.majority[clear], arrays.predicted[clear]))
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
-        """(Σ mid-ranks of the passed − P(P+1)/2) / (P·F) in every draw, P passed and F failed."""
+        """(Σ mid-ranks of the passed records − P(P+1)/2) / (P·F) in every draw, for P passed and F failed records."""
         _require_pass_fail(arrays)
         clear = np.flatnonzero(~np.isnan(arrays.majority))
         values = np.full(len(draws), np.nan)
@@ -60,7 +60,7 @@ class Auroc:
 
 
 class ConfusionCounts(NamedTuple):
-    """Number of records of each kind in every draw, each (draws,)."""
+    """Numbers of records by truth and the judge's verdict in every draw, each (draws,)."""
 
     true_pass: np.ndarray
     false_pass: np.ndarray
@@ -69,12 +69,12 @@ class ConfusionCounts(NamedTuple):
 
 
 class BalancedAccuracy(SummedMetric):
-    """½ (TP/P + TN/F). Guessing gives 0.5 however rare failing is."""
+    """½ (TP/P + TN/F) for P passed and F failed records. Guessing gives 0.5, even if few records fail."""
 
     name = "balanced_accuracy"
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined where all records passed, or all failed."""
+        """Undefined if all records passed or all failed."""
         truth, judge = _verdicts(arrays)
         _require_both(truth)
         from sklearn.metrics import balanced_accuracy_score  # takes a second to import
@@ -99,7 +99,7 @@ class F1(SummedMetric):
     name = "f1"
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined where neither the raters nor the judge pass a record."""
+        """Undefined if neither the raters nor the judge pass a record."""
         truth, judge = _verdicts(arrays)
         if len(truth) == 0:
             raise UndefinedError("no record has a clear majority of raters")
@@ -121,7 +121,7 @@ def _f1(counts: ConfusionCounts) -> np.ndarray:
 
 
 def _verdicts(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Raters' majority and judge's verdict, two (m,) arrays of 0 and 1, without the raters' ties."""
+    """The raters' majority and the judge's verdict, 0 or 1, on the m records without a tie: each (m,)."""
     _require_pass_fail(arrays)
     clear = ~np.isnan(arrays.majority)
     return arrays.majority[clear].astype(int), arrays.predicted_step[clear]
@@ -149,7 +149,7 @@ def _require_pass_fail(arrays: DimensionArrays) -> None:
 
 
 def _require_both(majority: np.ndarray) -> None:
-    """Raise UndefinedError unless `majority` (n,) has both a one and a zero."""
+    """Raise UndefinedError unless `majority` (n,) has both 1 and 0."""
     if len(majority) == 0:
         raise UndefinedError("no record has a clear majority of raters")
     if majority.min() == majority.max():

@@ -17,7 +17,7 @@ class Pearson(SummedMetric):
     exchange = Exchange.STANDARDISED
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 records or where one side is constant."""
+        """Undefined with fewer than 3 records, or if x or y is constant."""
         require_variation(arrays)
         return float(scipy.stats.pearsonr(arrays.predicted, arrays.rated).statistic)
 

@@ -17,22 +17,22 @@ from dramaeval.evaluation.metrics.ranks import (
 
 MOST_RECORDS = 4_000
 MOST_CLUSTERS = 2_000
-"""Beyond these limits Kendall's tau-b gets no interval: resampling all pairs takes 16 GFLOP at the limit."""
+"""Above these limits Kendall's tau-b has no interval: at the limits, resampling all pairs takes 16 GFLOP."""
 
 
 class Spearman:
-    """ρ = Pearson's r of the mid-ranks, ties sharing their mean rank (Spearman 1904)."""
+    """ρ = Pearson's r of the mid-ranks: equal values have their mean rank (Spearman 1904)."""
 
     name = "spearman"
     exchange = Exchange.RANKED
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 records or where one side is constant."""
+        """Undefined with fewer than 3 records, or if x or y is constant."""
         require_variation(arrays)
         return float(scipy.stats.spearmanr(arrays.predicted, arrays.rated).statistic)
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
-        """ρ in every draw, exact under ties (see `ranks.py`)."""
+        """ρ in every draw, with exact ranks of ties (see `ranks.py`)."""
         return spearman_over_draws(arrays.predicted, arrays.rated, arrays.cluster, draws)
 
 
@@ -41,8 +41,8 @@ def spearman_over_draws(
 ) -> np.ndarray:
     """Σw(R−R̄)(S−S̄) / √(Σw(R−R̄)² Σw(S−S̄)²) with R, S the mid-ranks of the draw: (draws,).
 
-    R̄ = S̄ = (N+1)/2 in a draw of N records. NaN where one side of a draw is constant. All sums are over integers,
-    hence exact in double precision in any order (as long as N³ is under 2⁵³).
+    R̄ = S̄ = (N+1)/2 in a draw of N records. NaN if x or y is constant in a draw. All sums are over integers and
+    therefore exact in double precision in any order (if N³ is under 2⁵³).
     """
     values = np.full(len(draws), np.nan)
     if len(x) == 0:
@@ -72,7 +72,7 @@ class Kendall:
     exchange = Exchange.RANKED
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 records or where one side is constant."""
+        """Undefined with fewer than 3 records, or if x or y is constant."""
         require_variation(arrays)
         return float(scipy.stats.kendalltau(arrays.predicted, arrays.rated, variant="b").statistic)
 
@@ -95,7 +95,7 @@ class Kendall:
 def pair_signs(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, clusters: int) -> np.ndarray:
     """Σ sgn(xᵢ−xⱼ)·sgn(yᵢ−yⱼ) over the records i, j of each two clusters: (clusters, clusters).
 
-    With the counts w of a draw, wᵀ S w is then 2(P − Q) of that draw.
+    With the counts w of a draw, wᵀ S w is 2(P − Q) of that draw.
     """
     order = np.argsort(cluster, kind="stable")
     x, y = x[order], y[order]
@@ -109,7 +109,7 @@ def pair_signs(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, clusters: int)
 
 
 def _untied_pairs(values: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws) -> np.ndarray:
-    """N² − ΣT²: ordered pairs of different value in every draw, (draws,)."""
+    """N² − ΣT², the number of ordered pairs with different values, in every draw: (draws,)."""
     groups = TieGroups(values)
     pairs = np.empty(len(draws))
     for rows, weights in draws.weights(cluster[groups.order]):

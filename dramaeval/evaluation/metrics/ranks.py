@@ -1,8 +1,8 @@
 """Mid-ranks of a bootstrap draw, computed from its counts without resampling.
 
 A draw contains record i wᵢ times. The copies tie with each other and with every record of the same
-value. With T the count of all records at a value and L the count of those below it, the ties have
-the ranks L+1 … L+T and the mid-rank L + (T+1)/2. Ranking the resampled column gives the same ranks;
+value. If T records of the draw have a value and L records are below it, the ties have
+the ranks L+1 … L+T and the mid-rank L + (T+1)/2. Ranks of the resampled column are the same;
 records with count 0 have no effect.
 """
 
@@ -19,15 +19,15 @@ BLOCK = 32
 """Number of groups in a block of `ordered_sum`."""
 
 _WITHIN = 2 * np.triu(np.ones((BLOCK, BLOCK))) - np.eye(BLOCK)
-"""T @ this is 2L + T within a block."""
+"""The product of a block of totals T with this matrix is 2L + T within the block."""
 _ONES = np.ones(BLOCK)
 
 
 class TieGroups:
     """The groups of equal values of a column (n,), in rising order.
 
-    `order` (n,) sorts the column; `starts` (groups,) is where each group begins in that order;
-    `group` (n,) is each record's group, in the column's own order.
+    `order` (n,) sorts the column; `starts` (groups,) has the position in that order at which each group begins;
+    `group` (n,) has the group of each record, in the order of the column.
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -39,15 +39,15 @@ class TieGroups:
         self.group[self.order] = np.cumsum(is_start) - 1
 
     def totals(self, sorted_weights: np.ndarray) -> np.ndarray:
-        """Sum over each tie group, (draws, groups), of columns (draws, n) already in `order`."""
+        """Sum `sorted_weights` (draws, n), which are in `order`, over each tie group: (draws, groups)."""
         if len(self.starts) == sorted_weights.shape[1]:
             return sorted_weights.astype(float, copy=False)
         return np.add.reduceat(sorted_weights, self.starts, axis=1, dtype=float)
 
     def counting(self, cluster: np.ndarray, clusters: int) -> Callable[[np.ndarray], np.ndarray]:
-        """A function from counts of the clusters, (draws, clusters), to the totals, (draws, groups).
+        """Make a function that takes counts of the clusters, (draws, clusters), and returns totals, (draws, groups).
 
-        With few clusters and groups this is a matrix product, else a lookup of each record's count.
+        The function is a matrix product if there are few clusters and groups, else a lookup of each record's count.
         """
         groups = len(self.starts)
         if clusters * groups > PRODUCTS_A_RECORD * len(cluster):
@@ -68,7 +68,7 @@ def midranks(totals: np.ndarray) -> np.ndarray:
 def doubled_deviations(totals: np.ndarray) -> np.ndarray:
     """2(R − R̄) of each tie group, (draws, groups), an integer; R̄ = (N+1)/2 in a draw of N records.
 
-    R = L + (T+1)/2, so this is 2(L+T) − T − N.
+    R = L + (T+1)/2 gives 2(L+T) − T − N.
     """
     deviations = np.cumsum(totals, axis=1)
     deviations *= 2
@@ -86,14 +86,14 @@ def squared_deviations(totals: np.ndarray) -> np.ndarray:
 def ordered_sum(totals: np.ndarray, products: np.ndarray) -> np.ndarray:
     """Σ P·2(R − R̄) of each draw, (draws,), for products P (draws, groups) that sum to 0 in each draw.
 
-    With T the totals, 2(R − R̄) = 2L + T − N, and N cancels because ΣP = 0. Within blocks of `BLOCK` groups L is
-    a product with a triangular matrix: a cumulative sum over all groups takes three times as long.
+    For totals T, 2(R − R̄) = 2L + T − N, and N cancels because ΣP = 0. A product with a triangular matrix computes L
+    within blocks of `BLOCK` groups: a cumulative sum over all groups takes three times as long.
     """
     totals, products = _padded(totals), _padded(products)
     blocks = (len(totals), -1, BLOCK)
     ranks = (totals.reshape(blocks) @ _WITHIN).reshape(totals.shape)
     within = np.einsum("bg,bg->b", ranks, products)
-    # A product with ones: numpy's own sums over short rows take ten times as long.
+    # The sums are products with ones, because numpy's sum over short rows takes ten times as long.
     sums, sums_of_products = totals.reshape(blocks) @ _ONES, products.reshape(blocks) @ _ONES
     before = np.cumsum(sums, axis=1) - sums
     return within + 2 * np.einsum("bk,bk->b", before, sums_of_products)

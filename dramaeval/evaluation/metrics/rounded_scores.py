@@ -1,4 +1,4 @@
-"""Agreement of the rounded scores: accuracy and quadratic weighted kappa.
+"""Agreement of rounded scores: accuracy and quadratic weighted kappa.
 
 Expected scores and mean ratings are rounded to the nearest score of the scale; halfway goes up (3.5 becomes 4).
 """
@@ -18,25 +18,25 @@ from dramaeval.evaluation.metrics.metric import (
 
 
 class Accuracy(RecordMean):
-    """Share of records whose expected score and mean rating round to the same score."""
+    """The share of records whose expected score and mean rating round to the same score."""
 
     name = "accuracy"
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
-        """1 where both round to the same score, else 0."""
+        """1 if both round to the same score, else 0."""
         return (arrays.predicted_step == arrays.rated_step).astype(float)
 
 
 class QuadraticWeightedKappa(SummedMetric):
-    """κ = 1 − Σ(i−j)²O_ij / Σ(i−j)²E_ij over rounded scores, E from the margins (Cohen 1968).
+    """κ = 1 − Σ(i−j)²O_ij / Σ(i−j)²E_ij over rounded scores (Cohen 1968).
 
-    i and j are indices into the scale.
+    i and j are indices into the scale, O are the observed counts, E the counts expected from the margins.
     """
 
     name = "qwk"
 
     def __call__(self, arrays: DimensionArrays) -> float:
-        """Undefined under 3 records or where both sides round to a single score."""
+        """Undefined with fewer than 3 records, or if all scores and ratings round to the same score."""
         require_records(arrays, 3)
         judge, raters = arrays.predicted_step, arrays.rated_step
         if len(np.unique(np.concatenate([judge, raters]))) == 1:
@@ -47,14 +47,14 @@ class QuadraticWeightedKappa(SummedMetric):
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
     def summands(self, arrays: DimensionArrays) -> Summands:
-        """The sums over records from which Σ(i−j)²O and Σ(i−j)²E follow; a table of all pairs would have steps² columns."""
+        """Six columns whose sums give Σ(i−j)²O and Σ(i−j)²E, in place of one column for each O_ij."""
         judge, raters = arrays.predicted_step.astype(float), arrays.rated_step.astype(float)
         columns = [np.ones(arrays.n), judge, raters, judge**2, raters**2, judge * raters]
         return Summands(cluster=arrays.cluster, columns=np.stack(columns, axis=1), value=_kappa)
 
 
 def _kappa(sums: np.ndarray) -> np.ndarray:
-    """κ from the sums of 1, i, j, i², j² and ij, ``[draws, 6]``. All are whole numbers and therefore exact."""
+    """κ from the sums of 1, i, j, i², j² and ij, ``[draws, 6]``; the sums are whole numbers and therefore exact."""
     count, judge, raters, judge_squares, rater_squares, products = sums.T
     disagreement = judge_squares + rater_squares - 2 * products
     by_chance = count * (judge_squares + rater_squares) - 2 * judge * raters

@@ -45,7 +45,7 @@ STANDARD: tuple[Metric, ...] = (
 
 
 def with_standard(added: Sequence[Metric]) -> dict[str, Metric]:
-    """The standard metrics and the added ones, by name; raises ValueError when two have the same name."""
+    """The standard metrics and the added ones, by name; raises ValueError if two have the same name."""
     named: dict[str, Metric] = {}
     for metric in (*STANDARD, *added):
         name = metric_name(metric)

@@ -1,4 +1,4 @@
-"""The area under the ROC curve, of a sample and of every bootstrap draw."""
+"""The area under the ROC curve of a sample and of every bootstrap draw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dramaeval.evaluation.bootstrap import BootstrapDraws
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """P(x > y) + ½ P(x = y) for x of ``positive`` (n,) and y of ``negative`` (m,); NaN where one is empty.
+    """P(x > y) + ½ P(x = y) for x in ``positive`` (n,) and y in ``negative`` (m,); NaN if one of them is empty.
 
     The area is the Mann-Whitney statistic U / (n·m) (Hanley & McNeil 1982).
     """
@@ -27,19 +27,16 @@ def auroc_over_draws(
     negative_cluster: np.ndarray,
     draws: BootstrapDraws,
 ) -> np.ndarray:
-    """The area in every draw, ``(draws,)``, with each value as often as its cluster is drawn; NaN where a group is empty.
-
-    The cost is draws × values.
-    """
+    """The area in every draw, ``(draws,)``; NaN if a group is empty in the draw. The cost is draws × values."""
     order = np.argsort(negative, kind="stable")
     below = np.searchsorted(negative[order], positive, side="left")
     up_to = np.searchsorted(negative[order], positive, side="right")
-    both = np.concatenate([positive_cluster, negative_cluster[order]])
+    cluster = np.concatenate([positive_cluster, negative_cluster[order]])
     areas = np.full(len(draws), np.nan)
-    for rows, weights in draws.weights(both):
-        of_positive, of_negative = weights[:, : len(positive)], weights[:, len(positive) :]
-        running = np.concatenate([np.zeros((len(weights), 1)), of_negative.cumsum(axis=1)], axis=1)
-        wins = (of_positive * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
+    for rows, weights in draws.weights(cluster):
+        positive_weights, negatives = weights[:, : len(positive)], weights[:, len(positive) :]
+        running = np.concatenate([np.zeros((len(weights), 1)), negatives.cumsum(axis=1)], axis=1)
+        wins = (positive_weights * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            areas[rows] = wins / (of_positive.sum(axis=1) * running[:, -1])
+            areas[rows] = wins / (positive_weights.sum(axis=1) * running[:, -1])
     return areas

@@ -1,4 +1,4 @@
-"""Bradley-Terry ratings with ties: the maximum likelihood of Davidson's model."""
+"""Bradley-Terry ratings with ties: maximum likelihood in Davidson's model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MOST_STEPS = 100
 CONVERGED = 1e-9
 """Largest change of a rating in the last Newton step, in logits."""
 LEAST_COUNT = 1e-6
-"""A sum of fractions below this is no win and no tie: the ratings would be tens of logits apart."""
+"""A smaller sum of fractions counts as no win or tie: otherwise the ratings would be tens of logits apart."""
 CHUNK = 4_000_000
 """Numbers in the Hessians of one chunk of samples: 32 MB."""
 
 
 class Fit(NamedTuple):
-    """Ratings of the systems, ``(samples, systems)``, with mean 0, and log ν, ``(samples,)``; −∞ without a tie."""
+    """Ratings of the systems, ``(samples, systems)``, with mean 0, and log ν, ``(samples,)``, −∞ without ties."""
 
     ratings: np.ndarray
     log_nu: np.ndarray
@@ -34,25 +34,24 @@ def fit(counts: np.ndarray, first: np.ndarray, second: np.ndarray, systems: int)
 
     P(i beats j) = πᵢ / (πᵢ + πⱼ + ν√(πᵢπⱼ)) and P(tie) = ν√(πᵢπⱼ) / (…), with ratings θ = log π (Davidson 1970, JASA
     65, eq. 2.3); without ties ν = 0 and the model is that of Bradley & Terry (1952). The logarithm of the likelihood is
-    concave in (θ, log ν), so that Newton's method with step halving finds its maximum. It exists where every system is
-    linked to every other one by wins or ties in both directions (Ford 1957).
+    concave in (θ, log ν), so that Newton's method with step halving finds its maximum. The maximum exists if wins or
+    ties link every system to every other one in both directions (Ford 1957).
 
     Args:
-        counts: numbers of wins of the first, ties, and wins of the second system, ``(samples, 3, pairs)``; fractions
-            are allowed.
-        first: number of the first system of each pair, ``(pairs,)``.
-        second: number of the second one.
+        counts: numbers of wins of the first system, ties, and wins of the second system, ``(samples, 3, pairs)``;
+            fractions are allowed.
+        first: index of the first system of each pair, ``(pairs,)``.
+        second: index of the second system of each pair, ``(pairs,)``.
         systems: number of systems.
 
     Returns:
-        the ratings; NaN in a sample whose maximum does not exist, or is not reached in `MOST_STEPS` steps.
+        the ratings; NaN in a sample whose maximum does not exist or is not reached in `MOST_STEPS` steps.
     """
     ratings = np.full((len(counts), systems), np.nan)
     log_nu = np.full(len(counts), np.nan)
     linked = np.array([is_linked(sample, first, second, systems) for sample in counts], dtype=bool)
-    # With ties only, ν is infinite; the ratings are then equal, but the likelihood has no maximum.
-    some = linked & (counts[:, [0, 2]].sum(axis=(1, 2)) > 0)
-    rows = np.flatnonzero(some)
+    # If all comparisons are ties, the likelihood grows with ν without limit.
+    rows = np.flatnonzero(linked & (counts[:, [0, 2]].sum(axis=(1, 2)) > 0))
     design = _design(first, second, systems)
     step = max(1, CHUNK // (systems + 1) ** 2)
     for start in range(0, len(rows), step):
@@ -65,7 +64,7 @@ def fit(counts: np.ndarray, first: np.ndarray, second: np.ndarray, systems: int)
 
 
 def is_linked(sample: np.ndarray, first: np.ndarray, second: np.ndarray, systems: int) -> bool:
-    """Whether wins and ties link every system to every other one in both directions, from ``(3, pairs)``."""
+    """Whether the wins and ties of a sample, ``(3, pairs)``, link all systems in both directions."""
     return len(components(sample, first, second, systems, "strong")) == 1
 
 
@@ -75,7 +74,7 @@ def components(
     """The connected groups of systems, the largest first.
 
     Args:
-        sample: as one of `fit`.
+        sample: one sample of the ``counts`` of `fit`, ``(3, pairs)``.
         first: see `fit`.
         second: see `fit`.
         systems: see `fit`.
@@ -87,7 +86,7 @@ def components(
     end = np.concatenate([second[forward], first[back]])
     graph = scipy.sparse.coo_array((np.ones(len(start)), (start, end)), shape=(systems, systems))
     _, label = scipy.sparse.csgraph.connected_components(graph.tocsr(), True, connection)
-    groups = [np.flatnonzero(label == each).tolist() for each in np.unique(label)]
+    groups = [np.flatnonzero(label == number).tolist() for number in np.unique(label)]
     return sorted(groups, key=len, reverse=True)
 
 
@@ -122,9 +121,9 @@ def _halved(
     design: np.ndarray,
     tied: np.ndarray,
 ) -> tuple[np.ndarray, _Parts]:
-    """Take each sample's step, halved until its likelihood does not fall."""
+    """Take the step of each sample, halved until the likelihood of the sample does not fall."""
     share = np.ones((len(values), 1))
-    # The tolerance is the rounding of the sum at its maximum.
+    # The tolerance allows for the rounding of the sum near its maximum.
     least = before.likelihood - 1e-12 * (1 + np.abs(before.likelihood))
     while True:
         after = _parts(values + share * step, counts, design, tied)
@@ -138,7 +137,7 @@ def _parts(values: np.ndarray, counts: np.ndarray, design: np.ndarray, tied: np.
     """The log likelihood, its gradient and its negative Hessian at (θ, log ν) of each sample.
 
     With x = θᵢ − θⱼ the three outcomes have the logits x/2, log ν, −x/2. The likelihood does not depend on the mean of
-    θ, and in a sample without ties not on log ν; a term in the Hessian keeps both at 0.
+    θ or, in a sample without ties, on log ν; a term in the Hessian keeps these two at 0.
     """
     x = values[:, :-1] @ design.T
     log_nu = np.where(tied, values[:, -1], -np.inf)[:, None]
@@ -156,6 +155,6 @@ def _parts(values: np.ndarray, counts: np.ndarray, design: np.ndarray, tied: np.
     information[:, :-1, :-1] = np.einsum("sp,pi,pj->sij", curve, design, design, optimize=True) + 1
     cross = -(total * lead * p[:, 1]) @ design
     information[:, :-1, -1] = information[:, -1, :-1] = cross
-    of_nu = (total * p[:, 1] * (1 - p[:, 1])).sum(axis=1)
-    information[:, -1, -1] = np.where(tied, of_nu, 1)
+    nu_information = (total * p[:, 1] * (1 - p[:, 1])).sum(axis=1)
+    information[:, -1, -1] = np.where(tied, nu_information, 1)
     return _Parts(likelihood, gradient, information)

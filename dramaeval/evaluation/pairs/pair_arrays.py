@@ -1,4 +1,4 @@
-"""The pair predictions of one dimension as arrays, the input of every pair metric."""
+"""The pair predictions of one dimension as arrays: the input of every pair metric."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from dramaeval.evaluation.pair_predictions import PairPrediction
 
 A, TIE, B = 1.0, 0.0, -1.0
-"""A verdict: clip a is better, neither is, clip b is better. NaN is no verdict."""
+"""The verdicts: clip a is better, neither is better, clip b is better. NaN means that there is no verdict."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairArrays:
     """The pairs of one dimension, one row per pair.
 
-    A pair without a vote has NaN in the columns of the raters; one that the judge did not compare in both orders has
-    NaN in `orders`.
+    A pair without votes has NaN in `signs`, `verdict` and `strength`; a pair that the judge did not compare in both
+    orders has NaN in `orders`.
 
     Attributes:
         outcomes: the judge's probabilities of a, tie, b: ``(n, 3)``.
-        margin: expected score of a minus that of b, else p_a − p_b: ``(n,)``.
-        signs: each vote as a verdict, ``(n, R)``, NaN where missing and where only the mean of the votes is known.
+        margin: expected score of a minus expected score of b, or p_a − p_b without single scores: ``(n,)``.
+        signs: each vote as a verdict, ``(n, R)``; NaN if it is missing or only the mean of the votes is known.
         verdict: the raters' verdict, ``(n,)``, see `majority`.
         strength: absolute value of the mean vote, ``(n,)``, 0 to 1.
         orders: the judge's probabilities with a first and with b first, ``(n, 2, 3)``.
-        prompt: number of the prompt, ``(n,)``; −1 without one.
+        prompt: number of the prompt, ``(n,)``; −1 without a prompt.
         clips: numbers of clips a and b, ``(n, 2)``.
-        language: of the clips, ``(n,)``; None where it is not stated.
+        language: language of the clips, ``(n,)``; None if it is not stated.
         cluster: column of the bootstrap's counts, ``(n,)``.
     """
 
@@ -55,47 +55,47 @@ class PairArrays:
 
     @property
     def judged(self) -> np.ndarray:
-        """The judge's verdict, ``(n,)``, see `likeliest`."""
+        """The judge's verdict, ``(n,)`` (see `likeliest`)."""
         return likeliest(self.outcomes)
 
     @property
     def shares(self) -> np.ndarray:
-        """Share of the votes for a, tie and b, ``(n, 3)``; NaN without known votes."""
+        """The shares of the votes for a, tie and b, ``(n, 3)``; NaN without known votes."""
         counts = vote_counts(self.signs)
         with np.errstate(invalid="ignore"):
             return counts / counts.sum(axis=1, keepdims=True)
 
     @property
     def unanimous(self) -> np.ndarray:
-        """Whether two or more raters voted and all of them for the same clip, ``(n,)``."""
+        """Whether at least two raters voted, and all for the same clip, ``(n,)``."""
         counts = vote_counts(self.signs)
         votes = counts.sum(axis=1)
         return (votes >= 2) & (np.maximum(counts[:, 0], counts[:, 2]) == votes)
 
     def take(self, rows: np.ndarray) -> PairArrays:
         """The given rows in that order; rows may repeat."""
-        taken: dict[str, Any] = {each.name: getattr(self, each.name)[rows] for each in fields(self)}
-        return PairArrays(**taken)
+        columns: dict[str, Any] = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        return PairArrays(**columns)
 
 
 def likeliest(outcomes: np.ndarray) -> np.ndarray:
-    """The verdict of probabilities of a, tie, b, ``(…, 3)``: the largest; a tie where two are the largest."""
+    """The verdict with the largest of three values for a, tie, b, ``(…, 3)``; a tie if two values are the largest."""
     a, tie, b = np.moveaxis(outcomes, -1, 0)
     return np.where((a > tie) & (a > b), A, np.where((b > tie) & (b > a), B, TIE))
 
 
 def vote_counts(signs: np.ndarray) -> np.ndarray:
-    """Numbers of the votes for a, tie and b, ``(n, 3)``, from verdicts ``(n, R)``."""
+    """The numbers of votes for a, tie and b, ``(n, 3)``, from votes ``(n, R)``."""
     return np.stack([(signs == verdict).sum(axis=1) for verdict in (A, TIE, B)], axis=1)
 
 
 def majority(counts: np.ndarray) -> np.ndarray:
-    """The verdict with the most votes, ``(n,)``, from ``(n, 3)``; a tie where two have the most, NaN without votes."""
+    """The verdict with the most votes, ``(n,)``, from `vote_counts`; a tie if two have the most, NaN without votes."""
     return np.where(counts.sum(axis=1) > 0, likeliest(counts), np.nan)
 
 
 def pair_clusters(predictions: Iterable[PairPrediction]) -> dict[tuple[str, str], int]:
-    """Number every cluster of the bootstrap: a prompt, or a pair without a prompt, in alphabetical order."""
+    """Number the clusters of the bootstrap (`pair_cluster`) in alphabetical order."""
     return {key: number for number, key in enumerate(sorted({*map(pair_cluster, predictions)}))}
 
 
@@ -112,8 +112,8 @@ def pair_arrays(
     """The arrays of one dimension's predictions, in their order.
 
     Args:
-        predictions: of one dimension.
-        clusters: the column of each cluster, see `pair_clusters`.
+        predictions: the predictions on one dimension.
+        clusters: the number of each cluster, see `pair_clusters`.
     """
     blank = ((np.nan,) * 3,) * 2
     signs = _signs(predictions)
@@ -143,7 +143,7 @@ def pair_arrays(
 
 
 def _signs(predictions: Sequence[PairPrediction]) -> np.ndarray:
-    """The votes as verdicts, ``(n, R)``; no column is a rater, because no pair metric needs to know who voted."""
+    """The votes as verdicts, ``(n, R)``; a column may mix raters, because no pair metric depends on who voted."""
     width = max((len(p.votes) for p in predictions), default=0)
     table = np.full((len(predictions), width), np.nan)
     for row, p in enumerate(predictions):

@@ -24,7 +24,7 @@ from dramaeval.evaluation.pairs.pair_metrics import (
 )
 
 COMPARED = ("accuracy", "accuracy_untied", "brier", "cross_entropy")
-"""The metrics of a gain: means over pairs, for which the exchange of two judges' predictions is exact."""
+"""The metrics of a gain: means over pairs, whose permutation test is exact with exchanged predictions."""
 
 
 def pair_gain(
@@ -36,32 +36,34 @@ def pair_gain(
     draws: int,
     level: float,
 ) -> dict[str, Any]:
-    """Compare two judges on the pairs that both judged: difference a − b of each metric of `COMPARED`.
+    """Compare two judges on the pairs that both judged: the difference a − b of each metric of `COMPARED`.
 
     The bootstrap draws prompts, the same for both judges; the test exchanges the judges' predictions of a prompt with
     probability ½ (see `comparison.compare`).
 
     Args:
         a: predictions of one judge.
-        b: predictions of the other.
+        b: predictions of the other judge.
         dimensions: keys of the dimensions.
-        seed: of the draws.
-        draws: of bootstrap and test; 0 for none.
+        seed: seed of the draws.
+        draws: number of draws of the bootstrap and of the test; 0 for none.
         level: confidence level of the intervals.
 
     Returns:
-        ``macro`` and ``dimensions.<key>``, each with ``a``, ``b``, ``difference``, ``interval`` and ``p`` by metric, None
-        where it is undefined; p of the dimensions are also adjusted. ``pairs``: the number of pairs × dimensions.
+        ``macro`` and ``dimensions.<key>``, each with ``a``, ``b``, ``difference``, ``interval`` and ``p`` by metric, or
+        None if the metric is undefined; dimensions have ``p_adjusted`` too. ``pairs``: the number of pairs × dimensions.
     """
     others = {(p.id, p.dimension): p for p in b}
-    both = [(p, others[p.id, p.dimension]) for p in a if (p.id, p.dimension) in others]
-    clusters = pair_clusters(p for p, _ in both)
+    common = [(p, others[p.id, p.dimension]) for p in a if (p.id, p.dimension) in others]
+    clusters = pair_clusters(p for p, _ in common)
     tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences = {}
     for key in dimensions:
-        listed = [pair for pair in both if pair[0].dimension == key]
-        of_a, of_b = (pair_arrays([pair[side] for pair in listed], clusters) for side in (0, 1))
-        differences[key] = _differences(of_a, of_b, len(clusters), tests)
+        selected = [pair for pair in common if pair[0].dimension == key]
+        arrays_a, arrays_b = (
+            pair_arrays([pair[side] for pair in selected], clusters) for side in (0, 1)
+        )
+        differences[key] = _differences(arrays_a, arrays_b, len(clusters), tests)
     plain: dict[str, dict[str, Any]] = {
         key: {name: by_name[name].as_dict(level) if name in by_name else None for name in COMPARED}
         for key, by_name in differences.items()
@@ -78,7 +80,7 @@ def pair_gain(
             for name in COMPARED
         },
         "dimensions": plain,
-        "pairs": len(both),
+        "pairs": len(common),
         "bootstrap": {"draws": draws if tests else 0, "level": level, "clusters": len(clusters)},
     }
 
@@ -86,7 +88,7 @@ def pair_gain(
 def _differences(
     a: PairArrays, b: PairArrays, clusters: int, tests: PairedDraws | None
 ) -> Mapping[str, Difference]:
-    """The difference of each metric that both judges define."""
+    """The difference of each metric that is defined for both judges."""
     values: dict[str, tuple[float, float]] = {}
     for name in COMPARED:
         try:
@@ -97,25 +99,29 @@ def _differences(
     exchanged: dict[str, np.ndarray] = {}
     if tests is not None:
         metrics = {name: PAIR_METRICS[name] for name in values}
-        of_a, of_b = (pair_values_over_draws(metrics, each, tests.bootstrap) for each in (a, b))
+        draws_a, draws_b = (
+            pair_values_over_draws(metrics, side, tests.bootstrap) for side in (a, b)
+        )
         stacked = _stacked(a, b, clusters)
         first = pair_values_over_draws(metrics, stacked, tests.exchange)
         second = pair_values_over_draws(metrics, stacked, tests.exchanged_back)
-        resampled = {name: of_a[name] - of_b[name] for name in values}
+        resampled = {name: draws_a[name] - draws_b[name] for name in values}
         exchanged = {name: first[name] - second[name] for name in values}
     return {
         name: Difference(
-            a=of_first, b=of_second, resampled=resampled.get(name), exchanged=exchanged.get(name)
+            a=value_a, b=value_b, resampled=resampled.get(name), exchanged=exchanged.get(name)
         )
-        for name, (of_first, of_second) in values.items()
+        for name, (value_a, value_b) in values.items()
     }
 
 
 def _stacked(a: PairArrays, b: PairArrays, clusters: int) -> PairArrays:
-    """a's pairs, then b's with clusters numbered from `clusters` on: a draw takes each prompt from one judge."""
+    """The pairs of a, then those of b with clusters numbered from `clusters` on.
+
+    A draw of these clusters takes each prompt from one of the judges.
+    """
     b = replace(b, cluster=b.cluster + clusters)
-    both = {
-        each.name: np.concatenate([getattr(a, each.name), getattr(b, each.name)])
-        for each in fields(PairArrays)
+    columns = {
+        f.name: np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(PairArrays)
     }
-    return PairArrays(**both)
+    return PairArrays(**columns)

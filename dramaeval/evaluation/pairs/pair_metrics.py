@@ -1,7 +1,7 @@
 """Metrics of a judge that compares two clips, against the raters' votes.
 
-Exchanging clips a and b of any pair changes none of them. The raters' verdict of a pair is the outcome with the most
-votes (a, tie or b); where two outcomes have the most, it is a tie. The judge's verdict is its likeliest outcome.
+The raters' verdict on a pair is the outcome with the most votes (a, tie or b), or a tie if two outcomes have the most.
+The judge's verdict is its likeliest outcome. No metric changes if clips a and b of a pair are exchanged.
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ class SummedPairMetric(Protocol):
 
     @property
     def undefined(self) -> str:
-        """Why there is no value where the sums give none."""
+        """The reason for messages if the sums give no value."""
 
     def summands(self, arrays: PairArrays, /) -> Summands:
-        """The columns that are summed over the pairs, and the metric as a function of the sums."""
+        """The columns to sum over the pairs, and the metric as a function of the sums."""
 
 
 @dataclass(frozen=True)
 class PairMean:
-    """The mean of one number a pair; NaN leaves the pair out."""
+    """The mean of one number per pair; NaN leaves the pair out."""
 
     values: Callable[[PairArrays], np.ndarray]
     undefined: str
 
     def summands(self, arrays: PairArrays) -> Summands:
-        """The numbers, and how many there are."""
+        """The columns are the numbers and ones."""
         values = self.values(arrays)
-        known = ~np.isnan(values)
-        return of_mean(values[known], arrays.cluster[known], lambda mean: mean)
+        defined = ~np.isnan(values)
+        return of_mean(values[defined], arrays.cluster[defined], lambda mean: mean)
 
 
 def accuracy(arrays: PairArrays) -> np.ndarray:
-    """1 where judge and raters have the same verdict of the three, a tie included, else 0.
+    """1 if judge and raters have the same verdict (a, tie or b), else 0.
 
-    The mean is acc_eq of Deutsch, Foster & Freitag 2023 (arXiv 2305.14324): a tie of both counts as right.
+    The mean is acc_eq of Deutsch, Foster & Freitag 2023 (arXiv 2305.14324): if both have a tie, it counts as right.
     """
     return np.where(np.isnan(arrays.verdict), np.nan, arrays.judged == arrays.verdict)
 
 
 def accuracy_untied(arrays: PairArrays) -> np.ndarray:
-    """1 where the judge prefers the raters' clip; pairs that the raters tie are left out.
+    """1 if the judge prefers the same clip as the raters, else 0; ties of the raters are left out.
 
-    This is how SpeechJudge counts (Zhang et al. 2025, arXiv 2511.07931): the label is the majority of the votes, its
-    ties are not in the benchmark, and the judge has to choose. p_a = p_b counts as wrong; p_tie is not read.
+    SpeechJudge counts in this way (Zhang et al. 2025, arXiv 2511.07931): the label is the majority of the votes, pairs
+    with tied votes are not in the benchmark, and the judge has to choose. p_a = p_b counts as wrong; p_tie is not used.
     """
     decided = np.abs(arrays.verdict) == 1
     return np.where(decided, np.sign(arrays.difference) == arrays.verdict, np.nan)
 
 
 def accuracy_unanimous(arrays: PairArrays) -> np.ndarray:
-    """`accuracy_untied` on the pairs whose raters, two or more, all vote for the same clip, as in SpeechJudge-Eval."""
+    """`accuracy_untied` on the pairs with two or more raters who all vote for the same clip, as in SpeechJudge-Eval."""
     return np.where(arrays.unanimous, accuracy_untied(arrays), np.nan)
 
 
 def brier(arrays: PairArrays) -> np.ndarray:
     """Σₖ (pₖ − oₖ)² over the outcomes a, tie, b, averaged over a pair's votes o (Brier 1950): from 0 to 2.
 
-    Σₖ (pₖ² − 2·pₖ·rₖ) + 1 with the shares r of the votes. Equal probabilities give ⅔.
+    This equals Σₖ (pₖ² − 2·pₖ·rₖ) + 1 for the shares r of the votes. Equal probabilities give ⅔.
     """
     p = arrays.outcomes
     return (p * p - 2 * p * arrays.shares).sum(axis=1) + 1
@@ -90,31 +90,31 @@ def brier(arrays: PairArrays) -> np.ndarray:
 def cross_entropy(arrays: PairArrays) -> np.ndarray:
     """−Σₖ rₖ ln pₖ over the outcomes a, tie, b, with the shares r of a pair's votes. Equal probabilities give ln 3.
 
-    Probabilities below 10⁻¹² count as 10⁻¹², so that a model without ties has a value where raters tie.
+    Probabilities below 10⁻¹² count as 10⁻¹², so that a judge that never ties has a finite value on the raters' ties.
     """
     return -(arrays.shares * np.log(np.maximum(arrays.outcomes, 1e-12))).sum(axis=1)
 
 
 def position_bias(arrays: PairArrays) -> np.ndarray:
-    """P(the first clip is better) − P(the second is better), the mean of both orders: from −1 to 1, 0 without bias."""
+    """P(the first clip is better) − P(the second is better), averaged over both orders: from −1 to 1; 0 is no bias."""
     ab, ba = arrays.orders[:, 0], arrays.orders[:, 1]
     return (ab[:, 0] - ab[:, 2] + ba[:, 2] - ba[:, 0]) / 2
 
 
 def position_consistency(arrays: PairArrays) -> np.ndarray:
-    """1 where the verdict is the same in both orders (consistency of Zheng et al. 2023, arXiv 2306.05685), else 0."""
+    """1 if the verdict is the same in both orders (consistency of Zheng et al. 2023, arXiv 2306.05685), else 0."""
     ab, ba = _verdicts_by_order(arrays)
     return np.where(np.isnan(ab), np.nan, ab == ba)
 
 
 def first_favoured(arrays: PairArrays) -> np.ndarray:
-    """1 where each order gives the better verdict to its first clip (Zheng et al. 2023), else 0."""
+    """1 if the first clip is better in both orders (Zheng et al. 2023), else 0."""
     ab, ba = _verdicts_by_order(arrays)
     return np.where(np.isnan(ab), np.nan, (ab == A) & (ba == B))
 
 
 def second_favoured(arrays: PairArrays) -> np.ndarray:
-    """1 where each order gives the better verdict to its second clip, else 0."""
+    """1 if the second clip is better in both orders, else 0."""
     ab, ba = _verdicts_by_order(arrays)
     return np.where(np.isnan(ab), np.nan, (ab == B) & (ba == A))
 
@@ -125,9 +125,10 @@ def _verdicts_by_order(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PairCalibrationError:
-    """ECE of P(a beats b): Σ_b |Σ_{i∈b} (pᵢ − rᵢ)| / 2n (Naeini et al. 2015), r the share of votes for that clip.
+    """ECE of the probability that a clip wins: Σ_b |Σ_{i∈b} (pᵢ − rᵢ)| / 2n (Naeini et al. 2015).
 
-    Each pair gives two points, p_a with the share of a and p_b with that of b. Ten bins of equal width.
+    Each pair gives two points: p_a with the share r of votes for a, and p_b with that for b. There are ten bins b of
+    equal width.
     """
 
     undefined = NO_VOTES
@@ -147,32 +148,31 @@ class PairCalibrationError:
 
 
 def pair_calibration_curve(arrays: PairArrays) -> list[CalibrationBin]:
-    """The bins of `PairCalibrationError` that are not empty, for a plot."""
+    """The bins of `PairCalibrationError`, without empty bins."""
     stated, shares, _ = _win_points(arrays)
     return calibration_bins(stated, shares)
 
 
 def _win_points(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p_a and p_b, the shares of their votes, and the row of each: ``(2m,)``."""
+    """p_a and p_b of the m pairs with votes, the shares of the votes for a and b, and the rows: each ``(2m,)``."""
     shares = arrays.shares
     rows = np.flatnonzero(~np.isnan(shares[:, 0]))
-    both = np.concatenate([rows, rows])
     stated = np.concatenate([arrays.outcomes[rows, 0], arrays.outcomes[rows, 2]])
-    return stated, np.concatenate([shares[rows, 0], shares[rows, 2]]), both
+    return stated, np.concatenate([shares[rows, 0], shares[rows, 2]]), np.concatenate([rows, rows])
 
 
 @dataclass(frozen=True)
 class IntransitiveTriples:
     """Share of cyclic triples, a > b > c > a, among the triples of a prompt's clips (Kendall & Babington Smith 1940).
 
-    A triple counts where each of its three pairs has a preference. A judge that scores each clip by itself has none.
+    A triple counts if each of its three pairs has a preference. A judge that scores clips singly has no cycles.
     """
 
     preference: Callable[[PairArrays], np.ndarray]
     undefined: str = "no prompt has three clips with a preference in each pair"
 
     def summands(self, arrays: PairArrays) -> Summands:
-        """The numbers of cyclic and of all triples of each prompt."""
+        """The columns are the numbers of cyclic triples and of all triples of each prompt."""
         counts, cluster = cyclic_triples(arrays, self.preference(arrays))
 
         def share(sums: np.ndarray) -> np.ndarray:
@@ -187,15 +187,15 @@ class Auroc:
     """Area under the ROC curve of two groups of margins.
 
     Attributes:
-        groups: margins of the positive group and their rows, and those of the negative group.
-        undefined: why there is no value where a group is empty.
+        groups: returns margins and rows of the positive group, then margins and rows of the negative group.
+        undefined: the reason for messages if a group is empty.
     """
 
     groups: Callable[[PairArrays], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
     undefined: str
 
     def value(self, arrays: PairArrays) -> float:
-        """The area; NaN where a group is empty."""
+        """The area; NaN if a group is empty."""
         positive, _, negative, _ = self.groups(arrays)
         return auroc(positive, negative)
 
@@ -209,10 +209,9 @@ class Auroc:
 def _better_or_worse(
     arrays: PairArrays,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The margins with the raters' clip first, and with it last: does the margin tell better from worse?
+    """Margins towards and away from the raters' clip: the better-worse analysis of Krasula et al. 2016 (QoMEX).
 
-    The better-worse analysis of Krasula et al. 2016 (QoMEX), with each pair in both orders, so that the area does not
-    depend on which clip is called a.
+    Each pair counts in both orders, so that the area does not depend on which clip is called a.
     """
     rows = np.flatnonzero(np.abs(arrays.verdict) == 1)
     towards = arrays.margin[rows] * arrays.verdict[rows]
@@ -222,7 +221,7 @@ def _better_or_worse(
 def _different_or_tied(
     arrays: PairArrays,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The absolute margins of decided pairs, and of ties: the different-similar analysis of Krasula et al. 2016."""
+    """Absolute margins of decided pairs and of ties: the different-similar analysis of Krasula et al. 2016."""
     decided = np.flatnonzero(np.abs(arrays.verdict) == 1)
     tied = np.flatnonzero(arrays.verdict == 0)
     size = np.abs(arrays.margin)
@@ -256,7 +255,7 @@ def pair_value(metric: PairMetric, arrays: PairArrays) -> float:
     """The value of a metric.
 
     Raises:
-        UndefinedError: there is none, with the reason.
+        UndefinedError: there is no value; the message is the reason.
     """
     if isinstance(metric, Auroc):
         value = metric.value(arrays)
@@ -271,7 +270,7 @@ def pair_value(metric: PairMetric, arrays: PairArrays) -> float:
 def pair_values_over_draws(
     metrics: Mapping[str, PairMetric], arrays: PairArrays, draws: BootstrapDraws
 ) -> dict[str, np.ndarray]:
-    """Each metric in every draw, ``(draws,)``, NaN where it is undefined."""
+    """Each metric in every draw, ``(draws,)``; NaN where it is undefined."""
     summed = {
         name: metric.summands(arrays)
         for name, metric in metrics.items()

@@ -1,4 +1,4 @@
-"""Ranking of systems from comparisons: Bradley-Terry ratings, intervals, and tests of the differences."""
+"""Ranks systems by comparisons: Bradley-Terry ratings, intervals, and tests of the differences."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dramaeval.evaluation.pairs.davidson import components, fit, is_linked
 from dramaeval.evaluation.pairs.pair_arrays import pair_cluster, pair_clusters
 
 HALF_WIN = 0.5
-"""Added to both sides of every compared pair of systems where the likelihood has no maximum."""
+"""Wins added to both systems of every compared pair if the likelihood has no maximum."""
 
 Outcome = Callable[[PairPrediction], Sequence[float]]
-"""Numbers of wins of clip a, ties and wins of clip b in one pair."""
+"""Takes a prediction; returns the numbers of wins of clip a, ties, and wins of clip b."""
 
 
 class NoRankingError(ValueError):
-    """These pairs rank no systems; the message is the reason."""
+    """These pairs do not rank systems; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,9 +33,9 @@ class _Comparisons:
 
     Attributes:
         names: the systems.
-        first: number of the first system of each compared pair of systems, ``(pairs,)``.
-        second: number of the second one.
-        by_cluster: wins of the first, ties, and wins of the second by cluster, sparse ``(clusters, 3 × pairs)``.
+        first: index of the first system of each compared pair of systems, ``(pairs,)``.
+        second: index of the second system.
+        by_cluster: wins of the first system, ties, and wins of the second, sparse ``(clusters, 3 × pairs)``.
     """
 
     names: Sequence[str]
@@ -44,7 +44,7 @@ class _Comparisons:
     by_cluster: scipy.sparse.csr_array
 
     def counts(self, weights: np.ndarray, prior: float = 0.0) -> np.ndarray:
-        """The input of `fit`, ``(samples, 3, pairs)``, of samples of clusters, ``(samples, clusters)``."""
+        """The ``counts`` of `fit`, ``(samples, 3, pairs)``, for samples of clusters, ``(samples, clusters)``."""
         counts = np.asarray(weights @ self.by_cluster).reshape(len(weights), 3, len(self.first))
         counts[:, [0, 2]] += prior
         return counts
@@ -52,7 +52,7 @@ class _Comparisons:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ratings:
-    """Ratings of systems, ``(systems,)`` and in every draw ``(draws, systems)``; log ν; whether half wins are added."""
+    """Ratings of systems ``(systems,)``, and in every draw ``(draws, systems)``; log ν; whether half wins are added."""
 
     ratings: np.ndarray
     in_draws: np.ndarray | None
@@ -61,45 +61,45 @@ class Ratings:
 
 
 def judge_outcome(prediction: PairPrediction) -> Sequence[float]:
-    """The judge's probabilities: one comparison, divided among its outcomes."""
+    """The judge's probabilities: one comparison, divided among the outcomes."""
     return prediction.outcomes
 
 
 def people_outcome(prediction: PairPrediction) -> Sequence[float]:
-    """The numbers of votes for a, tie and b; none where only the mean of the votes is known."""
+    """The numbers of votes for a, tie and b; zeros if only the mean of the votes is known."""
     votes = [] if prediction.raters.mean_only else prediction.votes
-    given = [vote for vote in votes if vote is not None]
-    ahead, behind = sum(vote > 0 for vote in given), sum(vote < 0 for vote in given)
-    return ahead, len(given) - ahead - behind, behind
+    cast = [vote for vote in votes if vote is not None]
+    ahead, behind = sum(vote > 0 for vote in cast), sum(vote < 0 for vote in cast)
+    return ahead, len(cast) - ahead - behind, behind
 
 
 def rank_pairs(
     predictions: Sequence[PairPrediction], *, seed: int, draws: int, level: float
 ) -> dict[str, Any]:
-    """Rank systems by the judge's comparisons; beside it the ranking by the raters' votes and by the scores.
+    """Rank systems by the judge's comparisons, and for comparison by the raters' votes and by the judge's scores.
 
     The ratings are those of Davidson's model (see `davidson.fit`) over all dimensions, in logits with mean 0. The
-    bootstrap draws prompts. Two systems differ by the difference of their ratings, with p = 2·min(P(d* ≤ 0), P(d* ≥ 0))
-    over the draws, as (1 + count) / (1 + draws), adjusted by Benjamini & Yekutieli over all pairs of systems. A
-    difference is ``real`` where the adjusted p is at most 1 − ``level``.
+    bootstrap draws prompts. The difference of two systems is that of their ratings. Its p is 2·min(P(d* ≤ 0),
+    P(d* ≥ 0)) over the draws, each probability as (1 + count) / (1 + draws), adjusted by Benjamini & Yekutieli over all
+    pairs of systems. A difference is ``real`` if the adjusted p is at most 1 − ``level``.
 
-    Where a system wins or loses every comparison, no finite rating is the most likely. Half a win is then added to both
-    sides of every compared pair of systems, and ``half_wins`` is true.
+    If a system wins or loses every comparison, the likelihood has no finite maximum. Half a win is then added to both
+    systems of every compared pair, and ``half_wins`` is true.
 
     Args:
-        predictions: of one judge; pairs without two different systems are left out.
+        predictions: the predictions of one judge; pairs without two different systems are left out.
         seed: seed of the draws.
         draws: number of bootstrap draws; 0 for no intervals.
         level: confidence level of the intervals.
 
     Returns:
         ``systems`` from best to worst (``rank``, ``ranks`` interval, ``rating``, ``interval``, ``people`` and
-        ``people_interval``: the same from votes, ``score``: from the margins, ``comparisons``, ``prompts``,
+        ``people_interval`` (rating by the votes), ``score`` (by the margins), ``comparisons``, ``prompts``,
         ``dimensions``), ``pairs`` of systems, ``people_order`` and ``score_order`` (Kendall, Spearman and the number of
         systems, or ``undefined``), ``left_out`` and ``bootstrap``.
 
     Raises:
-        NoRankingError: fewer than two systems, comparisons that do not link all of them, or ties only.
+        NoRankingError: there are fewer than two systems, comparisons do not link all systems, or all are ties.
     """
     used = [p for p in predictions if p.system_a and p.system_b and p.system_a != p.system_b]
     comparisons = _comparisons(used, judge_outcome)
@@ -154,7 +154,7 @@ def _comparisons(
     """Count the outcomes by pair of systems and cluster.
 
     Raises:
-        NoRankingError: fewer than two systems.
+        NoRankingError: there are fewer than two systems.
     """
     if names is None:
         names = sorted({name for p in predictions for name in (p.system_a, p.system_b) if name})
@@ -173,7 +173,7 @@ def _comparisons(
         cluster = clusters[pair_cluster(p)]
         entries += [(value, cluster, kind, pair) for kind, value in enumerate(counted)]
     value, *place = np.array(entries, dtype=float).reshape(-1, 4).T
-    row, kinds, column = (each.astype(np.intp) for each in place)
+    row, kinds, column = (index.astype(np.intp) for index in place)
     shape = (len(clusters), 3 * len(compared))
     first, second = np.array(list(compared), dtype=np.intp).reshape(-1, 2).T
     return _Comparisons(
@@ -187,7 +187,7 @@ def _comparisons(
 
 
 def _draws(predictions: Sequence[PairPrediction], draws: int, seed: int) -> np.ndarray | None:
-    """How often each draw has each prompt, ``(draws, prompts)``; None for no draws or too few prompts."""
+    """The number of times that each draw has each prompt, ``(draws, prompts)``; None for no draws or few prompts."""
     clusters = len(pair_clusters(predictions))
     if not draws or clusters < LEAST_CLUSTERS:
         return None
@@ -195,7 +195,7 @@ def _draws(predictions: Sequence[PairPrediction], draws: int, seed: int) -> np.n
 
 
 def _rate(comparisons: _Comparisons, weights: np.ndarray | None) -> Ratings:
-    """The ratings, and those of every draw.
+    """Compute the ratings from all prompts and, with ``weights``, in every draw.
 
     Raises:
         NoRankingError: the comparisons do not link all systems, or are all ties.
@@ -228,7 +228,7 @@ def _rate(comparisons: _Comparisons, weights: np.ndarray | None) -> Ratings:
 def _people(
     predictions: Sequence[PairPrediction], names: Sequence[str], weights: np.ndarray | None
 ) -> tuple[Ratings | None, str]:
-    """The ratings from votes, or None with the reason."""
+    """Compute the ratings by the votes; None with the reason if there are none."""
     try:
         return _rate(_comparisons(predictions, people_outcome, names), weights), ""
     except NoRankingError as error:
@@ -239,10 +239,10 @@ def _people(
 def _score_ratings(
     predictions: Sequence[PairPrediction], names: Sequence[str]
 ) -> np.ndarray | None:
-    """Scores s of the systems, ``(systems,)``, mean 0: the least squares of s_a − s_b = margin over all pairs.
+    """Scores s of the systems, ``(systems,)``, with mean 0: the least squares of s_a − s_b = margin over all pairs.
 
-    Jiang et al. 2011 (arXiv 0811.1067), eq. 5. Where every system has every prompt these are the mean scores, up to a
-    constant. None where a pair has no margin.
+    Jiang et al. 2011 (arXiv 0811.1067), eq. 5. If every system has every prompt, these are the mean scores, up to a
+    constant. None if a pair has no margin.
     """
     if any(p.margin is None for p in predictions):
         return None
@@ -258,7 +258,7 @@ def _score_ratings(
 
 
 def _by_dimension(predictions: Sequence[PairPrediction]) -> dict[str, dict[str, float]]:
-    """The ratings of each dimension by system; empty where the dimension ranks none."""
+    """The ratings on each dimension by system; empty if the pairs of the dimension do not rank systems."""
     rated: dict[str, dict[str, float]] = {}
     for key in dict.fromkeys(p.dimension for p in predictions):
         try:
@@ -273,8 +273,8 @@ def _by_dimension(predictions: Sequence[PairPrediction]) -> dict[str, dict[str, 
 
 
 def _numbers(predictions: Sequence[PairPrediction], name: str) -> dict[str, Any]:
-    of_system = [p for p in predictions if name in (p.system_a, p.system_b)]
-    return {"comparisons": len(of_system), "prompts": len({pair_cluster(p) for p in of_system})}
+    compared = [p for p in predictions if name in (p.system_a, p.system_b)]
+    return {"comparisons": len(compared), "prompts": len({pair_cluster(p) for p in compared})}
 
 
 def _ranks(in_draws: np.ndarray) -> np.ndarray:
@@ -291,7 +291,7 @@ def _column(in_draws: np.ndarray | None, row: int, level: float) -> list[float] 
 def _differences(
     comparisons: _Comparisons, judge: Ratings, order: Sequence[int], level: float
 ) -> list[dict[str, Any]]:
-    """The difference of every two systems, in the order of the ranking."""
+    """Compare every two systems, in the order of the ranking."""
     names = comparisons.names
     compared = set(zip(comparisons.first.tolist(), comparisons.second.tolist(), strict=True))
     pairs: list[dict[str, Any]] = []
@@ -319,14 +319,14 @@ def _differences(
 
 
 def _two_sided(gaps: np.ndarray) -> float:
-    """2·min(P(d* ≤ 0), P(d* ≥ 0)) over the draws with a difference: the level at which the interval excludes 0."""
+    """2·min(P(d* ≤ 0), P(d* ≥ 0)) over the draws that have a difference."""
     gaps = gaps[~np.isnan(gaps)]
     least = min((gaps <= 0).sum(), (gaps >= 0).sum())
     return float(min(1.0, 2 * (1 + least) / (1 + len(gaps))))
 
 
 def _agreement(ratings: np.ndarray, other: np.ndarray | None, why: str) -> Mapping[str, Any]:
-    """Kendall's tau-b and Spearman's rho of two rankings of at least three systems."""
+    """Kendall's tau-b and Spearman's rho of two ratings of at least three systems, or why they are undefined."""
     if other is None:
         return {"undefined": why}
     if len(ratings) < 3:

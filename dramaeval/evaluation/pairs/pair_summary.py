@@ -1,4 +1,4 @@
-"""The summary of a judge of pairs in `metrics.json`: every dimension, the mean over them, and slices."""
+"""The summary of a judge of pairs in `metrics.json`: every dimension, the mean over dimensions, and slices."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MARGINS = ("tie", "up to 0.5", "above 0.5")
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """The values of some metrics, None where undefined with the reason, and the values in every draw."""
+    """Values of metrics by name (None if undefined), the reasons of undefined ones, and the values in every draw."""
 
     values: dict[str, float | None]
     undefined: dict[str, str]
@@ -54,30 +54,30 @@ def summarise_pairs(
     draws: int = 2_000,
     level: float = 0.95,
 ) -> dict[str, Any]:
-    """How well a judge's comparisons agree with the raters' votes: the part `pairs.<split>.<phase>` of metrics.json.
+    """Measure a judge's agreement with the raters' votes: the part `pairs.<split>.<phase>` of metrics.json.
 
     Args:
-        predictions: of one judge on one split; each pair × dimension occurs once.
+        predictions: the predictions of one judge on one split; each pair × dimension occurs once.
         dimensions: keys in the order of the rubric. Values of a dimension without predictions are undefined.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
         draws: bootstrap draws of prompts; 0 for no intervals.
-        level: of the percentile intervals.
+        level: confidence level of the percentile intervals.
 
     Returns:
         `dimensions` (by key: the metrics of `PAIR_METRICS`, `interval`, `undefined`, `ceiling`, `calibration` and
-        numbers of pairs), `macro` (each metric's mean over the dimensions that define it), `slices` (by name and
-        value) and `bootstrap`. All values are ready for JSON; undefined ones are None.
+        numbers of pairs), `macro` (each metric's mean over the dimensions in which it is defined), `slices` (by name
+        and value) and `bootstrap`. All values are ready for JSON; undefined ones are None.
 
     Raises:
-        ValueError: a pair predicted twice on a dimension, or on one that is not listed.
+        ValueError: a pair is predicted twice on a dimension, or on a dimension that is not listed.
     """
     by_dimension = _by_dimension(predictions, dimensions)
     clusters = pair_clusters(p for listed in by_dimension.values() for p in listed)
     drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
     sampled = bootstrap_draws(len(clusters), draws, seed) if drawn else None
     arrays = {key: pair_arrays(listed, clusters) for key, listed in by_dimension.items()}
-    measured = {key: _measured(PAIR_METRICS, each, sampled) for key, each in arrays.items()}
-    ceilings = {key: _ceiling(each, sampled) for key, each in arrays.items()}
+    measured = {key: _measured(PAIR_METRICS, table, sampled) for key, table in arrays.items()}
+    ceilings = {key: _ceiling(table, sampled) for key, table in arrays.items()}
     few = f"{len(clusters)} prompts are too few for intervals; {LEAST_CLUSTERS} are needed"
     return {
         "macro": {
@@ -150,7 +150,7 @@ def _enough(arrays: PairArrays) -> bool:
 
 
 def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
-    """The agreement between raters; see `rater_ceiling`."""
+    """Measure the agreement between raters (see `rater_ceiling`)."""
     parts = ceiling_summands(arrays)
     values = {
         name: float(part.value(part.columns.sum(axis=0, keepdims=True))[0])
@@ -167,25 +167,25 @@ def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
 
 
 def _values(measured: _Measured, level: float) -> dict[str, Any]:
-    """The values, with `interval` by name and the reasons in `undefined`."""
+    """The entry of `metrics.json`: the values, `interval` by name, and the reasons in `undefined`."""
     bounds = {name: interval(values, level) for name, values in measured.draws.items()}
     return {**measured.values, "interval": bounds, "undefined": measured.undefined}
 
 
 def _macro(measured: Mapping[str, _Measured], level: float) -> dict[str, Any]:
-    """The unweighted mean over the dimensions that define a metric; a draw has the same prompts in all of them."""
-    names = list(dict.fromkeys(name for each in measured.values() for name in each.values))
+    """The unweighted mean over the dimensions in which a metric is defined; all dimensions share the draws."""
+    names = list(dict.fromkeys(name for part in measured.values() for name in part.values))
     intervals: dict[str, list[float] | None] = {}
     defined: dict[str, int] = {}
     macro: dict[str, Any] = {}
     for name in names:
-        used = [each for each in measured.values() if each.values[name] is not None]
-        macro[name] = mean_of_defined(each.values[name] for each in used)
+        used = [part for part in measured.values() if part.values[name] is not None]
+        macro[name] = mean_of_defined(part.values[name] for part in used)
         defined[name] = len(used)
-        drawn = [each.draws.get(name) for each in used]
+        drawn = [part.draws.get(name) for part in used]
         if any(values is not None for values in drawn):
             intervals[name] = interval(mean_over_draws(drawn), level)
-    undefined = {key: dict(each.undefined) for key, each in measured.items() if each.undefined}
+    undefined = {key: dict(part.undefined) for key, part in measured.items() if part.undefined}
     return {
         **macro,
         "interval": intervals,
@@ -195,22 +195,22 @@ def _macro(measured: Mapping[str, _Measured], level: float) -> dict[str, Any]:
 
 
 def _counted(arrays: Iterable[PairArrays]) -> dict[str, Any]:
-    """Numbers of pairs, summed over dimensions."""
+    """Count pairs, votes and ties, summed over dimensions."""
     counts = {
         "pairs": 0, "voted": 0, "votes": 0, "unanimous": 0, "raters_tie": 0, "judge_ties": 0,
     }  # fmt: skip
-    for each in arrays:
-        counts["pairs"] += len(each)
-        counts["voted"] += int((~np.isnan(each.verdict)).sum())
-        counts["votes"] += int((~np.isnan(each.signs)).sum())
-        counts["unanimous"] += int(each.unanimous.sum())
-        counts["raters_tie"] += int((each.verdict == 0).sum())
-        counts["judge_ties"] += int((each.judged == 0).sum())
+    for table in arrays:
+        counts["pairs"] += len(table)
+        counts["voted"] += int((~np.isnan(table.verdict)).sum())
+        counts["votes"] += int((~np.isnan(table.signs)).sum())
+        counts["unanimous"] += int(table.unanimous.sum())
+        counts["raters_tie"] += int((table.verdict == 0).sum())
+        counts["judge_ties"] += int((table.judged == 0).sum())
     return counts
 
 
 def _margin(arrays: PairArrays) -> np.ndarray:
-    """The slice of each pair by the raters' margin, ``(n,)``; empty without a vote."""
+    """The slice of each pair by the raters' margin, ``(n,)``; an empty text without a vote."""
     strength = arrays.strength
     names = np.where(strength == 0, MARGINS[0], np.where(strength <= 0.5, MARGINS[1], MARGINS[2]))
     return np.where(np.isnan(strength), "", names)
@@ -221,8 +221,8 @@ def _language(arrays: PairArrays) -> np.ndarray:
 
 
 def _languages(arrays: Mapping[str, PairArrays]) -> list[str]:
-    """The languages in alphabetical order, pairs without one last; empty where no pair states one."""
-    names = {name for each in arrays.values() for name in each.language}
+    """The languages in alphabetical order, then `NOT_STATED` for pairs without one; empty if no pair states one."""
+    names = {name for table in arrays.values() for name in table.language}
     stated = sorted(name for name in names if name)
     return [*stated, NOT_STATED] if stated and None in names else stated
 
@@ -234,21 +234,21 @@ def _slices(
     draws: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    """The macro of `SLICED` on each slice that has pairs; the draws are those of the whole data."""
+    """The macro of `SLICED` on each slice that has pairs, with the draws of the whole data."""
     slices: dict[str, Any] = {}
-    labelled = [(each, labels(each)) for each in arrays]
+    labelled = [(table, labels(table)) for table in arrays]
     for value in values:
-        taken = [each.take(np.flatnonzero(label == value)) for each, label in labelled]
-        taken = [each for each in taken if len(each)]
-        if not taken:
+        tables = [table.take(np.flatnonzero(label == value)) for table, label in labelled]
+        tables = [table for table in tables if len(table)]
+        if not tables:
             continue
-        measured = {str(i): _measured(SLICED, each, draws) for i, each in enumerate(taken)}
+        measured = {str(i): _measured(SLICED, table, draws) for i, table in enumerate(tables)}
         macro = _macro(measured, level)
         slices[value] = {
             **{name: macro[name] for name in SLICED},
             "interval": macro["interval"],
             "dimensions_defined": macro["dimensions_defined"],
-            **_counted(taken),
-            "prompts": len(set().union(*(each.cluster.tolist() for each in taken))),
+            **_counted(tables),
+            "prompts": len(set().union(*(table.cluster.tolist() for table in tables))),
         }
     return slices

@@ -11,10 +11,10 @@ COLUMNS = {"accuracy": "accuracy", "accuracy_untied": "without ties", "auroc": "
 
 
 def pair_text(split: str, phases: Mapping[str, Any]) -> str:
-    """The agreement on one split, one row per dimension and phase.
+    """Format the agreement on one split, one row per dimension and phase.
 
     Args:
-        split: its name.
+        split: name of the split.
         phases: the results of `summarise_pairs` by phase.
     """
     lines = [

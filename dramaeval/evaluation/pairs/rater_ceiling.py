@@ -1,4 +1,4 @@
-"""The agreement between the raters of pairs, counted as that between judge and raters."""
+"""The agreement between the raters of pairs, by the rules for the agreement between judge and raters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_SECOND_RATER = "no pair has the votes of two raters"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LeftOut:
-    """Each vote of a pair with two or more, beside the verdict of the pair's other votes: ``(votes,)``."""
+    """Each vote on a pair with two or more votes, with the verdict of the other votes on it: each ``(votes,)``."""
 
     vote: np.ndarray
     others: np.ndarray
@@ -26,15 +26,15 @@ class LeftOut:
 
     @classmethod
     def from_arrays(cls, arrays: PairArrays) -> LeftOut:
-        """Leave out every vote once. Who gave it does not matter, hence raters need not be known."""
+        """Leave out every vote once; the raters need not be known."""
         counts = vote_counts(arrays.signs)
-        given = ~np.isnan(arrays.signs) & (counts.sum(axis=1, keepdims=True) >= 2)
-        row, column = np.nonzero(given)
+        used = ~np.isnan(arrays.signs) & (counts.sum(axis=1, keepdims=True) >= 2)
+        row, column = np.nonzero(used)
         vote = arrays.signs[row, column]
-        own = np.stack([vote == verdict for verdict in (A, TIE, B)], axis=1)
+        this_vote = np.stack([vote == verdict for verdict in (A, TIE, B)], axis=1)
         return cls(
             vote=vote,
-            others=majority(counts[row] - own),
+            others=majority(counts[row] - this_vote),
             judged=arrays.judged[row],
             preferred=np.sign(arrays.difference)[row],
             row=row,
@@ -42,13 +42,13 @@ class LeftOut:
 
 
 def ceiling_values(arrays: PairArrays) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
-    """Agreement of each vote with the verdict of the pair's other votes, on the rules of the accuracies.
+    """The agreement of each vote with the verdict of the other votes on the pair.
 
     Returns:
-        by name one number a vote, ``(votes,)``, NaN where the rule leaves it out, and the row of each. ``accuracy``
-        counts as `pair_metrics.accuracy`, ``accuracy_untied`` as `accuracy_untied`, where a rater's tie is wrong as
-        the judge's is. ``judge_…`` is the judge against the same verdicts of the other raters: it compares with the
-        ceiling, because a verdict of fewer raters is noisier.
+        by name one number per vote, ``(votes,)``, NaN if the vote is left out; and the row of each vote. ``accuracy``
+        and ``accuracy_untied`` have the rules of these metrics in `pair_metrics`. ``judge_…`` is the agreement of the
+        judge with the same verdicts: it is the value to compare with the ceiling, because verdicts of fewer raters
+        have more noise.
     """
     left = LeftOut.from_arrays(arrays)
     decided = left.others != TIE
@@ -65,8 +65,8 @@ def ceiling_summands(arrays: PairArrays) -> dict[str, Summands]:
     """The means of `ceiling_values` over all votes, as functions of sums over the pairs of a draw."""
     values, row = ceiling_values(arrays)
     summands = {}
-    for name, each in values.items():
-        known = ~np.isnan(each)
-        cluster = arrays.cluster[row[known]]
-        summands[name] = of_mean(each[known], cluster, lambda mean: mean)
+    for name, by_vote in values.items():
+        defined = ~np.isnan(by_vote)
+        cluster = arrays.cluster[row[defined]]
+        summands[name] = of_mean(by_vote[defined], cluster, lambda mean: mean)
     return summands

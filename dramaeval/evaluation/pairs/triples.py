@@ -11,23 +11,24 @@ from dramaeval.evaluation.pairs.pair_arrays import PairArrays
 def cyclic_triples(arrays: PairArrays, preference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Count triples by prompt.
 
-    With W[i, j] = 1 where clip i is preferred to clip j, the cycles through i are Σⱼ (W·W)ᵢⱼ Wⱼᵢ, and the triples are
-    half of the same sum of the symmetric W + Wᵀ; each triple is counted at its three clips.
+    Let W[i, j] = 1 if clip i is preferred to clip j. The number of cycles through i is Σⱼ (W·W)ᵢⱼ Wⱼᵢ; the number of
+    triples is half of the same sum for the symmetric W + Wᵀ. Each triple is counted at its three clips.
 
     Args:
-        arrays: of one dimension. Pairs without a prompt form no triples.
-        preference: of each pair, ``(n,)``: above 0 for a, below 0 for b, 0 for none. The preferences of a pair of clips
-            that occurs several times are added.
+        arrays: the pairs of one dimension. Pairs without a prompt form no triples.
+        preference: the preference in each pair, ``(n,)``: positive for a, negative for b, 0 for none. If two clips are
+            compared several times, the preferences are added.
 
     Returns:
-        the numbers of cyclic and of all triples, ``(prompts, 2)``, and the cluster of each prompt, ``(prompts,)``.
+        the numbers of cyclic triples and of all triples, ``(prompts, 2)``, and the cluster of each prompt,
+        ``(prompts,)``.
     """
     rows = np.flatnonzero(arrays.prompt >= 0)
     if not len(rows):
         return np.zeros((0, 2)), np.zeros(0, dtype=np.intp)
     prompts, first, prompt = np.unique(arrays.prompt[rows], return_index=True, return_inverse=True)
     cluster = arrays.cluster[rows[first]]
-    # A clip of two prompts is two nodes, so that a triple is within a prompt.
+    # A clip of two prompts is two nodes, so that every triple is within one prompt.
     ends = np.stack([np.column_stack([prompt, clip]) for clip in arrays.clips[rows].T])
     nodes, node = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
     node_a, node_b = node.reshape(2, -1)

@@ -1,4 +1,4 @@
-"""What a leaderboard's page says to readers who were not there: its date, the judge, the dimensions, and examples."""
+"""The parts of a leaderboard's page besides the ranking: its date, the judge, the dimensions, and examples."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.report.markup import shortened
 from dramaeval.evaluation.report.tables import shown
 
-#: Systems of which an example shows clips, and characters of a text.
+#: Maximum number of systems with a clip in an example, and of characters of a text.
 MOST_SYSTEMS, MOST_TEXT = 8, 400
 
 
 @dataclass(frozen=True)
 class ExampleClip:
-    """A clip of an example: its system, score and id, and a data URI where it has a player."""
+    """A clip of an example: its system, score and id, and a data URI if it has a player."""
 
     system: str
     score: str
@@ -30,7 +30,7 @@ class ExampleClip:
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt with the clips of the systems, those with the highest score first."""
+    """A prompt with the clips of the systems, from the highest to the lowest score."""
 
     heading: str
     texts: Sequence[tuple[str, str]]
@@ -39,10 +39,10 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class AboutBoard:
-    """What a page has besides the ranking.
+    """The parts of a page besides the ranking.
 
     Attributes:
-        date: on which the ranking was made.
+        date: date of the ranking.
         agreement: how well the judge agrees with people on held-out clips, as a sentence.
         report: address of the judge's report, relative to the page; None if there is none.
         dimensions: title and description of each dimension.
@@ -56,10 +56,10 @@ class AboutBoard:
     examples: Sequence[Example] = ()
 
     def with_sounds(self, sounds: Mapping[str, str]) -> AboutBoard:
-        """The same with players, from data URIs by the id of a clip."""
+        """Add players to the examples, from data URIs by the id of a clip."""
         examples = [
-            replace(each, clips=[replace(clip, sound=sounds.get(clip.id)) for clip in each.clips])
-            for each in self.examples
+            replace(example, clips=[replace(c, sound=sounds.get(c.id)) for c in example.clips])
+            for example in self.examples
         ]
         return replace(self, examples=examples)
 
@@ -69,7 +69,7 @@ class AboutBoard:
 
 
 def agreement_of(metrics: Mapping[str, Any]) -> str:
-    """How well a judge agrees with people, from the ``metrics.json`` of its run, as a sentence."""
+    """Describe a judge's agreement with people, from the ``metrics.json`` of its run, in a sentence."""
     parts = []
     for split in evidence_splits({name: metrics[name] for name in held_out_splits(metrics)}):
         phases = metrics[split]
@@ -105,14 +105,14 @@ def examples_of(
     *,
     most: int,
 ) -> list[Example]:
-    """The best and the worst prompts, without players.
+    """Make examples of the best and the worst prompts, without players.
 
     Args:
-        scores: the score of each system by prompt, prompts from best to worst.
+        scores: the score of each system by prompt; the prompts are ordered from best to worst.
         prompt_of: the prompt of each record, by id.
         records: the scored clips.
         texts: keys of the texts that an example shows.
-        most: number of the best and of the worst prompts.
+        most: maximum number of best prompts, and of worst prompts.
     """
     prompts = list(scores)
     best = prompts[:most]
@@ -141,10 +141,10 @@ def _example(
     mean = sum(scores.values()) / len(scores)
     ordered = sorted(scores, key=lambda system: (-scores[system], system))[:MOST_SYSTEMS]
     first = next(iter(clips.values()))
-    given = [(key, first.text(key)) for key in texts]
-    label = "" if any(text for _, text in given) else f": {shortened(prompt, 80)}"
+    texts_by_key = [(key, first.text(key)) for key in texts]
+    label = "" if any(text for _, text in texts_by_key) else f": {shortened(prompt, 80)}"
     return Example(
         f"{kind}, mean {shown(mean)}{label}",
-        [(key, shortened(text, MOST_TEXT)) for key, text in given if text],
+        [(key, shortened(text, MOST_TEXT)) for key, text in texts_by_key if text],
         [ExampleClip(system, shown(scores[system]), clips[system].id) for system in ordered],
     )

@@ -18,7 +18,6 @@ from dramaeval.evaluation.report.shared_context import (
     contents,
     page_context,
     render_run_page,
-    render_with_clips,
 )
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -40,28 +39,29 @@ class ChoiceFindings(PageSettings):
     """The input of a report on multiple-choice questions.
 
     Attributes:
-        predictions: the predictions of the last phase on that split.
+        predictions: the predictions of the last phase on ``split``.
     """
 
     predictions: Sequence[OptionPrediction]
 
 
 def render_choices(findings: ChoiceFindings) -> str:
-    """The page (see `render_with_clips`)."""
-    context = _context(findings)
+    """Render the page (see `render_run_page`)."""
     mistakes = surest_mistakes(findings.predictions, findings.records)
-
-    def page(clips: Mapping[str, str]) -> str:
-        wrong = [_mistake(prediction, record, clips) for prediction, record in mistakes]
-        return render_run_page("choices.html.j2", {**context, "wrong": wrong})
-
-    return render_with_clips(page, [record for _, record in mistakes], findings.max_seconds)
+    return render_run_page(
+        "choices.html.j2",
+        _context(findings),
+        "wrong",
+        lambda clips: [_mistake(prediction, record, clips) for prediction, record in mistakes],
+        [record for _, record in mistakes],
+        findings.max_seconds,
+    )
 
 
 def surest_mistakes(
     predictions: Sequence[OptionPrediction], records: Sequence[Record]
 ) -> list[tuple[OptionPrediction, Record]]:
-    """The wrong answers with the highest probabilities and their records, in falling order."""
+    """The wrong answers with the highest probabilities, in falling order, with their records."""
     by_id = {record.id: record for record in records}
     wrong = [
         (-max(prediction.distribution), prediction.id, prediction)
@@ -91,7 +91,7 @@ def _context(findings: ChoiceFindings) -> dict[str, Any]:
 
 
 def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
-    """The accuracy in sentences."""
+    """Describe the accuracy in sentences."""
     lines = []
     for phase, summary in phases.items():
         overall = summary["overall"]
@@ -115,7 +115,7 @@ def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
 
 
 def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
-    """Accuracy overall and by category, for each phase."""
+    """The accuracy overall and by category, for each phase."""
     columns = [
         Column("Category", numeric=False),
         Column("Judge", numeric=False),

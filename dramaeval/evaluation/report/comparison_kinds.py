@@ -1,4 +1,4 @@
-"""What differs between the pages of runs that score clips and of runs that judge pairs: metrics, titles and sentences."""
+"""Metrics, titles and phrases of a comparison's page, for runs that score clips and for runs that judge pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import Cell, Column, Table, count, interval_note, number
 
 Values = Mapping[str, Any]
-#: A column, and its cell from the metrics of one run.
+#: A column, and a function that makes its cell from the metrics of one run.
 Part = tuple[Column, Callable[[Values], Cell]]
 
 
@@ -24,21 +24,21 @@ class ComparisonKind:
 
     Attributes:
         title: kind of the page.
-        main: metric by which each run is compared with the first, and every two runs; with its title.
-        error: metric, below zero is better, whose difference the overview also has; with its title.
-        answers: key of the number of answers in the macro, and their name.
+        main: key and title of the metric in which every two runs are compared.
+        error: key and title of an error whose difference the overview also has; a negative difference is better.
+        answers: key of the number of answers in the macro, and the singular noun for an answer.
         base: name of the main metric in the sentence about the first run.
-        undefined: sentence about a run without a difference in the main metric.
+        undefined: phrase about a run without a difference in the main metric.
         every_two: caption of the table of every two runs, title of its differences, and how p is adjusted.
-        mean: title of the mean over the dimensions, of the overview's caption and of its row in other tables.
+        mean: caption of the overview, and title of the row of the mean over dimensions in other tables.
         overview: columns of the overview before the differences.
-        counts: its columns after the differences; the first one is also in the tables of each metric.
-        metrics: titles of the metrics with a table by dimension.
-        beside: further columns of these tables, by metric.
-        reason: why a metric has no value, where the results give no reason.
-        notes: notes below the overview, from the first run's results.
-        each_run: tables of every single run, by the prefix of their key.
-        marks: the marks of the forest plot from the results of a run; None for no plot.
+        counts: columns of the overview after the differences; the tables by dimension have the first of them too.
+        metrics: titles of the metrics with a table by dimension, by key.
+        beside: further columns of the tables by dimension, by key of the metric.
+        reason: why a metric has no value, if the results give no reason.
+        notes: makes the notes below the overview from the results of the first run.
+        each_run: makes tables of every single run, by the prefix of their key.
+        marks: makes the marks of the forest plot from the results of a run; None for no plot.
     """
 
     title: str
@@ -141,5 +141,5 @@ PAIRS = ComparisonKind(
 
 
 def kind_of(comparison: Comparison) -> ComparisonKind:
-    """The kind of a comparison."""
+    """`PAIRS` for a comparison of runs that judge pairs, else `SCORES`."""
     return PAIRS if isinstance(comparison, PairComparison) else SCORES

@@ -1,4 +1,4 @@
-"""The page of a comparison of runs, with its tables and sentences; `comparison_kinds` has what differs by kind of run."""
+"""The page of a comparison of runs, with its tables and sentences; `comparison_kinds` has the parts by kind of run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dramaeval.evaluation.report.tables import (
     with_interval,
 )
 
-#: Colours and markers of the first runs; the figure shows no further runs.
+#: Colours and markers of the runs in the figure, which shows only the first runs.
 LOOKS = (
     ("#0072B2", "o"), ("#B34700", "s"), ("#00724E", "^"), ("#8C4A78", "D"), ("#1b1f24", "v"),
     ("#7A6000", "P"),
 )  # fmt: skip
-#: What the place of an interval beside 0 means.
+#: The meaning of an interval by its position relative to 0 (see `summary_text.position`).
 VERDICTS = {
     "above": "it is better",
     "below": "it is worse",
@@ -41,7 +41,7 @@ _EACH = tuple(f"{prefix}_" for prefix in SCORES.each_run)
 MOST_PAIRS = 500
 """Maximum number of pairs of runs on the page; tables/pairs.csv has all pairs."""
 MOST_EACH = 40_000
-"""Maximum number of cells of all tables of single runs on a page."""
+"""Maximum number of cells of the tables of single runs on a page, all tables together."""
 
 
 def render_comparison(
@@ -51,14 +51,14 @@ def render_comparison(
     facts: Sequence[str],
     config: str,
 ) -> str:
-    """The page, self-contained.
+    """Render the page, a self-contained HTML file.
 
     Args:
         comparison: the result of `side_by_side` or `pairs_side_by_side`.
         tables: the bounded tables, see `shown_tables`.
         name: name of the comparison.
         facts: short facts, for the head of the page.
-        config: its resolved configuration, as YAML.
+        config: the resolved configuration of the comparison, as YAML.
     """
     kind = kind_of(comparison)
     run_tables = [table for key, table in tables.items() if key.startswith(_EACH)]
@@ -96,11 +96,11 @@ def render_comparison(
 
 
 def shown_tables(tables: Mapping[str, Table], folder: str = "tables") -> dict[str, Table]:
-    """The bounded tables of the page and the Markdown file; of single runs, only the first ones.
+    """Bound the tables for the page and the Markdown file; of the tables of single runs, keep only the first.
 
     Args:
-        tables: with every row.
-        folder: of their files, which the bounded ones name.
+        tables: the tables with all rows.
+        folder: folder of the files with all rows, which the bounded tables name.
     """
     bounded, cells_left = {}, MOST_EACH
     for key, table in tables.items():
@@ -114,15 +114,15 @@ def shown_tables(tables: Mapping[str, Table], folder: str = "tables") -> dict[st
 
 
 def tables_of(comparison: Comparison) -> dict[str, Table]:
-    """All tables by key, with every row."""
+    """All tables by key, with all rows."""
     kind = kind_of(comparison)
     tables = {"overview": overview(comparison)}
     if len(comparison.names) > 2:
         tables["pairs"] = pairs(comparison)
-    own = (
+    records = (
         "Each run on all of its own records; the other tables have the records that all runs share."
     )
-    if table := sections.published(comparison.published, "Run", [own]):
+    if table := sections.published(comparison.published, "Run", [records]):
         tables["published"] = table
     tables |= {metric: by_dimension(comparison, metric) for metric in kind.metrics}
     for run, (name, summary) in enumerate(comparison.summaries.items(), 1):
@@ -135,7 +135,7 @@ def tables_of(comparison: Comparison) -> dict[str, Table]:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Whether each run is better than the first in the main metric, with interval and p value."""
+    """State whether each run is better than the first in the main metric, with interval and p value."""
     first, kind = comparison.names[0], kind_of(comparison)
     metric, (answers, unit) = kind.main[0], kind.answers
     macro = comparison.summaries[first]["macro"]
@@ -154,7 +154,7 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def overview(comparison: Comparison) -> Table:
-    """The macro metrics of every run, and its differences from the first run."""
+    """The macro metrics of every run, and the differences from the first run."""
     first, kind = comparison.names[0], kind_of(comparison)
     (main, main_title), (error, error_title) = kind.main, kind.error
     columns = [
@@ -184,7 +184,7 @@ def overview(comparison: Comparison) -> Table:
 
 
 def pairs(comparison: Comparison) -> Table:
-    """Every pair of runs."""
+    """The difference of every two runs in the main metric."""
     caption, difference, adjustment = kind_of(comparison).every_two
     columns = [
         Column("Run", numeric=False),
@@ -207,7 +207,7 @@ def pairs(comparison: Comparison) -> Table:
 
 
 def by_dimension(comparison: Comparison, metric: str) -> Table:
-    """One metric: one column for each run and one for each difference from the first run."""
+    """One metric by dimension: a column for each run, and a column for each difference from the first run."""
     kind = kind_of(comparison)
     first, *others = comparison.names
     last = [*kind.beside.get(metric, ()), kind.counts[0]]
@@ -248,7 +248,7 @@ def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
     """The drop of every run from the first test set to the others.
 
     Args:
-        by_run: by run the result of `dramaeval.evaluation.drop.drops`.
+        by_run: the result of `dramaeval.evaluation.drop.drops`, by run.
     """
     columns = [
         Column("Run", numeric=False),

@@ -53,7 +53,7 @@ def controls(controls_by_name: Mapping[str, Any]) -> Table:
 
 
 def changes(controls_by_name: Mapping[str, Any], titles: Mapping[str, str]) -> list[Table]:
-    """How far scores move under changes of clip and text: a table for each control that measures it."""
+    """How much scores change under changes of clip and text: a table for each control that measures it."""
     columns = [
         Column("Change", numeric=False),
         Column("Dimension", numeric=False, help="on which the scores move most"),
@@ -69,12 +69,12 @@ def changes(controls_by_name: Mapping[str, Any], titles: Mapping[str, str]) -> l
             continue
         rows = []
         for change, by_dimension in measured["by_change"].items():
-            known = {key: value for key, value in by_dimension.items() if value["n"]}
-            if not known:
+            measured_dimensions = {key: value for key, value in by_dimension.items() if value["n"]}
+            if not measured_dimensions:
                 continue
-            key = max(known, key=lambda key: abs(known[key]["shift"]))
-            values = known[key]
-            correlations = [v["rank_correlation"] for v in known.values()]
+            key = max(measured_dimensions, key=lambda key: abs(measured_dimensions[key]["shift"]))
+            values = measured_dimensions[key]
+            correlations = [v["rank_correlation"] for v in measured_dimensions.values()]
             defined = [value for value in correlations if value is not None]
             rows.append(
                 [
@@ -93,7 +93,7 @@ def changes(controls_by_name: Mapping[str, Any], titles: Mapping[str, str]) -> l
 
 
 def phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table | None:
-    """How far scores vary over the wordings of a question."""
+    """How much scores vary over the wordings of a question; None if it was not measured."""
     spread = controls.get("phrasing", {}).get("spread")
     if not spread:
         return None

@@ -11,7 +11,7 @@ MOST_POINTS = 400
 
 
 def read_curves(folder: Path) -> Mapping[str, Points]:
-    """Every scalar as (step, value), by tag; long curves are thinned evenly to about `MOST_POINTS` points."""
+    """Read every scalar as (step, value), by tag; long curves are thinned evenly to about `MOST_POINTS` points."""
     if not folder.is_dir() or not any(folder.rglob("events.out.tfevents.*")):
         return {}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

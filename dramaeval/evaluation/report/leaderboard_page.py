@@ -28,7 +28,7 @@ from dramaeval.evaluation.report.tables import (
 )
 
 MOST_COMPARED = 32
-"""The page shows the pairs of this many best systems: 496 pairs; tables/pairs.csv has all pairs."""
+"""The page shows the pairs of only this number of best systems (496 pairs); tables/pairs.csv has all pairs."""
 MOST_NAMED = 8
 """Maximum number of systems that one sentence or cell names."""
 
@@ -41,7 +41,7 @@ def render_board(
     config: str,
     about: AboutBoard | None = None,
 ) -> str:
-    """The page, self-contained.
+    """Render the page, a self-contained HTML file.
 
     Args:
         board: the result of `rank`.
@@ -49,7 +49,7 @@ def render_board(
         name: name of the run.
         facts: short facts about the run, for the head of the page.
         config: the resolved configuration, as YAML.
-        about: what a reader needs to know besides; None leaves it out.
+        about: the parts of the page besides the ranking; None leaves them out.
     """
     return render_ranking(
         board, tables, name, facts, config, about, sentences=sentences(board),
@@ -69,7 +69,7 @@ def render_ranking(
     forest: Markup,
     caption: str,
 ) -> str:
-    """The page of any ranking with its ``sentences``, and its figure ``forest`` with a ``caption``; see `render_board`."""
+    """Render the page of a ranking (see `render_board`), with ``sentences`` and the figure ``forest`` with a ``caption``."""
     context = {
         "title": f"{name}: leaderboard",
         "kind": "dramaeval leaderboard",
@@ -96,7 +96,7 @@ def render_ranking(
 
 
 def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
-    """All tables by key, with every row."""
+    """All tables by key, with all rows."""
     return {
         "ranking": ranking(board),
         "dimensions": by_dimension(board, titles),
@@ -109,11 +109,11 @@ def shown_tables(
     tables: Mapping[str, Table],
     table_of: Callable[[Sequence[Mapping[str, Any]]], Table] | None = None,
 ) -> dict[str, Table]:
-    """The bounded tables of the page and the Markdown file; of many pairs, those of the best systems.
+    """Bound the tables for the page and the Markdown file; of many pairs, keep those of the best systems.
 
     Args:
         board: the ranking.
-        tables: with every row.
+        tables: the tables with all rows.
         table_of: makes the table of pairs of systems; by default `pairs`.
     """
     bounded = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
@@ -131,7 +131,7 @@ def shown_tables(
 
 
 def sentences(board: Mapping[str, Any]) -> list[str]:
-    """The ranking in sentences, with its limits."""
+    """Describe the ranking and its limits in sentences."""
     systems = list(board["systems"])
     first = board["systems"][systems[0]]
     low, high = board["scale"]
@@ -147,7 +147,7 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
 
 
 def difference_sentences(board: Mapping[str, Any], untested: str) -> list[str]:
-    """How many differences are significant, and those of the first place; ``untested`` where none was tested."""
+    """State how many differences are significant, and `lead`; ``untested`` if no difference was tested."""
     tested = [pair for pair in board["pairs"] if pair["real"] is not None]
     if not tested:
         return [untested]
@@ -160,7 +160,7 @@ def difference_sentences(board: Mapping[str, Any], untested: str) -> list[str]:
 
 
 def lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the first place is significant."""
+    """State whether the first system differs significantly from the others."""
     pairs_of_first = [pair for pair in tested if first in (pair["better"], pair["worse"])]
     beaten = [pair["better"] for pair in pairs_of_first if pair["real"] and pair["worse"] == first]
     if beaten:
@@ -176,7 +176,7 @@ def lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
 
 
 def named(systems: Sequence[str]) -> str:
-    """The names of some systems, and the number of the others."""
+    """The names of the first `MOST_NAMED` systems, and the number of the others."""
     named = ", ".join(systems[:MOST_NAMED])
     more = len(systems) - MOST_NAMED
     return f"{named} and {more:,} more" if more > 0 else named
@@ -198,20 +198,26 @@ def _cautions(board: Mapping[str, Any]) -> list[str]:
         lines.append(
             "This is the judge's order, not people's: the report of the judge's run shows how well the two agree."
         )
-    left_out = board["left_out"]
-    if left_out["clips_without_system"]:
-        lines.append(
-            f"Left out, because they name no system: {counted(left_out['clips_without_system'], 'clip')}."
-        )
-    if left_out["clips_unscored"]:
-        lines.append(
-            f"Left out, because not scored on every dimension: {counted(left_out['clips_unscored'], 'clip')}."
-        )
-    return lines
+    reasons = {
+        "clips_without_system": "they name no system",
+        "clips_unscored": "not scored on every dimension",
+    }
+    return lines + left_out_sentences(board["left_out"], reasons, "clip")
+
+
+def left_out_sentences(
+    left_out: Mapping[str, int], reasons: Mapping[str, str], unit: str
+) -> list[str]:
+    """Count the clips or comparisons that a ranking leaves out, one sentence for each of ``reasons``."""
+    return [
+        f"Left out, because {reason}: {counted(left_out[key], unit)}."
+        for key, reason in reasons.items()
+        if left_out[key]
+    ]
 
 
 def ranking(board: Mapping[str, Any]) -> Table:
-    """Systems from best to worst."""
+    """The systems from best to worst."""
     rated = any(system["people"] is not None for system in board["systems"].values())
     columns = [
         Column("System", numeric=False),
@@ -247,7 +253,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
 
 
 def significantly_above(board: Mapping[str, Any]) -> dict[str, Cell]:
-    """By system the names of those that are significantly below it."""
+    """For each system, the names of the systems that are significantly below it."""
     worse: dict[str, list[str]] = {name: [] for name in board["systems"]}
     for pair in board["pairs"]:
         if pair["real"]:
@@ -256,7 +262,7 @@ def significantly_above(board: Mapping[str, Any]) -> dict[str, Cell]:
 
 
 def rank_interval(bounds: Sequence[float] | None) -> Cell:
-    """The interval of a rank, or the reason why there is none."""
+    """The cell of the interval of a rank, or of the reason why there is none."""
     if bounds is None:
         return Cell(NOTHING, missing="too few prompts")
     return Cell("{:.0f}–{:.0f}".format(*bounds), sort=bounds[0])
@@ -280,7 +286,7 @@ def by_dimension(
 
 
 def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
-    """Pairs of systems."""
+    """The differences of pairs of systems in their mean scores."""
     table = difference_table(
         compared, size=Column("Difference", help="on the prompts that both have"), digits=3,
         test="sign-flip test over prompts", why="too few prompts in common", no_size="no prompt in common",
@@ -301,8 +307,9 @@ def difference_table(
 
     Args:
         compared: the pairs of a ranking.
-        size: column of the differences, with ``digits`` after the point.
-        test: the test that p is from.
+        size: column of the differences.
+        digits: digits of a difference after the point.
+        test: name of the test of p.
         why: why a pair has no p.
         no_size: why a pair has no difference.
     """
@@ -329,7 +336,7 @@ def difference_table(
 
 
 def with_column(table: Table, column: Column, cells: Sequence[Cell]) -> Table:
-    """A table with a further column on the right."""
+    """Add a column on the right of a table."""
     rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
     return replace(table, columns=[*table.columns, column], rows=rows)
 

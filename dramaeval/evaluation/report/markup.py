@@ -1,4 +1,4 @@
-"""Rendering of HTML pages under a content security policy, and escaping for Markdown.
+"""Renders HTML pages with a content security policy, and escapes text for Markdown.
 
 Names, titles, keys, paths and texts come from rubrics, records and folders of other people and are not trusted.
 No other module builds HTML; `svg.py` builds SVG elements with an XML writer.
@@ -31,7 +31,7 @@ _ENTITIES = frozenset("<>&$([:")  # Not every Markdown parser supports a backsla
 def render_page(
     template: str, context: Mapping[str, Any], *, style: str = "style.css", script: str = "sort.js"
 ) -> str:
-    """Render an HTML page. All values in ``context`` are escaped; a variable missing in ``context`` is an error.
+    """Render an HTML page. All values in ``context`` are escaped; a variable that ``context`` lacks is an error.
 
     The content security policy allows only the page's style and script, by their hashes, and only images and sounds
     that are embedded in the page.
@@ -78,7 +78,7 @@ def _static(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    # Imported only for pages: Markdown, which every run writes, does not need it.
+    # Only pages need jinja2; Markdown, which every run writes, does not.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -96,14 +96,14 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, or its beginning and the number of characters left out."""
+    """The text, or its first ``most`` characters and the number of characters left out."""
     if len(text) <= most:
         return text
     return f"{text[:most]} … ({len(text) - most:,} more characters)"
 
 
 def in_markdown(value: object) -> str:
-    """The text of a value escaped for Markdown, on one line: for a cell, a heading or a list item."""
+    """Escape the text of a value for Markdown, on one line: for a cell, a heading or a list item."""
     line = " ".join(printable(str(value)).splitlines())
     return _MARKDOWN.sub(lambda match: _literal(match[0]), line)
 

@@ -1,4 +1,4 @@
-"""The tables and sentences of a ranking of systems from pairs, for the leaderboard and the report of a run."""
+"""The tables and sentences of a ranking of systems by pairs, for the leaderboard and the report of a run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dramaeval.evaluation.report.leaderboard_page import (
     by_dimension,
     difference_sentences,
     difference_table,
+    left_out_sentences,
     rank_interval,
     render_ranking,
     significantly_above,
@@ -41,7 +42,7 @@ def render_pair_board(
     config: str,
     about: AboutBoard | None = None,
 ) -> str:
-    """The page, see `leaderboard_page.render_board`; ``board`` is the result of `rank_pairs`."""
+    """Render the page (see `leaderboard_page.render_board`); ``board`` is the result of `rank_pairs`."""
     return render_ranking(
         board, tables, name, facts, config, about, sentences=board_sentences(board),
         forest=board_forest(board), caption="Bradley-Terry rating with its interval.",
@@ -49,7 +50,7 @@ def render_pair_board(
 
 
 def board_sentences(board: Mapping[str, Any]) -> list[str]:
-    """The ranking in sentences, with its limits."""
+    """Describe the ranking and its limits in sentences."""
     systems = list(board["systems"])
     first = board["systems"][systems[0]]
     lines = [
@@ -79,20 +80,15 @@ def _limits(board: Mapping[str, Any]) -> list[str]:
                 f"By {whose} some systems win or lose every comparison, so that no finite rating is the most likely: half a "
                 "win is added to both sides of each compared pair of systems."
             )
-    left_out = board["left_out"]
-    if left_out["without_two_systems"]:
-        lines.append(
-            f"Left out, because a clip names no system: {counted(left_out['without_two_systems'], 'comparison')}."
-        )
-    if left_out["same_system"]:
-        lines.append(
-            f"Left out, because both clips are of one system: {counted(left_out['same_system'], 'comparison')}."
-        )
-    return lines
+    reasons = {
+        "without_two_systems": "a clip names no system",
+        "same_system": "both clips are of one system",
+    }
+    return lines + left_out_sentences(board["left_out"], reasons, "comparison")
 
 
 def board_tables(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
-    """All tables by key, with every row."""
+    """All tables by key, with all rows."""
     return {
         "ranking": ranking(board),
         "dimensions": by_dimension(board, titles, "Rating by dimension", "not ranked"),
@@ -101,7 +97,7 @@ def board_tables(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[st
 
 
 def ranking(board: Mapping[str, Any]) -> Table:
-    """Systems from best to worst."""
+    """The systems from best to worst."""
     systems = board["systems"]
     voted = any(system["people"] is not None for system in systems.values())
     scored = any(system["score"] is not None for system in systems.values())
@@ -143,7 +139,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
 
 
 def differences(compared: Sequence[Mapping[str, Any]]) -> Table:
-    """Pairs of systems."""
+    """The differences of pairs of systems in their ratings."""
     table = difference_table(
         compared, size=Column("Difference", help="of the ratings, in logits"), digits=2,
         test="two-sided, over the bootstrap draws", why="too few prompts",
@@ -153,14 +149,12 @@ def differences(compared: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def board_forest(board: Mapping[str, Any]) -> Markup:
-    """The ratings with intervals, by the judge and by the raters."""
+    """A figure of the ratings with intervals, by the judge and by the raters."""
     systems = dict(islice(board["systems"].items(), plots.MOST_ROWS))
-    marks = {
-        "judge": [plots.Interval(each["rating"], each["interval"]) for each in systems.values()]
-    }
-    if any(each["people"] is not None for each in systems.values()):
+    marks = {"judge": [plots.Interval(s["rating"], s["interval"]) for s in systems.values()]}
+    if any(system["people"] is not None for system in systems.values()):
         marks["raters"] = [
-            plots.Interval(each["people"], each["people_interval"]) for each in systems.values()
+            plots.Interval(s["people"], s["people_interval"]) for s in systems.values()
         ]
     looks = {"judge": (plots.JUDGE, "o"), "raters": (plots.PEOPLE, "s")}
     label = "Rating of each system with its interval; the table below holds the same figures."

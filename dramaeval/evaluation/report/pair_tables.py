@@ -1,4 +1,4 @@
-"""Tables and sentences on a judge that compares two clips."""
+"""Tables and sentences about a judge that compares two clips."""
 
 from __future__ import annotations
 
@@ -83,15 +83,15 @@ def metric_table(
     numbers: Mapping[str, Column] | None = None,
     ceiling: bool = False,
 ) -> Table:
-    """Metrics by dimension and phase, with the mean over dimensions at the foot.
+    """Make a table of metrics by dimension and phase, with the mean over dimensions at the foot.
 
     Args:
-        caption: of the table.
-        metrics: columns by the name of the metric.
+        caption: caption of the table.
+        metrics: columns by the key of the metric.
         phases: the results of `summarise_pairs` by phase.
-        titles: of the dimensions by key.
-        numbers: further columns by the name of a count.
-        ceiling: whether the metrics are those of the part ``ceiling``.
+        titles: titles of the dimensions by key.
+        numbers: further columns by the key of a count.
+        ceiling: whether the metrics are in the part ``ceiling`` of the results.
     """
     columns = [
         Column("Dimension", numeric=False),
@@ -130,12 +130,12 @@ def _row(
             )
             for metric in metrics
         ),
-        *(count(values[each]) for each in numbers or ()),
+        *(count(values[key]) for key in numbers or ()),
     ]
 
 
 def slice_table(split: str, name: str, slices: Mapping[str, Any]) -> Table:
-    """The agreement by slice, the mean over dimensions."""
+    """The mean agreement over dimensions, by slice."""
     columns = [Column(name.capitalize(), numeric=False), *SLICES.values(), Column("Prompts")]
     columns.append(NUMBERS["pairs"])
     rows = [
@@ -151,7 +151,7 @@ def slice_table(split: str, name: str, slices: Mapping[str, Any]) -> Table:
 
 
 def pair_sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
-    """The agreement in sentences, with its limits."""
+    """Describe the agreement and its limits in sentences."""
     lines = []
     for phase, summary in phases.items():
         macro, head = summary["macro"], f"On {split}, {PHASES[phase]}: "
@@ -177,7 +177,7 @@ def pair_sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
 
 
 def gain_sentence(split: str, gain: Mapping[str, Any]) -> str | None:
-    """The gain of the training in a sentence; None where it is undefined."""
+    """Describe the gain from training in a sentence; None if it is undefined."""
     macro = gain["macro"]["accuracy_untied"]
     if macro is None:
         return None

@@ -37,7 +37,6 @@ from dramaeval.evaluation.report.shared_context import (
     reference_clips,
     reference_player,
     render_run_page,
-    render_with_clips,
 )
 from dramaeval.evaluation.report.tables import Table, shown
 
@@ -50,8 +49,8 @@ class PairFindings(PageSettings):
     """The input of a report on pairs.
 
     Attributes:
-        predictions: the predictions of the last phase on that split.
-        titles: of the dimensions by key.
+        predictions: the predictions of the last phase on ``split``.
+        titles: titles of the dimensions by key.
         text_fields: keys of the texts of a record that the page shows.
     """
 
@@ -62,7 +61,7 @@ class PairFindings(PageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class WorstPair:
-    """One pair, and the dimension on which judge and raters are furthest apart.
+    """A pair with its prediction on the dimension on which judge and raters differ most.
 
     ``gap`` is p_a − p_b minus the mean vote, from −2 to 2.
     """
@@ -73,26 +72,22 @@ class WorstPair:
 
 
 def render_pairs(findings: PairFindings) -> str:
-    """The page (see `render_with_clips`)."""
-    context = _context(findings)
+    """Render the page (see `render_run_page`)."""
     worst = worst_pairs(findings.predictions, findings.records)
-
-    def page(clips: Mapping[str, str]) -> str:
-        shown_pairs = [_shown(each, findings, clips) for each in worst]
-        return render_run_page("pairs.html.j2", {**context, "worst": shown_pairs})
-
-    singles = [
-        single
-        for each in worst
-        for single in (*_singles(each.record), *reference_clips(each.record))
-    ]
-    return render_with_clips(page, singles, findings.max_seconds)
+    return render_run_page(
+        "pairs.html.j2",
+        _context(findings),
+        "worst",
+        lambda clips: [_shown(pair, findings, clips) for pair in worst],
+        [r for pair in worst for r in (*_singles(pair.record), *reference_clips(pair.record))],
+        findings.max_seconds,
+    )
 
 
 def worst_pairs(
     predictions: Sequence[PairPrediction], records: Sequence[Record], most: int = MOST
 ) -> list[WorstPair]:
-    """The pairs with the largest gaps, in falling order, each with its worst dimension."""
+    """The pairs with the largest gaps, in falling order, each on the dimension with its largest gap."""
     by_id = {record.id: record for record in records}
     worst: dict[str, WorstPair] = {}
     for prediction in predictions:
@@ -102,11 +97,11 @@ def worst_pairs(
         gap = prediction.p_a - prediction.p_b - mean
         if prediction.id not in worst or abs(gap) > abs(worst[prediction.id].gap):
             worst[prediction.id] = WorstPair(record=record, prediction=prediction, gap=gap)
-    return sorted(worst.values(), key=lambda each: (-abs(each.gap), each.prediction.id))[:most]
+    return sorted(worst.values(), key=lambda pair: (-abs(pair.gap), pair.prediction.id))[:most]
 
 
 def _singles(record: Record) -> list[Record]:
-    """A record of each clip, with ids that name the side."""
+    """Split a pair into records of one clip, whose ids name the side."""
     return [
         replace(single, id=_clip_id(record, side))
         for side, single in zip("ab", record.single_clips(), strict=False)
@@ -141,7 +136,7 @@ def _context(findings: PairFindings) -> dict[str, Any]:
         ),
         "summary": [
             *[line for name in every for line in pair_sentences(name, every[name])],
-            *filter(None, (gain_sentence(*each) for each in metrics.get("pair_gain", {}).items())),
+            *filter(None, (gain_sentence(*gain) for gain in metrics.get("pair_gain", {}).items())),
         ],
         "agreement": [
             table
@@ -180,7 +175,7 @@ def _calibration_plots(
 
 
 def _systems(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
-    """The template variables of the ranking; empty ones without a board."""
+    """The template variables of the ranking; they are empty without a board."""
     if "systems" not in board:
         why = [f"The systems are not ranked: {board['undefined']}."] if board else []
         return {"systems": why, "system_tables": [], "forest": None, "forest_note": ""}

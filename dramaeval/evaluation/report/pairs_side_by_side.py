@@ -19,16 +19,16 @@ MAIN = "accuracy_untied"
 
 
 class PairComparison(Comparison):
-    """The result of a comparison on the common pairs (see `summarise_pairs` and `pair_gain`)."""
+    """The result of a comparison on the common pairs, with results of `summarise_pairs` and `pair_gain`."""
 
 
 def pairs_side_by_side(
     runs: Sequence[Results], *, seed: int, draws: int, level: float
 ) -> PairComparison:
-    """Compare runs on the pairs × dimensions that all of them have.
+    """Compare runs on the pairs × dimensions that all runs have.
 
     Raises:
-        ResultsError: a run has scores of single clips, they have no pair in common, or their votes or clips differ.
+        ResultsError: a run has scores of single clips, the runs have no pair in common, or votes or clips differ.
     """
     if single := [run.name for run in runs if not run.pairs]:
         raise ResultsError(
@@ -43,30 +43,35 @@ def pairs_side_by_side(
             "these runs have no pair × dimension in common: compare runs on the same file and rubric."
         )
     _require_same_votes(by_run, common)
-    kept = {name: [p for key, p in of.items() if key in common] for name, of in by_run.items()}
+    aligned = {
+        name: [p for key, p in by_key.items() if key in common] for name, by_key in by_run.items()
+    }
     keys = {key for _, key in common}
     titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
     dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
-    first, *others = kept
+    first, *others = aligned
     against = {
-        name: pair_gain(kept[name], kept[first], list(dimensions), **settings) for name in others
+        name: pair_gain(aligned[name], aligned[first], list(dimensions), **settings)
+        for name in others
     }
     pairs = []
-    for a, b in combinations(kept, 2):
+    for a, b in combinations(aligned, 2):
         gain = (
-            against[b] if a == first else pair_gain(kept[b], kept[a], list(dimensions), **settings)
+            against[b]
+            if a == first
+            else pair_gain(aligned[b], aligned[a], list(dimensions), **settings)
         )
         entry = gain["macro"][MAIN] or {}
         values = {name: entry.get(name) for name in ("difference", "interval", "p")}
         pairs.append({"run": b, "against": a, **values, "p_adjusted": None})
     adjust_p_values(pairs)
     return PairComparison(
-        names=list(kept),
+        names=list(aligned),
         dimensions=dimensions,
         summaries={
             name: summarise_pairs(predictions, list(dimensions), **settings)
-            for name, predictions in kept.items()
+            for name, predictions in aligned.items()
         },
         against_first=against,
         pairs=pairs,

@@ -1,6 +1,6 @@
-"""The figures of the reports: matplotlib figures as SVG elements inside the page.
+"""Draws the figures of the reports: matplotlib figures as SVG elements inside the page.
 
-The colours are those of Okabe and Ito, which people with any common colour blindness can distinguish. Series also
+The colours of Okabe and Ito can be distinguished with any common colour blindness. Series also
 differ in marker or hatch.
 """
 
@@ -30,7 +30,7 @@ from dramaeval.evaluation.report.svg import embedded
 JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"
 INK, GRID = "#1b1f24", "#d0d4d9"
 RASTER_FROM = 500
-"""From this many points on, a scatter plot is rasterised, which keeps the page small."""
+"""Number of points from which on a scatter plot is rasterised, to keep the page small."""
 MOST_ROWS = 60
 """Maximum number of rows of a forest plot; the table below it has all rows."""
 MOST_LETTERS = 32
@@ -39,7 +39,7 @@ MOST_SERIES_LETTERS = 20
 """Maximum length of a label in the legend."""
 
 _PANEL: dict[str, Any] = {"size": (2.3, 2.2), "margins": (0.21, 0.19, 0.97, 0.89)}
-"""Size and margins of the figures of one dimension, whose labels are all of about the same size."""
+"""Size and margins of the figures of one dimension; their labels have about the same size."""
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable and scalable
@@ -70,14 +70,14 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Interval:
-    """One mark of a forest plot: a value with its interval; either may be missing."""
+    """One mark of a forest plot: a value with its interval; both may be missing."""
 
     value: float | None
     bounds: Sequence[float] | None = None
 
 
 def limit_note(count: int, most: int, items: str) -> str:
-    """A note that a figure shows only the first items; empty where it shows all."""
+    """A note that a figure shows only the first items; empty if it shows all items."""
     return f" The first {most:,} of {count:,} {items}." if count > most else ""
 
 
@@ -92,12 +92,12 @@ def drawn(
     """Draw one figure and return its SVG element.
 
     Args:
-        name: unique on the page, of letters, digits and hyphens; the prefix of all ids in it.
+        name: a name that is unique on the page, of letters, digits and hyphens; the prefix of all ids in the figure.
         label: description for screen readers.
-        draw: draws on the given axes.
+        draw: draws on axes.
         size: width and height in inches.
         margins: left, bottom, right and top edge of the axes as shares of the size. None measures all labels to
-            find the room that they need, which takes longer than the drawing itself.
+            find their room, which takes longer than the drawing itself.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout=None if margins else "constrained")
@@ -120,13 +120,13 @@ def forest(
     *,
     zero: bool = True,
 ) -> Markup:
-    """A forest plot: values with intervals, one row each; several series share a row.
+    """Draw a forest plot: one value with its interval for each row and series.
 
     Args:
         name: see `drawn`.
         label: see `drawn`.
         rows: labels from top to bottom.
-        marks: by series, one mark per row.
+        marks: one mark per row, by series.
         looks: colour and marker of each series.
         xlabel: label of the axis.
         zero: whether to draw the line at zero.
@@ -137,18 +137,18 @@ def forest(
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
         for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
-            known = [row for row, mark in enumerate(values) if mark.value is not None]
-            bounds = [values[row].bounds or (math.nan, math.nan) for row in known]
+            drawn_rows = [row for row, mark in enumerate(values) if mark.value is not None]
+            bounds = [values[row].bounds or (math.nan, math.nan) for row in drawn_rows]
             axes.hlines(
-                positions[known] + shift,
+                positions[drawn_rows] + shift,
                 [low for low, _ in bounds],
                 [high for _, high in bounds],
                 color=colour,
                 linewidth=1.6,
             )
             axes.plot(
-                [values[row].value for row in known],
-                positions[known] + shift,
+                [values[row].value for row in drawn_rows],
+                positions[drawn_rows] + shift,
                 marker,
                 color=colour,
                 markersize=10 if marker == "|" else 5,
@@ -193,7 +193,7 @@ def _series_label(text: str) -> str:
 
 
 def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
-    """Expected score of every record against the raters' mean."""
+    """Draw the expected score of every record against the mean rating."""
 
     def draw(axes: Any) -> None:
         low, high = arrays.scale[0], arrays.scale[-1]
@@ -224,12 +224,12 @@ def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
 
 
 def _ticks(scale: np.ndarray) -> np.ndarray:
-    """The scores to label: at most six, so that their labels do not touch."""
+    """The scores that the axis labels: at most six, so that the labels do not touch."""
     return scale[:: -(-len(scale) // 6)]
 
 
 def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
-    """Share of the ratings at each score, and mean probability of the score by the judge."""
+    """Draw the share of the ratings at each score, and the judge's mean probability of the score."""
     rows = ~np.isnan(arrays.distribution).any(axis=1)
     judge = arrays.distribution[rows].mean(axis=0) if rows.any() else None
     rated = ~np.isnan(arrays.ratings).all(axis=1)
@@ -256,14 +256,14 @@ def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
 
 
 def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None:
-    """Calibration curve: share of ratings against stated probability; None without distributions."""
+    """Draw the calibration curve: share of ratings against stated probability; None without distributions."""
     return calibration_of(name, title, calibration_curve(arrays), "share of ratings")
 
 
 def calibration_of(
     name: str, title: str, curve: Sequence[CalibrationBin], ylabel: str
 ) -> Markup | None:
-    """The bins of a calibration curve; None without one."""
+    """Draw the bins of a calibration curve; None without bins."""
     if not curve:
         return None
 
@@ -287,7 +287,7 @@ def calibration_of(
 def curve(
     name: str, title: str, series: Mapping[str, Sequence[tuple[int, float]]], ylabel: str
 ) -> Markup:
-    """Values over the training steps."""
+    """Draw values over the training steps."""
 
     def draw(axes: Any) -> None:
         looks = [(JUDGE, "-", ""), (PEOPLE, "--", "o")]

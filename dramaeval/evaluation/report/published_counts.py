@@ -1,4 +1,4 @@
-"""The published ways of counting in a comparison: those of runs as they counted, those of published results counted here."""
+"""The figures by the published conventions in a comparison: read from runs, or computed for published results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dramaeval.evaluation.report.read_results import Results
 def published_by_run(
     runs: Sequence[Results], grouped: Mapping[str, Sequence[Prediction]], **bootstrap: Any
 ) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """The figures of `published_figures` by run, and remarks about runs without them.
+    """The results of `published_figures` by run, and remarks about runs without them.
 
-    A run has them if it was evaluated with ``evaluation.convention=published``. If one has, they are also counted for
-    results of the published scripts, which hold the values as the raters wrote them.
+    A run has these figures if it was evaluated with ``evaluation.convention=published``. If at least one run has them,
+    they are also computed for results of the published scripts, which have the raters' values as written.
 
     Args:
-        runs: the results.
-        grouped: their predictions by run, with the groups that are drawn together.
+        runs: the results to compare.
+        grouped: the predictions by run, with the groups that the bootstrap draws together.
         bootstrap: seed, draws and level.
     """
     if not any(run.published for run in runs):

@@ -1,9 +1,9 @@
-"""Reading the answers of the zero-shot and few-shot scripts published with Speech-DRAME (arXiv 2511.01261).
+"""Reads the answers of the zero-shot and few-shot scripts published with Speech-DRAME (arXiv 2511.01261).
 
-They are JSONL with ``id``, ``model_name``, ``response`` (a JSON object with a score by dimension, as text) and
-``audio_path``, without ratings. Several lines about a record are trials, whose scores are averaged as the published scripts
-do. A missing or unreadable score is unscored with its reason; the published scripts count it as 1. Where the answers were
-asked for dimension by dimension, that 1 is in the file already and cannot be recognised.
+The answers are JSONL with ``id``, ``model_name``, ``response`` (a JSON object with a score by dimension, as text) and
+``audio_path``, without ratings. Several lines about a record are trials, whose scores are averaged, as in the published
+scripts. A missing or unreadable score makes the record unscored, with the reason; the published scripts count it as 1.
+If the scripts asked for each dimension separately, this 1 is already in the file and cannot be recognised.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def has_responses(path: Path) -> bool:
 
 
 def read_responses(path: Path, name: str, rated: Sequence[Results]) -> Results:
-    """Read the answers of one model; the ratings are those of the same records in other results.
+    """Read the answers of one model; the ratings come from other results on the same records.
 
-    A record is known by ``id``, else by the name of the file in ``audio_path``, both without ``.wav``.
+    A record is identified by ``id`` or by the name of the file in ``audio_path``, both without ``.wav``.
 
     Args:
         path: a JSONL file, or a folder of JSONL files, which are trials of one model.
@@ -52,8 +52,8 @@ def read_responses(path: Path, name: str, rated: Sequence[Results]) -> Results:
         rated: results with ratings.
 
     Raises:
-        ResultsError: names every line that cannot be read; or no line is about a rated record, or the lines are of
-            several models.
+        ResultsError: lines cannot be read (the message names all of them), no line is about a rated record, or the
+            lines are from several models.
     """
     pairs: dict[str, list[Prediction]] = {}
     for prediction in {
@@ -65,13 +65,13 @@ def read_responses(path: Path, name: str, rated: Sequence[Results]) -> Results:
             f"{path} has answers without ratings: name a run on the same records in runs=[…] too, whose ratings are taken."
         )
     lines = _lines(path)
-    known = {_without_suffix(record_id): record_id for record_id in pairs}
+    ids = {_without_suffix(record_id): record_id for record_id in pairs}
     answers: dict[str, list[Mapping[str, Any] | str]] = {}
     others: list[str] = []
     problems: list[str] = []
     for line in lines:
         names = _names(line)
-        records = sorted({known[each] for each in names if each in known})
+        records = sorted({ids[name] for name in names if name in ids})
         if len(records) > 1:
             problems.append(f"id and audio_path are those of two records, {' and '.join(records)}")
         elif records:
@@ -114,7 +114,7 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
             problems.append(f"{file.name} has the predictions of a run: name the folder of the run")
         for line in read:
             problems += [
-                f"{file.name}, line {line.number}: {each.problem}" for each in line.findings
+                f"{file.name}, line {line.number}: {finding.problem}" for finding in line.findings
             ]
             lines += [line.fields] if line.fields is not None else []
     require_no_problems(problems, path)
@@ -131,13 +131,13 @@ def _model(lines: Iterable[Mapping[str, Any]], path: Path) -> str:
 
 
 def _names(line: Mapping[str, Any]) -> list[str]:
-    """The names by which a line's record may be known."""
+    """The names that may identify the record of a line."""
     clip = line.get("audio_path")
     names = [
         line.get("id"),
         PurePosixPath(clip.replace("\\", "/")).name if isinstance(clip, str) else None,
     ]
-    return [_without_suffix(each) for each in names if isinstance(each, str) and each]
+    return [_without_suffix(name) for name in names if isinstance(name, str) and name]
 
 
 def _without_suffix(name: str) -> str:
@@ -145,9 +145,9 @@ def _without_suffix(name: str) -> str:
 
 
 def _scores(line: Mapping[str, Any]) -> Mapping[str, Any] | str:
-    """The values of a response by the letters of its keys, or the reason why there are none.
+    """The values of a response, by `only_letters` of their keys; or the reason why there are none.
 
-    Without ``response`` the scores are keys of the line.
+    If a line has no ``response``, its own keys have the scores.
     """
     if line.get("error"):
         return NO_RESPONSE
@@ -163,7 +163,7 @@ def _scores(line: Mapping[str, Any]) -> Mapping[str, Any] | str:
 
 
 def _answered(rated: Prediction, answers: Sequence[Mapping[str, Any] | str]) -> Prediction:
-    """A record's mean score over the trials, beside its ratings."""
+    """Replace the score of a rated prediction by the mean score over the trials."""
     key = only_letters(rated.dimension.rpartition("/")[2])
     scores, reasons = [], []
     for answer in answers:

@@ -1,7 +1,8 @@
-"""Reading the results of the fine-tuning scripts published with Speech-DRAME (arXiv 2511.01261).
+"""Reads the results of the fine-tuning scripts published with Speech-DRAME (arXiv 2511.01261).
 
-They are JSON arrays of objects with ``ground_truth_ratings``, and ``specific_dimension`` with ``probability_score`` and
-``model_score``, or ``dimension_scores`` of all dimensions (``evaluation_type=comprehensive``).
+The results are JSON arrays of objects with ``ground_truth_ratings``, and either ``specific_dimension`` with
+``probability_score`` and ``model_score``, or ``dimension_scores`` with all dimensions
+(``evaluation_type=comprehensive``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.tasks.rubric import Dimension, Rubric
 
-#: The score that the published scripts write where they find no answer.
+#: The score that the published scripts write if they find no answer.
 SCRIPTS_DEFAULT = 3.0
 NO_ANSWER = "no answer in the script's output"
 _MISSING = ("", "NA", "N/A")
@@ -29,17 +30,17 @@ _PROBLEMS_SHOWN = 20
 def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
     """Read the results of the fine-tuning scripts: JSON arrays in any files of the folder.
 
-    The expected score is ``probability_score``, else ``model_score``; of an item with ``dimension_scores`` each of
-    these. Where there is no number, or where the scripts wrote 3 because the output has no answer, the item is unscored
-    with that reason.
+    The expected score is ``probability_score``, or ``model_score`` without it; an item with ``dimension_scores`` has one
+    for each dimension. An item is unscored, with the reason, if its score is no number, or if the score is the 3 that
+    the scripts write for an output without an answer.
 
     Args:
-        folder: the folder with the JSON files, or one of them.
+        folder: the folder with the JSON files, or one of the files.
         name: name of the results.
         rubric: the dimensions with their annotation fields and scales.
 
     Raises:
-        ResultsError: names every file and item that cannot be read.
+        ResultsError: files or items cannot be read; the message names all of them.
     """
     predictions: list[Prediction] = []
     problems: list[str] = []
@@ -50,11 +51,11 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
         for number, item in enumerate(result_items(file, problems), 1):
             where = f"{file.name}, item {number}"
             try:
-                of_item = list(_of_item(item, file, rubric))
+                parsed = list(_of_item(item, file, rubric))
             except ValueError as error:
                 problems.append(f"{where}: {error}")
                 continue
-            for prediction, source in of_item:
+            for prediction, source in parsed:
                 if (prediction.id, prediction.dimension) in seen:
                     problems.append(
                         f"{where}: {prediction.id} × {prediction.dimension} occurs twice"
@@ -79,14 +80,14 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
 
 
 def result_files(path: Path, suffix: str) -> list[Path]:
-    """The files of this kind in a folder, or the file itself."""
+    """The files with this suffix in a folder, or the file itself if it has the suffix."""
     if path.is_dir():
         return sorted(path.glob(f"*.{suffix}"))
     return [path] if path.suffix == f".{suffix}" else []
 
 
 def require_no_problems(problems: Sequence[str], path: Path) -> None:
-    """Raise `ResultsError` with the first problems of a folder or file, if it has any."""
+    """Raise `ResultsError` with the first problems of a folder or file, if there are problems."""
     if not problems:
         return
     shown = "\n".join(f"  {problem}" for problem in problems[:_PROBLEMS_SHOWN])
@@ -96,7 +97,7 @@ def require_no_problems(problems: Sequence[str], path: Path) -> None:
 
 
 def result_items(file: Path, problems: list[str]) -> Sequence[Any]:
-    """The items of a JSON file of results; none of another JSON file. Adds its problems to ``problems``."""
+    """The items of a JSON file of results; empty for another JSON file. Problems are added to ``problems``."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -115,7 +116,7 @@ def result_items(file: Path, problems: list[str]) -> Sequence[Any]:
 def _of_item(
     item: Mapping[str, Any], file: Path, rubric: Rubric
 ) -> Iterator[tuple[Prediction, str]]:
-    """The predictions of an item, each with the key of its score."""
+    """Make the predictions of an item, each with the key of its score."""
     if not isinstance(item.get("id"), str) or not item["id"]:
         raise ValueError("'id' must be text")
     if "dimension_scores" not in item:
@@ -134,7 +135,7 @@ def _of_item(
 def _prediction(
     item: Mapping[str, Any], dimension: Dimension, expected: float | None, source: str
 ) -> tuple[Prediction, str]:
-    """The prediction of an item on a dimension, with the key of its score; ``source`` is this key, or the reason."""
+    """Make the prediction of an item on a dimension; ``source`` is the key of the score, or the reason for None."""
     ratings = _written(item, dimension)
     return Prediction(
         id=item["id"],
@@ -148,35 +149,35 @@ def _prediction(
 
 
 def _written(item: Mapping[str, Any], dimension: Dimension) -> list[Any]:
-    """The values of the raters as the item writes them."""
-    given = item["ground_truth_ratings"]
-    if not isinstance(given, dict):
+    """The raters' values as written in the item."""
+    by_name = item["ground_truth_ratings"]
+    if not isinstance(by_name, dict):
         raise ValueError("'ground_truth_ratings' must be an object of lists")
-    ratings = given.get(dimension.annotation, given.get(dimension.key))
+    ratings = by_name.get(dimension.annotation, by_name.get(dimension.key))
     if not isinstance(ratings, list):
         raise ValueError(f"'ground_truth_ratings' has no list '{dimension.annotation}'")
     return ratings
 
 
 def _dimension(named: str, rubric: Rubric) -> Dimension:
-    wanted = only_letters(named)
+    letters = only_letters(named)
     for dimension in rubric.dimensions:
         names = (dimension.key, dimension.annotation, dimension.title)
-        if wanted in map(only_letters, names):
+        if letters in map(only_letters, names):
             return dimension
-    known = ", ".join(dimension.key for dimension in rubric.dimensions)
+    keys = ", ".join(dimension.key for dimension in rubric.dimensions)
     raise ValueError(
-        f"specific_dimension {named!r} is not one of {known} (task=… selects the rubric)"
+        f"specific_dimension {named!r} is not one of {keys} (task=… selects the rubric)"
     )
 
 
 def only_letters(name: str) -> str:
-    """The letters and digits of a name, without case: ``PitchDynamics`` and ``pitch_dynamics`` are the same."""
+    """The letters and digits of a name, without case: the same for ``PitchDynamics`` and ``pitch_dynamics``."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
-    """The score and its key; None and the reason where there is none."""
+    """The score and its key; None and the reason if there is no score."""
     values = {key: as_number(item.get(key)) for key in ("probability_score", "model_score")}
     for key, value in values.items():
         if value is None:
@@ -194,7 +195,7 @@ def _without_answer(item: Mapping[str, Any]) -> bool:
 
 
 def as_number(value: Any) -> float | None:
-    """A number, a text with one, or true and false as 1 and 0; None for everything else."""
+    """Convert a number, a text that is a number, or a bool (1 or 0) to float; None for any other value."""
     if isinstance(value, str):
         try:
             value = float(value)

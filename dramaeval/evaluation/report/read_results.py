@@ -1,4 +1,4 @@
-"""Reading of results to compare: run folders. `published_results` reads those of the published scripts."""
+"""Reads results to compare from run folders; `published_results` reads the results of the published scripts."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Results:
 
     Attributes:
         name: name of the run.
-        predictions: each record × dimension once; empty for a judge of pairs.
-        pairs: of a judge of pairs, each pair × dimension once.
+        predictions: the predictions on each record × dimension; empty for a judge of pairs.
+        pairs: the predictions of a judge of pairs on each pair × dimension.
         titles: titles of the dimensions by key, in the order of the rubric.
-        split: the split of the data; None where it is not known.
-        phase: zero_shot or final; None where it is not known.
-        config: the settings of the run by dotted key; empty where they are not known.
-        clips: hashes of the clips by record; empty where they are not known.
+        split: the split of the data; None if it is not known.
+        phase: zero_shot or final; None if it is not known.
+        config: the settings of the run by dotted key; empty if they are not known.
+        clips: hashes of the clips by record; empty if they are not known.
         notes: remarks for the reader.
-        published: figures in the published ways of counting, if the run has them (`published_figures`).
-        raw: the values of the raters as the published results write them; empty for a run.
+        published: the result of `published_figures`, if the run has it.
+        raw: the raters' values as written in published results; empty for a run.
     """
 
     name: str
@@ -69,15 +69,15 @@ def phases_in(folder: Path) -> dict[str, Path]:
 
 
 def splits_in(folder: Path, phase: str | None) -> list[str]:
-    """The splits that a run was evaluated on, in their order."""
+    """The splits that a run was evaluated on, in the order of its predictions."""
     return list(_by_split(_phase_file(folder, phase)[1]))
 
 
 def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
-    """The predictions of a run on a split.
+    """Read the predictions of a run on a split.
 
     Raises:
-        ResultsError: there are none, or both scores and comparisons of pairs.
+        ResultsError: the run has no predictions on the split, or both scores and comparisons of pairs.
     """
     chosen, file = _phase_file(folder, phase)
     by_split = _by_split(file)
@@ -86,8 +86,8 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
             f"{folder} was not evaluated on {split}; it has {', '.join(by_split) or 'no split'}."
         )
     config = _config(folder)
-    pairs = [each for each in by_split[split] if isinstance(each, PairPrediction)]
-    predictions = [each for each in by_split[split] if isinstance(each, Prediction)]
+    pairs = [p for p in by_split[split] if isinstance(p, PairPrediction)]
+    predictions = [p for p in by_split[split] if isinstance(p, Prediction)]
     if pairs and predictions:
         raise ResultsError(
             f"{folder} has scores and comparisons of pairs (a mixture), which are not compared together: evaluate its "
@@ -107,7 +107,7 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
 
 
 def _published(file: Path, split: str, phase: str) -> Mapping[str, Any] | None:
-    """The published figures of a run; None where it has none, or where the file is damaged."""
+    """The published figures of a run; None if it has none or the file is damaged."""
     if not file.is_file() or damage_of(file):
         return None
     figures = json.loads(file.read_text(encoding="utf-8"))
@@ -115,7 +115,7 @@ def _published(file: Path, split: str, phase: str) -> Mapping[str, Any] | None:
 
 
 def _clips(file: Path, split: str) -> dict[str, str]:
-    """The clips of a split by record; empty for a run of an earlier version, or if the file is damaged."""
+    """Hashes of the clips of a split by record; empty for a run of an earlier version, or if the file is damaged."""
     if not file.is_file() or damage_of(file):
         return {}
     prints = read_prints(file.read_text(encoding="utf-8")).get(split, [])

@@ -27,7 +27,6 @@ from dramaeval.evaluation.report.shared_context import (
     reference_clips,
     reference_player,
     render_run_page,
-    render_with_clips,
 )
 from dramaeval.evaluation.report.tables import shown
 from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
@@ -38,7 +37,7 @@ MOST_PICTURED = 30
 """Maximum number of dimensions with figures; the tables have all dimensions."""
 
 MOST_SCORES = 12
-"""Of longer scales only the scores with a rating or with at least `SMALLEST_SHARE` are listed beside a clip."""
+"""On scales with more scores, only scores with a rating or a share of at least `SMALLEST_SHARE` are listed."""
 
 SMALLEST_SHARE = 0.02
 
@@ -50,7 +49,7 @@ class Findings(PageSettings):
     """The input of a report on ratings.
 
     Attributes:
-        predictions: the predictions of the last phase on that split.
+        predictions: the predictions of the last phase on ``split``.
         titles: titles of the dimensions, by key.
         text_fields: keys of the records' texts that the prompt contains.
     """
@@ -61,20 +60,16 @@ class Findings(PageSettings):
 
 
 def render(findings: Findings) -> str:
-    """The page (see `render_with_clips`)."""
-    context = _context(findings)
+    """Render the page (see `render_run_page`)."""
     disagreements = worst(findings.predictions, findings.records)
-
-    def page(clips: Mapping[str, str]) -> str:
-        shown_worst = [_disagreement(each, findings, clips) for each in disagreements]
-        return render_run_page("run.html.j2", {**context, "worst": shown_worst})
-
-    records = [
-        record
-        for disagreement in disagreements
-        for record in (disagreement.record, *reference_clips(disagreement.record))
-    ]
-    return render_with_clips(page, records, findings.max_seconds)
+    return render_run_page(
+        "run.html.j2",
+        _context(findings),
+        "worst",
+        lambda clips: [_disagreement(case, findings, clips) for case in disagreements],
+        [r for case in disagreements for r in (case.record, *reference_clips(case.record))],
+        findings.max_seconds,
+    )
 
 
 def _context(findings: Findings) -> dict[str, Any]:
@@ -89,7 +84,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge), thought_text(judge)]),
-            *(drop_text(*each) for each in words.drops_of(metrics, split, phase)),
+            *(drop_text(*drop) for drop in words.drops_of(metrics, split, phase)),
         ],
         "scales": [
             note for key, note in (metrics["about"].get("scales") or {}).items() if key in titles
@@ -190,7 +185,7 @@ def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
 
 
 def _pictured(judge: Mapping[str, Any]) -> list[str]:
-    """Keys of the dimensions with figures: of many, those with the highest and the lowest Pearson."""
+    """Keys of the dimensions with figures: all, or those with the highest and the lowest Pearson."""
     dimensions = judge["dimensions"]
     if len(dimensions) <= MOST_PICTURED:
         return list(dimensions)
@@ -224,7 +219,7 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
         if not arrays.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
-        # A key may contain characters that an HTML id must not.
+        # A key may contain characters that are not allowed in an HTML id; an index does not.
         pictures = [
             plots.scatter(f"scatter-{index}", title, arrays),
             plots.distributions(f"shares-{index}", title, arrays),
@@ -278,7 +273,7 @@ def _disagreement(
 
 
 def _thoughts(prediction: Prediction) -> list[tuple[str, str]]:
-    """The kept thoughts, each with the score after it where several are sampled."""
+    """The kept thoughts; if several are sampled, each with the score after it."""
     texts = prediction.thought_texts or ()
     if prediction.thoughts is None:
         return [("", shortened(text, MOST_TEXT)) for text in texts]
@@ -287,12 +282,12 @@ def _thoughts(prediction: Prediction) -> list[tuple[str, str]]:
 
 
 def _ratings_text(prediction: Prediction) -> str:
-    """The ratings, or the mean with its standard deviation and number of ratings."""
+    """The ratings as text; or the mean rating, with standard deviation and number of ratings if they are known."""
     ratings = ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings)
     info = prediction.raters
     if not info.mean_only:
         return ratings
-    known = [f"mean {ratings}"]
-    known += [f"standard deviation {info.std:g}"] if info.std is not None else []
-    known += [f"{info.count} ratings"] if info.count is not None else []
-    return ", ".join(known)
+    parts = [f"mean {ratings}"]
+    parts += [f"standard deviation {info.std:g}"] if info.std is not None else []
+    parts += [f"{info.count} ratings"] if info.count is not None else []
+    return ", ".join(parts)

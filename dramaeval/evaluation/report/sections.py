@@ -28,7 +28,7 @@ CEILING = Column("Ceiling", help="Pearson of one rater with the mean of the othe
 def agreement(
     phases: Mapping[str, Summary], gain: Summary | None, titles: Titles, caption: str
 ) -> Table:
-    """Per dimension: the correlation, the zero-shot correlation, the gain, the human ceiling and counts."""
+    """For each dimension: the correlation, the zero-shot correlation, the gain, the human ceiling and counts."""
     phase, summary = list(phases.items())[-1]
     before = phases.get("zero_shot") if phase != "zero_shot" else None
     columns = [
@@ -66,7 +66,7 @@ def agreement(
 
 
 def test_sets(metrics: Summary, phase: str) -> Table | None:
-    """The macro figures of every named test set, and their differences from the first one; None for a single set."""
+    """The macro figures of every test set, and the differences from the first; None for a single test set."""
     drops = metrics.get("drop")
     if not drops:
         return None
@@ -101,7 +101,7 @@ def test_sets(metrics: Summary, phase: str) -> Table | None:
 
 
 def further(summary: Summary, titles: Titles) -> Table:
-    """The other agreement metrics; a metric that applies to none of the scales is left out."""
+    """The other metrics of agreement; a metric that is undefined on all dimensions is left out."""
     columns = {
         "ccc": Column("CCC", help="Lin's concordance: 1 only where the scores themselves agree"),
         "mae": Column("MAE", help="mean absolute error"),
@@ -125,12 +125,12 @@ PUBLISHED_NOTE = (
 def published(
     figures_of: Mapping[str, Summary], head: str = "Phase", further: Sequence[str] = ()
 ) -> Table | None:
-    """The pooled agreement in the published ways of counting; None where it was not computed.
+    """The pooled agreement by the published conventions; None if it was not computed.
 
     Args:
-        figures_of: `published_figures` by phase or run.
-        head: heading of these names.
-        further: notes below the table.
+        figures_of: results of `published_figures` by phase or run.
+        head: title of the column of phases or runs.
+        further: more notes below the table.
     """
     columns = [
         Column("Way of counting", numeric=False),
@@ -178,7 +178,7 @@ def calibration(summary: Summary, titles: Titles) -> Table:
 def _metrics(
     caption: str, metric_columns: Mapping[str, Column], summary: Summary, titles: Titles
 ) -> Table:
-    """The metrics that are defined on a dimension, one column each."""
+    """The metrics that are defined on at least one dimension, one column each."""
     parts = [*summary["dimensions"].values(), summary["macro"]]
     names = [name for name in metric_columns if any(part.get(name) is not None for part in parts)]
     columns = [
@@ -197,7 +197,7 @@ def _metrics(
 
 
 def people(summary: Summary, titles: Titles) -> Table | None:
-    """The agreement between raters; None where it was not computed."""
+    """The agreement between raters; None if it was not computed."""
     if "ceiling" not in summary["macro"]:
         return None
     columns = [
@@ -241,7 +241,7 @@ def people(summary: Summary, titles: Titles) -> Table | None:
 
 
 def systems(summary: Summary, titles: Titles) -> Table | None:
-    """Whether the judge orders the systems as people do; None where no record names a system."""
+    """The agreement of judge and people on the order of systems; None if no record names a system."""
     names = ("pearson", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")
     heads = ("Pearson", "Kendall", "Pairwise accuracy", "Soft pairwise accuracy")
     rows = [
@@ -268,7 +268,7 @@ def systems(summary: Summary, titles: Titles) -> Table | None:
 
 
 def slices(slices_by_name: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
-    """A table for each slice name, and the reasons for the names without slices."""
+    """A table for each division into slices, and the reason for each division without slices."""
     tables, missing = [], []
     for name, division in slices_by_name.items():
         title = name.replace("_", " ").capitalize()
@@ -331,7 +331,10 @@ def notes(summary: Summary) -> list[str]:
 
 
 def metric_cell(values: Summary, name: str, reason: str = "does not apply to this scale") -> Cell:
-    """A metric with its interval; without a value a dash and why, ``reason`` where the results do not state it."""
+    """The cell of a metric with its interval; without a value, of a dash with the reason.
+
+    ``reason`` is used if the results do not state one.
+    """
     bounds = (values.get("interval") or {}).get(name)
     undefined = values.get("undefined") or {}
     reason = undefined.get(name, reason) if values else "not evaluated"
@@ -339,13 +342,13 @@ def metric_cell(values: Summary, name: str, reason: str = "does not apply to thi
 
 
 def pearson_marks(summary: Summary, keys: Sequence[str]) -> list[plots.Interval]:
-    """The marks of a forest plot: Pearson of each of the dimensions, then of the macro."""
+    """The marks of a forest plot: Pearson on each dimension, then the macro."""
     parts = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
     return [plots.Interval(part["pearson"], part["interval"].get("pearson")) for part in parts]
 
 
 def difference_cell(entry: Summary | None, missing: str = "") -> Cell:
-    """A difference with its interval (see `Difference.as_dict`)."""
+    """The cell of a difference (`Difference.as_dict`) with its interval; ``missing`` is the reason without one."""
     if entry is None:
         return number(None, missing=missing or "undefined for one of the two")
     return with_interval(entry["difference"], entry["interval"], sign=True)

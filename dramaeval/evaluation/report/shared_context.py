@@ -1,4 +1,4 @@
-"""The parts that every page of a run has: warnings, training curves, environment, clips."""
+"""The parts of every page of a run: warnings, training curves, environment, clips."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dramaeval.evaluation.report.tables import Cell, Column, Table, first_rows
 from dramaeval.evaluation.report.worst_disagreements import sounds
 
 LIMIT = 2_950_000
-"""Maximum size of a page with its clips in bytes: a little under 3 MB."""
+"""Maximum size of a page with its clips, in bytes: slightly less than 3 MB."""
 
 MOST_TEXT = 2_000
 """Maximum number of characters of one text of a record."""
 
 NO_SOUND = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
 
-#: Versions in the table of the environment; environment.json has all of them.
+#: The libraries in the table of the environment; environment.json has all libraries.
 VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
 
 
@@ -35,7 +35,7 @@ class PageSettings:
         name: name of the run, for the title.
         metrics: the content of metrics.json.
         split: the split that the page shows in full.
-        records: the records of that split, for clips and texts.
+        records: the records of ``split``, for clips and texts.
         config: the resolved configuration, as YAML.
         environment: the content of environment.json.
         tensorboard: folder of the TensorBoard files.
@@ -54,26 +54,47 @@ class PageSettings:
     facts: Sequence[str]
 
 
-def render_run_page(template: str, context: Mapping[str, Any]) -> str:
-    """The page with its tables bounded, so that it opens quickly; metrics.json has all rows."""
+def render_run_page(
+    template: str,
+    context: Mapping[str, Any],
+    variable: str,
+    items: Callable[[Mapping[str, str]], list[dict[str, Any]]],
+    records: Sequence[Record],
+    max_seconds: float,
+) -> str:
+    """Render the page of a run (see `render_with_clips`); its tables are bounded, and metrics.json has all rows.
+
+    Args:
+        template: the template of the page.
+        context: the variables of the template, without ``variable``.
+        variable: the variable that lists the items with clips.
+        items: makes these items from clips (data URIs by record id).
+        records: see `render_with_clips`.
+        max_seconds: see `render_with_clips`.
+    """
 
     def bounded(value: Any) -> Any:
         if isinstance(value, list):
             return [bounded(item) for item in value]
         return first_rows(value, "metrics.json") if isinstance(value, Table) else value
 
-    return render_page(template, {name: bounded(value) for name, value in context.items()})
+    variables = {name: bounded(value) for name, value in context.items()}
+
+    def page(clips: Mapping[str, str]) -> str:
+        return render_page(template, {**variables, variable: items(clips)})
+
+    return render_with_clips(page, records, max_seconds)
 
 
 def render_with_clips(
     page: Callable[[Mapping[str, str]], str], records: Sequence[Record], max_seconds: float
 ) -> str:
-    """A page with the clips of some records, of at most `LIMIT` bytes.
+    """Render a page of at most `LIMIT` bytes with the clips of some records.
 
-    The clips are compressed to fit beside the rest of the page, or left out.
+    The clips are compressed to fit into the page, or left out.
 
     Args:
-        page: renders the page with the given clips, data URIs by record id.
+        page: renders the page from clips (data URIs by record id).
         records: the records with a clip on the page; those without a decoded clip are skipped.
         max_seconds: maximum length of a clip.
     """
@@ -83,7 +104,7 @@ def render_with_clips(
 
 
 def reference_clips(record: Record) -> list[Record]:
-    """A record of the recording beside which a record is judged, for `render_with_clips`; empty without one."""
+    """A record of the reference recording of a record, for `render_with_clips`; empty without a reference."""
     if record.reference is None:
         return []
     name, seconds = _reference_id(record), record.reference_seconds
@@ -103,7 +124,7 @@ def _reference_id(record: Record) -> str:
 
 
 def page_context(settings: PageSettings) -> dict[str, Any]:
-    """The template variables that every page of a run has."""
+    """The template variables of every page of a run."""
     return {
         "title": f"{settings.name}: judge of acted speech",
         "kind": "dramaeval report",
@@ -135,7 +156,7 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(metrics: Mapping[str, Any]) -> list[str]:
-    """The way of scoring, where there are several, and remarks about the records."""
+    """The settings of scoring that are listed in metrics.json, and remarks about the records."""
     about = metrics["about"]
     lines = [
         f"Scoring: {key.replace('_', ' ')} = {value}."
@@ -149,7 +170,7 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def curves(folder: Path) -> list[dict[str, Any]]:
-    """The curves of a TensorBoard folder as pictures with titles; an empty list without a folder."""
+    """Draw the curves of a TensorBoard folder as pictures with titles; an empty list without a folder."""
     by_tag = read_curves(folder)
     wanted = (
         ("Training loss", {"training": "train/loss"}, "objective"),
@@ -181,7 +202,7 @@ def environment(about: Mapping[str, Any]) -> Table:
 
 
 def skipped(metrics: Mapping[str, Any]) -> list[str]:
-    """The records that could not be used, a line each."""
+    """The problems of the records that could not be used, one line each."""
     lines = []
     for split, records in (metrics["about"].get("skipped") or {}).items():
         problems = records["problems"]

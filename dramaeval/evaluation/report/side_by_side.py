@@ -1,4 +1,4 @@
-"""Comparison of runs on the same records: each run against the first, and every pair of runs."""
+"""Compares runs on the same records: each run with the first, and every two runs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ class Comparison:
     Attributes:
         names: names of the runs; the others are compared with the first.
         dimensions: titles of the dimensions that all runs have, by key.
-        summaries: by run, on the common records (see `summarise`).
-        against_first: run − first, by run (see `compare`).
-        pairs: the macro difference of every pair in Pearson (runs that judge pairs: accuracy without ties), with p
-            adjusted over the pairs.
-        published: by run its figures in the published ways of counting, each on all records of its run; empty where no
-            run has them.
+        summaries: results of `summarise` on the common records, by run.
+        against_first: results of `compare` (run − first), by run.
+        pairs: the macro difference of every two runs in Pearson (for runs that judge pairs: accuracy without ties),
+            with p adjusted over the pairs of runs.
+        published: results of `published_figures` on all records of a run, by run; empty if no run has them.
         differing: settings that differ between the runs, by dotted key.
-        notes: what the comparison leaves out, and other remarks.
+        notes: remarks, for example about what the comparison leaves out.
     """
 
     names: Sequence[str]
@@ -51,10 +50,10 @@ class Comparison:
 
 
 def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float) -> Comparison:
-    """Compare runs on the records × dimensions that all of them have.
+    """Compare runs on the records × dimensions that all runs have.
 
     Raises:
-        ResultsError: they have none in common, or their ratings or clips differ.
+        ResultsError: the runs have no record in common, or their ratings or clips differ.
     """
     require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
@@ -69,7 +68,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
             notes.append(
                 f"{run.name}: {counted(left_out, 'answer')} left out, because not every run has them."
             )
-    kept = _aligned(runs, common)
+    aligned = _aligned(runs, common)
     every = {(p.id, p.dimension) for run in runs for p in run.predictions}
     grouped = _aligned(runs, every)
     published, remarks = published_by_run(runs, grouped, seed=seed, draws=draws, level=level)
@@ -79,13 +78,15 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     try:
         summaries = {
             name: summarise(predictions, list(dimensions), **settings)
-            for name, predictions in kept.items()
+            for name, predictions in aligned.items()
         }
         against = {
-            name: compare(kept[name], kept[first], list(dimensions), metrics=COMPARED, **settings)
+            name: compare(
+                aligned[name], aligned[first], list(dimensions), metrics=COMPARED, **settings
+            )
             for name in others
         }
-        pairs = _pairs(kept, list(dimensions), settings, against, first)
+        pairs = _pairs(aligned, list(dimensions), settings, against, first)
     except ValueError as error:
         raise ResultsError(str(error)) from None
     return Comparison(
@@ -101,10 +102,10 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
 
 
 def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
-    """Each run's predictions on the records × dimensions that all runs have.
+    """The predictions of each run on the records × dimensions that all runs have.
 
     Raises:
-        ResultsError: they have none in common.
+        ResultsError: the runs have no record in common.
     """
     return _aligned(runs, _common(runs))
 
@@ -112,20 +113,20 @@ def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
 def _common(runs: Sequence[Results]) -> set[tuple[str, str]]:
     common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
     other_scales = _other_scales(runs)
-    kept = {pair for pair in common if pair[1] not in other_scales}
-    if common and not kept:
+    comparable = {pair for pair in common if pair[1] not in other_scales}
+    if common and not comparable:
         raise ResultsError(f"these runs have no scale in common: {' '.join(other_scales.values())}")
     if not common:
         raise ResultsError(
             "these runs have no record × dimension in common: compare runs on the same file and rubric."
         )
-    return kept
+    return comparable
 
 
 def _other_scales(runs: Sequence[Results]) -> dict[str, str]:
-    """By dimension why its figures cannot be compared: the ends of its scale differ between the runs.
+    """A note about each dimension whose figures cannot be compared, because the ends of its scale differ between runs.
 
-    Scales with other points between the same ends (bins) have the same unit.
+    Scales with the same ends and other points between them (bins) have the same unit.
     """
     ends: dict[str, dict[str, str]] = {}
     for run in runs:
@@ -157,24 +158,24 @@ def _absent_dimensions(runs: Sequence[Results]) -> list[str]:
 
 
 def require_same_clips(runs: Sequence[Results]) -> None:
-    """Refuse runs that have other clips for the same record.
+    """Check that all runs have the same clip for the same record.
 
     Raises:
-        ResultsError: names the first of them.
+        ResultsError: they have not; the message names the first records with different clips.
     """
     first = runs[0]
     for run in runs[1:]:
-        both = [name for name in first.clips if name in run.clips]
-        other = [name for name in both if first.clips[name] != run.clips[name]]
-        if other:
+        common = [name for name in first.clips if name in run.clips]
+        differing_clips = [name for name in common if first.clips[name] != run.clips[name]]
+        if differing_clips:
             raise ResultsError(
-                f"{first.name} and {run.name} were evaluated on other clips: {len(other)} of {len(both)} records "
-                f"have the same id and another clip ({first_of(other)}). Evaluate both on the same clips."
+                f"{first.name} and {run.name} were evaluated on other clips: {len(differing_clips)} of {len(common)} records "
+                f"have the same id and another clip ({first_of(differing_clips)}). Evaluate both on the same clips."
             )
 
 
 def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str, list[Prediction]]:
-    """Each run's predictions on the common records; group and system come from any run that has them."""
+    """The predictions of each run on the common records, with groups and systems from any run that has them."""
     groups: dict[str, str] = {}
     systems: dict[str, str] = {}
     for run in runs:
@@ -194,15 +195,15 @@ def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str,
 
 
 def _pairs(
-    kept: Mapping[str, Sequence[Prediction]],
+    aligned: Mapping[str, Sequence[Prediction]],
     keys: Sequence[str],
     settings: Mapping[str, Any],
     against: Mapping[str, Mapping[str, Any]],
     first: str,
 ) -> list[dict[str, Any]]:
     pairs: list[dict[str, Any]] = []
-    for a, b in combinations(kept, 2):
-        difference = against[b] if a == first else compare(kept[b], kept[a], keys, **settings)
+    for a, b in combinations(aligned, 2):
+        difference = against[b] if a == first else compare(aligned[b], aligned[a], keys, **settings)
         macro = difference["macro"]["pearson"] or {}
         pairs.append(
             {
@@ -225,13 +226,13 @@ _RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 
 def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
-    """Settings that differ between the runs with known settings, sorted by key."""
-    known = [run for run in runs if run.config]
-    keys = sorted({key for run in known for key in run.config})
+    """The settings that differ between the runs with known settings, sorted by key."""
+    with_settings = [run for run in runs if run.config]
+    keys = sorted({key for run in with_settings for key in run.config})
     absent = "(none)"
     return {
         key: [run.config.get(key, absent) if run.config else "?" for run in runs]
         for key in keys
         if (key in _RUBRIC or not key.startswith(_IGNORED))
-        and len({repr(run.config.get(key, absent)) for run in known}) > 1
+        and len({repr(run.config.get(key, absent)) for run in with_settings}) > 1
     }

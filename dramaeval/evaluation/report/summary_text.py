@@ -1,4 +1,4 @@
-"""The summary of a run in sentences, for the top of its page. All numbers are those of metrics.json."""
+"""Summarises a run in sentences for the top of its page; all numbers are in metrics.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.report.tables import shown, with_interval
 
-#: Controls that measure how far scores move; their gain over themselves says nothing about the audio.
+#: Controls that measure how much scores change; a gain over them says nothing about the use of audio.
 CHANGES = ("phrasing", "invariance", "text_bias")
 
 
@@ -18,7 +18,7 @@ def summary(
     gain: Mapping[str, Any] | None,
     titles: Mapping[str, str],
 ) -> list[str]:
-    """The agreement with people, its change in training, the human ceiling, and the best and worst dimension."""
+    """Describe the agreement with people, its change in training, the human ceiling, and the best and worst dimension."""
     phase, values = list(phases.items())[-1]
     macro = values["macro"]
     sentences = [_agreement(split, phase, macro)]
@@ -33,7 +33,7 @@ def summary(
 def drops_of(
     metrics: Mapping[str, Any], split: str, phase: str
 ) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """The drops that concern a test set, as the arguments of `drop_text`: of the first set those of all others."""
+    """The drops that concern a test set, as arguments of `drop_text`; all drops concern the first test set."""
     return [
         (other, phase, by_phase[phase])
         for other, by_phase in (metrics.get("drop") or {}).items()
@@ -93,19 +93,22 @@ def _ceiling(macro: Mapping[str, Any]) -> list[str]:
 def _best_and_worst(
     dimensions: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]
 ) -> list[str]:
-    known = {
+    correlations = {
         key: values["pearson"]
         for key, values in dimensions.items()
         if values["pearson"] is not None
     }
-    if len(known) < 2:
+    if len(correlations) < 2:
         return []
-    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
-    if known[best] <= 0:
+    best, worst = (
+        max(correlations, key=correlations.__getitem__),
+        min(correlations, key=correlations.__getitem__),
+    )
+    if correlations[best] <= 0:
         return ["The judge agrees with people on no dimension: no correlation is above 0."]
     return [
-        f"It agrees best on {titles.get(best, best)} ({shown(known[best])}) and least on "
-        f"{titles.get(worst, worst)} ({shown(known[worst])})."
+        f"It agrees best on {titles.get(best, best)} ({shown(correlations[best])}) and least on "
+        f"{titles.get(worst, worst)} ({shown(correlations[worst])})."
     ]
 
 
@@ -126,10 +129,10 @@ def _bias_and_variance(macro: Mapping[str, Any]) -> list[str]:
 
 
 def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Whether the judge uses the audio, and its gain over each control.
+    """State whether the judge uses the audio, and its gain over each control.
 
-    The judge uses the audio where its gain in correlation over every available control that removes the right sound
-    has an interval above zero. Otherwise it is not shown.
+    The judge uses the audio if its gain in correlation over every available control that removes the right sound
+    has an interval above zero. Otherwise the use is not shown.
     """
     gains = {
         name: control["gain"]["macro"]["pearson"] if control.get("gain") else None
@@ -198,17 +201,17 @@ def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None)
 
 def _phrasing(spread: Mapping[str, Any]) -> str:
     deviations = [values["mean_deviation"] for values in spread["dimensions"].values()]
-    known = [deviation for deviation in deviations if deviation is not None]
-    if not known:
+    defined = [deviation for deviation in deviations if deviation is not None]
+    if not defined:
         return "Phrasing: no record was scored under every wording."
     return (
         f"Phrasing: over {spread['phrasings']} wordings of a question a score varies by "
-        f"{shown(sum(known) / len(known))} (standard deviation, mean over dimensions)."
+        f"{shown(sum(defined) / len(defined))} (standard deviation, mean over dimensions)."
     )
 
 
 def _largest_change(name: str, control: Mapping[str, Any]) -> str:
-    """The change that moves the scores of a dimension most, and the one that disturbs their order most."""
+    """Name the change with the largest mean shift of scores, and the change with the lowest rank correlation."""
     title = name.replace("_", " ").capitalize()
     if not (measured := control.get("changes")):
         return f"{title}: {control['reason']}."
@@ -231,7 +234,7 @@ def _largest_change(name: str, control: Mapping[str, Any]) -> str:
 
 
 def position(bounds: Sequence[float] | None) -> str:
-    """Position of an interval to zero: "above", "below", "open" where it includes zero; "unknown" without one."""
+    """The position of an interval relative to zero: "above", "below", "open" (it includes zero), or "unknown" for None."""
     if bounds is None:
         return "unknown"
     return "above" if bounds[0] > 0 else "below" if bounds[1] < 0 else "open"

@@ -1,4 +1,4 @@
-"""Conversion of matplotlib's SVG files to elements inside a page."""
+"""Converts matplotlib's SVG files to elements inside a page."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dramaeval.evaluation.report.markup import printable
 SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
-# matplotlib 3.10 writes "font: bold 9px 'DejaVu Sans', sans-serif"; later versions write the parts.
+# matplotlib 3.10 writes "font: bold 9px 'DejaVu Sans', sans-serif"; later versions write separate properties.
 _FONT = re.compile(r"(?:(italic|oblique) )?(?:(bold|\d+) )?([\d.]+px) (.*)")
 _DROPPED = {"metadata", "style"}
 
 
 def embedded(file: str, name: str, label: str) -> Markup:
-    """The element of an SVG file: ids that are unique on the page, a label for screen readers, no styles.
+    """Make an element of a page from an SVG file, with ids that are unique on the page.
 
-    Styles become attributes, because the page's policy forbids inline styles.
+    Styles become attributes, because the security policy of the page forbids inline styles.
 
     Args:
         file: the text of the SVG file.
-        name: unique on the page; the prefix of all ids in it.
+        name: a name that is unique on the page; the prefix of all ids in the element.
         label: description for screen readers.
     """
     root = ElementTree.fromstring(printable(file[file.index("<svg") :]))
@@ -38,7 +38,7 @@ def embedded(file: str, name: str, label: str) -> Markup:
             element.text = None
         element.tail = None
         element.attrib = _attributes(element, name, used)
-    # matplotlib sets these two for all elements in a style sheet, which is dropped.
+    # matplotlib sets these two properties in a style sheet, which is dropped.
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
     root.attrib |= {"xmlns": SVG, "role": "img", "aria-label": label}
     return Markup(ElementTree.tostring(root, encoding="unicode"))

@@ -1,4 +1,4 @@
-"""Tables of results, for pages, Markdown and CSV."""
+"""Tables of results for HTML pages, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING = "–"
 MOST_CELLS = 10_000
 """Maximum number of cells of a table on a page: about 1 MB."""
 LEAST_ROWS = 20
-"""Minimum number of rows shown, for any number of columns."""
+"""A table with many columns still shows at least this number of rows."""
 MOST_LETTERS = 1_000
 """Maximum length of a cell or note on a page."""
 
@@ -65,7 +65,7 @@ class Table:
 
 
 def first_rows(table: Table, elsewhere: str, most: int | None = None) -> Table:
-    """The bounded table for a page or a Markdown file, with a note on the rows left out.
+    """Bound a table for a page or a Markdown file, and add a note about the rows left out.
 
     Args:
         table: a table of any size.
@@ -90,14 +90,14 @@ def _bounded(cell: Cell) -> Cell:
 
 
 def number(value: float | None, digits: int = 2, *, missing: str = "", sign: bool = False) -> Cell:
-    """A number, or a dash with the reason why there is none."""
+    """The cell of a number, or of a dash with the reason why there is no number."""
     if value is None:
         return Cell(NOTHING, missing=missing or "not defined")
     return Cell(shown(value, digits, sign=sign), sort=value)
 
 
 def shown(value: float, digits: int = 2, *, sign: bool = False) -> str:
-    """A number with a minus sign instead of a hyphen, and without "−0.00"."""
+    """Format a number with a minus sign instead of a hyphen; zero has no sign."""
     text = f"{value:.{digits}f}"
     if float(text) == 0:
         return f"{0:.{digits}f}"
@@ -114,7 +114,7 @@ def with_interval(
     missing: str = "",
     sign: bool = False,
 ) -> Cell:
-    """A number with its interval; a difference (``sign``) whose interval excludes zero is in bold."""
+    """The cell of a number with its interval; a difference (``sign``) whose interval excludes zero is in bold."""
     if value is None:
         return number(None, missing=missing)
     note, strong = "", False
@@ -132,17 +132,17 @@ def with_interval(
 
 
 def count(value: int) -> Cell:
-    """An integer."""
+    """The cell of an integer."""
     return Cell(f"{value:,}", sort=value)
 
 
 def yes_or_no(value: bool | None, missing: str) -> Cell:
-    """Yes or no; for None a dash with the reason."""
+    """The cell of yes or no; for None, of a dash with the reason."""
     return Cell(NOTHING, missing=missing) if value is None else Cell("yes" if value else "no")
 
 
 def interval_note(bootstrap: Mapping[str, Any], units: str, undefined: str) -> str:
-    """A note on the intervals in brackets, or the reason why there are none."""
+    """A note about the intervals in brackets, or the reason why there are none."""
     if not bootstrap["draws"]:
         return f"No intervals: {undefined}."
     level, draws = bootstrap["level"], bootstrap["draws"]
@@ -150,7 +150,7 @@ def interval_note(bootstrap: Mapping[str, Any], units: str, undefined: str) -> s
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown, with its notes below."""
+    """Format the table in Markdown, with its notes below."""
     head = [in_markdown(column.title) for column in table.columns]
     align = ["---:" if column.numeric else "---" for column in table.columns]
     rows = [
@@ -163,7 +163,7 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV with unrounded numbers; an interval has two columns, low and high."""
+    """Format the table as CSV with unrounded numbers; an interval has two columns, low and high."""
     rows = [*table.rows, *table.foot]
     columns = list(zip(*rows, strict=True)) or [() for _ in table.columns]
     bounded = [any(cell.bounds for cell in cells) for cells in columns]

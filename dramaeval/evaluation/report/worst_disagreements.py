@@ -16,13 +16,13 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
 
 RATE = 16_000
-#: libsndfile's compression of MP3, from 41 to 8 kbit/s at 16 kHz mono; the first one that fits is used.
+#: Compression levels of MP3 in libsndfile, from 41 to 8 kbit/s at 16 kHz mono; the first that fits is used.
 COMPRESSIONS = (0.8, 0.9, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """One clip, and the dimension with the largest difference between judge and people.
+    """A clip with its prediction on the dimension on which judge and people differ most.
 
     ``gap`` is expected score − mean rating, in score units.
     """
@@ -35,7 +35,7 @@ class Disagreement:
 def worst(
     predictions: Sequence[Prediction], records: Sequence[Record], most: int = 10
 ) -> list[Disagreement]:
-    """The clips with the largest gaps relative to the scale, in falling order, each with its worst dimension."""
+    """The clips with the largest gaps relative to the scale, in falling order, each on its worst dimension."""
     by_id = {record.id: record for record in records}
     worst_of_clip: dict[str, tuple[float, float, Prediction]] = {}
     for prediction in predictions:
@@ -54,10 +54,10 @@ def worst(
 
 
 def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str, str]:
-    """The clips as data URIs (MP3, 16 kHz, mono), by record id, in at most ``room`` characters.
+    """Encode the clips as data URIs (MP3, 16 kHz, mono), by record id, in at most ``room`` characters.
 
-    All have the same compression, the lowest that fits. Clips that cannot be decoded are left out, and the last
-    ones too where the highest compression does not fit.
+    All clips have the same compression, the lowest that fits. Clips that cannot be decoded are left out; so are clips
+    that do not fit at the highest compression.
     """
     waves = _decoded(records, max_seconds)
     uris: dict[str, str] = {}
@@ -65,11 +65,11 @@ def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str
         uris = {name: _uri(wave, compression) for name, wave in waves.items()}
         if sum(map(len, uris.values())) <= room:
             return uris
-    kept: dict[str, str] = {}
+    embedded: dict[str, str] = {}
     for name, uri in uris.items():
-        if sum(map(len, kept.values())) + len(uri) <= room:
-            kept[name] = uri
-    return kept
+        if sum(map(len, embedded.values())) + len(uri) <= room:
+            embedded[name] = uri
+    return embedded
 
 
 def _decoded(records: Sequence[Record], max_seconds: float) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""From the logits at the answer positions to probabilities of choices and expected scores.
+"""Probabilities of choices and expected scores from the logits at the answer positions.
 
 The functions take the ``logits [answers, vocabulary]`` of a batch and the `Batch`; objectives may use them.
 """
@@ -9,7 +9,7 @@ import torch
 
 from dramaeval.models.inputs.batch import NO_SCORE, Batch
 
-#: The value of a choice that does not exist. It is finite because the gradient of exp(−∞) is undefined.
+#: The logit of a choice that does not exist. It is finite, because the gradient of exp(−∞) is undefined.
 LOWEST = -1e9
 
 
@@ -17,14 +17,14 @@ def choice_log_p(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Log-probability of each choice over the whole vocabulary, Σ log p(token) over its tokens.
 
     Returns:
-        float32 ``[questions, longest scale]``; `LOWEST` past a shorter scale.
+        float32 ``[questions, longest scale]``; `LOWEST` after the end of a shorter scale.
     """
     return _choice_values(logits[batch.score_index].float().log_softmax(dim=-1), logits, batch)
 
 
 def scale_log_p(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Log-probability of each choice among the choices of its question, float32 ``[questions, longest scale]``."""
-    # Where every score is one token, the vocabulary's normalisation cancels out.
+    # If every score is one token, the normalisation over the vocabulary cancels out.
     values = _choice_values(logits[batch.score_index].float(), logits, batch)
     return values.log_softmax(dim=-1)
 
@@ -33,7 +33,7 @@ def distributions(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """The judge's distribution over the choices of each question.
 
     Returns:
-        float32 ``[questions, longest scale]``; each row sums to 1, and is 0 past a shorter scale.
+        float32 ``[questions, longest scale]``; each row sums to 1, and is 0 after the end of a shorter scale.
     """
     return scale_log_p(logits, batch).exp()
 
@@ -41,7 +41,7 @@ def distributions(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def expected_scores(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """The expected score of each question, Σ_k k·p(k), float32 ``[questions]``.
 
-    From a regression head's number v it is low + (high − low)·sigmoid(v), which stays on the scale.
+    For the output v of a regression head it is low + (high − low)·sigmoid(v), which is on the scale.
     """
     if is_regression(logits):
         value = logits[batch.score_index, 0].float().sigmoid()
@@ -51,11 +51,11 @@ def expected_scores(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def chosen(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The most probable choice of each question, or the one nearest to a head's value; int64 ``[questions]``."""
+    """The most probable choice of each question, or the nearest to the value of a regression head; int64 ``[questions]``."""
     if not is_regression(logits):
         return scale_log_p(logits, batch).argmax(dim=-1)
     distance = (batch.scale - expected_scores(logits, batch)[:, None]).abs()
-    return distance.argmin(dim=-1)  # the last score is repeated past a shorter scale
+    return distance.argmin(dim=-1)  # a shorter scale is padded with its last score
 
 
 def is_regression(logits: torch.Tensor) -> bool:
@@ -78,7 +78,7 @@ def _choice_values(at_scores: torch.Tensor, logits: torch.Tensor, batch: Batch) 
     if batch.terms is None:
         return values
     answer, token, question, choice = batch.terms.unbind(dim=-1)
-    # Many choices share a position: the vocabulary's normalisation is computed once for each.
+    # Many choices share a position, whose normalisation over the vocabulary is computed once.
     positions, inverse = answer.unique(return_inverse=True)
     normalisation = logits[positions].float().logsumexp(dim=-1)
     log_p = logits[answer, token].float() - normalisation[inverse]

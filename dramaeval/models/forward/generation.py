@@ -1,9 +1,9 @@
-"""Generation of thoughts and answers, greedy or sampled, and the continuations that GRPO's sampling uses.
+"""Generates thoughts and answers, greedily or by sampling; GRPO's sampling uses the same continuations.
 
-`CachedGeneration` keeps the keys and values of earlier tokens, so that a token costs one small step. Where a judge
-does not support that (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which is
-slower. Both generate the same text as the greedy generation of transformers, in batches of any size. A sampled text
-has random numbers of its own, so that it does not depend on the texts beside it (up to the rounding of logits).
+`CachedGeneration` keeps the keys and values of earlier tokens, so that each token needs only a small step. If a judge
+does not support this (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which is
+slower. Greedy texts are the same as in transformers, in batches of any size. Each sampled text has separate
+random numbers, so that it does not depend on other texts in the batch (up to the rounding of logits).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
 from dramaeval.models.inputs.collation import CLIP_INPUTS, collate
 from dramaeval.models.inputs.question_encoder import AnswerTokens, QuestionEncoder
 
-#: Sequences that are continued at a time; each holds the keys and values of its prompt.
+#: Maximum number of sequences that are continued at a time; each needs the keys and values of its prompt.
 ROWS = 16
 
 
@@ -46,7 +46,7 @@ class Start(Protocol):
     """Starts to continue the questions of some records."""
 
     def __call__(self, records: Sequence[EncodedRecord], copies: int = 1) -> Continuation:
-        """A continuation with ``copies`` sequences per question, one after the other."""
+        """Start a continuation with ``copies`` adjacent sequences per question."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Sampling:
     """How texts are sampled.
 
     Attributes:
-        seeds: for each record and question one seed per text; as many for every question.
-        temperature: of the softmax over tokens.
-        tokens: ids from 0 up to this number can be sampled: the tokenizer's.
-        suppressed: ids that are never sampled, such as the placeholder of audio.
+        seeds: for each record and question, one seed per text; all questions have the same number of texts.
+        temperature: temperature of the softmax over tokens.
+        tokens: number of tokens of the tokenizer; only smaller ids are sampled.
+        suppressed: ids that are never sampled, such as the audio placeholder.
     """
 
     seeds: Sequence[Sequence[Sequence[int]]]
@@ -76,20 +76,19 @@ def generate(
     max_tokens: Sequence[int],
     sampling: Sampling | None = None,
 ) -> list[list[GeneratedText]]:
-    """Continue every question of some records, with the most probable token each time or with sampled ones.
+    """Continue every question of some records, with the most probable tokens or with sampled tokens.
 
     Args:
-        records: their prompts and clips are used; their answers are ignored.
-        encoder: of their questions.
+        records: the records, whose prompts and clips are used, and whose answers are ignored.
+        encoder: the encoder of their questions.
         start: starts a continuation.
-        opening: the text with which every answer begins.
-        until: the text that ends a generation, as the end of the turn does.
-        max_tokens: for each record the most tokens to generate.
-        sampling: samples several texts per question; None generates one greedily.
+        opening: the text at the beginning of every answer.
+        until: a text that ends a generation; the end of the turn ends it too.
+        max_tokens: the maximum number of tokens to generate for each record.
+        sampling: samples several texts per question; None generates one greedy text.
 
     Returns:
-        for each record the text after ``opening``, one per question; of several, those of a question one after the
-        other.
+        for each record the texts after ``opening``; several texts of a question are adjacent.
     """
     lead = encoder.opening(opening)
     if sampling is None:
@@ -114,12 +113,12 @@ def _sample(
     until: str,
     max_tokens: Sequence[int],
 ) -> list[list[GeneratedText]]:
-    """The sampled texts of `generate`; a prompt is computed once for up to `ROWS` of them."""
-    texts: list[list[list[GeneratedText]]] = [[[] for _ in each] for each in sampling.seeds]
-    samples = max(len(seeds) for each in sampling.seeds for seeds in each) if texts else 0
+    """Sample the texts of `generate`; a prompt is computed once for up to `ROWS` texts."""
+    texts: list[list[list[GeneratedText]]] = [[[] for _ in record] for record in sampling.seeds]
+    samples = max(len(seeds) for record in sampling.seeds for seeds in record) if texts else 0
     for begin in range(0, samples, ROWS):
         copies = min(ROWS, samples - begin)
-        places = [iter([(n, q) for q in range(len(each))]) for n, each in enumerate(sampling.seeds)]
+        places = [iter([(n, q) for q in range(len(s))]) for n, s in enumerate(sampling.seeds)]
         for group in _groups(records, lead, max(1, ROWS // copies)):
             owners = [next(places[number]) for number, record in group for _ in record.questions]
             seeds = [s for n, q in owners for s in sampling.seeds[n][q][begin : begin + copies]]
@@ -129,11 +128,11 @@ def _sample(
             generated = iter(_continue(continuation, encoder, until, limits, draw))
             for number, question in owners:
                 texts[number][question] += [next(generated) for _ in range(copies)]
-    return [[text for of_question in each for text in of_question] for each in texts]
+    return [[text for question in record for text in question] for record in texts]
 
 
 Choice = Callable[[torch.Tensor, Container[int]], list[int]]
-"""Chooses the next token of each sequence from ``logits [sequences, vocabulary]`` and the sequences that have ended."""
+"""Takes ``logits [sequences, vocabulary]`` and the numbers of ended sequences; returns the next token of each sequence."""
 
 
 def _greedy(logits: torch.Tensor, ended: Container[int]) -> list[int]:
@@ -141,7 +140,7 @@ def _greedy(logits: torch.Tensor, ended: Container[int]) -> list[int]:
 
 
 class _Draw:
-    """A `Choice` that samples, with random numbers of its own for each sequence."""
+    """A `Choice` that samples; each sequence has a separate random generator."""
 
     def __init__(self, sampling: Sampling, seeds: Sequence[int], device: torch.device) -> None:
         self.sampling = sampling
@@ -150,9 +149,9 @@ class _Draw:
 
     def __call__(self, logits: torch.Tensor, ended: Container[int]) -> list[int]:
         logits = logits.float()
-        # Relative to the largest logit, a low temperature does not overflow.
+        # Subtracting the largest logit avoids an overflow at a low temperature.
         scores = (logits - logits.amax(-1, keepdim=True)) / self.sampling.temperature
-        # A judge whose logits are not finite is reported by its scores.
+        # NaN is not reported here, because the scores of such a judge are reported.
         scores = scores.nan_to_num(nan=0.0)
         scores[:, self.sampling.tokens :] = -torch.inf
         scores[:, list(self.sampling.suppressed)] = -torch.inf
@@ -168,10 +167,10 @@ class _Draw:
 def _groups(
     records: Sequence[EncodedRecord], opening: tuple[int, ...], most: int
 ) -> Iterator[list[tuple[int, EncodedRecord]]]:
-    """Numbered records with at most ``most`` questions in all, their answers replaced by the opening."""
+    """Yield groups of numbered records with at most ``most`` questions, whose answers are replaced by the opening."""
     group: list[tuple[int, EncodedRecord]] = []
     room = most
-    # The next token is chosen from the full vocabulary; the score only marks the position.
+    # The score only marks the position at which the next token is chosen from the full vocabulary.
     answer = AnswerTokens(scale=(0,), lead=opening, scores=(0,), tail=())
     for number, record in enumerate(records):
         questions = [
@@ -217,12 +216,12 @@ def _continue(
 
 
 class UncachedGeneration:
-    """Continues sequences by a complete pass per token.
+    """Continues sequences with a complete pass per token.
 
     Args:
-        records: one sequence per question.
-        read: the pass: logits of the next token, ``[questions, vocabulary]``.
-        copies: sequences per question.
+        records: the records, with one sequence per question.
+        read: runs a pass; returns the logits of the next token, ``[questions, vocabulary]``.
+        copies: number of sequences per question.
     """
 
     def __init__(
@@ -265,15 +264,15 @@ def _append(question: LabelledQuestion, token: int) -> LabelledQuestion:
 class CachedGeneration:
     """Continues sequences with the keys and values of their earlier tokens; see `supports_cache`.
 
-    Sequences are padded on the left: an attention window counts the positions between two tokens in the cache, and
-    padding between a prompt and its continuation would take a part of the window.
+    Sequences are padded on the left: a sliding attention window counts positions in the cache, and padding between a
+    prompt and its continuation would use a part of the window.
 
     Args:
         model: the judge.
-        records: one sequence per question.
+        records: the records, with one sequence per question.
         pad: id of the padding token.
-        device: where the model's inputs go.
-        copies: sequences per question; their prompt is computed once.
+        device: device of the model's inputs.
+        copies: number of sequences per question; their prompt is computed once.
     """
 
     def __init__(
@@ -309,7 +308,7 @@ class CachedGeneration:
             self.logits = self.judge.get_output_embeddings()(hidden[:, 0])
 
     def _run(self, embeddings: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """The last hidden states ``[rows, tokens, hidden]``; extends the cache."""
+        """Run the decoder and extend the cache; returns the last hidden states ``[rows, tokens, hidden]``."""
         decoder = self.judge.decoder
         output = decoder(
             inputs_embeds=embeddings,
@@ -327,12 +326,12 @@ def _padded_on_the_left(
     """Move the padding of ``[rows, tokens]`` from the right to the left.
 
     Args:
-        values: a row ends at its position in ``last``; what follows is padding.
-        last: ``[rows]``.
+        values: the rows, which have padding after their last token.
+        last: position of the last token of each row, ``[rows]``.
         pad: the value of padding.
 
     Returns:
-        the values, and a bool mask of the same shape, true where a token is real.
+        the values, and a bool mask of the same shape, which is false for padding.
     """
     end = int(last.max())
     columns = torch.arange(-end, 1, device=last.device)[None] + last[:, None]
@@ -341,9 +340,9 @@ def _padded_on_the_left(
 
 
 def supports_cache(model: Any) -> bool:
-    """Whether the judge's pass consists of decoder and head, which `CachedGeneration` computes step by step.
+    """Whether the judge's pass consists of decoder and head, as `CachedGeneration` requires.
 
-    It does not with virtual tokens, nor where a text model has further steps between decoder and head.
+    This is not so with virtual tokens, or if a text model has further operations between decoder and head.
     """
     learns_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     return not learns_tokens and type(unwrap_judge(model)).logits_at is JudgeModel.logits_at

@@ -1,8 +1,8 @@
 """The forward pass of a judge: from a batch of questions to the logits at the answer positions.
 
-A transformers model computes logits for every token of every sequence; a judge needs a few of them. A family's class
-inherits this pass from `JudgeModel`, and loading, saving and generation from a class of transformers, whose name it
-keeps (see `OwnWeightNames`).
+A transformers model computes logits for every token of every sequence; a judge needs only a few of them. The class of a
+family inherits this pass from `JudgeModel`, and loading, saving and generation from a class of transformers with the
+same name (see `OwnWeightNames`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 else:
     PreTrainedModel = object
 
-#: The key of a model's configuration that names its head, and the value for a regression head.
+#: The key of a model's configuration that names the kind of head, and the value for a regression head.
 HEAD = "judge_head"
 REGRESSION = "regression"
-#: The name of that head's module.
+#: The name of the module of a regression head.
 SCORE_HEAD = "score_head"
 
 
 @dataclass
 class AnswerLogits(ModelOutput):
-    """Logits ``[answers, vocabulary]`` in the order of ``answer_index``; ``[answers, 1]`` of a regression head.
+    """Logits ``[answers, vocabulary]`` in the order of ``answer_index``; ``[answers, 1]`` from a regression head.
 
-    In training ``loss`` is 0, for adapters that add to it (see `peft.AdaLoraModel.forward`).
+    In training ``loss`` is 0, so that adapters can add to it (see `peft.AdaLoraModel.forward`).
     """
 
     logits: torch.Tensor | None = None
@@ -44,18 +44,18 @@ class AnswerLogits(ModelOutput):
 
 
 class FeatureMismatchError(ValueError):
-    """A prompt reserves another number of audio tokens than its clips have embeddings."""
+    """The number of audio tokens in a prompt differs from the number of embeddings of its clips."""
 
 
 class JudgeModel(OwnWeightNames, PreTrainedModel):
-    """Mixed into a transformers class, before it; a family overrides `encode_audio` and `project_audio`.
+    """The first base class of a judge, before a class of transformers; families override `encode_audio`, `project_audio`.
 
-    With ``judge_head: regression`` in its configuration the judge has a regression head in place of the vocabulary head:
-    a linear layer that maps the last hidden state at each answer position to one number.
+    With ``judge_head: regression`` in its configuration, the judge has a regression head in place of the vocabulary
+    head: a linear layer that maps the last hidden state at each answer position to one number.
 
     Attributes:
-        plain: steps that are computed as transformers does, see `dramaeval.models.families.base.Family`.
-        encoding_cache: keeps the encodings of a frozen audio tower; None encodes every time.
+        plain: steps that are computed as in transformers, see `dramaeval.models.families.base.Family`.
+        encoding_cache: stores the encodings of a frozen audio tower; with None, every pass encodes clips.
     """
 
     plain: frozenset[str] = frozenset()
@@ -69,11 +69,11 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
     def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """Run the audio tower; called once per batch, or once per clip where encodings are kept.
+        """Run the audio tower; called once per batch, or once per clip if encodings are stored.
 
         Args:
             input_features: float32 ``[clips, mel bins, frames]``, padded to the longest clip.
-            feature_frames: int64 ``[clips]``, valid mel frames of 10 ms.
+            feature_frames: int64 ``[clips]``, numbers of valid mel frames of 10 ms.
 
         Returns:
             ``[steps, width]`` for each clip, without padding.
@@ -81,24 +81,24 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         raise NotImplementedError(f"{type(self).__name__} does not define encode_audio.")
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Map encoded clips into the language model; called after `encode_audio`, or with kept encodings.
+        """Map encoded clips to embeddings of the language model; called after `encode_audio` or with stored encodings.
 
         Args:
             encoded: ``[steps, width]`` for each clip.
 
         Returns:
-            ``[audio tokens, hidden]`` for each clip; as many tokens as `Family.audio_tokens` gives.
+            ``[audio tokens, hidden]`` for each clip; `Family.audio_tokens` gives the number of tokens.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define project_audio.")
 
     def place_audio(
         self, encoded: list[torch.Tensor], windows: Sequence[int]
     ) -> list[torch.Tensor]:
-        """Add the place of each window in its clip, for encoders that do not know it; called before `project_audio`.
+        """Add the position of each window in its clip, for encoders without it; called before `project_audio`.
 
         Args:
             encoded: ``[steps, width]`` for each window.
-            windows: its number in its clip, from 0.
+            windows: the number of each window in its clip, from 0.
         """
         return encoded
 
@@ -108,13 +108,13 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         feature_frames: torch.Tensor,
         windows: Sequence[int] = (),
     ) -> list[torch.Tensor]:
-        """`encode_audio`, `place_audio`, then `project_audio`; without ``windows`` no clip has several."""
+        """Run `encode_audio`, `place_audio` and `project_audio`; without ``windows`` every clip is one window."""
         encoded = self.encode_audio(input_features, feature_frames)
         return self.project_audio(self.place_audio(encoded, windows or [0] * len(encoded)))
 
     @property
     def audio_token(self) -> int:
-        """The id of the placeholder that the clips' embeddings replace."""
+        """The id of the placeholder that is replaced by embeddings of clips."""
         return int(self.config.audio_token_id)
 
     @property
@@ -132,8 +132,8 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         """Run `answer_logits` if ``answer_index`` is given, else the forward pass of transformers."""
         if answer_index is None or input_ids is None:
             return super().forward(input_ids, *args, **kwargs)
-        given = without_defaults(kwargs)
-        return self.answer_logits(input_ids=input_ids, answer_index=answer_index, **given)
+        inputs = without_defaults(kwargs)
+        return self.answer_logits(input_ids=input_ids, answer_index=answer_index, **inputs)
 
     def answer_logits(
         self,
@@ -154,30 +154,29 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         clip_windows: Sequence[int] = (),
         **kwargs: Any,
     ) -> AnswerLogits:
-        """Logits at the answer positions.
+        """Compute the logits at the answer positions.
 
         Args:
             input_ids: ``[rows, tokens]``, padded on the right.
             position_ids: ``[rows, tokens]``; every branch continues the positions of its prefix.
             answer_index: ``[answers, 2]``, row and position of each answer position.
-            prefix_mask: bool ``[rows, prefix width]``, true where a prefix token is real; None where every row is
-                one sequence.
-            branch_count: branches per row, with ``prefix_mask``.
-            subtree_ends: ``[rows, branches, branch width]``, where branches have trees; see `SharedPrefixLayout`.
-            attention_mask: for rows that are not padded on the right; None is causal.
+            prefix_mask: bool ``[rows, prefix width]``, false for padding; None if every row is one sequence.
+            branch_count: number of branches per row, with ``prefix_mask``.
+            subtree_ends: ``[rows, branches, branch width]``, if branches have trees; see `SharedPrefixLayout`.
+            attention_mask: for rows that are not padded on the right; None is causal attention.
             virtual_embeddings: ``[rows, virtual tokens, hidden]``, prepended to the rows.
             input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
-            feature_frames: ``[clips]``, valid frames of each.
+            feature_frames: ``[clips]``, number of valid frames of each clip.
             clip_order: ``[occurrences]``, the clip of each run of audio tokens, row by row; clips of ``encoded_clips``
                 are numbered after those of ``input_features``.
-            clip_keys: for each clip of ``input_features`` the key of its encoding.
-            encoded_clips: ``[steps, width]`` for each clip whose encoding is known.
-            clip_windows: for each clip, in the order of their numbers, its window in a longer clip; empty where no clip
-                has several windows.
-            kwargs: for the language model, such as the cache of prefix tuning, which all tokens attend to.
+            clip_keys: the key of the encoding of each clip of ``input_features``.
+            encoded_clips: ``[steps, width]`` for each clip whose encoding is stored.
+            clip_windows: the number of each clip as a window of a longer clip, in the order of the clips; empty if no
+                clip has several windows.
+            kwargs: further inputs of the language model, such as the cache of prefix tuning, to which all tokens attend.
 
         Raises:
-            FeatureMismatchError: audio tokens and audio embeddings differ in number.
+            FeatureMismatchError: the numbers of audio tokens and audio embeddings differ.
         """
         embeddings = self.embed(
             input_ids,
@@ -203,8 +202,8 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
             layout = SharedPrefixLayout(prefix_mask, branch_count, width, subtree_ends)
             attention_mask = layout.as_mask()
         elif attention_mask is None:
-            # Padding follows every answer and needs no mask. With position ids transformers would look for packed
-            # sequences; without them it numbers the positions in the same way.
+            # Padding is after all answers and needs no mask. With position ids, transformers would look for packed
+            # sequences; without them, it numbers the positions in the same way.
             positions = None
         if "past_key_values" in kwargs:
             kwargs[cache_argument(self.decoder)] = kwargs.pop("past_key_values")
@@ -229,7 +228,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         encoded_clips: Sequence[torch.Tensor] = (),
         clip_windows: Sequence[int] = (),
     ) -> torch.Tensor:
-        """Embeddings ``[rows, tokens, hidden]`` with clips in the place of audio tokens; see `answer_logits`."""
+        """Embeddings ``[rows, tokens, hidden]``, in which clips replace audio tokens; see `answer_logits`."""
         embeddings = self.embed_text(input_ids)
         if clip_order is None:
             return embeddings
@@ -249,7 +248,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         )
 
     def embed_text(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``[rows, tokens, hidden]`` of token ids; the values at placeholders of clips are not used."""
+        """Embeddings ``[rows, tokens, hidden]`` of token ids; values at audio placeholders are not used."""
         return self.get_input_embeddings()(input_ids)
 
     def embed_clips(
@@ -260,7 +259,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         encoded_clips: Sequence[torch.Tensor] = (),
         clip_windows: Sequence[int] = (),
     ) -> list[torch.Tensor]:
-        """``[audio tokens, hidden]`` for each clip: those with features, then the encoded ones."""
+        """``[audio tokens, hidden]`` for each clip: first clips with features, then encoded clips."""
         clips: list[torch.Tensor] = []
         cache = self.encoding_cache
         count = 0 if input_features is None else len(input_features)
@@ -281,11 +280,11 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         """Run the language model, and its head at the answer positions.
 
         Args:
-            answer_index: ``[answers, 2]``, row and position of each.
-            inputs: of the language model.
+            answer_index: ``[answers, 2]``, row and position of each answer position.
+            inputs: the inputs of the language model.
 
         Returns:
-            ``[answers, vocabulary]``, or ``[answers, 1]`` of a regression head.
+            ``[answers, vocabulary]``, or ``[answers, 1]`` from a regression head.
         """
         head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()
         hidden = self.decoder(**inputs).last_hidden_state
@@ -295,22 +294,22 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
 
 
 def at_positions(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """``[rows, tokens, size]`` at ``[answers, 2]`` of row and position: ``[answers, size]``."""
+    """The values ``[rows, tokens, size]`` at rows and positions ``[answers, 2]``: ``[answers, size]``."""
     row, position = index.to(values.device).unbind(-1)
     return values[row, position]
 
 
 def gradients_if_trained(tower: nn.Module) -> torch.set_grad_enabled:
-    """A context in which an audio tower keeps activations only where one of its weights is trained."""
+    """A context in which an audio tower stores activations only if one of its weights is trained."""
     trained = any(weight.requires_grad for weight in tower.parameters())
     return torch.set_grad_enabled(torch.is_grad_enabled() and trained)
 
 
 def unwrap_judge(model: Any) -> Any:
-    """The `JudgeModel` inside PEFT's wrapper, with its adapters."""
+    """The `JudgeModel` inside PEFT's wrapper, with its adapters; a model without a wrapper is returned."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _prepend(first: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """``[count]`` before every row of ``[rows, tokens]``."""
+    """Prepend ``[count]`` to every row of ``[rows, tokens]``."""
     return torch.cat([first.to(rest).expand(rest.shape[0], -1), rest], dim=1)

@@ -1,8 +1,8 @@
-"""Probabilities of the results of a comparison, from the scores of the two clips.
+"""Probabilities of the outcomes of a comparison, from the scores of the two clips.
 
 Bradley and Terry (1952) give clips strengths π with P(a beats b) = π_a / (π_a + π_b). Here log π is ``slope`` times the
-expected score, so that log-odds grow by ``slope`` for each score of difference. Davidson (1970, JASA 65:317) adds ties
-with a weight ν:
+expected score, so that a difference of one score changes the log-odds by ``slope``. Davidson (1970, JASA 65:317) adds
+ties with a weight ν:
 
     P(a) : P(tie) : P(b) = π_a : ν √(π_a π_b) : π_b
 
@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import torch
 
-#: The logarithm of a tie weight of 0. It is finite because the gradient of exp(−∞) is undefined.
+#: The logarithm of a tie weight of 0. It is finite, because the gradient of exp(−∞) is undefined.
 _LOWEST = -1e9
 
 
 def outcome_log_p(
     difference: torch.Tensor, slope: torch.Tensor, tie_weight: torch.Tensor
 ) -> torch.Tensor:
-    """Log-probabilities that clip b is better, that neither is, and that clip a is better.
+    """Log-probabilities of "clip b is better", "tie" and "clip a is better".
 
     Args:
-        difference: score of clip a minus that of clip b, ``[pairs]``.
-        slope: ``[pairs]``.
+        difference: score of clip a minus score of clip b, ``[pairs]``.
+        slope: see above, ``[pairs]``.
         tie_weight: Davidson's ν, ``[pairs]``.
 
     Returns:
@@ -40,9 +40,9 @@ def outcome_log_p(
 def outcome_probabilities(
     margin: float, slope: float, tie_weight: float
 ) -> tuple[float, float, float]:
-    """The probabilities that clip b is better, that neither is, and that clip a is better.
+    """The probabilities of "clip b is better", "tie" and "clip a is better".
 
-    They are computed for the better clip, so that the reversed pair has exactly the same three, reversed.
+    They are computed from |margin|, so that the reversed pair has exactly the same probabilities in reversed order.
     """
     values = torch.tensor([[abs(margin)], [slope], [tie_weight]], dtype=torch.float64)
     worse, tie, better = outcome_log_p(*values)[0].exp().tolist()

@@ -1,4 +1,4 @@
-"""A check on the loaded model: questions that share a prefix get the same logits as separate questions."""
+"""Checks on a loaded model that questions with a shared prefix have the same logits as separate questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dramaeval.models.inputs.question_encoder import AnswerTokens, EncodedQuesti
 
 log = logging.getLogger(__name__)
 
-#: The largest difference of logits, in standard deviations, in 32 and in 16 bits.
+#: Maximum difference of logits, in standard deviations, for 32 and for 16 bits.
 _ALLOWED_32, _ALLOWED_16 = 1e-3, 0.05
 
 
@@ -25,7 +25,7 @@ def check(model: Any, kind: str) -> None:
 
     Args:
         model: the judge, or PEFT's wrapper around one.
-        kind: the name of its language model, for messages.
+        kind: the name of the language model, for messages.
 
     Raises:
         ModelError: the answers differ.
@@ -51,7 +51,7 @@ def check(model: Any, kind: str) -> None:
 
 
 def _random_record(vocabulary: int) -> EncodedRecord:
-    """A record with two questions of random tokens, of different length and with a common beginning."""
+    """A record with two questions of random tokens, with different lengths and a common beginning."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(vocabulary, (40,), generator=generator).tolist()
     answer = AnswerTokens(scale=(0, 1), lead=(tokens[0],), scores=(tokens[1], tokens[2]), tail=())

@@ -1,4 +1,4 @@
-"""Which language models can answer questions that share a prefix."""
+"""Decides whether a language model can answer questions that share a prefix."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TESTED_DECODERS = frozenset(
         "qwen3_omni_moe_text",
     }
 )
-#: Those of them whose layers name their sliding window to the attention, which then applies it within a path.
+#: Tested language models whose layers pass their sliding window to the attention, which applies it within a path.
 WINDOWED_DECODERS = frozenset(
     {"gemma3_text", "gemma3n_text", "gemma4_text", "mistral", "phi4_multimodal"}
 )
 
 
 def problem(text: Any) -> str | None:
-    """Why questions of a language model cannot share a prefix, as a sentence; None where they can.
+    """Why questions of a language model cannot share a prefix, as a sentence; None if they can.
 
     Args:
-        text: its configuration.
+        text: the configuration of the language model.
     """
     kind = text.model_type
     layers = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}

@@ -1,22 +1,22 @@
 """Attention for several questions that share one beginning.
 
-The questions about a record differ only in their ends: system prompt, clip and scene are the same. A row of a batch is
-therefore one *prefix* followed by equally wide *branches*:
+The questions about a record have the same system prompt, clip and scene, and differ only after these. A row of a batch
+is therefore one *prefix* followed by *branches* of equal width:
 
     [ prefix, padded on the right | branch 0 | branch 1 | … ]
 
-A branch attends to the prefix and to itself, never to another branch: each question gets the logits of a separate
-sequence, and the prefix is computed once. The attention is registered with transformers under `NAME`; for every other
-mask it is the sdpa attention of transformers.
+A branch attends to the prefix and to itself, and not to other branches. Each question therefore has the logits of a
+separate sequence, and the prefix is computed once. The attention is registered with transformers under `NAME`; for
+every other mask it is the sdpa attention of transformers.
 
-A branch may be a tree of tokens in depth-first order (see `dramaeval.models.inputs.answer_sequences`): a token then
-attends to the tokens on its path only.
+A branch may be a tree of tokens in depth-first order (see `dramaeval.models.inputs.answer_sequences`). A token then
+attends only to the tokens on its path.
 
-In a layer with a sliding window a token attends to the last positions before it only, counted along its own path, as in
-a separate sequence.
+In a layer with a sliding window, a token attends only to the last positions before it on its path, as in a separate
+sequence.
 
-A layout passes through a language model as a mask of four dimensions, which every decoder of transformers hands to its
-attention unchanged (see `carrier_mask`).
+A layout is passed through a language model as a mask of four dimensions, which every decoder of transformers passes to
+its attention unchanged (see `carrier_mask`).
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ from transformers.masking_utils import sdpa_mask
 from dramaeval.compat.transformers import carrier_mask
 
 NAME = "shared_prefix"
-#: Queries of a branch that are computed together. Keys after the last of them are left out; small products are slow.
+#: Number of queries of a branch that are computed together. Keys after the last query are left out, so that smaller
+#: chunks compute fewer pairs, but small products are slow.
 CHUNK = 128
 
 
 @dataclass(frozen=True)
 class SharedPrefixLayout:
-    """How the rows of a batch are laid out.
+    """The layout of the rows of a batch.
 
     Attributes:
-        prefix: bool ``[rows, prefix width]``, true where a prefix token is real.
-        count: branches per row.
-        width: tokens per branch, padding included.
+        prefix: bool ``[rows, prefix width]``, false for padding.
+        count: number of branches per row.
+        width: number of tokens per branch, with padding.
         ends: int64 ``[rows, branches, width]``, for each token of a branch the index after the last token that attends
-            to it; None where all later ones do.
+            to it; None if all later tokens of the branch do.
     """
 
     prefix: torch.Tensor
@@ -55,11 +56,11 @@ class SharedPrefixLayout:
     ends: torch.Tensor | None = None
 
     def as_mask(self) -> torch.Tensor:
-        """The layout as a mask.
+        """Encode the layout as a mask.
 
         Returns:
             uint8 ``[rows, 1, branches, prefix width]``; with ``ends`` int32 ``[rows, width, branches, prefix width +
-            width]``, whose second dimension only gives the width and takes no memory.
+            width]``, whose second dimension encodes the width and needs no memory.
         """
         mask = carrier_mask(self.prefix, self.count)
         if self.ends is None:
@@ -69,11 +70,11 @@ class SharedPrefixLayout:
 
     @classmethod
     def from_mask(cls, mask: Any, tokens: int) -> SharedPrefixLayout | None:
-        """The layout in a mask of `as_mask`; None for any other mask.
+        """Decode the layout from a mask of `as_mask`; None for any other mask.
 
         Args:
-            mask: as a layer's attention gets it.
-            tokens: width of a row.
+            mask: the mask that the attention of a layer gets.
+            tokens: number of tokens of a row.
         """
         if not isinstance(mask, torch.Tensor) or mask.dtype not in (torch.uint8, torch.int32):
             return None
@@ -106,29 +107,29 @@ class SharedPrefixLayout:
         """The keys that a branch attends to in a layer with a sliding window.
 
         Args:
-            visible: of `visible_keys`.
-            earlier: keys before those of the prefix.
+            visible: the result of `visible_keys`.
+            earlier: number of keys before the keys of the prefix.
             window: a token attends to the keys less than ``window`` positions before it.
 
         Returns:
-            bool, as ``visible`` with the earlier keys in front.
+            bool, with the shape of ``visible`` and the earlier keys prepended.
         """
-        # A token attends to all tokens of its path: their number gives its position.
+        # A token attends to all tokens of its path, so that their number gives its position.
         position = visible.sum(-1, keepdim=True) - 1
         prefix = torch.arange(-earlier, self.prefix.shape[1], device=visible.device)
-        own = position.transpose(-1, -2)
-        keys = torch.cat([prefix.expand(*own.shape[:-1], -1), own], dim=-1)
+        branch = position.transpose(-1, -2)
+        keys = torch.cat([prefix.expand(*branch.shape[:-1], -1), branch], dim=-1)
         visible = nn.functional.pad(visible, (earlier, 0), value=True)
         return visible & (position - keys < window)
 
     def split_branches(self, states: torch.Tensor) -> torch.Tensor:
-        """``[rows, heads, count × width, size]`` to ``[rows × count, heads, width, size]``."""
+        """Reshape ``[rows, heads, count × width, size]`` to ``[rows × count, heads, width, size]``."""
         rows, heads, _, size = states.shape
         states = states.reshape(rows, heads, self.count, self.width, size)
         return states.transpose(1, 2).reshape(rows * self.count, heads, self.width, size)
 
     def copy_to_branches(self, states: torch.Tensor) -> torch.Tensor:
-        """Keys or values ``[rows, heads, keys, size]``, copied for each branch.
+        """Copy keys or values ``[rows, heads, keys, size]`` for each branch.
 
         Returns:
             ``[rows × count, heads, keys before the branches + width, size]``.
@@ -151,17 +152,17 @@ def shared_prefix_attention(
     Args:
         module: the attention layer.
         query: ``[rows, heads, tokens, head size]``.
-        key: ``[rows, key heads, keys, head size]``; keys of earlier positions, as in prefix tuning, come before those of
-            the tokens.
-        value: as ``key``.
-        attention_mask: of `SharedPrefixLayout.as_mask`, or any mask of sdpa.
-        kwargs: of `sdpa_attention_forward`.
+        key: ``[rows, key heads, keys, head size]``; keys of earlier positions, as in prefix tuning, come before the keys
+            of the tokens.
+        value: the shape of ``key``.
+        attention_mask: a mask of `SharedPrefixLayout.as_mask`, or any mask of sdpa.
+        kwargs: further arguments of `sdpa_attention_forward`.
 
     Returns:
-        ``[rows, tokens, heads, head size]`` and no attention weights, as transformers expects it.
+        ``[rows, tokens, heads, head size]``, and None for the attention weights, as transformers expects.
 
     Raises:
-        ValueError: the layer has a position bias, which a shared prefix does not have.
+        ValueError: the layer has a position bias, which is not supported with a shared prefix.
     """
     layout = SharedPrefixLayout.from_mask(attention_mask, query.shape[2])
     if layout is None:
@@ -173,14 +174,14 @@ def shared_prefix_attention(
         )
     earlier = key.shape[2] - query.shape[2]
     prefix_width = layout.prefix.shape[1]
-    # A window above the width of a row limits nothing.
+    # A window wider than a row has no effect.
     window = kwargs.get("sliding_window") or key.shape[2]
     visible = layout.visible_keys().to(query.device)
     if window < key.shape[2]:
         visible = layout.visible_in_window(visible, earlier, window)
     else:
         visible = nn.functional.pad(visible, (earlier, 0), value=True)
-    # One mask serves all branches of a single row; trees have their own.
+    # Without trees, the branches of a row have one mask, which is broadcast if there is only one row.
     if layout.ends is None and len(query) > 1:
         visible = visible.repeat_interleave(layout.count, dim=0)
     prefix, _ = sdpa_attention_forward(
@@ -212,9 +213,9 @@ def _attention_in_chunks(
     visible: torch.Tensor,
     **kwargs: Any,
 ) -> torch.Tensor:
-    """sdpa attention for `CHUNK` queries at a time; the queries belong to the last keys.
+    """Compute sdpa attention for `CHUNK` queries at a time; the queries are at the positions of the last keys.
 
-    sdpa computes masked pairs too; later keys are therefore left out.
+    sdpa also computes masked pairs. Later keys are therefore left out.
     """
     width = query.shape[2]
     front = key.shape[2] - width
@@ -235,7 +236,7 @@ def _causal_mask(
 ) -> torch.Tensor | None:
     """A causal mask after earlier keys, with a sliding window: bool ``[1, 1, tokens, earlier + tokens]``.
 
-    None where sdpa's own causal attention is the same.
+    None if it equals the causal attention of sdpa.
     """
     if not earlier and window >= tokens:
         return None
@@ -244,6 +245,6 @@ def _causal_mask(
 
 
 def register() -> None:
-    """Register the layout with transformers under `NAME`; a second call has no effect."""
+    """Register the attention with transformers under `NAME`; a second call has no effect."""
     AttentionInterface.register(NAME, shared_prefix_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)

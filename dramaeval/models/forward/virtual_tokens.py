@@ -1,9 +1,9 @@
 """Prefix and prompt tuning of a judge: virtual tokens before a prompt with audio.
 
-For prompt tuning PEFT passes the model embeddings without token ids, so that the positions of the audio are unknown.
-The wrapper here passes both token ids and virtual tokens; `JudgeModel.answer_logits` inserts the audio and then
-prepends the virtual tokens. Prefix tuning adds keys and values of earlier positions and leaves the input unchanged:
-there PEFT's forward pass is used.
+For prompt tuning, PEFT passes embeddings without token ids to the model, so that the positions of the audio are unknown.
+The wrapper in this module passes both token ids and virtual tokens; `JudgeModel.answer_logits` inserts the audio and
+then prepends the virtual tokens. Prefix tuning adds keys and values of earlier positions and does not change the input;
+it uses PEFT's forward pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class VirtualTokens(PeftModelForCausalLM):
         answer_index: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """PEFT's pass; see `JudgeModel.answer_logits` for the arguments with ``answer_index``."""
+        """Run `JudgeModel.answer_logits` if ``answer_index`` is given, else PEFT's forward pass."""
         if answer_index is None or input_ids is None:
             return super().forward(input_ids, *args, **kwargs)
         if self.active_peft_config.peft_type == PeftType.PREFIX_TUNING:

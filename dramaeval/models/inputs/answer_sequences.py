@@ -1,13 +1,13 @@
 """The sequences of a record's answers: their tokens, and the positions at which an answer is predicted.
 
-Scores of several tokens form a tree over their tokens, in one sequence. Its tokens are in depth-first order, and a token
-attends to those on its path only: with the scale 0-10 the token 1 is followed by the token 0, and the token 2 attends to
-neither. So one sequence has the probability of every score:
+Scores with several tokens form a tree of tokens in one sequence. The tokens are in depth-first order, and a token
+attends only to the tokens on its path: with the scale 0-10, the token 1 is followed by the token 0, and the token 2
+attends to neither of them. One sequence therefore gives the probability of every score:
 
     P("10") = P("1") · P("0" | "1") · P(end | "10"),    P("1") = P("1") · P(end | "1").
 
-The score that is written into the sequence comes last, and what follows it continues its path. `unrolled` gives the
-same answers as sequences without a tree.
+The score that is written into the sequence is the last path of the tree, and the text after it continues this path.
+`unrolled` converts a tree to sequences without a tree that give the same answers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class AnswerSequence:
     Attributes:
         tokens: token ids.
         positions: the answer positions in ``tokens``.
-        labels: the token to predict at each.
-        question_of: the question that each belongs to.
-        score_index: for each question the index into ``positions`` at which its choice is predicted.
-        terms: ``(index into positions, (token, question, choice))`` of choices of several tokens.
-        ends: for the tokens of a tree the index after the last token that attends to each; other tokens are attended to
-            by all later ones.
-        depths: for each token the number of tokens before it on its path; empty without a tree.
+        labels: the token to predict at each answer position.
+        question_of: the number of the question of each answer position.
+        score_index: for each question, the index into ``positions`` at which its choice is predicted.
+        terms: ``(index into positions, (token, question, choice))`` for choices with several tokens.
+        ends: for a token of a tree, the index after the last token that attends to it; all later tokens attend to other
+            tokens.
+        depths: for each token, the number of tokens before it on its path; empty without a tree.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -47,16 +47,16 @@ class AnswerSequence:
 
     @property
     def length(self) -> int:
-        """Tokens of the longest path."""
+        """The number of tokens on the longest path."""
         return max(self.depths) + 1 if self.depths else len(self.tokens)
 
     def subtree_ends(self) -> list[int]:
-        """For each token the index after the last token that attends to it."""
+        """For each token, the index after the last token that attends to it."""
         return [self.ends.get(index, len(self.tokens)) for index in range(len(self.tokens))]
 
 
 def answer_sequences(questions: Sequence[LabelledQuestion], first: int) -> list[AnswerSequence]:
-    """The sequences of a record's questions, which are numbered from ``first``."""
+    """Make the sequences of a record's questions, which are numbered from ``first``."""
     sequences: list[AnswerSequence] = []
     start = 0
     while start < len(questions):
@@ -75,7 +75,7 @@ def answer_sequences(questions: Sequence[LabelledQuestion], first: int) -> list[
 
 
 def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
-    """One answer: in training all of its tokens are predicted, in scoring only the scores."""
+    """One answer: all its tokens are predicted in training, and only the scores in scoring."""
     tokens = list(questions[0].question.prompt)
     sequence = AnswerSequence()
     for number, question in enumerate(questions, first):
@@ -98,7 +98,7 @@ def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> Answer
 
 
 def _option_sequences(question: LabelledQuestion, number: int) -> list[AnswerSequence]:
-    """One sequence per option: the tokens of all are predicted, those of the written one trained."""
+    """One sequence per option: the tokens of all options are predicted, and those of the written option trained."""
     answer, sequences = question.question.answer, []
     for choice, option in enumerate(answer.options):
         tokens = [*question.question.prompt, *answer.lead, *option]
@@ -122,7 +122,7 @@ def _option_sequences(question: LabelledQuestion, number: int) -> list[AnswerSeq
 
 
 def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
-    """One answer with a tree for each score of several tokens."""
+    """One answer with a tree for each score with several tokens."""
     writer = _TreeWriter(questions[0].question.prompt)
     for number, question in enumerate(questions, first):
         answer = question.question.answer
@@ -135,7 +135,7 @@ def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerS
             score = answer.scores[question.choice]
             writer.predict(score if trains else question.unlabelled, number)
             writer.append(score)
-        if trains and answer.tail:  # the text after an earlier score is the lead of the next
+        if trains and answer.tail:  # the text between two scores is the lead of the second
             writer.text(answer.tail, number, trains)
     return writer.finish()
 
@@ -145,25 +145,25 @@ class _TreeWriter:
 
     def __init__(self, prompt: Sequence[int]) -> None:
         self.sequence = AnswerSequence(tokens=list(prompt), depths=list(range(len(prompt))))
-        self.depth = len(prompt) - 1  # of the last token on the answer's path
-        # Tokens of the text after a score that its path has predicted, and of these how many are written.
+        self.depth = len(prompt) - 1  # depth of the last token on the path of the answer
+        # Numbers of tokens of the text after a score that the tree has already predicted, and already written.
         self.predicted = self.written = 0
 
     def append(self, token: int) -> None:
-        """Write a token after the last one on the path."""
+        """Write a token at the end of the path."""
         self.depth += 1
         self.sequence.depths.append(self.depth)
         self.sequence.tokens.append(token)
 
     def predict(self, label: int, number: int) -> int:
-        """Predict a token at the last position; the index of the prediction."""
+        """Predict a token at the last position; returns the index of the prediction."""
         self.sequence.positions.append(len(self.sequence.tokens) - 1)
         self.sequence.labels.append(label)
         self.sequence.question_of.append(number)
         return len(self.sequence.positions) - 1
 
     def text(self, tokens: Sequence[int], number: int, trains: bool) -> None:
-        """Write tokens, and in training predict those that the tree before them has not."""
+        """Write tokens; in training, predict the tokens that the tree before them has not predicted."""
         for index, token in enumerate(tokens):
             if trains and index >= self.predicted:
                 self.predict(token, number)
@@ -172,7 +172,7 @@ class _TreeWriter:
         self.predicted = self.written = 0
 
     def tree(self, answer: AnswerTokens, question: LabelledQuestion, number: int) -> None:
-        """Write the tree of a score; the path of the written choice is the last."""
+        """Write the tree of a score; the path of the written choice comes last."""
         self.sequence.score_index[number] = len(self.sequence.positions)
         self._node(answer.paths, {*range(len(answer.paths))}, 0, question, number)
         choice = question.choice
@@ -187,7 +187,7 @@ class _TreeWriter:
         question: LabelledQuestion,
         number: int,
     ) -> None:
-        """Predict the next token of some choices, and write what follows each that has more tokens."""
+        """Predict the next token of some choices, and write the subtrees of choices with further tokens."""
         sequence, written = self.sequence, question.choice
         trained = written in choices and question.target is not None
         label = paths[written][depth] if trained else question.unlabelled
@@ -208,7 +208,7 @@ class _TreeWriter:
                 sequence.ends |= {start: len(sequence.tokens)}
 
     def finish(self) -> AnswerSequence:
-        """The sequence without tokens after which nothing is predicted."""
+        """The sequence without the tokens after the last answer position."""
         sequence = self.sequence
         count = max(sequence.positions) + 1
         del sequence.tokens[count:], sequence.depths[count:]
@@ -216,7 +216,7 @@ class _TreeWriter:
 
 
 def unrolled(sequence: AnswerSequence) -> list[AnswerSequence]:
-    """A sequence for each path of a tree; every answer position belongs to the first path that has it."""
+    """Make a sequence for each path of a tree; an answer position belongs to the first path that contains it."""
     if not sequence.ends:
         return [sequence]
     ends = sequence.subtree_ends()

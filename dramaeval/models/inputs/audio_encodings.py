@@ -1,7 +1,7 @@
-"""The outputs of a frozen audio tower, kept on disk from epoch to epoch and from run to run.
+"""Stores the outputs of a frozen audio tower on disk, for later epochs and runs.
 
-Each clip is encoded separately and in the precision of the weights, so that its encoding does not depend on the other
-clips of a batch: a training that reads every encoding from disk is bit-identical to one that computes them all.
+Each clip is encoded separately and in the precision of the weights, so that its encoding does not depend on other clips
+in the batch. A training that reads all encodings from disk is bit-identical to a training that computes them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.logmel import LOOKAHEAD, ClipFeatures, EncodedClip, pad_features
 from dramaeval.models.devices import input_device
 
-#: Part of every key; raised when the same weights give other values.
+#: Part of every key; increase it when the same weights give other values.
 VERSION = 1
 
 
 class AudioEncodingCache:
-    """The encodings of one frozen audio tower.
+    """Stores the encodings of one frozen audio tower.
 
     Args:
-        cache: keeps them on disk.
-        tower: identifies the tower, see `tower_name`.
+        cache: stores the encodings on disk.
+        tower: name of the tower, see `tower_name`.
         path: module path of the tower in the judge.
 
     Attributes:
@@ -42,7 +42,7 @@ class AudioEncodingCache:
         self.encoded = 0
 
     def get(self, key: str) -> EncodedClip | None:
-        """The encoding of a clip; None where there is none."""
+        """The encoding of a clip; None if it is not stored."""
         entry = self.cache.get(self._key(key)) if key else None
         if entry is None:
             return None
@@ -51,13 +51,13 @@ class AudioEncodingCache:
     def encode(
         self, judge: Any, features: torch.Tensor, frames: torch.Tensor, keys: Sequence[str]
     ) -> list[torch.Tensor]:
-        """Encode clips one by one, and keep those that have a key.
+        """Encode clips one by one, and store the encodings of clips with a key.
 
         Args:
             judge: a `JudgeModel`.
             features: ``[clips, mel bins, frames]``.
-            frames: int ``[clips]``, valid frames.
-            keys: of each clip; empty for a clip whose encoding is not kept.
+            frames: int ``[clips]``, numbers of valid frames.
+            keys: the key of each clip; empty for a clip whose encoding is not stored.
 
         Returns:
             ``[steps, width]`` for each clip.
@@ -82,7 +82,7 @@ class AudioEncodingCache:
         """Check that the tower is not being trained.
 
         Raises:
-            RuntimeError: it is, and kept encodings would be outdated.
+            RuntimeError: the tower is being trained, so that stored encodings would be outdated.
         """
         if torch.is_grad_enabled() and is_trained(judge, self.path):
             raise RuntimeError(
@@ -99,7 +99,7 @@ def pooled_encoding(judge: Any, windows: Sequence[ClipFeatures | EncodedClip]) -
 
     Args:
         judge: a `JudgeModel`.
-        windows: of the clip, as log-mel features or as kept encodings.
+        windows: the windows of the clip, as log-mel features or stored encodings.
     """
     encodings = [window.values for window in windows if isinstance(window, EncodedClip)]
     clips = [window for window in windows if isinstance(window, ClipFeatures)]
@@ -119,8 +119,8 @@ def tower_name(judge: Any, path: str | None) -> str | None:
         path: module path of the tower; None for a judge without one.
 
     Returns:
-        None where these do not determine the encodings: a device map leaves weights on disk, or the tower has
-        adapters, whose scale is not a weight.
+        None if the name cannot be computed: a device map leaves weights on disk, or the tower has adapters, whose
+        scale is not a weight.
     """
     if path is None:
         return None

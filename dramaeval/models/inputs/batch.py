@@ -1,7 +1,7 @@
-"""The inputs of a forward pass: encoded records before collation, a `Batch` after it.
+"""The inputs of a forward pass: encoded records before collation, and a `Batch` after it.
 
-Every *answer position* is a position of the sequences at which the next token is predicted and used: the tokens of the
-answers in training, the token of each score in scoring. ``answers`` below is their number in the batch.
+An *answer position* is a position at which the prediction of the next token is used: for all tokens of the answers in
+training, and for the token of each score in scoring. In shapes, ``answers`` is the number of answer positions.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from dramaeval.models.inputs.question_encoder import EncodedQuestion
 
 #: Padding of ``Batch.score_tokens``, and the label of a token in a batch without targets.
 NO_SCORE = -1
-#: The label of a token that is computed and not trained; PyTorch's ``ignore_index``.
+#: The label of a token whose prediction is computed but not trained; PyTorch's ``ignore_index``.
 UNTRAINED = -100
 
 
 @dataclass(frozen=True)
 class Preference:
-    """What raters prefer, at a question that scores one clip of a pair by itself; in training only.
+    """The raters' votes on a pair, for a question that scores one clip of the pair singly; only in training.
 
     Attributes:
         of_second: whether the question is about clip b.
         target: shares of the votes for clip b, for a tie and for clip a, float64 ``[3]``.
         slope: see `dramaeval.models.forward.pair_outcomes`.
-        tie_weight: see there.
+        tie_weight: see `dramaeval.models.forward.pair_outcomes`.
     """
 
     of_second: bool
@@ -40,19 +40,19 @@ class Preference:
 
 @dataclass(frozen=True)
 class LabelledQuestion:
-    """One question of a record: one field of an answer, in training with its target.
+    """One question about a record, for one field of the answer; in training with its target.
 
     Attributes:
-        question: its tokens, audio placeholders expanded.
+        question: the tokens, with expanded audio placeholders.
         target: distribution over the choices ``[choices]``; None in scoring.
-        key: the record's id and the dimension's key.
-        written_choice: index of the choice that is written into the sequence; None writes the target's most
-            probable one in training, and the middle of the scale in scoring, where only later fields of the same
-            answer can see it.
+        key: the id of the record and the key of the dimension.
+        written_choice: index of the choice that is written into the sequence. None writes the most probable choice of
+            the target in training, and the middle of the scale in scoring, where only later fields of the same
+            answer depend on it.
         continues_answer: whether this field belongs to the same answer as the previous question and follows its
             choice.
-        preference: of a question about one clip of a pair, in place of a target; the other clip's question has the
-            same key and is in the same batch.
+        preference: the votes, in place of a target, for a question about one clip of a pair; the question about the
+            other clip has the same key and is in the same batch.
     """
 
     question: EncodedQuestion
@@ -64,7 +64,7 @@ class LabelledQuestion:
 
     @property
     def unlabelled(self) -> int:
-        """The label of a token of the answer that is computed and has no label."""
+        """The label of an answer token whose prediction is computed but not trained."""
         return NO_SCORE if self.target is None and self.preference is None else UNTRAINED
 
     @property
@@ -79,12 +79,12 @@ class LabelledQuestion:
 
 @dataclass(frozen=True)
 class EncodedRecord:
-    """The clips of some prompts, and the questions with these prompts.
+    """Questions about one record whose prompts have the same clips.
 
     Attributes:
-        clips: in the order in which the prompts name them.
-        questions: of one record.
-        others: the record's questions whose prompts have other clips, or the same in another order, as in pairs.
+        clips: the clips, in the order of the prompts.
+        questions: the questions.
+        others: further questions about the record whose prompts have other clips, or another order of them.
     """
 
     clips: tuple[ClipFeatures | EncodedClip, ...]
@@ -93,7 +93,7 @@ class EncodedRecord:
 
     @property
     def parts(self) -> tuple[EncodedRecord, ...]:
-        """This part of the record and the others."""
+        """This part of the record and the other parts."""
         return (self, *self.others)
 
     @property
@@ -109,32 +109,30 @@ class Batch:
     An objective, ``objective(logits, batch)``, gets the float ``logits [answers, vocabulary]`` (``[answers, 1]`` from a
     regression head) and this batch, and returns one loss per question, float32 ``[questions]``. It may use every
     attribute from ``labels`` to ``is_stand_in``; `dramaeval.models.forward.answer_distributions` computes
-    probabilities and expected scores from the two.
+    probabilities and expected scores from logits and batch.
 
     Attributes:
         inputs: keyword arguments of `JudgeModel.answer_logits`.
-        labels: int64 ``[answers]``, the token id that the answer has at each answer position; `UNTRAINED` where
-            nothing is trained.
-        question_of: int64 ``[answers]``, the number of the question that each answer position belongs to.
+        labels: int64 ``[answers]``, the token id to predict at each answer position; `UNTRAINED` if it is not trained.
+        question_of: int64 ``[answers]``, the number of the question of each answer position.
         score_index: int64 ``[questions]``, the answer position (an index into ``labels`` and ``logits``) at which the
-            score of each question is predicted; of choices of several tokens the first.
+            score of each question is predicted; for choices with several tokens, the first position.
         score_tokens: int64 ``[questions, longest scale]``, the token id of each score of the scale, in rising order;
-            `NO_SCORE` past a shorter scale and where choices have several tokens.
-        scale: float32 ``[questions, longest scale]``, the scores themselves; the last score past a shorter scale.
-        targets: float32 ``[questions, longest scale]``, the target distribution; 0 past a shorter scale. None in
-            scoring.
+            `NO_SCORE` after the end of a shorter scale and for choices with several tokens.
+        scale: float32 ``[questions, longest scale]``, the scores; a shorter scale is padded with its last score.
+        targets: float32 ``[questions, longest scale]``, the target distribution; 0 after the end of a shorter scale.
+            None in scoring.
         tokens: number of computed tokens without padding; a shared prefix counts once.
         clips: number of records.
         question_keys: record id and dimension key of each question, in the order of ``score_index``.
-        longest_question: tokens of the longest question, with its audio and in training its answer.
-        is_stand_in: whether the batch only keeps step with other processes and trains nothing
-            (see `dramaeval.training.step_batches`).
-        terms: int64 ``[terms, 4]``, the tokens of choices that have several: answer position, token id, question,
-            choice. None where every choice is one token.
-        pairs: int64 ``[pairs, 2]``, the questions about clip a and clip b of each pair that is trained by preference;
-            None where there is none. These questions have targets of 0.
+        longest_question: number of tokens of the longest question, with its audio and, in training, its answer.
+        is_stand_in: whether the batch is a filler that trains nothing (see `dramaeval.training.step_batches`).
+        terms: int64 ``[terms, 4]``, the tokens of choices with several tokens: answer position, token id, question,
+            choice. None if every choice is one token.
+        pairs: int64 ``[pairs, 2]``, the questions about clip a and clip b of each pair that is trained by votes; None
+            without such pairs. The targets of these questions are 0.
         pair_targets: float32 ``[pairs, 3]``, shares of the votes for clip b, for a tie and for clip a.
-        pair_model: float32 ``[pairs, 2]``, slope and tie weight of each, see
+        pair_model: float32 ``[pairs, 2]``, slope and tie weight of each pair, see
             `dramaeval.models.forward.pair_outcomes`.
     """
 
@@ -157,12 +155,12 @@ class Batch:
 
     @property
     def questions(self) -> int:
-        """Number of questions."""
+        """The number of questions."""
         return len(self.score_index)
 
     @property
     def rated(self) -> torch.Tensor:
-        """Whether each question has a target of its own, bool ``[questions]``; those of `pairs` have none."""
+        """Whether each question has a target, bool ``[questions]``; questions in `pairs` have none."""
         rated = torch.ones(self.questions, dtype=torch.bool, device=self.score_index.device)
         return rated if self.pairs is None else rated.index_fill(0, self.pairs.flatten(), False)
 

@@ -1,4 +1,4 @@
-"""Checks that a model's prompts take as many clips as a task puts into them."""
+"""Checks that a model's chat template renders all clips that a task puts into a prompt."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 
 
 def clip_problem(record_encoder: RecordEncoder, records: Iterable[Record]) -> str | None:
-    """Why a prompt with several clips cannot be rendered; None where it can, or no prompt has several.
+    """Why a prompt with several clips cannot be rendered; None if it can, or no prompt has several clips.
 
-    The first record with such a prompt stands for all.
+    Only the first record with such a prompt is checked.
 
     Args:
         record_encoder: renders the prompts.
-        records: records of several clips.
+        records: records with several clips.
     """
     if not record_encoder.family.takes_audio:
         return None

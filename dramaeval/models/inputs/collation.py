@@ -1,7 +1,7 @@
-"""Collation: encoded records become the tensors of one forward pass.
+"""Collation: makes the tensors of one forward pass from encoded records.
 
-In the shared layout a record is one row whose common beginning is computed once (see
-`dramaeval.models.forward.shared_prefix`); in the plain layout every question is a row. The logits are equal.
+In the shared layout, a record is one row whose common beginning is computed once (see
+`dramaeval.models.forward.shared_prefix`). In the plain layout, every question is a row. The logits are equal.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
     """Collate encoded records into one batch.
 
     Args:
-        records: at least one, each with at least one question. Every part of a record takes rows of its own.
-        pad: the padding token's id.
-        shared_prefix: whether a record is one row of a prefix and branches; else each question is a row.
+        records: one or more records with one or more questions. Every part of a record has separate rows.
+        pad: id of the padding token.
+        shared_prefix: whether a record is one row of a prefix and branches; otherwise each question is a row.
     """
     clips = len(records)
     records = [part for record in records for part in record.parts]
@@ -49,7 +49,7 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         questions += record.questions
     if not shared_prefix:
         rows = [[part for item in sequences for part in unrolled(item)] for sequences in rows]
-    # Without a second sequence or a tree there is nothing to share, and the pass is faster without a mask.
+    # If no record has a second sequence or a tree, the pass is faster in the plain layout, which needs no mask.
     shared_prefix = shared_prefix and any(
         len(sequences) > 1 or sequences[0].ends for sequences in rows
     )
@@ -88,7 +88,7 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
 def layout_sizes(
     questions: Sequence[LabelledQuestion], *, shared_prefix: bool = True
 ) -> tuple[int, int, int]:
-    """Number of sequences of a record, tokens that they share, and tokens of the longest."""
+    """The number of sequences of a record, of tokens that they share, and of tokens of the longest sequence."""
     sequences = answer_sequences(questions, 0)
     if not shared_prefix:
         sequences = [part for sequence in sequences for part in unrolled(sequence)]
@@ -105,10 +105,10 @@ def _targets(questions: Sequence[LabelledQuestion], width: int) -> torch.Tensor 
 
 
 def _pairs(questions: Sequence[LabelledQuestion]) -> dict[str, Any]:
-    """The attributes of a batch that describe preferences; empty without any.
+    """The attributes of a batch that describe preferences; empty without preferences.
 
-    The questions about the clips of a pair are found by their key; a pair that occurs twice in a batch is complete
-    before it occurs again.
+    The two questions about a pair have the same key. If a pair occurs twice in a batch, its first two questions come
+    before the second two.
     """
     waiting: dict[tuple[str, str], int] = {}
     pairs, targets, model = [], [], []
@@ -151,7 +151,7 @@ def _row_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
 
 
 def _branch_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
-    """One row per record: the common beginning of its sequences, then a branch for each."""
+    """One row per record: the common beginning of its sequences, then a branch for each sequence."""
     prefixes = [_shared_length(sequences) for sequences in rows]
     prefix_width = max(prefixes)
     width = max(
@@ -191,7 +191,7 @@ def _branch_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]
 
 
 def _computed_tokens(rows: list[list[AnswerSequence]], shared_prefix: bool) -> int:
-    """Tokens that the language model computes; a shared beginning counts once."""
+    """The number of tokens that the language model computes; a shared beginning counts once."""
     count = sum(len(sequence.tokens) for sequences in rows for sequence in sequences)
     if not shared_prefix:
         return count
@@ -199,10 +199,7 @@ def _computed_tokens(rows: list[list[AnswerSequence]], shared_prefix: bool) -> i
 
 
 def _shared_length(sequences: Sequence[AnswerSequence]) -> int:
-    """Number of leading tokens that all sequences share before the first answer position.
-
-    It is read from the tokens and therefore holds for every layout of the prompt.
-    """
+    """The number of leading tokens that all sequences share before the first answer position."""
     limit = min(sequence.positions[0] for sequence in sequences)
     return common_length([sequence.tokens[:limit] for sequence in sequences])
 
@@ -210,9 +207,9 @@ def _shared_length(sequences: Sequence[AnswerSequence]) -> int:
 def clip_inputs(
     clips: Sequence[ClipFeatures | EncodedClip],
 ) -> tuple[dict[str, Any], list[int]]:
-    """The arguments of `JudgeModel.embed_clips` for some clips, and the number that it gives to each.
+    """The arguments of `JudgeModel.embed_clips` for some clips, and the number of each clip in its result.
 
-    Clips that are encoded already are numbered after the others.
+    Encoded clips are numbered after the others.
     """
     features = [clip for clip in clips if isinstance(clip, ClipFeatures)]
     encoded = [clip for clip in clips if isinstance(clip, EncodedClip)]
@@ -229,14 +226,14 @@ def clip_inputs(
 
 
 def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
-    """The number that `JudgeModel.embed_clips` gives to each clip."""
+    """The number of each clip in the result of `JudgeModel.embed_clips`."""
     first_encoded = sum(isinstance(clip, ClipFeatures) for clip in clips)
     features, encoded = iter(range(first_encoded)), iter(range(first_encoded, len(clips)))
     return [next(encoded if isinstance(clip, EncodedClip) else features) for clip in clips]
 
 
 def _batch_clip_inputs(records: Sequence[EncodedRecord], copies: Sequence[int]) -> dict[str, Any]:
-    """Every clip once, and the clip of each run of audio tokens: the clips of a record occur ``copies`` times."""
+    """The arguments of `JudgeModel.embed` for all clips; the prompts of a record occur ``copies`` times."""
     clips = [clip for record in records for clip in record.clips]
     if not clips:
         return {}

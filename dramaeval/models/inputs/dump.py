@@ -1,4 +1,4 @@
-"""A batch as readable lines: each token, and the token that is trained at its position."""
+"""Converts a batch to readable lines: each token, and the token that is trained at its position."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class DumpedToken:
     """One token of a batch.
 
     Attributes:
-        row: its row.
-        position: its position in the row.
-        token: its text in the vocabulary.
-        trained: the next token, where it is trained; else None.
-        target: the target distribution by score, where a score is predicted.
+        row: row of the token.
+        position: position in the row.
+        token: text of the token in the vocabulary.
+        trained: the next token if it is trained, else None.
+        target: the target distribution by score if a score is predicted, else None.
     """
 
     row: int
@@ -29,7 +29,7 @@ class DumpedToken:
 
 
 def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
-    """Every token of a batch, padding included."""
+    """Every token of a batch, with padding."""
     text = tokenizer.convert_ids_to_tokens
     index = batch.inputs["answer_index"].tolist()
     answers = {tuple(position): answer for answer, position in enumerate(index)}
@@ -48,7 +48,9 @@ def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
                     scale, shares = batch.scale[question], batch.targets[question]
                     target = {}
                     for score, share in zip(scale.tolist(), shares.tolist(), strict=True):
-                        target.setdefault(score, round(share, 4))  # repeated past a shorter scale
+                        target.setdefault(
+                            score, round(share, 4)
+                        )  # the padding repeats the last score
             tokens.append(DumpedToken(row, position, text(token), trained, target))
     return tokens
 

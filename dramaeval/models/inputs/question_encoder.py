@@ -1,6 +1,6 @@
-"""Questions as tokens: the only module that tokenises chat prompts and answers.
+"""Tokenises chat prompts and answers. No other module does this.
 
-The tokenised answer decides which tokens are trained; lengths of other texts are not used.
+The tokens of the whole answer show which of them belong to a choice; lengths of other texts are not used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from dramaeval.tasks.question import AnswerField, Question
 
-#: Precedes an answer when it is tokenised, so that its tokens are those of running text.
+#: The text before an answer for tokenisation, so that the answer has the tokens of running text.
 _BEFORE = "assistant\n"
 _FIELDS_KEPT = 8192
 
@@ -21,7 +21,7 @@ Messages = list[dict[str, Any]]
 
 
 class TokenizationError(ValueError):
-    """The tokenizer merges a score with other text, or the chat template leaves out a clip."""
+    """The tokenizer merges a score with other text, or the chat template omits a clip."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class AnswerTokens:
     """The tokens of one field of an answer: ``lead``, then one of the choices, then ``tail``.
 
     Attributes:
-        scale: the number that each choice stands for.
+        scale: the number of each choice.
         lead: token ids before the choice.
-        scores: the token id of each choice, where every choice is one token.
+        scores: the token id of each choice, if every choice is one token.
         tail: token ids after the last field of the answer, with the end of the turn; empty for other fields.
-        options: the token ids of each choice, where choices have several. Each holds everything up to the end of the
-            answer, so that the likelihoods are those of complete answers and no option gains by being the beginning
-            of another.
-        paths: the token ids of each score, where scores have several, followed by ``ending`` tokens of the text after
-            it. No path is the beginning of another: "1" is 1 and then the end, "10" is 1, 0 and then the end.
-        ending: number of those tokens; they are also the first of the text that follows.
+        options: the token ids of each option of a multiple-choice question, up to the end of the answer. The likelihoods
+            are therefore those of complete answers, so that an option is not favoured because it is the beginning of
+            another option.
+        paths: the token ids of each score, if scores have several tokens, followed by ``ending`` tokens of the text
+            after the score. No path is the beginning of another: "1" is 1 and the end, "10" is 1, 0 and the end.
+        ending: number of these further tokens; they are also the first tokens of the following text.
     """
 
     scale: tuple[float, ...]
@@ -59,7 +59,7 @@ class AnswerTokens:
 
 @dataclass(frozen=True)
 class EncodedQuestion:
-    """The token ids of a prompt, up to where the answer begins, and of one field of the answer."""
+    """The token ids of a prompt, up to the beginning of the answer, and of one field of the answer."""
 
     prompt: tuple[int, ...]
     answer: AnswerTokens
@@ -69,10 +69,10 @@ class EncodedQuestion:
 
         Args:
             token: id of the placeholder.
-            lengths: prompt positions of each clip, in the order of the placeholders.
+            lengths: number of prompt positions of each clip, in the order of the placeholders.
 
         Raises:
-            TokenizationError: there are more or fewer placeholders than clips.
+            TokenizationError: the numbers of placeholders and clips differ.
         """
         if self.prompt.count(token) != len(lengths):
             raise TokenizationError(
@@ -91,9 +91,9 @@ class QuestionEncoder:
 
     Args:
         tokenizer: the model's tokenizer.
-        end_of_turn: the text with which the chat format ends an answer.
-        render: chat messages to text, or directly to token ids.
-        tokenise: text to token ids, without added special tokens.
+        end_of_turn: the text that ends an answer in the chat format.
+        render: converts chat messages to text or token ids.
+        tokenise: converts text to token ids, without adding special tokens.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class QuestionEncoder:
         self._answers = lru_cache(maxsize=_FIELDS_KEPT)(self._encode_answer)
 
     def encode_question(self, question: Question) -> list[EncodedQuestion]:
-        """A question's prompt with each field of its answer, in order; one placeholder per clip.
+        """The prompt of a question with each field of its answer, in order; a clip is one placeholder.
 
         Raises:
             TokenizationError: the tokenizer merges a score with the text before the answer.
@@ -122,16 +122,16 @@ class QuestionEncoder:
         ]
 
     def encode_answer(self, question: Question) -> tuple[AnswerTokens, ...]:
-        """Each field of a question's answer, in order."""
+        """The tokens of each field of the answer to a question, in order."""
         return self._answers(tuple(map(_FieldText.of, question.answer_fields)))
 
     def prompt(self, messages: Messages) -> tuple[int, ...]:
-        """The token ids of chat messages up to where the answer begins."""
+        """The token ids of chat messages up to the beginning of the answer."""
         rendered = self.render(messages)
         return tuple(self.tokenise(rendered) if isinstance(rendered, str) else rendered)
 
     def opening(self, text: str) -> tuple[int, ...]:
-        """The token ids of a text with which an answer begins."""
+        """The token ids of a text at the beginning of an answer."""
         return self._in_answer(text)[len(self._before) :]
 
     @property
@@ -142,7 +142,7 @@ class QuestionEncoder:
         return tuple(self.tokenise(_BEFORE + text))
 
     def _encode_answer(self, fields: tuple[_FieldText, ...]) -> tuple[AnswerTokens, ...]:
-        """The fields of one answer; replies may differ in the tokens of the choices and in no other."""
+        """The fields of one answer, from complete replies that differ in one choice."""
         if fields[0].options:
             return (self._encode_options(fields[0]),)
         first = self._reply(fields, {})
@@ -166,7 +166,7 @@ class QuestionEncoder:
         return tuple(answers)
 
     def _reply(self, fields: Sequence[_FieldText], chosen: dict[int, str]) -> tuple[int, ...]:
-        """The answer with the chosen texts in their fields and the first choices in the others."""
+        """The tokens of an answer with the chosen texts, and with the first choice in other fields."""
         text = "".join(
             f"{field.lead}{chosen.get(number, field.choices[0])}{field.tail}"
             for number, field in enumerate(fields)
@@ -176,10 +176,10 @@ class QuestionEncoder:
     def _require_same_beginning(
         self, field: _FieldText, replies: Sequence[tuple[int, ...]]
     ) -> None:
-        """Refuse a tokenizer that merges the beginning of an answer with the text before it.
+        """Check that the tokenizer does not merge the beginning of an answer with the text before it.
 
         Raises:
-            TokenizationError: names the field.
+            TokenizationError: it does; the message names the field.
         """
         before = self._before
         if len(set(replies)) < len(replies) or any(r[: len(before)] != before for r in replies):
@@ -191,7 +191,7 @@ class QuestionEncoder:
 
     @staticmethod
     def _single_token(field: _FieldText, replies: Sequence[tuple[int, ...]]) -> int | None:
-        """The one position at which the replies differ, where every score is one character and one token."""
+        """The only position at which the replies differ; None unless every score is one character and one token."""
         if any(len(text) > 1 for text in field.choices) or len(set(map(len, replies))) > 1:
             return None
         columns = enumerate(zip(*replies, strict=True))
@@ -202,10 +202,10 @@ class QuestionEncoder:
     def _several_tokens(
         self, fields: Sequence[_FieldText], number: int, replies: Sequence[tuple[int, ...]]
     ) -> tuple[int, AnswerTokens]:
-        """The position at which the replies begin to differ, and the paths of the scores from there.
+        """The first position at which the replies differ, and the paths of the scores from this position.
 
-        The text after a score begins where all replies, and two with other texts in place of the score, have the same
-        tokens to the end. Where a tokenizer merges it with a score, it begins later.
+        The text after a score is the common end of all replies and of two replies with other texts in place of the
+        score. If the tokenizer merges the beginning of this text with a score, the common end is shorter.
 
         Raises:
             TokenizationError: the tokenizer merges a score with the end of the answer.
@@ -230,7 +230,7 @@ class QuestionEncoder:
         return position, answer
 
     def _encode_options(self, field: _FieldText) -> AnswerTokens:
-        """Options as complete answers; the lead is their common beginning."""
+        """The options as complete answers, with their common beginning as the lead."""
         before = len(self._before)
         replies = [self._reply([field], {0: text})[before:] for text in field.choices]
         common = common_length([*replies, self.opening(field.lead)])
@@ -245,7 +245,7 @@ class QuestionEncoder:
 
 @dataclass(frozen=True)
 class _FieldText:
-    """The part of an `AnswerField` that decides its tokens."""
+    """The part of an `AnswerField` that determines its tokens, as a key of the cache."""
 
     lead: str
     choices: tuple[str, ...]
@@ -261,12 +261,12 @@ class _FieldText:
 def _prefix_free(replies: Sequence[tuple[int, ...]], dropped: int) -> bool:
     """Whether no reply without its last ``dropped`` tokens is the beginning of another."""
     cut = sorted(reply[: len(reply) - dropped] for reply in replies)
-    # In sorted order the beginning of a sequence stands directly before a sequence that it begins.
+    # In sorted order, a sequence is directly before the sequences that begin with it.
     return all(after[: len(path)] != path for path, after in pairwise(cut))
 
 
 def common_length(sequences: Sequence[Sequence[int]]) -> int:
-    """Number of leading tokens that all sequences share."""
+    """The number of leading tokens that all sequences share."""
     columns = enumerate(zip(*sequences, strict=False))
     lengths = (length for length, tokens in columns if len(set(tokens)) > 1)
     return next(lengths, min(map(len, sequences)))

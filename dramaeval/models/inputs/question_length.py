@@ -1,4 +1,4 @@
-"""The length of a question in tokens: its prompt, its clips and its answer, before any clip is decoded."""
+"""The length of a question in tokens (prompt, clips and answer), computed without decoding clips."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dramaeval.tasks.task import Task
 
 
 def clip_frames(task: Task, record: Record, question: Question) -> list[int]:
-    """Mel frames of each clip in a question's prompt: those of examples, then its own."""
+    """The number of mel frames of each clip in a prompt: clips of examples, then those of the question."""
     seconds = [example.seconds for example in task.examples(record)]
     seconds += [record.prompt_clips[clip] for clip in question.clips or (record.clip,)]
     return [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
 
 
 def clip_tokens(family: Family, task: Task, record: Record, question: Question) -> int:
-    """Prompt positions of the clips in a question's prompt, without the text around the windows of long clips."""
+    """The number of prompt positions of the clips in a prompt, without the text around windows of long clips."""
     if not family.takes_audio:
         return 0
     return sum(map(family.audio_tokens, clip_frames(task, record, question)))
@@ -31,7 +31,7 @@ def clip_tokens(family: Family, task: Task, record: Record, question: Question) 
 def prompt_tokens(
     record_encoder: RecordEncoder, record: Record, question: Question, limit: int
 ) -> int:
-    """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
+    """The number of tokens of a prompt with its clips; or an upper bound that is within the limit."""
     family, task = record_encoder.family, record_encoder.task
     audio = clip_tokens(family, task, record, question)
     placeholders = 0
@@ -40,7 +40,7 @@ def prompt_tokens(
         counts = [len(record_encoder.unread(count)) for count in frames]
         question = record_encoder.in_windows(question, counts)
         placeholders = sum(counts) if family.names_windows else len(counts)
-    # A token is at least a byte, so that few prompts have to be tokenised.
+    # A token has at least one byte. With this bound, only few prompts have to be tokenised.
     bound = audio + message_bytes(question.messages)
     if bound <= limit:
         return bound
@@ -50,10 +50,10 @@ def prompt_tokens(
 def question_tokens(
     record_encoder: RecordEncoder, record: Record, question: Question, limit: int = 0
 ) -> int:
-    """Tokens of a question with the longest answer to it; an upper bound where that is within the limit.
+    """The number of tokens of a question with its longest answer; or an upper bound that is within the limit.
 
-    A thought that the judge generates counts with the greatest length that it may have. The answer's last token does
-    not count, because nothing is predicted after it.
+    A generated thought counts with its maximum length. The last token of the answer does not count, because nothing is
+    predicted after it.
     """
     answer = longest_answer(record_encoder.encoder.encode_answer(question)) - 1
     if question.generates_thought:
@@ -62,14 +62,14 @@ def question_tokens(
 
 
 def longest_answer(fields: Sequence[AnswerTokens]) -> int:
-    """Tokens of the longest answer to a question, from the fields of its answer."""
+    """The number of tokens of the longest answer to a question."""
     return sum(
         len(field.lead) + max(map(len, field.choice_tokens)) + len(field.tail) for field in fields
     )
 
 
 def message_bytes(messages: Sequence[Mapping[str, Any]]) -> int:
-    """An upper bound of the bytes of a prompt's text, the chat template included."""
+    """An upper bound of the number of bytes of a prompt's text, with the chat template."""
     total = 64
     for message in messages:
         content = message["content"]

@@ -1,4 +1,4 @@
-"""Encoding of records: each clip is decoded and transformed once, each prompt is rendered and tokenised once."""
+"""Encodes records: each clip is decoded and transformed once, each prompt is rendered and tokenised once."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class RecordEncoder:
         processor: the model's processor.
         family: the model's architecture.
         max_seconds: clips are cut at this length; longer clips are refused earlier unless trimming is configured.
-        cache_clips: clips whose features stay in memory (about 50 kB per second of audio).
-        cache: keeps log-mels on disk; None computes them in every process.
-        prompts_kept: tokenised questions that stay in memory, about 20 kB each.
+        cache_clips: number of clips whose features stay in memory (about 50 kB per second of audio).
+        cache: stores log-mel features on disk; with None every process computes them.
+        prompts_kept: number of tokenised questions that stay in memory, about 20 kB each.
 
     Attributes:
         encoding_cache: encodings of the judge's frozen audio tower, set by `attach_encoding_cache`.
         decoded: number of clips that were decoded.
         pad: id of the padding token.
         text_check: finds texts that the model would read as markup.
-        audio_token: id of the audio placeholder, where the model takes audio.
+        audio_token: id of the audio placeholder, if the model takes audio.
     """
 
     encoding_cache: AudioEncodingCache | None = None
@@ -92,7 +92,7 @@ class RecordEncoder:
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
             is_long = max_seconds * self.logmel.sampling_rate > self.logmel.max_samples
             self._window_cache = WindowCache(cache, has_long_clips=is_long)
-        # Padding reaches no position that is used: any token serves where the tokenizer has none for it.
+        # Padding does not affect used positions, so that any token is suitable if the tokenizer has no padding token.
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad: int = next(token for token in pads if token is not None)
         self._features = lru_cache(maxsize=cache_clips)(self._compute_features)
@@ -100,7 +100,7 @@ class RecordEncoder:
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
     def for_task(self, task: Task, prompts_kept: int | None = None) -> RecordEncoder:
-        """An encoder of the same clips for another task; ``prompts_kept`` is this encoder's, unless given."""
+        """Make an encoder for another task; ``prompts_kept`` is that of this encoder by default."""
         other = RecordEncoder(
             task,
             self.processor,
@@ -119,12 +119,12 @@ class RecordEncoder:
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
-        """A record's clip and questions, ready for `dramaeval.models.inputs.collation.collate`.
+        """Encode a record's clip and questions for `dramaeval.models.inputs.collation.collate`.
 
         Args:
             record: the record.
-            questions: questions, or dimensions whose questions are those of scoring.
-            targets: in training a distribution over the scale of each dimension.
+            questions: questions, or dimensions, which stand for their questions in scoring.
+            targets: in training, a distribution over the scale of each dimension.
 
         Raises:
             BadRecordsError: the clip cannot be decoded although its header is valid.
@@ -138,13 +138,13 @@ class RecordEncoder:
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
-        """`encode` with a clip in place of the one that the record names.
+        """Encode a record with another clip, see `encode`.
 
         Args:
             record: the record.
-            clip: the features of its windows; None for questions whose prompts have no audio part.
-            questions: as for `encode`.
-            targets: as for `encode`.
+            clip: the windows of the clip; None for questions whose prompts have no audio part.
+            questions: see `encode`.
+            targets: see `encode`.
 
         Raises:
             BadRecordsError: the clip is too short for the encoder.
@@ -159,22 +159,22 @@ class RecordEncoder:
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
-        """`encode` with other clips in place of some that the record names.
+        """Encode a record with other clips, see `encode`.
 
         Args:
             record: the record.
-            clips: the windows of clips, by path; those of the record's other clips are read. None for questions whose
-                prompts have no audio part.
-            questions: as for `encode`. Questions with the same clips follow each other.
-            targets: as for `encode`.
+            clips: the windows of clips that replace clips of the record, by path; other clips of the record are read.
+                None for questions whose prompts have no audio part.
+            questions: see `encode`; questions with the same clips are adjacent.
+            targets: see `encode`.
         """
-        known, clips = clips, {}
-        if self.family.takes_audio and known is not None:
+        replaced, clips = clips, {}
+        if self.family.takes_audio and replaced is not None:
             paths = record.prompt_clips
-            clips = {path: known.get(path) or self._clip_at(record, path) for path in paths}
+            clips = {path: replaced.get(path) or self._clip_at(record, path) for path in paths}
         by_key = _by_key(questions, targets)
         groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
-        parts = [self._part(record, clips, list(of_group), by_key) for _, of_group in groups]
+        parts = [self._part(record, clips, list(group), by_key) for _, group in groups]
         first, *others = parts or [self._part(record, clips, [], by_key)]
         return replace(first, others=tuple(others))
 
@@ -185,14 +185,14 @@ class RecordEncoder:
         questions: Sequence[Question],
         by_key: Mapping[str, Target] | None,
     ) -> EncodedRecord:
-        """Questions whose prompts have the same clips."""
+        """Encode questions whose prompts have the same clips."""
         parts: tuple[Windows, ...] = ()
         lengths: list[int] = []
         if clips:
             examples = self.task.examples(record)
-            own = (questions[0].clips if questions else None) or (record.clip,)
-            parts = (*map(self.windows, examples), *(clips[path] for path in own))
-            sources = (*examples, *[record] * len(own))
+            paths = (questions[0].clips if questions else None) or (record.clip,)
+            parts = (*map(self.windows, examples), *(clips[path] for path in paths))
+            sources = (*examples, *[record] * len(paths))
             lengths = self._placeholder_lengths(sources, parts)
         counts = tuple(map(len, parts))
         labelled = []
@@ -215,17 +215,17 @@ class RecordEncoder:
     def questions(
         self, record: Record, questions: Sequence[Dimension | Question]
     ) -> list[Question]:
-        """The given questions, after those of scoring about the given dimensions."""
+        """The questions of scoring about the dimensions in ``questions``, then the questions in it."""
         dimensions = [item for item in questions if isinstance(item, Dimension)]
         rendered = [item for item in questions if isinstance(item, Question)]
         return [*self.task.questions(record, dimensions), *rendered] if dimensions else rendered
 
     def in_windows(self, question: Question, counts: Sequence[int]) -> Question:
-        """A question whose prompt names every window of its clips, where the family's prompts do that.
+        """Give every window of the clips in a prompt a placeholder, if the family's prompts need it.
 
         Args:
             question: the question.
-            counts: windows of each clip in its prompt, those of examples first.
+            counts: number of windows of each clip in the prompt; clips of examples come first.
         """
         if not self.family.names_windows or max(counts, default=1) == 1:
             return question
@@ -234,7 +234,7 @@ class RecordEncoder:
     def _encode_question(
         self, record: Record, question: Question, counts: tuple[int, ...]
     ) -> list[EncodedQuestion]:
-        """The tokens of each field of a question's answer."""
+        """The tokens of a question for each field of its answer, from memory if they are there."""
         order = tuple(field.lead for field in question.answer_fields)
         key = (str(record.file), record.line, record.listener, question.key, order, counts)
         if key not in self._prompts:
@@ -245,10 +245,10 @@ class RecordEncoder:
         return self._prompts[key]
 
     def _require_text(self, record: Record, question: Question) -> None:
-        """Refuse a question whose texts hold control tokens; `TextCheck.record_problems` finds most of them earlier.
+        """Check that the texts of a question have no control tokens; most are found earlier (`TextCheck.record_problems`).
 
         Raises:
-            BadRecordsError: names the record.
+            BadRecordsError: a text has a control token; the problem names the record.
         """
         parts = [message["content"] for message in question.messages]
         texts = [part for part in parts if isinstance(part, str)]
@@ -269,7 +269,7 @@ class RecordEncoder:
     def _placeholder_lengths(
         self, sources: Sequence[Record], parts: Sequence[Windows]
     ) -> list[int]:
-        """Prompt positions of each audio placeholder: of each window, or of each clip; see `Family.names_windows`."""
+        """The number of prompt positions of each audio placeholder; see `Family.names_windows`."""
         lengths: list[int] = []
         for record, windows in zip(sources, parts, strict=True):
             tokens = [self.family.audio_tokens(window.frames) for window in windows]
@@ -284,7 +284,7 @@ class RecordEncoder:
         return clip_windows(self.family, self.logmel, waveform)
 
     def unread(self, frames: int) -> tuple[ClipFeatures, ...]:
-        """Windows without values of a clip of so many mel frames."""
+        """The windows of a clip with this number of mel frames, without values."""
         return unread_windows(self.family, self.logmel, frames)
 
     def waveform(self, record: Record) -> np.ndarray:
@@ -303,7 +303,7 @@ class RecordEncoder:
             raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
 
     def windows(self, record: Record) -> Windows:
-        """The windows of a record's clip: kept encodings, or features.
+        """The windows of a record's clip: stored encodings, or features.
 
         Raises:
             BadRecordsError: the clip cannot be decoded.
@@ -321,7 +321,7 @@ class RecordEncoder:
             raise BadRecordsError([record.problem(key, error.reason, error.fix)]) from None
 
     def _encoding(self, path: str) -> Windows | None:
-        """The kept encodings of a clip's windows; None where one is missing."""
+        """The stored encodings of a clip's windows; None if one is missing."""
         if self.encoding_cache is None:
             return None
         if path not in self._encodings:
@@ -334,12 +334,12 @@ class RecordEncoder:
         return self._encodings[path]
 
     def set_encoding_cache(self, cache: AudioEncodingCache | None) -> None:
-        """Use the encodings of another audio tower; with None every clip is encoded again."""
+        """Set the stored encodings of an audio tower; with None every clip is encoded again."""
         self.encoding_cache = cache
         self._encodings.clear()
 
     def _key(self, path: str) -> str:
-        """The key of a clip's features and encoding; empty where they are not kept."""
+        """The key of a clip's features and encoding; empty if they are not stored."""
         if self.cache is None:
             return ""
         try:
@@ -349,12 +349,12 @@ class RecordEncoder:
 
     def _compute_features(self, path: str) -> tuple[ClipFeatures, ...]:
         key = self._key(path)
-        if kept := self._window_cache.features(key):
-            return kept
+        if cached := self._window_cache.features(key):
+            return cached
         waveform = decode(path, self.logmel.sampling_rate, max_seconds=self.max_seconds)
         self.decoded += 1
         windows = clip_windows(self.family, self.logmel, waveform, key)
-        # Where encodings are kept, the features are not needed again.
+        # If encodings are stored, the features are not needed again.
         self._window_cache.put(key, windows, features=self.encoding_cache is None)
         return windows
 
@@ -362,7 +362,7 @@ class RecordEncoder:
 def attach_encoding_cache(
     model: Any, record_encoder: RecordEncoder, cache: AudioEncodingCache | None
 ) -> None:
-    """Let a judge and its record encoder use kept encodings; None ends that."""
+    """Set the stored encodings of a judge and its record encoder; None removes them."""
     unwrap_judge(model).encoding_cache = cache
     record_encoder.set_encoding_cache(cache)
 
@@ -374,7 +374,7 @@ def _labels(question: Question, target: Target | None) -> dict[str, Any]:
     pair = question.pair
     if pair is None:
         return {"target": target.distribution, "written_choice": target.written}
-    if pair.is_direct:  # a target is about clip a, and an answer about the first clip of the prompt
+    if pair.is_direct:  # the target is for clip a, the answer is for the first clip of the prompt
         is_first = pair.order == "ab"
         return {"target": target.distribution if is_first else target.distribution[::-1]}
     preference = Preference(

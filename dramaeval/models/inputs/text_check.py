@@ -1,8 +1,8 @@
 """Checks that a model reads the texts of users as text, not as markup.
 
-A tokenizer reads ``<|im_end|>`` as a control token wherever it stands: in a transcript it would end the user's turn.
-The tags of answers, ``<answer>`` and ``<think>``, would put a second answer into a training target. Such texts are
-refused with their line and key, before weights load.
+A tokenizer reads ``<|im_end|>`` as a control token in any text: in a transcript it would end the user's turn. The tags
+of answers, ``<answer>`` and ``<think>``, would put a second answer into a training target. Such texts are refused with
+their line and key, before weights load.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
 from dramaeval.tasks.task import Task
 
-#: The tags of answers, in the forms that `dramaeval.tasks.question` writes and their closing or opening counterparts.
+#: The opening and closing tags of `dramaeval.tasks.question`.
 _TAGS = re.compile(r"</?(?:answer|think)>", re.IGNORECASE)
 _FIX = "remove it, or write it in other characters"
 
 
 class TextProblem(NamedTuple):
-    """Why a text cannot be used, and what to do about it."""
+    """Why a text cannot be used, and how to fix it."""
 
     problem: str
     fix: str
@@ -34,7 +34,7 @@ class TextCheck:
     """Finds texts that a model would not read as text.
 
     Args:
-        family: the model's architecture, which tokenises.
+        family: the model's architecture, which tokenises texts.
         processor: the model's processor.
     """
 
@@ -46,19 +46,19 @@ class TextCheck:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def control_token(self, text: str) -> str | None:
-        """The first control token that the tokenizer reads in a text; None where it reads none.
+        """The first control token that the tokenizer reads in a text; None if it reads none.
 
-        A tokenizer that takes such names as plain text (Mistral's) reads none.
+        Mistral's tokenizer reads the names of control tokens as plain text.
         """
         names = self._pattern.findall(text)
         ids = set(self._tokenise(text)) if names else set()
         return next((name for name in names if self._names[name] in ids), None)
 
     def problem_of(self, text: str, *, tags: bool = True) -> TextProblem | None:
-        """Why a text cannot be used; None where it can.
+        """Why a text cannot be used; None if it can.
 
         Args:
-            text: to check.
+            text: the text to check.
             tags: whether the tags of answers are refused.
         """
         if has_surrogate(text):
@@ -94,21 +94,21 @@ class TextCheck:
 
 
 class TagCheck(TextCheck):
-    """Finds the tags of answers in texts for a model whose tokenizer is not here."""
+    """Finds the tags of answers in texts, for a model without a local tokenizer."""
 
-    def __init__(self) -> None:  # no tokenizer: nothing of `TextCheck` is built
+    def __init__(self) -> None:  # there is no tokenizer, from which `TextCheck` builds its pattern
         pass
 
     def control_token(self, text: str) -> str | None:
-        """None: which texts are control tokens is not known."""
+        """None, because the control tokens are not known."""
         return None
 
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:
-    """The tokens of a tokenizer that stand for structure rather than text, with their ids.
+    """The tokens of a tokenizer that are markup instead of text, with their ids.
 
-    These are its special tokens, and added tokens in angle brackets (``<tool_call>``), which some tokenizers do not
-    mark as special. Added runs of spaces or letters are text.
+    These are the special tokens, and added tokens in angle brackets (``<tool_call>``), which some tokenizers do not
+    mark as special. Other added tokens, such as runs of spaces, are text.
     """
     names: Sequence[str] = tokenizer.all_special_tokens
     added = tokenizer.get_added_vocab() if hasattr(tokenizer, "get_added_vocab") else {}

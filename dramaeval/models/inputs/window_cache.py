@@ -1,4 +1,4 @@
-"""The features and encodings of clips on disk, by window."""
+"""Stores the features and encodings of clips on disk, by window."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dramaeval.models.inputs.windows import Windows, window_keys
 class WindowCache:
     """Reads and writes the windows of clips.
 
-    A clip of one window is kept under its own key, the windows of a longer one each under a key of its own, beside their
-    number.
+    A clip with one window is stored under its key. Each window of a longer clip has a separate key, and the number of
+    windows is stored too.
 
     Args:
-        cache: keeps them on disk; None keeps nothing.
+        cache: stores the windows on disk; None stores nothing.
         has_long_clips: whether a clip may have several windows.
     """
 
@@ -28,7 +28,7 @@ class WindowCache:
         self.has_long_clips = has_long_clips
 
     def features(self, key: str) -> tuple[ClipFeatures, ...] | None:
-        """The features of a clip's windows; None where one is missing."""
+        """The stored features of a clip's windows; None if one is missing."""
         if self.cache is None or not key:
             return None
         windows = []
@@ -41,7 +41,7 @@ class WindowCache:
         return tuple(windows)
 
     def encodings(self, encodings: AudioEncodingCache, key: str) -> Windows | None:
-        """The kept encodings of a clip's windows; None where one is missing."""
+        """The stored encodings of a clip's windows; None if one is missing."""
         windows = []
         for number, name in enumerate(self._keys(key)):
             window = encodings.get(name)
@@ -51,7 +51,7 @@ class WindowCache:
         return tuple(windows)
 
     def put(self, key: str, windows: tuple[ClipFeatures, ...], *, features: bool) -> None:
-        """Keep the number of a clip's windows, and their features if ``features`` is true."""
+        """Store the number of a clip's windows, and their features if ``features`` is true."""
         if self.cache is None or not key:
             return
         if len(windows) > 1:
@@ -65,7 +65,7 @@ class WindowCache:
             self.cache.put(f"log-mel {window.key}", entry)
 
     def _keys(self, key: str) -> list[str]:
-        """The key of each window; the clip's own where the number of windows is not kept."""
+        """The key of each window; the key of the clip if the number of windows is not stored."""
         entry = None
         if self.has_long_clips and self.cache is not None and key:
             entry = self.cache.get(f"windows {key}")

@@ -1,7 +1,7 @@
-"""Windows: the consecutive pieces in which a clip that is longer than the audio encoder's input is encoded.
+"""Windows: a clip that is longer than the input of the audio encoder is encoded in consecutive windows.
 
-The length of a window is that of the feature extractor's input, 30 s with Whisper's. A shorter clip is one window. A
-rest at the end of a clip that is too short for one audio token is left out.
+A window is as long as the input of the feature extractor, 30 s for Whisper's. A shorter clip is one window. If the last
+window is too short for one audio token, it is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Windows = tuple[ClipFeatures | EncodedClip, ...]
 
 
 def window_frames(family: Family, logmel: LogMel, frames: int) -> list[int]:
-    """Number of mel frames of each window of a clip of so many."""
+    """The number of mel frames of each window of a clip with this number of frames."""
     longest = logmel.max_samples // logmel.hop
     full, rest = divmod(frames, longest)
     counts = [longest] * full
@@ -33,13 +33,13 @@ def window_frames(family: Family, logmel: LogMel, frames: int) -> list[int]:
 def clip_windows(
     family: Family, logmel: LogMel, waveform: np.ndarray, key: str = ""
 ) -> tuple[ClipFeatures, ...]:
-    """The features of each window of a clip; each window is transformed as a clip of its own.
+    """Compute the features of each window of a clip; each window is transformed separately.
 
     Args:
-        family: gives the audio tokens of a window.
+        family: gives the number of audio tokens of a window.
         logmel: transforms a window.
         waveform: float32 mono ``[samples]``.
-        key: of the clip's features; empty where they are not kept.
+        key: the key of the clip's features; empty if they are not stored.
 
     Raises:
         ValueError: the waveform is empty or not one-dimensional.
@@ -55,14 +55,14 @@ def clip_windows(
 
 
 def window_keys(key: str, count: int) -> list[str]:
-    """The key of each window of a clip, from the clip's key; the key itself for a clip of one window."""
+    """The key of each window of a clip, from the key of the clip; a clip with one window has one key."""
     if count == 1 or not key:
         return [key] * count
     return [f"{key} window {number} of {count}" for number in range(count)]
 
 
 def unread_windows(family: Family, logmel: LogMel, frames: int) -> tuple[ClipFeatures, ...]:
-    """Windows with lengths and without values, of a clip of so many mel frames that is not decoded."""
+    """The windows, with lengths and without values, of a clip that is not decoded and has this number of mel frames."""
     empty = np.empty((0, 0), dtype=np.float32)
     return tuple(ClipFeatures(empty, count, 0.0) for count in window_frames(family, logmel, frames))
 
@@ -70,11 +70,11 @@ def unread_windows(family: Family, logmel: LogMel, frames: int) -> tuple[ClipFea
 def with_audio_parts(
     messages: Sequence[Mapping[str, Any]], counts: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Chat messages with one audio part for each window in place of one for each clip.
+    """Repeat the audio parts of chat messages, so that there is one part for each window of a clip.
 
     Args:
-        messages: of a prompt.
-        counts: windows of each clip, in the order of the audio parts.
+        messages: the messages of a prompt.
+        counts: number of windows of each clip, in the order of the audio parts.
     """
     remaining = iter(counts)
     return [
@@ -86,7 +86,7 @@ def with_audio_parts(
 
 
 def _repeated(content: Sequence[Any], remaining: Iterator[int]) -> Iterator[Any]:
-    """The parts of a message, each audio part as often as its clip has windows."""
+    """Yield the parts of a message; an audio part is repeated for each window of its clip."""
     for part in content:
         is_audio = isinstance(part, Mapping) and part.get("type") == "audio"
         yield from [part] * (next(remaining) if is_audio else 1)

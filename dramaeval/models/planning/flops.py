@@ -1,8 +1,8 @@
-"""Floating-point operations of a judge's pass and of a training step, from the architecture alone.
+"""Computes the floating-point operations of a judge's pass and of a training step from the architecture.
 
 A matrix product of [a, b] and [b, c] counts 2abc operations; other operations are not counted. Attention counts every
-computed pair of positions, masked or not, as `torch.utils.flop_counter` does. A backward pass takes the operations of a
-forward pass for the gradients of the inputs, and once more for the gradients of the weights where they are trained.
+computed pair of positions, masked or not, as in `torch.utils.flop_counter`. The gradients of the inputs need the
+operations of a forward pass, and the gradients of trained weights need as many again.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dramaeval.models.forward.shared_prefix import CHUNK
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The sizes of an architecture: a decoder, and an encoder with two convolutions before it.
+    """The sizes of an architecture: a decoder, and an audio tower of two convolutions and encoder layers.
 
     Attributes:
         hidden: width of the language model.
-        layers: its layers.
-        queries: width of all query heads.
-        keys: width of all key heads.
-        inner: width of its feed-forward layers.
-        vocabulary: rows of its head.
-        audio: width of the audio tower; 0 for a model of text alone.
-        audio_layers: its layers.
-        audio_inner: width of its feed-forward layers.
-        mel_bins: its input.
+        layers: number of layers of the language model.
+        queries: width of all query heads together.
+        keys: width of all key heads together.
+        inner: width of the feed-forward layers.
+        vocabulary: number of rows of the head.
+        audio: width of the audio tower; 0 for a text model.
+        audio_layers: number of layers of the audio tower.
+        audio_inner: width of the feed-forward layers of the audio tower.
+        mel_bins: number of mel bins of its input.
     """
 
     hidden: int
@@ -44,12 +44,12 @@ class Shape:
 
     @classmethod
     def of(cls, configuration: Any, **others: int) -> Shape:
-        """The shape of a transformers configuration.
+        """The shape by a transformers configuration.
 
         Args:
-            configuration: with Whisper's encoder, or without any.
-            others: sizes in place of those that the configuration gives; with ``audio`` all of the encoder's, with
-                ``queries`` also ``keys``.
+            configuration: the configuration of a model with Whisper's encoder or without an encoder.
+            others: sizes that replace those of the configuration; ``audio`` requires all sizes of the encoder, and
+                ``queries`` requires ``keys``.
         """
         text = configuration.get_text_config()
         sizes = {
@@ -75,35 +75,35 @@ class Shape:
 
     @property
     def layer_weights(self) -> int:
-        """Weights of the matrices of one decoder layer."""
+        """The number of weights in the matrices of one decoder layer."""
         attention = self.hidden * (2 * self.queries + 2 * self.keys)
         return attention + 3 * self.hidden * self.inner
 
     def tower_bytes(self, frames: int, bytes_per_weight: int) -> float:
-        """Bytes that the encoder keeps for its backward pass over so many mel frames.
+        """The number of bytes that the encoder stores for its backward pass over these mel frames.
 
-        A layer keeps 8 tensors of its width and 2 of its inner width, the two convolutions together 6 of the width,
-        for each step of two frames.
+        For each step of two frames, a layer stores 8 tensors of its width and 2 of its inner width, and the two
+        convolutions together store 6 tensors of the width.
         """
         step = self.audio_layers * (8 * self.audio + 2 * self.audio_inner) + 6 * self.audio
         return frames / 2 * step * bytes_per_weight
 
     def adapter_weights(self, rank: int) -> int:
-        """Weights that LoRA of a rank adds to the language model's seven projections."""
+        """The number of weights that LoRA with this rank adds to the seven projections of the language model's layers."""
         attention = 2 * (self.hidden + self.queries) + 2 * (self.hidden + self.keys)
         return self.layers * rank * (attention + 3 * (self.hidden + self.inner))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """The size of one clip's part of a pass.
+    """The size of a pass for one clip.
 
     Attributes:
-        prefix: tokens that its questions share.
-        branches: questions; 1 where nothing is shared.
-        width: tokens of a branch.
-        frames: mel frames of the clip.
-        answers: answer positions in each branch.
+        prefix: number of tokens that the questions about the clip share.
+        branches: number of questions; 1 if nothing is shared.
+        width: number of tokens of a branch.
+        frames: number of mel frames of the clip.
+        answers: number of answer positions in each branch.
     """
 
     prefix: int
@@ -114,7 +114,7 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        """Positions that the language model computes."""
+        """The number of positions that the language model computes."""
         return self.prefix + self.branches * self.width
 
     @property
@@ -124,12 +124,12 @@ class Work:
 
     @property
     def copied(self) -> int:
-        """Positions whose keys and values are copied to the branches."""
+        """The number of positions of keys and values after the copy to the branches."""
         return self.branches * (self.prefix + self.width) if self.shared else 0
 
     @property
     def pairs(self) -> int:
-        """Pairs of positions that attention computes; most masked pairs of branches are left out."""
+        """The number of pairs of positions that attention computes, which has few masked pairs of branches."""
         chunk = CHUNK if self.shared else self.width
         within = sum(
             min(chunk, self.width - start) * min(start + chunk, self.width)
@@ -150,20 +150,20 @@ class Operations:
 
     @property
     def total(self) -> float:
-        """Their sum."""
+        """The sum of all parts."""
         return self.audio + self.decoder + self.attention + self.head + self.adapter
 
 
 def forward(
     shape: Shape, work: Sequence[Work], *, rank: int = 0, encodes_audio: bool = True
 ) -> Operations:
-    """A forward pass.
+    """The operations of a forward pass.
 
     Args:
-        shape: of the judge.
-        work: one per clip.
-        rank: of LoRA adapters on the language model's projections; 0 for none.
-        encodes_audio: false where the audio tower's outputs are kept.
+        shape: the shape of the judge.
+        work: the sizes for each clip.
+        rank: rank of LoRA adapters on the language model's projections; 0 for none.
+        encodes_audio: false if the outputs of the audio tower are stored.
     """
     tokens = sum(clip.tokens for clip in work)
     answers = sum(clip.branches * clip.answers for clip in work)
@@ -186,28 +186,28 @@ def training_step(
     trains_inputs: bool | None = None,
     checkpointing: bool = False,
 ) -> Operations:
-    """A forward and a backward pass.
+    """The operations of a forward and a backward pass.
 
     Args:
-        shape: of the judge.
-        work: one per clip.
-        rank: of LoRA adapters; 0 trains every weight.
-        encodes_audio: false where the audio tower's outputs are kept.
-        trains_audio: whether the tower is trained; None: where every weight is.
-        trains_inputs: whether anything before the first decoder layer is trained (tower, projector, embeddings, virtual
-            tokens); None: where the tower is.
+        shape: the shape of the judge.
+        work: the sizes for each clip.
+        rank: rank of LoRA adapters; 0 trains every weight.
+        encodes_audio: false if the outputs of the audio tower are stored.
+        trains_audio: whether the tower is trained; by default, only if every weight is trained.
+        trains_inputs: whether a part before the first decoder layer is trained (tower, projector, embeddings, virtual
+            tokens); by default, only if the tower is trained.
         checkpointing: whether the layers are computed a second time in the backward pass.
     """
     once = forward(shape, work, rank=rank, encodes_audio=encodes_audio)
     full = rank == 0
     audio = full if trains_audio is None else trains_audio
     inputs = audio if trains_inputs is None else trains_inputs
-    passes = 3.0 if full else 2.0  # frozen matrices only pass gradients on
+    passes = 3.0 if full else 2.0  # frozen matrices need no gradients of their weights
     recomputed = 1.0 if checkpointing else 0.0
     omitted = 0.0
     if not full and not inputs and not checkpointing:
-        # Queries, keys and values of the first layer need no gradient of their input. With checkpointing it is
-        # computed, because every layer's input requires a gradient.
+        # Queries, keys and values of the first layer need no gradient of their input. With checkpointing this gradient
+        # is computed, because the input of every layer requires a gradient.
         widths = 3.0 * rank + shape.queries + 2 * shape.keys
         omitted = 2.0 * sum(clip.tokens for clip in work) * shape.hidden * widths
     return Operations(
@@ -220,7 +220,7 @@ def training_step(
 
 
 def _audio(shape: Shape, frames: int) -> float:
-    """Encoder and projector over a clip's frames."""
+    """The operations of the encoder and the projector for the frames of a clip."""
     if not shape.audio or not frames:
         return 0.0
     width, steps = shape.audio, (frames - 1) // 2 + 1

@@ -1,6 +1,6 @@
-"""Available memory: of the GPU, of the machine, and of the control group of the process.
+"""The available memory: of the GPU, the machine, and the control group of the process.
 
-SLURM, Docker and Kubernetes limit a job by a control group; it cannot use the rest of the machine's memory.
+SLURM, Docker and Kubernetes limit the memory of a job with a control group.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Capacity:
     """Memory in bytes for the processes of a run.
 
     Attributes:
-        host: of the machine, for all processes that run on it.
-        processes: their number.
-        gpu: of each process's GPU; None on a CPU.
-        source: what limits the host's memory.
+        host: memory of the machine, for all processes together.
+        processes: number of processes on the machine.
+        gpu: memory of the GPU of each process; None on a CPU.
+        source: the name of what limits the memory of the machine, for messages.
     """
 
     host: float
@@ -45,7 +45,7 @@ class Capacity:
 
     @classmethod
     def described(cls, config: DictConfig) -> Capacity | None:
-        """The memory of the machine that ``plan_device`` describes; None where it is not given."""
+        """The memory of the machine that ``plan_memory_gib`` describes; None if it is not set."""
         if config.plan_memory_gib is None:
             return None
         memory, source = config.plan_memory_gib * 2.0**30, "the machine of plan_memory_gib"
@@ -54,7 +54,7 @@ class Capacity:
         return cls(host=memory, processes=config.processes, source=source)
 
     def shortages(self, memory: MemoryEstimate) -> list[str]:
-        """The amounts by which an estimate exceeds this capacity, as sentences without a full stop."""
+        """Describe the memory in an estimate that exceeds this capacity, as sentences without a full stop."""
         sentences = []
         if self.gpu is not None and memory.total > self.gpu:
             sentences.append(
@@ -71,12 +71,12 @@ class Capacity:
 
 
 def group_limit(proc: Path = Path("/proc/self")) -> float:
-    """The smallest limit in bytes of a process's control groups, of version 1 or 2; infinity for none.
+    """The smallest memory limit, in bytes, of a process's control groups (version 1 or 2); infinity without a limit.
 
-    A group is also limited by the groups above it.
+    The limits of parent groups apply to a group too.
 
     Args:
-        proc: the process's folder in ``/proc``.
+        proc: the folder of the process in ``/proc``.
     """
     try:
         groups = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
@@ -102,7 +102,7 @@ def group_limit(proc: Path = Path("/proc/self")) -> float:
 
 
 def _below(path: str, root: str) -> PurePosixPath:
-    """A group's path below the mounted group; the mounted group itself where it is elsewhere."""
+    """The path of a group relative to the mounted group; empty if the group is not below it."""
     group = PurePosixPath(path)
     if ".." in group.parts or not group.is_relative_to(root):
         return PurePosixPath()
@@ -110,10 +110,10 @@ def _below(path: str, root: str) -> PurePosixPath:
 
 
 def _limits(mount: Path, group: PurePosixPath) -> Iterator[float]:
-    """The limits of a group and of the mounted groups above it."""
+    """The limits of a group and of its mounted parent groups."""
     for ancestor in (group, *group.parents):
         for name in ("memory.max", "memory.limit_in_bytes"):
             try:
                 yield float((mount / ancestor / name).read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                continue  # the root group has no limit, and "max" is none
+                continue  # the root group has no limit, and "max" means no limit

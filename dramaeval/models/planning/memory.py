@@ -1,21 +1,21 @@
-"""Memory of a training process, estimated from the architecture.
+"""Estimates the memory of a training process from the architecture.
 
 Weights, gradients and optimizer states follow Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3). Activations
-are the tensors of a layer, counted one by one as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4), without the
-attention matrices, which fused attention does not keep.
+are counted tensor by tensor, as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4), without the attention
+matrices, which fused attention does not store.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Adam keeps two moments in float32.
+#: Bytes of Adam's two moments in float32.
 _ADAM_BYTES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes of one process; ``in_host`` names the fields that are kept in the host's memory."""
+    """Bytes of one process by kind; ``in_host`` names the kinds that are in the memory of the machine, not the GPU."""
 
     weights: float
     gradients: float
@@ -25,13 +25,13 @@ class MemoryEstimate:
 
     @property
     def total(self) -> float:
-        """Bytes on the process's device."""
+        """Bytes on the device of the process."""
         kinds = ("weights", "gradients", "optimizer", "activations")
         return sum(getattr(self, kind) for kind in kinds if kind not in self.in_host)
 
     @property
     def host(self) -> float:
-        """Bytes in the host's memory."""
+        """Bytes in the memory of the machine that are not on the device."""
         return sum(getattr(self, kind) for kind in self.in_host)
 
 
@@ -54,27 +54,27 @@ def estimate(
     """Estimate the memory of one process.
 
     Args:
-        total: parameters of the model with its adapters.
-        trainable: parameters that are trained.
+        total: number of parameters of the model with its adapters.
+        trainable: number of trained parameters.
         bytes_per_weight: 4 for float32, 2 for bfloat16.
-        tokens: positions in one forward pass, padding included.
+        tokens: number of positions in one forward pass, with padding.
         hidden: width of the language model.
-        layers: its layers.
-        inner: width of its gated feed-forward layers.
-        copied: positions whose keys and values are copied for questions that share them.
-        audio: bytes that a trained audio tower keeps, see `Shape.tower_bytes`.
+        layers: number of layers of the language model.
+        inner: width of the gated feed-forward layers.
+        copied: number of positions of copied keys and values, see `Work.copied`.
+        audio: bytes that a trained audio tower stores, see `Shape.tower_bytes`.
         checkpointing: whether activations are computed again in the backward pass.
         stage: ZeRO stage; 0 for none.
-        processes: processes that share the work.
-        offload: whether the optimizer's states and whether the weights are kept in host memory. The gathered weights
-            of one layer, which stage 3 needs on the device, are not counted.
+        processes: number of processes that share the work.
+        offload: whether the optimizer's states are in the memory of the machine, and whether the weights are. The
+            gathered weights of one layer, which stage 3 needs on the device, are not counted.
     """
     shares = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
-    # Both norms' inputs and outputs, queries, keys, values, the attention's output twice (9 of the hidden width); gate,
-    # its activation, up, their product (4 of the inner); copied keys and values.
+    # 9 tensors of the hidden width: inputs and outputs of both norms, queries, keys, values, the output of the attention
+    # twice. 4 tensors of the inner width: gate, its activation, up, their product. Then the copied keys and values.
     units = tokens * (9 * hidden + 4 * inner) + 2 * copied * hidden
     per_layer = units * bytes_per_weight
-    # With checkpointing each layer keeps its input, and one layer at a time is computed again.
+    # With checkpointing, each layer stores only its input, and one layer at a time is computed again.
     inputs = layers * tokens * hidden * bytes_per_weight
     activations = inputs + per_layer if checkpointing else layers * per_layer
     return MemoryEstimate(
@@ -89,7 +89,7 @@ def estimate(
 
 
 def readable(size: float) -> str:
-    """A number of bytes with its unit: ``1.5 GiB``."""
+    """Format a number of bytes with a unit: ``1.5 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,9 +1,9 @@
 """``debug=true``: anomaly detection, the first batch as text, and a profile, in the run folder's ``debug/``.
 
 Anomaly detection names the operation whose gradient is not finite. Data is loaded in the training process, so that
-an error has a plain traceback, and CUDA reports errors where they occur. ``first_batch.txt`` lists the first batch
-token by token; ``trace.json.gz`` is a profile of ten steps for chrome://tracing or Perfetto. Results stay the same;
-training takes longer.
+an error has a plain traceback, and CUDA reports an error at the operation that causes it. ``first_batch.txt`` lists
+the first batch token by token; ``trace.json.gz`` is a profile of ten steps for chrome://tracing or Perfetto. Training
+takes longer; its results do not change.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def prepare() -> None:
 def dump_first_batch(trainer: Any, folder: Path) -> None:
     """Write the first batch of the training to ``first_batch.txt``.
 
-    The collator is called directly: a loader would advance random states.
+    The collator is called directly, because a data loader would advance random states.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = trainer.args.per_device_train_batch_size
@@ -52,10 +52,10 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
 
 
 class Debugging(TrainerCallback):
-    """Anomaly detection during training, and a profile of its first steps.
+    """Runs anomaly detection during training, and profiles its first steps.
 
     Args:
-        folder: of the trace.
+        folder: the folder of the trace file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,22 +74,22 @@ class Debugging(TrainerCallback):
             self._profiler.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the profiled steps."""
+        """Count the step, and write the trace after the last profiled step."""
         self._left -= 1
         if self._left == 0:
             self._write()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop both."""
+        """See `close`."""
         self.close()
 
     def close(self) -> None:
-        """Stop both, also after a training that failed."""
+        """Stop anomaly detection and the profiler, also after a training that failed."""
         torch.autograd.set_detect_anomaly(False)
         self._write()
 
     def _write(self) -> None:
-        """Write the trace of the steps so far, once."""
+        """Write the trace of the steps so far, if it is not written yet."""
         if self._profiler is None:
             return
         profiler, self._profiler = self._profiler, None

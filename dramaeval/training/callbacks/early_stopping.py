@@ -1,4 +1,4 @@
-"""Early stopping: transformers' callback, with a message and a rule for figures that are undefined."""
+"""Early stopping: the callback of transformers, with a message and a rule for undefined figures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """Ends training after a number of validations without an improvement of the figure that chooses the best step.
+    """Ends training after several validations without an improvement of ``metric_for_best_model``.
 
-    A validation in which the figure is undefined counts as one without an improvement. The count is saved in
+    A validation in which this figure is undefined counts as one without an improvement. The count is saved in
     checkpoints and restored by `JudgeTrainer.before_resuming`.
 
     Args:
-        early_stopping_patience: validations without an improvement, 1 or more.
+        early_stopping_patience: number of validations without an improvement, 1 or more.
         early_stopping_threshold: the smallest improvement that counts, 0 or more.
 
     Raises:
@@ -38,7 +38,7 @@ class EarlyStopping(EarlyStoppingCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
-        """Count the validation, and end training after the last of ``early_stopping_patience``."""
+        """Count the validation, and end training if the count reaches ``early_stopping_patience``."""
         name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
         figures = {name: float("nan"), **(metrics or {})}
         super().on_evaluate(args, state, control, figures, **kwargs)

@@ -1,4 +1,4 @@
-"""The loggers of a run, chosen by ``logger`` and ``debug``: TensorBoard, W&B, profiles."""
+"""The loggers of a run, by the settings ``logger`` and ``debug``: TensorBoard, W&B, profiles."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Loggers:
     Args:
         config: the run's configuration.
         folder: the run folder.
-        debug_folder: for the files of ``debug=true``.
-        tensorboard_folder: for TensorBoard's files.
+        debug_folder: folder for the files of ``debug=true``.
+        tensorboard_folder: folder for TensorBoard's files.
         writes: whether this process writes curves and tables.
         identity: the run's short id.
     """
@@ -49,20 +49,20 @@ class Loggers:
         """The trainer's callbacks.
 
         Args:
-            step: the step that training resumes at, or None.
+            step: the step at which training resumes; None for a new training.
         """
         callbacks: list[Any] = []
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
             from transformers.integrations import TensorBoardCallback
 
-            # Steps after the resumed checkpoint will be logged again.
+            # Training logs the steps after the resumed checkpoint again.
             writer = SummaryWriter(log_dir=str(self.tensorboard), purge_step=step)
             callbacks.append(TensorBoardCallback(writer))
         return callbacks + [callback for callback in (self.wandb, self.debugging) if callback]
 
     def report(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Report the measured agreement to W&B."""
+        """Report the agreement with people to W&B."""
         if self.wandb:
             self.wandb.report(metrics)
 

@@ -20,7 +20,7 @@ class TrainingProgress(TrainerCallback):
     """Logs a line at every logged step and at every validation."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock at the step that training begins or resumes at."""
+        """Start the clock at the step at which training begins or resumes."""
         self.began, self.first = time.monotonic(), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

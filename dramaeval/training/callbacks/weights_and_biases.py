@@ -1,7 +1,7 @@
 """Weights & Biases: one run per training, with the configuration, the curves and the final table.
 
 This module calls wandb directly: the callback of transformers would record the trainer's arguments instead of the
-run's configuration, and would start a new run at every resume.
+run's configuration, and would start a new W&B run at every resume.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STEP = "train/global_step"
 
 
 class WeightsAndBiases(TrainerCallback):
-    """Sends logged figures to W&B, or keeps them in ``wandb/`` of the run folder for ``wandb sync``.
+    """Sends logged figures to W&B, or stores them in ``wandb/`` of the run folder for ``wandb sync``.
 
     Args:
         settings: the values of ``logger.wandb``.
@@ -44,28 +44,28 @@ class WeightsAndBiases(TrainerCallback):
 
     @property
     def run(self) -> Any:
-        """The W&B run; starts at the first access."""
+        """The W&B run; the first access starts it."""
         if self._run is None:
             self._run = self._start()
         return self._run
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the run before the first step, so that a lost connection is reported early."""
+        """Start the run before the first step, so that a missing connection is reported early."""
         if state.is_world_process_zero:
             log.info("W&B run %s (%s).", self.run.id, "offline" if self.run.offline else "online")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Log the figures under the names that TensorBoard has."""
+        """Log the figures under the same names as in TensorBoard."""
         from transformers.integrations import rewrite_logs
 
         if logs and state.is_world_process_zero:
             self.run.log({**rewrite_logs(logs), STEP: state.global_step})
 
     def report(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add the agreement with people: a table a dimension, and the macro figures as the run's summary.
+        """Add the agreement with people: a table with a row per dimension, and the macro figures in the run's summary.
 
         Args:
-            metrics: as in metrics.json, split → phase → `summarise`.
+            metrics: results of `summarise` by split and phase, as in metrics.json.
         """
         import wandb
 
@@ -84,7 +84,7 @@ class WeightsAndBiases(TrainerCallback):
                     self.run.summary[f"{split}/{phase}/macro/{name}"] = value
 
     def finish(self, *, failed: bool) -> None:
-        """Close the run, marked as failed or finished."""
+        """Close the run, and mark it as failed or finished."""
         if self._run is not None:
             self._run.finish(exit_code=int(failed))
             self._run = None
@@ -118,14 +118,14 @@ class WeightsAndBiases(TrainerCallback):
                 mode=mode,
                 dir=str(self.folder),
                 config=self.config,
-                # train.log has the log, environment.json the versions and the commit.
+                # The run folder already has the log, the versions and the commit.
                 settings=wandb.Settings(
                     silent=True, console="off", save_code=False, disable_git=True
                 ),
             )
 
     def _id(self) -> str:
-        """The run's id; it is kept in the run folder, so that a resumed run continues the same curves."""
+        """The id of the W&B run; the run folder stores it, so that a resumed run continues the same curves."""
         file = self.folder / "wandb" / "run-id"
         if file.is_file():
             identity = file.read_text(encoding="utf-8", errors="replace").strip()
@@ -138,7 +138,7 @@ class WeightsAndBiases(TrainerCallback):
         return identity
 
     def _mode(self) -> Any:
-        """The mode for wandb; None if WANDB_MODE is set, which wandb reads itself."""
+        """The mode for wandb; None if WANDB_MODE is set, because wandb reads it."""
         if self.settings["mode"] != "auto":
             return str(self.settings["mode"])
         if os.environ.get("WANDB_MODE"):
@@ -148,7 +148,7 @@ class WeightsAndBiases(TrainerCallback):
 
 @contextmanager
 def _masked_command() -> Iterator[None]:
-    """Mask secrets in the command line in this block: W&B records it."""
+    """Mask secrets in the command line in this block, because W&B records the command line."""
     arguments = sys.argv
     sys.argv = [masked(argument) for argument in arguments]
     try:
@@ -158,7 +158,7 @@ def _masked_command() -> Iterator[None]:
 
 
 def key_is_known() -> bool:
-    """Whether wandb finds a key: in the environment, or in the file of `wandb login`."""
+    """Whether wandb finds an API key in the environment or in the file of `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     from netrc import NetrcParseError, netrc

@@ -1,4 +1,4 @@
-"""GRPO in a run: its batch sizes as TRL counts them, and its rules for tasks and records."""
+"""GRPO in a run: batch sizes as TRL counts them, and rules for tasks and records."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dramaeval.training.grpo.prompt_groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions
 
-#: TRL's argument by which completions that reach the limit of their length have no part in the loss.
+#: TRL's argument that removes completions from the loss if they reach the limit of their length.
 MASK = "mask_truncated_completions"
 
 
 def in_completions(config: DictConfig, step: StepSize) -> StepSize:
-    """A step as TRL and DeepSpeed count it: in completions with GRPO, otherwise in clips."""
+    """The size of a step as TRL and DeepSpeed count it: in completions for GRPO, otherwise in clips."""
     if not trains_by_reward(config):
         return step
     count = generations(config) * _prompts_per_record(config)
@@ -36,7 +36,7 @@ def in_completions(config: DictConfig, step: StepSize) -> StepSize:
 
 
 def completion_arguments(config: DictConfig, step: StepSize) -> dict[str, Any]:
-    """TRL's arguments that follow from a step's size in clips."""
+    """TRL's arguments for a step whose size is counted in clips."""
     count = generations(config)
     return {
         PER_DEVICE: step.per_device * count * _prompts_per_record(config),
@@ -48,22 +48,22 @@ def completion_arguments(config: DictConfig, step: StepSize) -> dict[str, Any]:
 
 
 def _prompts_per_record(config: DictConfig) -> int:
-    """The task's `Task.prompts_per_record`, from the settings."""
+    """`Task.prompts_per_record` of the configured task."""
     return 2 if is_a(config.task, "PairTask") and config.task.by == SCORE else 1
 
 
 def _masks_truncated(config: DictConfig) -> bool:
-    """The value of `MASK`: as set; if it is not, true for tasks whose answers begin with a thought."""
-    given = config.trainer.args.get(MASK)
-    if given is not None:
-        return bool(given)
+    """The value of `MASK`; if it is not set, true for tasks whose answers begin with a thought."""
+    setting = config.trainer.args.get(MASK)
+    if setting is not None:
+        return bool(setting)
     tasks = list((config.task.get("tasks") or {}).values()) or [config.task]
     classes = [get_object(task._target_) for task in tasks]
-    return any(isinstance(each, type) and issubclass(each, ThoughtTask) for each in classes)
+    return any(isinstance(kind, type) and issubclass(kind, ThoughtTask) for kind in classes)
 
 
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
-    """The problems of rewards and estimators with the tasks of a run."""
+    """Problems of the rewards and the estimator with the tasks of a run."""
     problems = []
     ordered, rated = _rewards_with(config, "needs_order"), _rewards_with(config, "needs_ratings")
     compared = _rewards_with(config, "needs_pairs")
@@ -107,7 +107,7 @@ def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
 
 
 def _rewards_with(config: DictConfig, attribute: str) -> list[str]:
-    """The names of the rewards in use that have an attribute."""
+    """The names of the rewards with a weight whose function has an attribute."""
     return [
         name
         for name, node in config.trainer.rewards.items()
@@ -118,16 +118,16 @@ def _rewards_with(config: DictConfig, attribute: str) -> list[str]:
 def check_completions(
     args: Any, record_encoder: RecordEncoder, records: Sequence[Record], positions: int
 ) -> None:
-    """Check that answers fit into a completion, prompts into the model, and a generation into the training split.
+    """Check that answers fit into a completion and prompts into the model, and that the records fill a generation.
 
     Args:
-        args: of the trainer.
+        args: the arguments of the trainer.
         record_encoder: tokenises the questions.
         records: the training records.
         positions: number of positions of the model.
 
     Raises:
-        ConfigError: completions are too short for an answer, or there are too few records for a step.
+        ConfigError: completions are too short for an answer, or there are too few records for a generation.
         BadRecordsError: prompts are too long.
     """
     prompts = args.generation_batch_size // args.num_generations

@@ -1,4 +1,4 @@
-"""Prompts and completions as batches of a forward pass."""
+"""Makes batches for a forward pass from prompts and completions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dramaeval.training.grpo.prompt_groups import PromptGroup
 def completions_batch(
     groups: Sequence[tuple[PromptGroup, Sequence[Sequence[int]]]], *, pad: int, shared_prefix: bool
 ) -> Batch:
-    """The batch that gives the logits of every token of some completions.
+    """Make the batch whose forward pass gives the logits of every token of the completions.
 
     Args:
-        groups: each with its completions, at least one token each.
+        groups: each group with its completions; a completion has at least one token.
         pad: the padding token.
-        shared_prefix: one row a group, with its prompt and clip computed once and a branch for each completion; else
-            one row a completion, which repeats prompt and clip.
+        shared_prefix: use one row per group, with the prompt and clip computed once and a branch for each completion.
+            Otherwise each completion has a row, which repeats prompt and clip.
 
     Returns:
         a batch whose ``labels`` are the tokens of the completions, one completion after the other, and whose
-        ``question_of`` has the number of the completion.
+        ``question_of`` has the number of the completion of each token.
     """
     encoded_records = []
     for group, completions in groups:
@@ -34,7 +34,7 @@ def completions_batch(
 
 
 def _as_answer(group: PromptGroup, tokens: Sequence[int]) -> LabelledQuestion:
-    """A completion in the form of an answer all of whose tokens are trained: the last is its only choice."""
+    """Represent a completion as an answer whose tokens are all trained: its last token is the only choice."""
     *lead, last = tokens
     answer = AnswerTokens(scale=(0,), lead=tuple(lead), scores=(last,), tail=())
     question = EncodedQuestion(prompt=group.prompt, answer=answer)
@@ -44,16 +44,10 @@ def _as_answer(group: PromptGroup, tokens: Sequence[int]) -> LabelledQuestion:
 def prompts_to_continue(
     groups: Sequence[PromptGroup], copies: int, *, shared_prefix: bool
 ) -> list[EncodedRecord]:
-    """The prompts of groups, ``copies`` of each, for generation.
-
-    Args:
-        groups: the groups.
-        copies: completions of each.
-        shared_prefix: see `completions_batch`.
-    """
+    """Repeat the prompt of each group ``copies`` times, for generation; ``shared_prefix`` as in `completions_batch`."""
     encoded_records = []
     for group in groups:
-        # Generation uses the logits of the full vocabulary; an answer needs at least one choice.
+        # The choice 0 is not used: generation takes the logits of the full vocabulary, but an answer needs a choice.
         answer = AnswerTokens(scale=(0,), lead=(), scores=(0,), tail=())
         question = LabelledQuestion(EncodedQuestion(group.prompt, answer), key=group.about)
         encoded_records += _rows(group, [question] * copies, shared_prefix)

@@ -13,19 +13,22 @@ from dramaeval.training.grpo.policy_scorer import TokenScores
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 from dramaeval.training.rewards.completion import Completion
 
-#: A standard deviation of rewards below this counts as none.
+#: A smaller standard deviation of rewards counts as 0.
 NO_SPREAD = 1e-6
 
 
 class DimensionMetrics:
-    """Rewards, scores and token figures by dimension. Samples have weight 1, enumerated answers their probability."""
+    """Rewards, scores and token figures by dimension.
+
+    The weight of a completion is 1 for a sample, and its probability for an enumerated answer.
+    """
 
     def __init__(self) -> None:
-        #: Mean reward, its standard deviation and the mean length of each group.
+        #: Mean and standard deviation of the reward, and the mean length, of each group.
         self.groups: dict[str, list[tuple[float, ...]]] = defaultdict(list)
         #: Written score, mean rating and weight of each completion.
         self.scores: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-        #: Length of the thought of each completion that has one, and whether it does not end.
+        #: Length of each thought in tokens, and whether the thought is unfinished.
         self.thoughts: dict[str, list[tuple[float, ...]]] = defaultdict(list)
         #: KL, entropy, clipped share and weight of each completion.
         self.tokens: dict[str, list[tuple[float, ...]]] = defaultdict(list)
@@ -36,7 +39,7 @@ class DimensionMetrics:
         rewards: Sequence[float],
         weights: Sequence[float] | None = None,
     ) -> None:
-        """Add the completions of a group with the weighted sums of their rewards."""
+        """Add the completions of a group; ``rewards`` are weighted sums over the reward functions."""
         share = np.asarray(weights or [1.0] * len(completions), dtype=np.float64)
         share = share / share.sum()
         mean = float(share @ np.asarray(rewards))
@@ -63,10 +66,10 @@ class DimensionMetrics:
         """Add the mean KL, entropy and clipped share of each completion of a pass.
 
         Args:
-            groups: one for each completion.
-            inputs: of the pass.
-            scores: of its tokens under the policy.
-            clip: the range of the probability ratio around 1 within which nothing is clipped.
+            groups: the group of each completion.
+            inputs: the inputs of the pass.
+            scores: scores of the tokens under the policy.
+            clip: how far the probability ratio may be below and above 1 without being clipped.
         """
         log_p, entropy = (values.detach() for values in scores)
         mask = inputs["completion_mask"]
@@ -90,7 +93,7 @@ class DimensionMetrics:
 
     @classmethod
     def merged(cls, processes: Iterable[DimensionMetrics]) -> DimensionMetrics:
-        """The metrics of several processes in one."""
+        """Merge the metrics of several processes."""
         merged = cls()
         for metrics in processes:
             for name, rows in vars(metrics).items():
@@ -99,7 +102,7 @@ class DimensionMetrics:
         return merged
 
     def summary(self) -> dict[str, float]:
-        """The figures by name, and the mean correlation over the dimensions that have one."""
+        """The figures by name, with the mean correlation over the dimensions that have a correlation."""
         figures: dict[str, float] = {}
         for key, groups in self.groups.items():
             means, spreads, lengths = np.asarray(groups).T
@@ -128,7 +131,7 @@ class DimensionMetrics:
 
 
 def _pearson(rows: np.ndarray) -> float | None:
-    """Weighted correlation of columns 0 and 1, with the weights of column 2; None where one does not vary."""
+    """The correlation of columns 0 and 1, weighted by column 2; None if column 0 or 1 is constant."""
     written, rated, weight = rows.T
     if len(set(rated.tolist())) < 2 or len(set(written.tolist())) < 2:
         return None

@@ -1,12 +1,12 @@
-"""An estimator that takes every answer of a scale with its exact probability, in place of samples.
+"""An estimator that uses every answer of a scale with its exact probability, instead of samples.
 
-For one question let p(k) be the policy's probability of the answer k, all of its tokens included, and
-q(k) = p(k) / Σ_j p(j) its share among the answers of the scale. The advantage of answer k is r(k) − Σ_j q(j) r(j),
-divided by the standard deviation under q where ``scale_rewards=group``, and answer k has weight q(k) in the loss. So
-the gradient is Σ_k q(k) ∇log p(k) (r(k) − Σ_j q(j) r(j)), the expectation of GRPO's for completions that are answers
-of the scale, with two differences. GRPO's baseline, the mean of the samples themselves, reduces its gradient by
-(G − 1)/G. Completions that are not answers do not count here, so that a judge is not trained to write the form of
-an answer. Their probability is logged (``outside``).
+For one question let p(k) be the policy's probability of all tokens of the answer k, and q(k) = p(k) / Σ_j p(j) its
+share among the answers of the scale. The advantage of answer k is r(k) − Σ_j q(j) r(j), divided by the standard
+deviation under q if ``scale_rewards=group``, and answer k has weight q(k) in the loss. The gradient is therefore
+Σ_k q(k) ∇log p(k) (r(k) − Σ_j q(j) r(j)). This is the expectation of GRPO's gradient over completions that are answers
+of the scale, with two differences: GRPO's baseline is the mean of the same samples, which multiplies its gradient by
+(G − 1)/G; and completions that are not answers do not count here, so that a judge is not trained to write the form of
+an answer. The probability of such completions is logged (``outside``).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class AnswerWeights:
     """Weights and advantages of the answers to some questions.
 
     Attributes:
-        weights: q of each answer times the number of answers of its question, so that their mean is 1, ``[answers]``.
-        advantages: of each answer, ``[answers]``.
+        weights: q of each answer times the number of answers of its question, so that the mean is 1, ``[answers]``.
+        advantages: the advantage of each answer, ``[answers]``.
         means: Σ q r of each question, ``[questions]``.
         spreads: the standard deviation of r under q, ``[questions]``.
         outside: probability of all texts that are not an answer of the scale, ``[questions]``.
@@ -50,9 +50,9 @@ def weigh_answers(
 
     Args:
         log_p: log-probability of each answer under the old policy, ``[answers]``.
-        rewards: of each answer, ``[answers]``.
-        question: number of its question, from 0 and without gaps, int64 ``[answers]``.
-        scaled: divide advantages by the standard deviation.
+        rewards: the reward of each answer, ``[answers]``.
+        question: number of the question of each answer, from 0 without gaps, int64 ``[answers]``.
+        scaled: whether to divide advantages by the standard deviation.
     """
     log_p, rewards = log_p.detach().double(), rewards.double()
     count = int(question.max()) + 1
@@ -60,7 +60,7 @@ def weigh_answers(
     def sums(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(count).index_add(0, question, values)
 
-    # Divided in logarithms, so that answers of tiny probability keep their shares.
+    # The division is done in logarithms, so that answers with tiny probabilities have exact shares.
     largest = log_p.new_full((count,), -torch.inf).scatter_reduce(0, question, log_p, "amax")
     shares = (log_p - largest[question]).exp()
     q = shares / sums(shares)[question]
@@ -79,10 +79,10 @@ def weigh_answers(
 
 
 class EnumeratedEstimator:
-    """Takes all answers of the scale; weights and advantages are those of the pass that trains."""
+    """Uses all answers of the scale; each training pass computes their weights and advantages."""
 
     def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
-        """The answers of each group with their rewards."""
+        """Enumerate the answers of each group with their rewards."""
         groups = training.groups_of(rows)
         answers = [group.answers for group in groups]
         sizes = [len(choices) for choices in answers]
@@ -126,7 +126,7 @@ class EnumeratedEstimator:
         groups: Sequence[PromptGroup],
         scores: TokenScores,
     ) -> Pass:
-        """Add advantages, and weights as ``tool_mask``, by which TRL multiplies the mask of the tokens."""
+        """Add the advantages, and the weights as ``tool_mask``, which TRL multiplies with the mask of the tokens."""
         log_p = inputs.get("old_per_token_logps", scores[0].detach())
         question = number_groups(groups).to(log_p.device)
         rewards = training.rewards.total(inputs["rewards"])
@@ -152,7 +152,7 @@ class EnumeratedEstimator:
         question: torch.Tensor,
         rewards: torch.Tensor,
     ) -> None:
-        """Record under TRL's names what TRL records of samples, as exact expectations."""
+        """Record the exact expectations of the figures that TRL records for samples, under the same names."""
         sizes = torch.bincount(question)
         share = answers.weights / sizes[question]  # q
         mean = share / len(sizes)

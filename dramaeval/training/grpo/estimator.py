@@ -17,17 +17,17 @@ from dramaeval.training.rewards.completion import Completion
 from dramaeval.training.rewards.weighted_rewards import WeightedRewards
 from dramaeval.training.step_statistics import StepStatistics
 
-#: Rows, one a group: the number of a record, the epoch, and the place of the question (0 where it is absent).
+#: One row per group: the number of a record, the epoch, and the place of the question (0 if it is absent).
 Rows = Sequence[Mapping[str, int]]
 
 
 class GRPOTraining(Protocol):
-    """What an estimator uses of `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`.
+    """The part of `dramaeval.training.grpo.trainer.JudgeGRPOTrainer` that estimators use.
 
     Attributes:
-        num_generations: completions of a group.
+        num_generations: number of completions of a group.
         scale_rewards: ``group``, ``batch`` or ``none``.
-        groups_per_pass: groups of a forward pass and process.
+        groups_per_pass: number of groups in a forward pass of one process.
         needs_old_policy: whether the weights change between the passes over a generation.
         uses_reference: whether the loss has a distance from the reference (``beta``).
     """
@@ -45,25 +45,25 @@ class GRPOTraining(Protocol):
     uses_reference: bool
 
     def groups_of(self, rows: Rows) -> list[PromptGroup]:
-        """The group of each row; raises BadRecordsError where the model has too few positions for one."""
+        """The group of each row; raises BadRecordsError if the model has too few positions for a group."""
 
     def read(self, group: PromptGroup, number: int, tokens: Sequence[int]) -> Completion:
-        """A completion, with the number of its group in the batch, as rewards see it."""
+        """Make the input of the rewards from the tokens of a completion; ``number`` is the number of its group."""
 
     def scoring(self, groups: Sequence[PromptGroup]) -> AbstractContextManager[None]:
-        """Let TRL score completions of these groups, one group a completion, in this block."""
+        """Set the groups of the completions that TRL scores in this block, one group per completion."""
 
     def score(
         self, groups: Sequence[PromptGroup], inputs: Pass, *, reference: bool = False
     ) -> torch.Tensor:
-        """Log-probabilities of completions' tokens under the policy or the reference, without gradients."""
+        """Log-probabilities of the tokens of completions under the policy or the reference, without gradients."""
 
 
 class Estimator(Protocol):
-    """Creates completions, and the inputs that give them their weight in the loss."""
+    """Creates completions, and the inputs of the loss that weight them."""
 
     def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
-        """The passes of a new generation; a pass holds all completions of its groups."""
+        """Make the passes of a new generation; the completions of a group are in the same pass."""
 
     def loss_inputs(
         self,
@@ -72,18 +72,18 @@ class Estimator(Protocol):
         groups: Sequence[PromptGroup],
         scores: TokenScores,
     ) -> Pass:
-        """The inputs of TRL's loss.
+        """Make the inputs of TRL's loss.
 
         Args:
             training: the trainer.
-            inputs: of the pass.
-            groups: one for each completion.
-            scores: of the completions' tokens, with gradients.
+            inputs: the inputs of the pass.
+            groups: the group of each completion.
+            scores: scores of the tokens of the completions, with gradients.
         """
 
 
 def pass_rows(rows: Rows, sizes: Sequence[int]) -> dict[str, torch.Tensor]:
-    """The record (``row``), epoch and place of each completion, from those of each group and the groups' sizes."""
+    """The record (``row``), epoch and place of each completion, from the rows and the sizes of the groups."""
     repeats = torch.tensor(sizes)
     return {
         "row": torch.tensor([row["record"] for row in rows]).repeat_interleave(repeats),

@@ -1,4 +1,4 @@
-"""Log-probabilities of completions under a model, with their clips and with prompts that are computed once."""
+"""Log-probabilities of completions under a model; the prompt and clip of a group are computed once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dramaeval.training.grpo.completion_batches import completions_batch
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 from dramaeval.training.grpo.step_audio_cache import StepAudioCache
 
-#: Log-probabilities and entropies of tokens, both float32 ``[completions, width]``, 0 after a completion's end.
+#: Log-probabilities and entropies of tokens, both float32 ``[completions, width]``; 0 after the end of a completion.
 TokenScores = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -63,13 +63,13 @@ class PolicyScorer:
 
         Args:
             model: the policy.
-            groups: one for each completion; the completions of a group are adjacent.
-            ids: the completions' tokens, padded on the right, ``[completions, width]``.
-            mask: 1 for a completion's tokens.
-            at_once: smallest number of completions in a forward pass, the last one excepted; a group is never
-                divided. None takes all.
+            groups: the group of each completion; the completions of a group are adjacent.
+            ids: the tokens of the completions, padded on the right, ``[completions, width]``.
+            mask: 1 for tokens of a completion, 0 for padding, ``[completions, width]``.
+            at_once: minimum number of completions in every forward pass but the last; a group is never divided. None
+                scores all completions in one pass.
         """
-        # A masked completion (mask_truncated_completions) keeps one token, so that it has a place in the batch.
+        # A masked completion (mask_truncated_completions) keeps one token, because the batch needs one.
         lengths = mask.gt(0).sum(-1).clamp(min=1).tolist()
         completions = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
         parts = [
@@ -86,7 +86,7 @@ class PolicyScorer:
         completions: Sequence[Sequence[int]],
         width: int,
     ) -> TokenScores:
-        """One forward pass."""
+        """Score completions in one forward pass."""
         prompts: list[tuple[PromptGroup, list[Sequence[int]]]] = []
         for group, tokens in zip(groups, completions, strict=True):
             if not prompts or prompts[-1][0] is not group:
@@ -106,13 +106,13 @@ class PolicyScorer:
 
 
 def _in_rows(values: torch.Tensor, lengths: Sequence[int], width: int) -> torch.Tensor:
-    """The values of all completions' tokens, one completion after the other, as ``[completions, width]``."""
+    """Put the values of all tokens, completion after completion, into rows ``[completions, width]``."""
     rows = pad_sequence(list(values.split(list(lengths))), batch_first=True)
     return nn.functional.pad(rows, (0, width - rows.shape[1]))
 
 
 def _spans(groups: Sequence[PromptGroup], size: int) -> Iterator[slice]:
-    """Spans of at least ``size`` completions, the last one excepted, that divide no group."""
+    """Spans of at least ``size`` completions (the last may be smaller) that do not divide a group."""
     start = 0
     for end in range(1, len(groups) + 1):
         last = end == len(groups)

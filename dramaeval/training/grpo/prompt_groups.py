@@ -1,4 +1,4 @@
-"""The prompts of GRPO: one question a record and epoch, two about a pair, and the records of a generation."""
+"""The prompts of GRPO: one question per record and epoch (two for a pair), and the records of a generation."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class PromptGroup:
     Attributes:
         record: the record that the question is about.
         question: the question.
-        targets: those of the label policy, by dimension key.
+        targets: the targets by the label policy, by dimension key.
         encoded_record: the clip, and the question with each field of its answer as tokens.
-        seed: of the completions that are sampled for it.
+        seed: seed of the sampled completions.
     """
 
     record: Record
@@ -37,7 +37,7 @@ class PromptGroup:
 
     @property
     def prompt(self) -> tuple[int, ...]:
-        """The tokens up to the beginning of the answer, audio placeholders expanded."""
+        """The tokens up to the beginning of the answer, with expanded audio placeholders."""
         return self.encoded_record.questions[0].question.prompt
 
     @property
@@ -52,28 +52,28 @@ class PromptGroup:
 
     @property
     def answers(self) -> list[tuple[int, ...]]:
-        """The tokens of every answer of the scale, with the end of the turn; for questions of one field."""
+        """The tokens of every answer of the scale, with the end of the turn; only for questions with one field."""
         (labelled,) = self.encoded_record.questions
         answer = labelled.question.answer
         return [(*answer.lead, *choice, *answer.tail) for choice in answer.choice_tokens]
 
 
 class PromptGroups:
-    """The groups of each record and epoch.
+    """Makes the groups of each record and epoch.
 
     Args:
-        sampler: gives a record's question in an epoch.
-        seed: of the completions.
+        sampler: gives the questions of a record in an epoch.
+        seed: seed of the completions.
     """
 
     def __init__(self, sampler: Sampler, seed: int) -> None:
         self.sampler = sampler
         self.seed = seed
-        # Generation and each pass over its completions use the same groups.
+        # Generation and all passes over its completions use the same groups.
         self._cached = lru_cache(maxsize=1024)(self._build)
 
     def __call__(self, record: int, epoch: int, place: int = 0) -> PromptGroup:
-        """A group of a record, by its number, in an epoch; ``place`` is 1 for the second question about a pair."""
+        """The group of a record (by its number) in an epoch; ``place`` is 1 for the second question about a pair."""
         return self._cached(record, epoch, place)
 
     def of_pass(self, inputs: Mapping[str, torch.Tensor]) -> list[PromptGroup]:
@@ -96,23 +96,23 @@ class PromptGroups:
 
 
 def prompt_rows(rows: Sequence[Mapping[str, int]], prompts: int) -> list[dict[str, int]]:
-    """The rows of the loader with a row for each question; those about one record are adjacent.
+    """Repeat the rows of the loader for each question; the questions about a record are adjacent.
 
     Args:
         rows: number of the record and epoch.
-        prompts: questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`.
+        prompts: number of questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`.
     """
     return [{**row, "place": place} for row in rows for place in range(prompts)]
 
 
 def number_groups(groups: Sequence[PromptGroup]) -> torch.Tensor:
-    """The number of each completion's group, from 0 and without gaps, int64 ``[completions]``."""
+    """The number of the group of each completion, from 0 without gaps, int64 ``[completions]``."""
     numbers: dict[int, int] = {}
     return torch.tensor([numbers.setdefault(id(group), len(numbers)) for group in groups])
 
 
 def too_long(record: Record, length: int, completion: int, positions: int) -> Problem:
-    """The problem of a prompt that the model has no positions for."""
+    """The problem of a prompt for which the model has too few positions."""
     return record.problem(
         "prompt",
         f"its prompt has {length} tokens, clip included, and a completion up to {completion}; the model "
@@ -122,17 +122,17 @@ def too_long(record: Record, length: int, completion: int, positions: int) -> Pr
 
 
 class GenerationBatchSampler(EpochBatchSampler):
-    """The records of a generation together, repeated for each pass over them.
+    """Yields the records of a generation together, once for each pass over them.
 
-    A generation is sampled with the same weights. It has the same records for any number of processes. Records that
-    are left over at the end of an epoch are left out; the next epoch has another order.
+    All completions of a generation are sampled with the same weights. A generation has the same records for any number
+    of processes. Remaining records at the end of an epoch are left out; the next epoch has another order.
 
     Args:
-        order: the epoch's records.
-        size: records of a generation and process.
-        passes: passes over a generation.
-        rank: of this process.
-        processes: number of them.
+        order: the order of the records in the epoch.
+        size: number of records of a generation in one process.
+        passes: number of passes over a generation.
+        rank: rank of this process.
+        processes: number of processes.
     """
 
     def __init__(self, order: Order, size: int, passes: int, rank: int, processes: int) -> None:

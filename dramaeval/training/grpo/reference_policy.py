@@ -1,8 +1,8 @@
-"""The reference policy: the model as it was at the beginning, from which GRPO measures the distance (KL).
+"""The reference policy: the model before training, from which GRPO measures the distance (KL).
 
-It is never a second model. Where a new adapter does not change its base yet, the reference is the base with the
-adapter disabled. Otherwise (an adapter that was trained before, virtual tokens, full fine-tuning) it is the same
-model with its trained weights replaced, during a pass, by their values at the beginning.
+There is no second model. If a new adapter does not change its base yet, the reference is the model with the adapter
+disabled. Otherwise (an adapter that was trained before, virtual tokens, full fine-tuning) the trained weights are
+replaced during a pass by their values before training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from peft import PeftModel
 
 from dramaeval.compat.deepspeed import is_partitioned, swapped_shards
 
-#: The value at which an adapter's weight leaves the base unchanged; None where the other weights decide.
+#: The value of an adapter's weight with which the base is unchanged; None if this depends on the other weights.
 _NEUTRAL = {
     "lora_A": None,
     "lora_B": 0.0,
@@ -27,10 +27,10 @@ _NEUTRAL = {
 
 
 class ReferencePolicy:
-    """The trained weights of a model at the time of construction.
+    """The reference of a model: its trained weights at the time of construction, or its disabled adapter.
 
     Args:
-        model: before the first step, and before DeepSpeed splits its weights.
+        model: the model before the first step and before DeepSpeed splits its weights.
     """
 
     def __init__(self, model: Any) -> None:
@@ -48,8 +48,8 @@ class ReferencePolicy:
         """Turn a model into its reference in this block.
 
         Args:
-            model: the model of the constructor, unwrapped.
-            engine: the wrapped model; DeepSpeed's engine where ZeRO-3 has split the weights.
+            model: the unwrapped model of the constructor.
+            engine: the wrapped model; with ZeRO-3, DeepSpeed's engine.
         """
         if self.adapter_off:
             with model.disable_adapter():
@@ -73,11 +73,11 @@ class ReferencePolicy:
 def is_neutral_adapter(model: Any) -> bool:
     """Whether a model's adapter leaves its base unchanged: a low-rank product of 0, or factors of 1.
 
-    Such an adapter has not been trained yet. An initialisation that changes the base's weights (PiSSA, OLoRA) does not.
+    This is the case before the training of an adapter, unless its initialisation changes the base (PiSSA, OLoRA).
     """
     if not isinstance(model, PeftModel) or model.active_peft_config.is_prompt_learning:
         return False
-    # AdaLoRA's product is 0 by its singular values (lora_E).
+    # In AdaLoRA the singular values (lora_E) make the product 0.
     skipped = {"lora_B"} if model.active_peft_config.peft_type == "ADALORA" else set()
     decided = False
     for name, weight in model.named_parameters():

@@ -23,7 +23,7 @@ from dramaeval.training.grpo.prompt_groups import PromptGroup
 from dramaeval.training.grpo.sampling import SamplingParameters, sample_completions
 from dramaeval.training.grpo.saved_generation import Pass, divide
 
-#: The field of TRL's samples that holds a completion's rewards by name.
+#: The field of TRL's samples that has the rewards of a completion by name.
 REWARDS = "judge_rewards"
 
 
@@ -31,7 +31,7 @@ class SampledEstimator:
     """Samples completions; TRL computes advantages and loss."""
 
     def __init__(self) -> None:
-        self._groups: Sequence[PromptGroup] = ()  # of the generation, each once
+        self._groups: Sequence[PromptGroup] = ()  # the groups of the generation, without repetition
 
     def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
         """Sample completions of each group; TRL scores and rewards them."""
@@ -51,11 +51,11 @@ class SampledEstimator:
         groups: Sequence[PromptGroup],
         scores: TokenScores,
     ) -> Pass:
-        """The inputs unchanged: TRL has computed the advantages at generation."""
+        """Return the inputs unchanged, because TRL has already computed the advantages."""
         return inputs
 
     def rollout(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
-        """TRL's ``rollout_func``: the completions of all groups, with their rewards as an extra field."""
+        """Generate the completions of all groups for TRL (``rollout_func``), with their rewards as an extra field."""
         copies = len(prompts) // len(self._groups)
         log_p = None
         if trainer.use_vllm:  # for judges without audio, see dramaeval.training.grpo.settings
@@ -86,7 +86,7 @@ class SampledEstimator:
         }
 
     def _sample(self, trainer: Any, copies: int) -> list[list[int]]:
-        """Sample the completions of all groups, as many groups at a time as a pass has."""
+        """Sample the completions of all groups, ``groups_per_pass`` groups at a time."""
         parameters = sampling_parameters(trainer)
         completions: list[list[int]] = []
         training = trainer.model.training
@@ -117,11 +117,11 @@ class SampledEstimator:
 def continue_prompts(
     training: GRPOTraining, model: Any, groups: Sequence[PromptGroup], copies: int
 ) -> Continuation:
-    """The beginning of ``copies`` completions of each group, group after group."""
+    """Begin ``copies`` completions of each group; the completions of a group are adjacent."""
     shared, pad = training.scorer.shared_prefix, training.record_encoder.pad
     device = training.accelerator.device
     if supports_cache(model):
-        # Completions that share a prompt continue from one copy of its keys and values.
+        # Completions with the same prompt continue from one copy of its keys and values.
         branches = copies if shared else 1
         prompts = prompts_to_continue(groups, copies // branches, shared_prefix=shared)
         with training.scorer.audio.used(groups), torch.inference_mode():
@@ -136,8 +136,8 @@ def continue_prompts(
 
 
 def sampling_parameters(trainer: Any) -> SamplingParameters:
-    """The parameters of a trainer's arguments."""
-    # Rows of the vocabulary without a text, and the placeholder of audio, cannot be written.
+    """The sampling parameters by the trainer's arguments."""
+    # Token ids without a text and the audio placeholder must not be sampled.
     vocabulary = trainer.model.config.get_text_config().vocab_size
     suppressed = [*range(len(trainer.record_encoder.encoder.tokenizer), vocabulary)]
     if trainer.record_encoder.family.takes_audio:

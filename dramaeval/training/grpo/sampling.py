@@ -1,7 +1,7 @@
-"""Sampling of completions: the random numbers of a group depend on the seed, the epoch and the record only.
+"""Samples completions: the random numbers of a group depend only on the seed, the epoch and the record.
 
-They do not depend on the batch or on earlier samples, so that a run that resumes, or that has another number of
-processes, samples the same.
+They do not depend on the batch or on earlier samples. A run that resumes, or that has another number of processes,
+therefore samples the same completions.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dramaeval.models.forward.generation import Continuation
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParameters:
-    """How tokens are sampled; names and meanings are those of ``trl.GRPOConfig``.
+    """How tokens are sampled; names and meanings as in ``trl.GRPOConfig``.
 
     Attributes:
-        max_tokens: of a completion.
-        end_tokens: end a completion.
-        suppressed_tokens: are never sampled, such as the placeholder of audio.
+        max_tokens: maximum number of tokens of a completion.
+        end_tokens: the tokens that end a completion.
+        suppressed_tokens: tokens that are never sampled, such as the audio placeholder.
     """
 
     max_tokens: int
@@ -43,7 +43,7 @@ class SamplingParameters:
     repetition_penalty: float = 1.0
 
     def processors(self, device: torch.device) -> list[LogitsProcessor]:
-        """The logits processors of transformers, in the order in which its generation applies them."""
+        """The logits processors, in the order in which ``generate`` of transformers applies them."""
         processors: list[LogitsProcessor] = []
         if self.repetition_penalty != 1.0:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
@@ -70,13 +70,13 @@ def sample_completions(
     """Sample completions.
 
     Args:
-        continuation: the sequences, those of a group one after the other.
-        prompts: the tokens of each group's prompt.
-        seeds: of each group's random numbers.
+        continuation: the sequences to continue; the sequences of a group are adjacent.
+        prompts: the tokens of the prompt of each group.
+        seeds: the seed of the random numbers of each group.
         parameters: see `SamplingParameters`.
 
     Returns:
-        for each group its completions as tokens, with the token that ended each if there is one.
+        the completions of each group as tokens; an end token is included.
     """
     device = continuation.logits.device
     size = len(continuation.logits) // len(prompts)
@@ -88,7 +88,7 @@ def sample_completions(
     for length in range(1, parameters.max_tokens + 1):
         for group, generator in enumerate(generators):
             rows = range(group * size, (group + 1) * size)
-            # Each sequence of a group takes random numbers until all of the group have ended.
+            # Every sequence of a group uses random numbers until all sequences of the group have ended.
             if all(ended[row] for row in rows):
                 continue
             history = [

@@ -1,7 +1,7 @@
-"""The passes over a generation, and their place in a checkpoint.
+"""The passes over a generation, and their file in a checkpoint.
 
-With several passes over a generation (``num_iterations``, ``steps_per_generation``) a checkpoint can fall between
-two of them. The weights that sampled the completions have changed by then, so the completions are saved.
+With several passes over a generation (``num_iterations``, ``steps_per_generation``), a checkpoint can be between two of
+them. The completions are then saved, because the weights that sampled them have changed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dramaeval.distributed.processes import Processes
 
 log = logging.getLogger(__name__)
 
-#: The inputs of one pass: tensors with one row a completion, and scalars.
+#: The inputs of one pass: tensors with one row per completion, and scalars.
 Pass = dict[str, Any]
 
-#: They stay on the CPU: they number records, epochs and questions.
+#: Inputs that stay on the CPU: numbers of records, epochs and questions.
 _ON_CPU = ("row", "epoch", "place")
 
 
@@ -31,8 +31,8 @@ class Generation:
     """The passes over the last generation of one process.
 
     Args:
-        steps: passes that hold all completions once (``steps_per_generation``).
-        iterations: how often each is repeated (``num_iterations``).
+        steps: number of passes that together have all completions once (``steps_per_generation``).
+        iterations: number of repetitions of these passes (``num_iterations``).
     """
 
     def __init__(self, steps: int, iterations: int) -> None:
@@ -42,7 +42,7 @@ class Generation:
         self.passes: list[Pass] | None = None
 
     def next(self, generate: Callable[[], list[Pass]]) -> Pass:
-        """The next pass; of a new generation where the last is used up."""
+        """The next pass; after the last pass over a generation, the first pass over a new one."""
         if self.passes is None or self._is_used_up:
             self.passes = generate()
         inputs = self.passes[self.taken % self.steps]
@@ -54,7 +54,7 @@ class Generation:
         return self.taken % (self.steps * self.iterations) == 0
 
     def save(self, checkpoint: Path, processes: Processes) -> None:
-        """Write this process's passes, unless they are used up, into a checkpoint."""
+        """Write the passes of this process into a checkpoint, unless they are used up."""
         left = [] if self._is_used_up else self.passes or []
         tensors = {
             f"{number}.{key}": value.detach().cpu().contiguous().clone()
@@ -68,7 +68,7 @@ class Generation:
         follow_umask([file])
 
     def load(self, checkpoint: Path, processes: Processes, device: torch.device) -> None:
-        """Read the file of `save`; a training with another number of processes generates anew."""
+        """Read the file of `save`; with another number of processes, the next pass is over a new generation."""
         file = _file(checkpoint, processes)
         if not file.is_file():
             log.warning(
@@ -90,7 +90,7 @@ class Generation:
 
 
 def divide(generation: Pass, sizes: list[int]) -> list[Pass]:
-    """Divide a generation into passes of so many completions; scalars belong to each."""
+    """Divide a generation into passes; ``sizes`` are numbers of completions. Every pass has the scalars."""
     passes, start = [], 0
     for size in sizes:
         rows = slice(start, start + size)

@@ -1,4 +1,4 @@
-"""The rules of GRPO's settings; they need the configuration only."""
+"""The rules for GRPO's settings that need only the configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLED, ENUMERATED = "sampled", "enumerated"
 GENERATIONS = 8
 
 SAMPLING_LIMITS = {
-    "num_generations": Limits(minimum=2),  # a completion is compared with the others
+    "num_generations": Limits(minimum=2),  # completions are compared with each other
     "max_completion_length": Limits(minimum=1),
     "temperature": Limits(above=0),
 }

@@ -1,7 +1,7 @@
-"""The embeddings of a step's clips, computed once for all of its forward passes.
+"""A cache of the embeddings of a step's clips, so that its forward passes compute them once.
 
-A step of GRPO passes over its prompts three times: for generation, for the reference and for the policy. Where
-neither audio tower nor projector is trained, their output is the same in all three.
+A step of GRPO passes over its prompts three times: for generation, for the reference and for the policy. If neither the
+audio tower nor the projector is trained, their outputs are the same in all three passes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _SIZE = 256
 
 
 class StepAudioCache:
-    """The output of `JudgeModel.embed_clips` for the clips that were used last.
+    """Caches the output of `JudgeModel.embed_clips` for the clips that were used last.
 
     Args:
         model: the judge, or PEFT's wrapper around it.
-        family: knows the parts of the judge.
-        shared_prefix: whether the completions of a group share its clip; the cache is off if not.
-        device: of the model.
-        autocast: gives the context of a forward pass.
+        family: names the parts of the judge.
+        shared_prefix: whether the completions of a group share its clip; without it the cache is off.
+        device: device of the model.
+        autocast: makes the precision context of a forward pass.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class StepAudioCache:
         self.shared_prefix = shared_prefix
         self.device = device
         self.autocast = autocast
-        # The clip is kept beside its embeddings, so that no other clip gets its id.
+        # The entry keeps the clip alive, so that no other clip gets the same id.
         self._cached: OrderedDict[int, tuple[Clip, torch.Tensor]] = OrderedDict()
 
     @cached_property
     def enabled(self) -> bool:
-        """Whether a clip's embeddings stay the same during the training, and its completions share them.
+        """Whether the embeddings of a clip do not change during the training and are shared by its completions.
 
-        Not under ZeRO-3, which needs every part of the model in every pass of every process. The first access is
-        after the weights have been split.
+        The cache is off with ZeRO-3, where every process has to run every part of the model in every pass. Access this
+        property only after ZeRO-3 has split the weights.
         """
         if not self.family.takes_audio or not self.shared_prefix or is_partitioned(self.model):
             return False
@@ -72,7 +72,7 @@ class StepAudioCache:
 
     @contextmanager
     def used(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
-        """Let the judge take the clips of some groups, in this order, from the cache in this block."""
+        """Let the judge take the embeddings of the clips of these groups from the cache in this block."""
         if not self.enabled:
             yield
             return
@@ -83,14 +83,14 @@ class StepAudioCache:
         try:
             yield
         finally:
-            del self.judge.embed_clips  # the method of the class again
+            del self.judge.embed_clips  # restores the method of the class
 
     def _embeddings(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
         """The embeddings of each clip, ``[audio tokens, hidden]``."""
         new = {id(clip): clip for clip in clips if id(clip) not in self._cached}
         if new:
             inputs, numbers = clip_inputs(list(new.values()))
-            # Not in inference mode: the gradient of the passes that follow needs these values.
+            # Inference mode is off, because the backward passes of the step need these values.
             with torch.no_grad(), torch.inference_mode(False), self.autocast():
                 embeddings = self.judge.embed_clips(**to_device(inputs, self.device))
             for key, number in zip(new, numbers, strict=True):

@@ -1,12 +1,16 @@
 """GRPO (Shao et al. 2024, arXiv 2402.03300): TRL's GRPOTrainer for judges.
 
-TRL provides loss, clipping, KL, scaling of rewards, logging and the loop. The collaborators of `JudgeGRPOTrainer`
-provide the rest: `PromptGroups` the questions, an `Estimator` the completions, `PolicyScorer` their log-probabilities
-with the clip of their question, `ReferencePolicy` the policy at the beginning, `WeightedRewards` the rewards,
-`Generation` the passes over a generation.
+TRL provides loss, clipping, KL, scaling of rewards, logging and the training loop. Other classes provide the rest:
 
-The project counts batches in records: each has one question, a pair whose clips are scored by themselves has one about
-each clip, and each question has ``num_generations`` completions. TRL counts completions.
+- `PromptGroups`: the questions;
+- an `Estimator`: the completions;
+- `PolicyScorer`: the log-probabilities of the completions, with the clip of the question;
+- `ReferencePolicy`: the policy before training;
+- `WeightedRewards`: the rewards;
+- `Generation`: the passes over a generation.
+
+dramaeval counts the size of batches in records, TRL in completions. A record has one question (a pair whose clips are
+scored singly has one about each clip), and a question has ``num_generations`` completions.
 """
 
 from __future__ import annotations
@@ -68,9 +72,9 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         rewards: see `dramaeval.training.rewards.weighted_rewards.WeightedRewards`.
         batch: the settings ``batch.*`` of the configuration.
         callbacks: further callbacks of transformers.
-        learning_rates: of parts of the model, see `JudgeTrainer`.
+        learning_rates: learning rates of parts of the model, see `JudgeTrainer`.
         augment: see `QuestionSampler`.
-        sampler: gives the question of a record in an epoch; None samples those of the task.
+        sampler: gives the question of a record in an epoch; None samples the questions of the task.
     """
 
     rates = ("tokens", "questions", "completions")
@@ -118,14 +122,14 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
                 learning_rates=learning_rates,
                 reward_funcs=[_reward_func(name) for name in self.rewards.weights],
                 rollout_func=getattr(self.estimator, "rollout", None),
-                # With a processor TRL would look for images.
+                # TRL would look for images if this were a processor.
                 processing_class=record_encoder.encoder.tokenizer,
                 callbacks=list(callbacks),
             )
         self.processing_class = record_encoder.processor
         self.beta = args.beta
         self.ref_model = self.reference  # TRL passes it to `score_completions`
-        self.aux_loss_enabled = False  # a judge's forward pass has no balance of experts
+        self.aux_loss_enabled = False  # a judge's forward pass returns no loss of expert balance
         end_of_turn = record_encoder.encoder.tokenise(record_encoder.encoder.end_of_turn)[-1]
         self.eos_token_ids = sorted({end_of_turn, *self.eos_token_ids})
         self.generation = Generation(args.steps_per_generation, args.num_iterations)
@@ -154,16 +158,16 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     @property
     def groups_per_pass(self) -> int:
-        """Questions of a forward pass and process."""
+        """The number of questions in a forward pass of one process."""
         return int(self.args.per_device_train_batch_size // self.num_generations)
 
     @property
     def prompts_per_record(self) -> int:
-        """Questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`."""
+        """The number of questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`."""
         return self.record_encoder.task.prompts_per_record
 
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
-        """The records of a generation, once for each pass over it."""
+        """Yields the records of a generation, once for each pass over it."""
         generation = self.generation
         return GenerationBatchSampler(
             self.order,
@@ -174,12 +178,12 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         )
 
     def next_inputs(self, rows: Rows) -> Pass:
-        """The next pass over the generation, or the first over a new one."""
+        """The next pass over the generation, or the first pass over a new one."""
         rows = prompt_rows(rows, self.prompts_per_record)
         return self.generation.next(lambda: self.estimator.generate(self, rows))
 
     def groups_of(self, rows: Rows) -> list[PromptGroup]:
-        """The group of each row; raises BadRecordsError where the model has too few positions for one."""
+        """See `GRPOTraining.groups_of`."""
         groups = [self.groups(row["record"], row["epoch"], row.get("place", 0)) for row in rows]
         text = self.model.config.get_text_config()
         positions = getattr(text, "max_position_embeddings", sys.maxsize)
@@ -193,7 +197,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         return groups
 
     def read(self, group: PromptGroup, number: int, tokens: Sequence[int]) -> Completion:
-        """A completion, with the number of its group in the batch, as rewards see it."""
+        """See `GRPOTraining.read`."""
         encoder = self.record_encoder.encoder
         finished = tokens[-1] in self.eos_token_ids
         text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
@@ -219,7 +223,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     @property
     def needs_old_policy(self) -> bool:
-        """Whether the weights change between the passes over a generation; TRL has the same rule."""
+        """Whether the weights change between the passes over a generation, by the same rule as in TRL."""
         passes = self.generation.steps * self.generation.iterations
         return bool(self.args.gradient_accumulation_steps % passes)
 
@@ -230,7 +234,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     @contextmanager
     def scoring(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
-        """Let TRL score completions of these groups, one group a completion, in this block."""
+        """See `GRPOTraining.scoring`."""
         self._scored_groups = groups
         try:
             yield
@@ -240,7 +244,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     def score(
         self, groups: Sequence[PromptGroup], inputs: Pass, *, reference: bool = False
     ) -> torch.Tensor:
-        """Log-probabilities of completions' tokens under the policy or the reference, without gradients."""
+        """See `GRPOTraining.score`."""
         model = self.reference if reference else self.model
         ids, mask = inputs["completion_ids"], inputs["completion_mask"]
         with torch.no_grad(), self.scoring(groups):
@@ -252,7 +256,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     def score_completions(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, at_once: int | None
     ) -> TokenScores:
-        """Log-probabilities and entropies for TRL; within the loss, those that `compute_loss` has computed."""
+        """Log-probabilities and entropies for TRL; within TRL's loss, `compute_loss` has already computed them."""
         if self._scores is not None:
             return self._scores
         if model is not self.reference or self.reference is None:
@@ -268,7 +272,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """TRL's loss of a pass."""
+        """Compute TRL's loss of a pass from scores with gradients."""
         groups = self.groups.of_pass(inputs)
         scores = self.scorer(model, groups, inputs["completion_ids"], inputs["completion_mask"])
         inputs = self.estimator.loss_inputs(self, inputs, groups, scores)
@@ -282,12 +286,12 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         return loss
 
     def begin_pass(self, batch: Any) -> None:
-        """Count the tokens of every forward pass, those of the reference included."""
+        """Count the tokens of every forward pass, also of the reference."""
         super().begin_pass(batch)
         self.statistics.count(tokens=batch.tokens)
 
     def step_figures(self, counts: Counter[str]) -> dict[str, float]:
-        """The figures by dimension."""
+        """The figures by dimension, over all processes since the last logged step."""
         merged = DimensionMetrics.merged(self.processes.gather(self.by_dimension))
         self.by_dimension = DimensionMetrics()
         return {f"dimensions/{name}": value for name, value in merged.summary().items()}
@@ -295,13 +299,13 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     # Checkpoints
 
     def before_resuming(self, checkpoint: Path) -> None:
-        """Also read the passes that are left of a generation."""
+        """Also read the remaining passes over a generation."""
         super().before_resuming(checkpoint)
         self.generation.load(checkpoint, self.processes, self.accelerator.device)
 
     @contextmanager
     def checkpoint_files(self, folder: Path) -> Iterator[None]:
-        """Also write the passes that are left of a generation."""
+        """Also write the remaining passes over a generation."""
         with super().checkpoint_files(folder):
             if not self.args.save_only_model:
                 self.generation.save(folder, self.processes)
@@ -309,7 +313,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
 
 def _reward_func(name: str) -> Any:
-    """TRL's ``reward_funcs`` entry of a reward: the values that the rollout has computed with all rewards."""
+    """Make an entry of TRL's ``reward_funcs``, which returns the values that the rollout has already computed."""
 
     def reward(**fields: Any) -> list[float]:
         return [values[name] for values in fields[REWARDS]]

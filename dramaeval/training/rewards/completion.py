@@ -1,7 +1,7 @@
-"""A completion as rewards see it: its text, the answer read from it, and the raters' values.
+"""The input of rewards: completions with their texts, the answers in the texts, and the raters' values.
 
-A reward is a callable that takes a sequence of completions and returns one finite number for each. Most look at one
-completion at a time; `dramaeval.training.rewards.correlation` compares the completions of a batch.
+A reward is a callable that takes a sequence of completions and returns one finite number for each. Most rewards
+depend on a single completion; `dramaeval.training.rewards.correlation` compares the completions of a batch.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dramaeval.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class FieldAnswer:
-    """The answer to one field of a question, and the raters' values of it.
+    """The answer to one field of a question, and the raters' values for the field.
 
     Attributes:
         dimension: key of the dimension.
-        scale: the scores to choose from, rising; for options their numbers.
+        scale: the possible scores in rising order; for options, their numbers.
         options: whether the choices are texts without an order.
-        choice: index of the written choice; None if none could be read.
-        ratings: the raters' values without missing ones; for options the number of the right one; for a clip of a
-            pair the votes for this clip, from −1 (the other is better) to 1.
-        wanted: index of the choice that the label policy would write; None for a clip of a pair.
-        shares: the probability of each choice where only the mean rating is known, see
-            `dramaeval.data.mean_ratings`; None otherwise.
+        choice: index of the written choice; None if the text has no readable choice.
+        ratings: the raters' values without missing ones; for options, the number of the right option; for a clip of a
+            pair, the votes for this clip, from −1 (the other clip is better) to 1.
+        wanted: index of the choice in the answer that the label policy writes; None for a clip of a pair.
+        shares: the probability of each choice if only the mean rating is known, see `dramaeval.data.mean_ratings`;
+            None otherwise.
     """
 
     dimension: str
@@ -43,7 +43,7 @@ class FieldAnswer:
 
     @property
     def score(self) -> float | None:
-        """The written score; None if none could be read, or if the choices are options."""
+        """The written score; None if the text has no readable score, or the choices are options."""
         return None if self.choice is None or self.options else float(self.scale[self.choice])
 
     @property
@@ -57,18 +57,18 @@ class Completion:
     """One completion.
 
     Attributes:
-        id: of the record.
+        id: id of the record.
         group: number of the question in the batch; completions of a group are compared with each other.
-        text: without the token that ended it.
-        tokens: number of generated tokens, the end of the turn included.
-        finished: whether the judge ended it, rather than the limit.
+        text: the text without the end token.
+        tokens: number of generated tokens, with the end token.
+        finished: whether the judge ended the completion before the limit.
         well_formed: whether the text is an answer in the requested form and nothing else.
-        answers: one for each field of the answer.
-        clip_of_pair: ``a`` or ``b`` where the clip of a pair is scored by itself; None otherwise.
-        thought: the text of the thought before the answer, up to the end of the completion where it does not end; None
-            where no thought is requested or written.
-        thought_ended: whether it ends.
-        thought_tokens: its number of tokens.
+        answers: the answer to each field.
+        clip_of_pair: ``a`` or ``b`` for a clip of a pair that is scored singly; None otherwise.
+        thought: the text of the thought before the answer; an unfinished thought is the rest of the completion. None if
+            no thought is requested or written.
+        thought_ended: whether the thought ends.
+        thought_tokens: number of tokens of the thought.
     """
 
     id: str
@@ -85,7 +85,7 @@ class Completion:
 
     @property
     def given(self) -> tuple[FieldAnswer, ...]:
-        """The name of ``answers`` in version 0.1."""
+        """``answers``, under the name in version 0.1."""
         return self.answers
 
     def mean(self, value: Callable[[FieldAnswer], float]) -> float:
@@ -101,7 +101,7 @@ class AnswerForm:
     """The form of a question's answers.
 
     Attributes:
-        fields: of the answer, the first without a thought before it.
+        fields: the fields of the answer; the first has no thought before it.
         thinks: whether a thought comes before the answer.
     """
 
@@ -110,7 +110,7 @@ class AnswerForm:
 
     @classmethod
     def of(cls, question: Question) -> AnswerForm:
-        """The form of a question's answers; the judge writes the thought itself, also where the record has one."""
+        """The form of the answers to a question; the judge writes the thought, even if the record has one."""
         first, *rest = question.answer_fields
         thinks = question.generates_thought or first.lead.startswith(THINK)
         if first.lead.startswith(THINK):
@@ -118,7 +118,7 @@ class AnswerForm:
         return cls((first, *rest), thinks)
 
     def thought_in(self, text: str) -> tuple[str | None, bool]:
-        """The thought in a text and whether it ends; None where none is requested or written."""
+        """The thought in a text and whether it ends; None if no thought is requested or written."""
         _, begun, rest = text.partition(THINK)
         if not self.thinks or not begun:
             return None, True
@@ -126,9 +126,9 @@ class AnswerForm:
         return thought, bool(ended)
 
     def read(self, text: str) -> tuple[tuple[int | None, ...], bool]:
-        """The choices in a text, one a field, and whether the text is the answer and nothing else.
+        """The choice in a text for each field, and whether the text is the answer and nothing else.
 
-        A text without an answer, or with several, gives None for each field.
+        The choices are None if the text has no answer or several answers.
         """
         answer, text_of_answer = _patterns(
             tuple((field.lead, field.choices, field.tail) for field in self.fields),
@@ -169,17 +169,17 @@ def read_completion(
     tokens: int,
     finished: bool,
 ) -> Completion:
-    """Read the answer of a completion.
+    """Read the answer in a completion.
 
     Args:
-        task: knows the ratings of its dimensions.
+        task: gives the ratings of the record.
         record: the record that the question is about.
         question: the question.
-        targets: those of the label policy, by dimension key.
-        group: number of the question in the batch.
-        text: of the completion.
-        tokens: number of its tokens.
-        finished: whether the judge ended it.
+        targets: the targets by the label policy, by dimension key.
+        group: see `Completion`.
+        text: see `Completion`.
+        tokens: see `Completion`.
+        finished: see `Completion`.
     """
     form = AnswerForm.of(question)
     choices, well_formed = form.read(text)
@@ -214,12 +214,12 @@ def _field_answer(
     distribution = target.distribution
     pair = question.pair
     if pair:
-        # Votes from -2 to 2 are about clip a; the answer, from -1 to 1, is about the first clip of the prompt.
+        # Votes from -2 to 2 are for clip a; the answer from -1 to 1 is for the first clip of the prompt.
         sign = 0.5 if pair.order[0] == "a" else -0.5
         ratings = tuple(None if vote is None else sign * vote for vote in ratings)
         distribution = distribution if sign > 0 else distribution[::-1]
     shares, wanted = None, None
-    if pair is None or pair.is_direct:  # the scores of a pair's clips have no target of their own
+    if pair is None or pair.is_direct:  # the score of a single clip of a pair has no target
         info = task.rater_info(record, field.dimension)
         if info.mean_only and ratings[0] is not None:
             shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], info.std)

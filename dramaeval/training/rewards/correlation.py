@@ -1,4 +1,4 @@
-"""How well the scores of a batch order its clips."""
+"""A reward for scores that put the clips of a batch into the order of the ratings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Correlation:
-    """The share of the other clips in the batch that the score ranks as the ratings do, as in Kendall's tau.
+    """The share of comparisons with other clips in which scores and ratings have the same order, as in Kendall's tau.
 
     A completion is compared with every completion about another clip that has the same dimension and another mean
-    rating: 1 where the two scores differ in the direction of the ratings, ½ where they are equal, 0 otherwise. A
-    question without such a partner earns 0 for every answer and so trains nothing; an unreadable answer earns 0.
-    Partners are the questions that one process generates together: the more (``batch.per_device``,
-    ``trainer.args.steps_per_generation``), the better.
+    rating. A comparison counts 1 if the two scores have the order of the ratings, ½ if they are equal, and 0 otherwise.
+    An unreadable answer earns 0. If a question has no partner, all its answers earn 0, so that it trains nothing.
+    Partners are the questions that one process generates together; ``batch.per_device`` and
+    ``trainer.args.steps_per_generation`` increase their number.
     """
 
     needs_order = True
@@ -23,7 +23,7 @@ class Correlation:
     needs_batch = True
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
+        """One reward per completion, from 0 to 1: the mean over the fields of its answer."""
         by_dimension: dict[str, list[tuple[str, FieldAnswer]]] = {}
         for completion in completions:
             for answer in completion.answers:

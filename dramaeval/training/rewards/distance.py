@@ -1,4 +1,4 @@
-"""The distance of a score from the raters' mean: a graded reward, unlike `exact`."""
+"""A reward by the distance of a score from the mean rating."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Distance:
-    """1 − |k − mean rating| / range, or with its square; an unreadable answer earns 0.
-
-    Graded rewards for scoring: arXiv 2603.10175.
+    """1 − |k − mean rating| / range for a score k; an unreadable answer earns 0 (graded rewards: arXiv 2603.10175).
 
     Args:
-        squared: 1 − ((k − mean rating) / range)². The answer with the highest expected reward is then the mean.
+        squared: whether the reward is 1 − ((k − mean rating) / range)², whose expectation is highest at the mean.
     """
 
     needs_order = True
@@ -23,7 +21,7 @@ class Distance:
         self.squared = squared
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
+        """One reward per completion, from 0 to 1: the mean over the fields of its answer."""
         return [completion.mean(self._value) for completion in completions]
 
     def _value(self, answer: FieldAnswer) -> float:

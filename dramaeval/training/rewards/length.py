@@ -1,4 +1,4 @@
-"""The length of an answer."""
+"""A reward (a cost) by the length of an answer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dramaeval.training.rewards.completion import Completion
 
 
 class Length:
-    """0 up to ``free`` tokens, −1 at ``most``, and linear between and beyond the two.
+    """0 up to ``free`` tokens; beyond, it falls linearly and is −1 at ``most`` tokens.
 
     Args:
         free: number of tokens without a cost.
-        most: number of tokens that costs 1.
+        most: number of tokens with a cost of 1.
     """
 
     def __init__(self, free: int = 16, most: int = 64) -> None:
@@ -22,6 +22,6 @@ class Length:
         self.most = most
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, 0 or below."""
+        """One reward per completion, 0 or negative."""
         scale = self.most - self.free
         return [-max(0, completion.tokens - self.free) / scale for completion in completions]

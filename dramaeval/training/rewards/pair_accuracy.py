@@ -1,4 +1,4 @@
-"""How well the scores of the two clips of a pair agree with the raters' votes."""
+"""A reward for scores of the two clips of a pair that agree with the raters' votes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class PairAccuracy:
-    """The mean, over all completions about the other clip of the pair, of the agreement with the votes.
+    """The mean agreement with the votes, over all completions about the other clip of the pair.
 
-    With the share t of tie votes, the agreement of two scores is (1 − t)·c + t/2. c is 1 where the clip that most votes
-    prefer has the higher score, ½ where both scores are equal or the votes prefer neither clip, and 0 otherwise. So a
-    tie vote counts half for every answer, and a vote of ±1 on the graded scale is half a tie. An unreadable answer earns
-    0 and is no partner; without a readable partner every answer earns 0.
+    For a share t of tie votes, the agreement of two scores is (1 − t)·c + t/2. c is 1 if the clip that the votes prefer
+    has the higher score, ½ if both scores are equal or the votes prefer neither clip, and 0 otherwise. A tie vote
+    therefore counts half for every answer, and a vote of ±1 on the graded scale is half a tie. An unreadable answer
+    earns 0 and is no partner; without a readable partner every answer earns 0.
 
-    The completions about both clips are independent. The expected reward of both is therefore the expected agreement
-    of a pair, and the gradient of GRPO's sum over the two questions is that of this expectation, up to the factor
-    (G − 1)/G of its baseline.
+    The completions about the two clips are independent, so that the expected reward of each is the expected agreement
+    of the pair. The gradient of GRPO's sum over the two questions is the gradient of this expectation, up to the factor
+    (G − 1)/G from GRPO's baseline.
     """
 
     needs_order = True
@@ -26,7 +26,7 @@ class PairAccuracy:
     needs_pairs = True
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, in 0 to 1."""
+        """One reward per completion, from 0 to 1."""
         scores: dict[tuple[str, str, str | None], list[float]] = {}
         for completion in completions:
             for answer in completion.answers:

@@ -20,15 +20,14 @@ WEIGHT = "weight"
 
 
 class RewardError(TrainingFailureError):
-    """A reward raises an error, or returns no finite number; the message names record and dimension."""
+    """A reward raises an error or returns a value that is no finite number; the message names record and dimension."""
 
 
 class WeightedRewards:
     """The rewards with a weight other than 0.
 
     Args:
-        rewards: by name a ``_target_`` with its arguments and a weight (1 by default), or the reward itself, with
-            weight 1.
+        rewards: by name, a ``_target_`` with its arguments and a weight (1 by default), or a callable with weight 1.
     """
 
     def __init__(self, rewards: Mapping[str, Any]) -> None:
@@ -40,10 +39,10 @@ class WeightedRewards:
         self.rewards = {name: build_reward(rewards[name]) for name in self.weights}
 
     def __call__(self, completions: Sequence[Completion]) -> torch.Tensor:
-        """The values of the rewards before they are weighted, float32 ``[completions, rewards]``.
+        """The values of the rewards without weights, float32 ``[completions, rewards]``.
 
         Raises:
-            RewardError: a reward raises an error, or does not return one finite number a completion.
+            RewardError: a reward raises an error, or does not return one finite number per completion.
         """
         columns = [
             reward_values(name, reward, completions) for name, reward in self.rewards.items()
@@ -51,16 +50,16 @@ class WeightedRewards:
         return torch.tensor(columns, dtype=torch.float32).T
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """The weighted sums of the rewards' values, ``[completions]``."""
+        """The weighted sums of the values, ``[completions]``."""
         return values @ torch.tensor(list(self.weights.values()), device=values.device)
 
     def formula(self) -> str:
-        """The sum as text."""
+        """The weighted sum as text."""
         return " + ".join(f"{weight:g} × {name}" for name, weight in self.weights.items())
 
 
 def build_reward(node: Mapping[str, Any] | Reward) -> Reward:
-    """The reward of a YAML node: an instance of a class, or a function with its arguments."""
+    """Make the reward of a YAML node: an instance of a class, or a function with its arguments."""
     if callable(node):
         return node
     target = get_object(node["_target_"])
@@ -71,10 +70,10 @@ def build_reward(node: Mapping[str, Any] | Reward) -> Reward:
 
 
 def reward_values(name: str, reward: Reward, completions: Sequence[Completion]) -> list[float]:
-    """A reward's values, one a completion.
+    """Compute the value of a reward for each completion.
 
     Raises:
-        RewardError: it raises an error, or does not return one finite number a completion.
+        RewardError: the reward raises an error, or does not return one finite number per completion.
     """
     try:
         values = list(reward(completions))
@@ -104,13 +103,13 @@ def _is_finite(value: Any) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """The file and line that raised an error."""
+    """The file and line at which an error was raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f" ({frame.filename}:{frame.lineno})"
 
 
 def _cause(reward: Reward, completions: Sequence[Completion]) -> str:
-    """The first completion that the reward fails on when it gets each alone."""
+    """Name the first completion that makes the reward fail alone; without one, the records of the batch."""
     for completion in completions:
         try:
             reward([completion])

@@ -1,9 +1,9 @@
-"""Batches of clips of similar length, as many as fit into a budget of tokens (`batch.max_tokens`).
+"""Batches of clips of similar length, with as many clips as fit into a budget of tokens (`batch.max_tokens`).
 
-Records are sorted into size classes, and the sorted sequence of classes is divided once into batches that stay
-within the budget for any selection of a class's records. Each epoch shuffles the records within their classes, and
-the batches. The number of batches is therefore constant, an epoch is a function of (seed, epoch), and a resumed
-training continues after the number of batches that it has taken.
+Records are sorted into size classes. The sorted sequence of classes is divided once into batches that stay within the
+budget for any order of the records in a class. Each epoch shuffles the records within their classes, and then the
+batches. The number of batches is therefore constant, an epoch is a function of (seed, epoch), and a resumed training
+continues after the number of batches that it has used.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dramaeval.tasks.rubric import Dimension
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.step_batches import EpochBatchSampler, filler
 
-#: Largest ratio of two sizes of a class; it bounds the padding that is due to lengths.
+#: Largest ratio of two sizes in a class; it limits the padding.
 _CLASS = 1.06
 
 
 @dataclass(frozen=True)
 class Size:
-    """The largest row that a record's questions can take: a prefix and equally wide branches, in tokens.
+    """The largest row that the questions about a record can need: a prefix and branches of equal width, in tokens.
 
-    In the layout without a shared prefix, the prefix is 0 and each branch is a row. A pair has a row for each clip.
+    Without a shared prefix, ``prefix`` is 0 and each branch is a row. A pair has a row for each clip.
     """
 
     prefix: int
@@ -44,11 +44,11 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """Computed positions, with the padding between the record's questions."""
+        """The number of computed positions, with the padding between the questions about the record."""
         return self.rows * (self.prefix + self.branches * self.width)
 
     def padded(self, other: Size) -> Size:
-        """The size of each of two records that share a batch."""
+        """The size of both records if two records share a batch."""
         return Size(
             max(self.prefix, other.prefix),
             max(self.branches, other.branches),
@@ -68,22 +68,22 @@ def size_of(
 ) -> Size:
     """The size of a record, for any sample of its questions.
 
-    The clip is not decoded: its header gives its length. Where each epoch samples another wording, the one of
-    ``sample`` stands for all.
+    The length of the clip comes from its header, without decoding. If each epoch samples another wording, the wording
+    of ``sample`` represents all wordings.
 
     Args:
         record: the record.
-        record_encoder: tokenises its questions.
-        sample: gives all its rated dimensions and their targets.
-        questions_per_clip: number of them in a step; None takes all.
+        record_encoder: tokenises the questions.
+        sample: gives all rated dimensions of the record, and their targets.
+        questions_per_clip: number of dimensions in a step; None takes all.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
-        stretch: largest ratio of a changed clip's length to the original's.
+        stretch: largest ratio of a changed clip's length to the original length.
     """
     dimensions, targets = sample(record)
     clips = {}
     if record_encoder.family.takes_audio:
         for path, seconds in record.prompt_clips.items():
-            # One frame more than the header gives: resampling may round up.
+            # Resampling may round up, so that there may be one frame more than by the header.
             frames = math.ceil(seconds * stretch * FRAMES_PER_SECOND) + 1
             clips[path] = record_encoder.unread(frames)
     encoded = record_encoder.encode_with_clips(record, clips, dimensions, targets)
@@ -98,12 +98,12 @@ def size_of(
 
 
 class TokenBudgetBatches:
-    """The batches of all epochs.
+    """Makes the batches of all epochs.
 
     Args:
-        sizes: of the records.
-        max_tokens: the budget of a batch, padding included.
-        seed: of the shuffling.
+        sizes: the sizes of the records.
+        max_tokens: the budget of a batch, with padding.
+        seed: seed of the shuffling.
 
     Raises:
         BatchError: a single record exceeds the budget.
@@ -124,7 +124,7 @@ class TokenBudgetBatches:
                 numbers, lambda number: int(math.log(sizes[number].tokens) / math.log(_CLASS))
             )
         ]
-        #: Number of records of the sorted sequence in each batch.
+        #: The number of records in each batch, along the sorted sequence.
         self.counts: list[int] = []
         count, widest = 0, sizes[numbers[0]]
         for members in self.classes:
@@ -143,7 +143,7 @@ class TokenBudgetBatches:
         return len(self.counts)
 
     def of(self, epoch: int) -> list[list[int]]:
-        """An epoch's batches, each a list of record numbers."""
+        """The batches of an epoch, each a list of record numbers."""
         rng = np.random.default_rng([self.seed, epoch, 4])
         shuffled = [number for members in self.classes for number in rng.permutation(members)]
         batches = np.split(np.asarray(shuffled), np.cumsum(self.counts)[:-1])
@@ -151,13 +151,13 @@ class TokenBudgetBatches:
 
 
 class TokenBudgetSampler(EpochBatchSampler):
-    """One process's batches of an epoch; a process without a batch in a turn gets a filler.
+    """Yields the batches of one process in an epoch; a process without a batch in a turn gets a filler.
 
     Args:
-        batches: of all processes.
-        order: knows the epoch.
-        rank: of this process.
-        processes: number of them.
+        batches: the batches of all processes.
+        order: has the current epoch.
+        rank: rank of this process.
+        processes: number of processes.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: TRL's SFTTrainer with a judge's batches, objectives and validation.
 
-TRL provides the loop, the optimizer, the distributed back ends, checkpoints and loggers. `JudgeSFTTrainer` replaces
-the batches (clips with the questions asked about them) and the loss (objectives at answer positions).
+TRL provides the training loop, the optimizer, the distributed back ends, checkpoints and loggers. `JudgeSFTTrainer`
+replaces the batches (clips with questions about them) and the loss (objectives at answer positions).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
 
     Args:
         model: the judge, or PEFT's wrapper around it.
-        args: `trl.SFTConfig`; every argument keeps its meaning. A batch is counted in clips.
+        args: `trl.SFTConfig`; sizes of batches are numbers of clips.
         record_encoder: prepares records for the model.
         train_records: the training records; each has at least one rating.
         val_records: the validation records; empty for no validation.
@@ -55,8 +55,8 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         objectives: the functions that ``objective`` names.
         batch: the settings ``batch.*`` of the configuration.
         callbacks: further callbacks of transformers.
-        learning_rates: of parts of the model, see `JudgeTrainer`.
-        sampler: gives the questions of a record in an epoch; None samples those of the task.
+        learning_rates: learning rates of parts of the model, see `JudgeTrainer`.
+        sampler: gives the questions of a record in an epoch; None samples the questions of the task.
         augment: see `QuestionSampler`.
     """
 
@@ -107,12 +107,12 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             ),
             callbacks=list(callbacks),
         )
-        # `compute_loss` divides by the questions of the optimizer step; transformers must not divide by the number of
-        # accumulated batches too.
+        # `compute_loss` divides by the questions of the optimizer step. With this setting, transformers does not divide
+        # by the number of accumulated batches too.
         self.model_accepts_loss_kwargs = True
 
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
-        """This process's batches; a step has the same clips for any number of processes."""
+        """The sampler of this process's batches; a step has the same clips for any number of processes."""
         args = self.args
         rank, processes = args.process_index, args.world_size
         if self.budget_batches is not None:
@@ -125,7 +125,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The batches of an optimizer step, and the number of their questions over all processes."""
+        """The batches of an optimizer step, and the number of questions in them over all processes."""
         inputs, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not inputs:
             return inputs, None
@@ -144,7 +144,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Mean of the objective over the questions of the optimizer step."""
+        """The mean of the objective over the questions of the optimizer step."""
         batch = inputs["batch"]
         self.begin_pass(batch)
         outputs = model(**batch.inputs)
@@ -152,10 +152,10 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         losses = torch.stack(list(terms.values())).sum(dim=0)
         require_finite(losses, self, batch)
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
-        # Gradients are averaged over processes, and the count is that of all.
+        # The count is over all processes, and gradients are averaged over processes.
         loss = losses.sum() / count * self.args.world_size
         if outputs.loss is not None and outputs.loss.requires_grad:
-            # An adapter's own loss (AdaLoRA's orthogonality) has weight 1 in an optimizer step.
+            # The loss of an adapter (AdaLoRA's orthogonality) has weight 1 in an optimizer step.
             if not batch.is_stand_in:
                 self.statistics.add("loss_adapter", float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
@@ -167,7 +167,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
     def _count_answers(
         self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]
     ) -> None:
-        """Count what the logged figures need."""
+        """Count tokens, questions and correct answers for the logged figures."""
         statistics = self.statistics
         statistics.count(
             tokens=batch.tokens,
@@ -188,7 +188,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             statistics.count(**preferences_met(logits, batch))
 
     def step_figures(self, counts: Counter[str]) -> dict[str, float]:
-        """The share of padding, and for each score its number of questions and the accuracy on them."""
+        """The share of padding, and for each score the number of questions with it and the accuracy on them."""
         if not counts["positions"]:
             return {}
         figures: dict[str, float] = {
@@ -208,7 +208,7 @@ def _budget_batches(
     seed: int,
     augment: str,
 ) -> TokenBudgetBatches:
-    """Batches of similar length within ``batch.max_tokens``; every process computes the same."""
+    """Make batches of similar length within ``batch.max_tokens``; every process makes the same batches."""
     sizes = [
         size_of(
             record,
