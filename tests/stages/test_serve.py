@@ -109,7 +109,7 @@ def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
         next(concurrent.futures.as_completed(asked))
         os.kill(server.pid, signal.SIGTERM)
         answers = [each.result() for each in asked]
-    done = server.end(60)
+    done = server.wait(60)
     assert done.returncode == 0, done.stderr
     answered = [answer for status, answer in answers if status == 200]
     assert 1 <= len(answered) < 48
@@ -124,11 +124,11 @@ def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
 
 def wait_for(pattern, server):
     for _ in range(600):
-        if match := re.search(pattern, server.out):
+        if match := re.search(pattern, server.stdout):
             return match[1]
-        assert not server.is_over, server.end().stderr
+        assert not server.has_ended, server.wait().stderr
         time.sleep(0.2)
-    raise AssertionError(server.out)
+    raise AssertionError(server.stdout)
 
 
 def wait_until_up(address):
