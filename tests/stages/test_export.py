@@ -1,4 +1,4 @@
-"""Exports: merged models that answer as the adapter does, copies, and their cards."""
+"""The export stage: merged models score as their adapters, copies of adapters, and model cards."""
 
 import json
 
@@ -42,7 +42,7 @@ def run_of(composed, make_clips, tmp_path):
 
 
 def saved_adapter(run, folder):
-    """A judge with an adapter that changes its answers, saved; and what it answers."""
+    """Save an adapter with random weights; return the distributions of the judge with it."""
     torch.manual_seed(1)
     model = attach(run.model, run.adapter)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def saved_adapter(run, folder):
     ("method", "adapt"),
     [("lora", "all"), ("dora", "llm"), ("ia3", "all"), ("adalora", "llm"), ("qlora", "all")],
 )
-def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
+def test_a_merged_model_has_the_distributions_of_its_adapter(run_of, tmp_path, method, adapt):
     run = run_of(f"peft={method}", f"adapt={adapt}")
     before = [one.distribution for one in score(run.model, run.splits["val"], run.record_encoder)]
     expected = saved_adapter(run, tmp_path / "adapter")
@@ -82,7 +82,7 @@ def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
 
 
 @pytest.mark.slow
-def test_methods_that_cannot_be_merged_are_refused_before_weights_load(run_of, tmp_path):
+def test_prefix_tuning_cannot_be_merged_and_is_exported_as_a_copy(run_of, tmp_path):
     saved_adapter(run_of("peft=prefix"), tmp_path / "adapter")
     words = ["stages=[export]", f"checkpoint={tmp_path / 'adapter'}"]
     with pytest.raises(ConfigError, match="PrefixTuningConfig learns virtual tokens"):
@@ -96,7 +96,7 @@ def test_methods_that_cannot_be_merged_are_refused_before_weights_load(run_of, t
 
 
 @pytest.mark.slow
-def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
+def test_cards_state_the_data_settings_figures_and_licence_of_the_run(run_of, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
     for file in TINY.iterdir():

@@ -21,7 +21,7 @@ SAMPLE = PACKAGE / "data" / "sample" / "realism"
 
 
 def write_part(file, split, part):
-    """A part of the lines of the sample, with absolute paths of clips."""
+    """Write a slice of the sample's lines with absolute paths of clips."""
     lines = (SAMPLE / f"{split}.jsonl").read_text("utf-8").splitlines()[part]
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -46,7 +46,7 @@ def run_in(composed, folder, *overrides):
     return objective, json.loads(run_folder.metrics.read_text())
 
 
-def test_each_set_is_a_split_and_the_first_one_leads():
+def test_each_test_set_is_a_split_in_the_given_order():
     data = {"val": "v.jsonl", "test": {"wild": "b.jsonl", "studio": "a.jsonl"}, "sample": "s"}
     assert split_files(data) == {
         "val": "v.jsonl",
@@ -71,7 +71,7 @@ def test_each_set_is_a_split_and_the_first_one_leads():
         ("3", "task.data.test=3 must be text"),
     ],
 )
-def test_wrong_sets_are_reported(tmp_path, monkeypatch, value, problem):
+def test_invalid_test_sets_are_reported(tmp_path, monkeypatch, value, problem):
     (tmp_path / "x.jsonl").write_text("{}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as error:
@@ -86,7 +86,7 @@ def test_the_id_of_a_run_does_not_depend_on_the_test_files():
 
 
 @pytest.mark.slow
-def test_every_file_of_a_run_has_the_sets_and_a_single_set_has_the_same_figures(composed, tmp_path):
+def test_metrics_reports_and_comparisons_have_each_test_set(composed, tmp_path):
     studio = write_part(tmp_path / "studio.jsonl", "test", slice(0, 8))
     wild = write_part(tmp_path / "wild.jsonl", "val", slice(0, 7))
     sets = f"task.data.test={{studio: {studio}, wild: {wild}}}"
@@ -134,7 +134,7 @@ def test_every_file_of_a_run_has_the_sets_and_a_single_set_has_the_same_figures(
     assert mse == pytest.approx(a - b)
 
 
-def test_a_sweeps_table_has_columns_for_each_set():
+def test_the_table_of_a_sweep_has_columns_for_each_test_set():
     macro = {"pearson": 0.5, "interval": {"pearson": [0.25, 0.75]}}
     summary = {"final": {"macro": macro}}
     agreement = _agreement_in({"test_studio": summary, "test_wild": summary, "about": {}})
