@@ -1,4 +1,4 @@
-"""Training on clips above 30 s: the loss and gradient of a step, batches by tokens, a resumed training."""
+"""Training on clips longer than 30 s: the loss and gradient of a step, and a resumed training."""
 
 import numpy as np
 import pytest
