@@ -1,4 +1,4 @@
-"""``${`` in a literal value is not interpolated: in folder names, in published files, after one resolution."""
+"""``${`` in a literal value is not interpolated: in folder names, published files and resolved settings."""
 
 import functools
 import subprocess
