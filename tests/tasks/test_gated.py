@@ -30,7 +30,7 @@ def records_of(composed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("votes", "quality", "asked", "learnt"),
+    ("votes", "quality", "asked_dimensions", "trained_dimensions"),
     [
         ([True, True, False], [4, 5, None], 4, 4),
         ([True, False, False], [4, None, None], 1, 1),  # one pass of three is less than a half
