@@ -44,7 +44,7 @@ def marker(tmp_path):
     return file, {"_target_": "torch.utils.collect_env.run", "command": f"touch '{file}'"}
 
 
-@pytest.marker.parametrize(
+@pytest.mark.parametrize(
     ("overrides", "key"),
     [
         ((), "model"),
@@ -135,7 +135,7 @@ def test_interpolations_of_a_folder_are_text(write_run, monkeypatch):
     assert not called
 
 
-@pytest.marker.slow
+@pytest.mark.slow
 def test_the_name_of_a_model_is_not_interpolated(write_run, monkeypatch, tmp_path):
     monkeypatch.setenv("MY_SECRET", "s3cret-value")
     folder = tmp_path / "w ${oc.env:MY_SECRET} x"
@@ -148,7 +148,7 @@ def test_the_name_of_a_model_is_not_interpolated(write_run, monkeypatch, tmp_pat
     assert "s3cret-value" not in str(raised.value)
 
 
-@pytest.marker.parametrize(
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model__attention": "evil-org/kernel"}, "model.attention=evil-org/kernel is not known"),
@@ -163,7 +163,7 @@ def test_invalid_settings_are_refused(write_run, change, message):
     assert message in str(raised.value)
 
 
-@pytest.marker.parametrize("text", ["model: [", "model: !!python/object/apply:os.getcwd []"])
+@pytest.mark.parametrize("text", ["model: [", "model: !!python/object/apply:os.getcwd []"])
 def test_a_config_that_is_not_plain_yaml_is_refused(write_run, text):
     folder = write_run()
     (folder / "config.yaml").write_text(text)
@@ -190,7 +190,7 @@ def write_model_with_code(folder, name, **values):
 PROCESSOR = {"auto_map": {"AutoProcessor": "evil.Processor"}, "processor_class": "Processor"}
 
 
-@pytest.marker.parametrize(
+@pytest.mark.parametrize(
     ("name", "values"),
     [
         ("config.json", {"auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Config"}}),

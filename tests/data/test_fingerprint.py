@@ -129,19 +129,19 @@ def test_an_unchanged_file_is_hashed_once(tmp_path, monkeypatch):
     # A file that was changed just before could change again within the same time stamp, so it is read again.
     for _ in range(2):
         hashes = ContentHashes(tmp_path / "kept")
-        assert hashes.four_records([file, file], origin=origin) == {file: expected}
+        assert hashes.of([file, file], origin=origin) == {file: expected}
         assert hashes.read == 1
     monkeypatch.setattr(content_hashes, "SETTLED_NS", 0)
 
     def in_a_new_process(folder):
         monkeypatch.setattr(content_hashes, "_KNOWN", {})
         hashes = ContentHashes(folder)
-        assert hashes.four_records([file], origin=origin) == {file: expected}
+        assert hashes.of([file], origin=origin) == {file: expected}
         return hashes.read
 
     assert in_a_new_process(None) == 1
     hashes = ContentHashes()
-    assert (hashes.four_records([file], origin=origin)[file], hashes.read) == (expected, 0)
+    assert (hashes.of([file], origin=origin)[file], hashes.read) == (expected, 0)
     assert [in_a_new_process(tmp_path / "kept") for _ in range(3)] == [1, 0, 0]
     # A damaged list of hashes is not used.
     (kept,) = (tmp_path / "kept").iterdir()
@@ -153,9 +153,7 @@ def test_an_unchanged_file_is_hashed_once(tmp_path, monkeypatch):
 def test_a_change_that_keeps_size_and_time_is_detected(tmp_path, monkeypatch, key):
     monkeypatch.setattr(content_hashes, "SETTLED_NS", 0)
     file = tmp_path / "a.wav"
-    hash_of = key or (
-        lambda clip: ContentHashes(tmp_path / "kept").four_records([clip], origin=clip)[clip]
-    )
+    hash_of = key or (lambda clip: ContentHashes(tmp_path / "kept").of([clip], origin=clip)[clip])
     file.write_bytes(b"one")
     status = file.stat()
     before = hash_of(file)
