@@ -55,11 +55,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def start(composed, data):
+def start(composed, data, small_judge):
     """A function that runs all stages in a folder, as `dramaeval.stages.pipeline` does."""
 
     def begin(path, *words):
-        config = composed(*SETTINGS, *data, *words)
+        config = composed(*SETTINGS, small_judge, *data, *words)
         check(config)
         folder = RunFolder(path)
         run = RunContext(config, folder)
@@ -230,7 +230,9 @@ def test_a_card_says_not_known_for_values_of_damaged_files(finished, caplog, way
 
 
 @pytest.mark.slow
-def test_a_best_checkpoint_that_is_damaged_during_training_is_not_loaded(composed, data, tmp_path):
+def test_a_best_checkpoint_that_is_damaged_during_training_is_not_loaded(
+    composed, data, tmp_path, small_judge
+):
     from transformers import TrainerCallback
 
     from dramaeval.stages.train import make_trainer
@@ -241,7 +243,7 @@ def test_a_best_checkpoint_that_is_damaged_during_training_is_not_loaded(compose
                 damage(tmp_path / "checkpoints/checkpoint-1/adapter_model.safetensors", "changed")
 
     config = composed(
-        *SETTINGS, *data, data[1].replace(".test", ".val"), "trainer.args.max_steps=2",
+        *SETTINGS, small_judge, *data, data[1].replace(".test", ".val"), "trainer.args.max_steps=2",
         "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_total_limit=2",
         "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=cross_entropy",
         "trainer.args.greater_is_better=false",

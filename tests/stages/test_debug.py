@@ -23,11 +23,12 @@ QUICK = (
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train = make_clips("train", 6)
 
     def build(*overrides, name="run"):
-        config = composed(*QUICK, f"task.data.train={train}", f"task.data.val={train}", *overrides)
+        data = (f"task.data.train={train}", f"task.data.val={train}")
+        config = composed(*QUICK, small_judge, *data, *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / name))
 

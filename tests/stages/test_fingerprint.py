@@ -333,9 +333,10 @@ def test_a_prepared_line_is_refused_if_its_clip_changed(composed, data, tmp_path
 
 @pytest.mark.slow
 def test_a_finished_run_is_not_reported_for_other_ratings_or_another_judge(
-    composed, data, lines, tmp_path
+    composed, data, lines, tmp_path, small_judge
 ):
     config = composed(
+        small_judge,
         "device=cpu", "logger=none", "evaluation.html=false", "evaluation.draws=20", "peft.r=2",
         f"task.data.train={data / 'train.jsonl'}", f"task.data.test={data / 'test.jsonl'}",
         "task.dimensions=[pitch_dynamics]", "evaluation.zero_shot=false", "trainer.args.max_steps=1",

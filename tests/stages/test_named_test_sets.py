@@ -86,11 +86,12 @@ def test_the_id_of_a_run_does_not_depend_on_the_test_files():
 
 
 @pytest.mark.slow
-def test_metrics_reports_and_comparisons_have_each_test_set(composed, tmp_path):
+def test_metrics_reports_and_comparisons_have_each_test_set(composed, tmp_path, small_judge):
     studio = write_part(tmp_path / "studio.jsonl", "test", slice(0, 8))
     wild = write_part(tmp_path / "wild.jsonl", "val", slice(0, 7))
     sets = f"task.data.test={{studio: {studio}, wild: {wild}}}"
-    objective, metrics = run_in(composed, tmp_path / "run", "stages=[evaluate]", sets)
+    evaluate = ("stages=[evaluate]", small_judge)
+    objective, metrics = run_in(composed, tmp_path / "run", *evaluate, sets)
     assert {name for name in metrics if name.startswith("test")} == {"test_studio", "test_wild"}
     assert metrics["about"]["records"] == {"test_studio": 8, "test_wild": 7}
     assert objective == metrics["test_studio"]["zero_shot"]["macro"]["pearson"]
@@ -106,7 +107,7 @@ def test_metrics_reports_and_comparisons_have_each_test_set(composed, tmp_path):
     assert (splits.count("test_studio"), splits.count("test_wild")) == (16, 14)
 
     single = f"task.data.test={wild}"
-    _, alone = run_in(composed, tmp_path / "single", "stages=[evaluate]", single)
+    _, alone = run_in(composed, tmp_path / "single", *evaluate, single)
     assert alone["test"] == metrics["test_wild"]
     assert "drop" not in alone
     assert not list((tmp_path / "single").glob("report.test*"))

@@ -36,14 +36,16 @@ def test_logger_names_are_those_of_transformers(composed):
 
 
 @pytest.mark.slow
-def test_mlflow_receives_the_losses_of_a_training(composed, make_clips, tmp_path, monkeypatch):
+def test_mlflow_receives_the_losses_of_a_training(
+    composed, make_clips, tmp_path, monkeypatch, small_judge
+):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     store = (tmp_path / "store").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "judges")
     config = composed(
-        "device=cpu", "logger=mlflow", "stages=[train]", "task.dimensions=[pitch_dynamics]",
+        "device=cpu", "logger=mlflow", "stages=[train]", "task.dimensions=[pitch_dynamics]", small_judge,
         f"task.data.train={make_clips('train', 4, seconds=(0.4,))}", "trainer.args.max_steps=2",
         "trainer.args.logging_steps=1", "trainer.args.per_device_train_batch_size=2",
         "trainer.args.save_strategy=no",

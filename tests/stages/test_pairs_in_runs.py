@@ -47,9 +47,9 @@ def first_records(tmp_path):
 
 
 @pytest.fixture
-def run(composed, tmp_path):
+def run(composed, tmp_path, small_judge):
     def run_in_folder(*settings):
-        config = composed(*QUICK, *settings)
+        config = composed(*QUICK, small_judge, *settings)
         check(config)
         folder = RunFolder(tmp_path / "run")
         folder.path.mkdir()
@@ -91,7 +91,7 @@ def test_a_judge_learns_from_pairs_and_scores_single_clips(run, first_records):
 def test_a_judge_learns_to_compare_directly(run, first_records):
     file = first_records("train", 12)
     data = f"task.data.train={file}", f"task.data.test={file}"
-    context = run("task=pair_direct", *data, "trainer.args.max_steps=15")
+    context = run("task=pair_direct", *data, "trainer.args.max_steps=50")
     before, after = (
         validation_metrics(read_phase(context.folder.predictions(phase)).pairs["test"])
         for phase in ("zero_shot", "final")

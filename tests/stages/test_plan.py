@@ -60,9 +60,10 @@ def test_trainable_parameters_by_part(plan_of, peft, adapt, trainable):
 
 
 @pytest.mark.slow
-def test_training_takes_the_planned_number_of_steps(plan_of):
+def test_training_takes_the_planned_number_of_steps(plan_of, small_judge):
     for overrides in (["trainer.args.gradient_accumulation_steps=2"], ["trainer.args.max_steps=3"]):
         run = plan_of(
+            small_judge,
             "trainer.args.per_device_train_batch_size=3",
             "trainer.args.num_train_epochs=2",
             "trainer.args.save_strategy=no",

@@ -25,11 +25,11 @@ NAMES = "Clarity: the scores 1 to 5 stand for bad | poor | fair | good | excelle
 
 
 @pytest.fixture
-def finished(composed, tmp_path):
+def finished(composed, tmp_path, small_judge):
     def run(name, *settings):
         config = composed(
             "device=cpu", "logger=none", "evaluation.draws=20", "trainer.args.max_steps=2",
-            "trainer.args.per_device_train_batch_size=2", *settings,
+            "trainer.args.per_device_train_batch_size=2", small_judge, *settings,
         )  # fmt: skip
         check(config)
         (tmp_path / name).mkdir()

@@ -167,9 +167,10 @@ class DeleteRunFolder(TrainerCallback):
 
 @pytest.mark.slow
 def test_a_training_stops_if_its_folder_is_deleted_and_does_not_create_it_again(
-    composed, make_clips, tmp_path, monkeypatch
+    composed, make_clips, tmp_path, monkeypatch, small_judge
 ):
     config = composed(
+        small_judge,
         f"task.data.train={make_clips('train', 4)}", "device=cpu", "logger=none", "stages=[train]",
         "trainer.args.max_steps=4", "trainer.args.per_device_train_batch_size=1", "cache.enabled=false",
         "trainer.args.save_steps=1", "trainer.args.logging_steps=1", "task.dimensions=[pitch_dynamics]",

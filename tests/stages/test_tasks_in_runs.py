@@ -31,9 +31,9 @@ QUICK = (
 
 
 @pytest.fixture
-def run_stages_of(composed, tmp_path):
+def run_stages_of(composed, tmp_path, small_judge):
     def build(*overrides, name="run"):
-        config = composed(*QUICK, *overrides)
+        config = composed(*QUICK, small_judge, *overrides)
         check(config)
         (tmp_path / name).mkdir(exist_ok=True)
         folder = RunFolder(tmp_path / name)
@@ -209,7 +209,7 @@ def test_a_regression_head_is_trained_saved_and_loaded(run_stages_of, tmp_path):
 
 def check_that_loading_without_the_head_is_refused(run, peft):
     """A judge trained with a regression head cannot be loaded without model.head=regression."""
-    family = build_family(compose())
+    family = build_family(compose(f"model.path={run.config.model.path}"))
     device, folder = torch.device("cpu"), run.folder.model
     base = None if peft == "none" else family.load(device)
     with pytest.raises(ModelError, match=r"set model\.head=regression"):
@@ -217,10 +217,12 @@ def check_that_loading_without_the_head_is_refused(run, peft):
 
 
 @pytest.mark.slow
-def test_training_changes_the_regression_head_and_not_the_vocabulary_head(composed, tmp_path):
+def test_training_changes_the_regression_head_and_not_the_vocabulary_head(
+    composed, tmp_path, small_judge
+):
     data = f"task.data.train={write_few(tmp_path, 'realism', 'train', 4)}"
     config = composed(
-        *QUICK, "model.head=regression", "trainer.objective=expected_mse", "peft=none", data,
+        *QUICK, small_judge, "model.head=regression", "trainer.objective=expected_mse", "peft=none", data,
         "stages=[train]", "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=12",
         "trainer.args.per_device_train_batch_size=4", "trainer.args.warmup_steps=0",
         "trainer.args.logging_steps=1",

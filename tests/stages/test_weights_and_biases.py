@@ -79,7 +79,7 @@ def history(records):
 
 @pytest.mark.slow
 def test_a_resumed_run_continues_its_wandb_run_and_stores_no_key(
-    composed, make_clips, tmp_path, monkeypatch, no_key
+    composed, make_clips, tmp_path, monkeypatch, no_key, small_judge
 ):
     """The first start fails after step 2 of 4, and the second resumes it, offline although a key is set."""
     monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -88,7 +88,8 @@ def test_a_resumed_run_continues_its_wandb_run_and_stores_no_key(
     files = {split: make_clips(split, 6, seed=at) for at, split in enumerate(("train", "val"))}
     data = [f"task.data.{split}={file}" for split, file in files.items()]
     named = ["logger.wandb.mode=offline", f"logger.wandb.name={KEY}", f"logger.wandb.tags=[{KEY}]"]
-    config = composed(*QUICK, *data, "trainer.args.max_steps=4", *named, f"task.system={KEY}")
+    words = (*data, "trainer.args.max_steps=4", *named, f"task.system={KEY}")
+    config = composed(*QUICK, small_judge, *words)
     check(config)
     folder = RunFolder(tmp_path / "a run")
 

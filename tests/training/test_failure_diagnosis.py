@@ -22,13 +22,13 @@ QUICK = (
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train = make_clips("train", 4, seconds=(1.0, 1.5))
 
     def build(*overrides):
         data = [f"task.data.train={train}", f"task.data.val={train}"]
         # Without the cache, so that weights and clips that a test damages are used.
-        config = composed(*QUICK, "cache.enabled=false", *data, *overrides)
+        config = composed(*QUICK, small_judge, "cache.enabled=false", *data, *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / "run"))
 

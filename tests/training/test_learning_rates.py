@@ -20,9 +20,11 @@ RATES = ("trainer.learning_rates.audio=1e-5", "trainer.learning_rates.projector=
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     def build(*overrides):
-        config = composed(*QUICK, f"task.data.train={make_clips('train', 4)}", *overrides)
+        config = composed(
+            *QUICK, small_judge, f"task.data.train={make_clips('train', 4)}", *overrides
+        )
         check(config)
         return RunContext(config, RunFolder(tmp_path / "run"))
 

@@ -66,7 +66,7 @@ def test_evaluation_warns_if_training_changed_no_score(caplog):
 
 @pytest.mark.slow
 def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
-    composed, make_clips, tmp_path, caplog
+    composed, make_clips, tmp_path, caplog, small_judge
 ):
     train = make_clips("train", 4)
     lines = [json.loads(line) for line in train.read_text().splitlines()]
@@ -74,6 +74,7 @@ def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
         line["annotations"]["trait_embodiment"] = [None] * 6
     train.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = composed(
+        small_judge,
         f"task.data.train={train}", f"task.data.val={make_clips('val', 3, seed=1)}", "device=cpu", "logger=none",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=2",
         "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",

@@ -85,8 +85,9 @@ class LoadUnrestrictedPickle(TrainerCallback):
         torch.load(self.file, weights_only=False)
 
 
-def test_a_training_reads_weights_only(composed, make_clips, tmp_path, malicious):
+def test_a_training_reads_weights_only(composed, make_clips, tmp_path, malicious, small_judge):
     config = composed(
+        small_judge,
         "device=cpu", "logger=none", f"task.data.train={make_clips('train', 4)}", "trainer.args.max_steps=1",
         "task.dimensions=[pitch_dynamics]", "trainer.args.per_device_train_batch_size=2",
     )  # fmt: skip

@@ -68,11 +68,14 @@ def test_killed_and_resumed_scoring_scores_each_clip_once(launch, start_launch, 
         assert (one["ratings"], one["state"]) == ([], "scored")
 
 
-def test_the_leaderboard_stage_writes_ranks_and_scores_of_systems(launch, unrated, tmp_path):
+def test_the_leaderboard_stage_writes_ranks_and_scores_of_systems(
+    launch, unrated, tmp_path, small_judge
+):
     folder = tmp_path / "board"
     done = launch(
-        "stages=[leaderboard]", f"input={unrated(24)}", TWO_DIMENSIONS, f"hydra.run.dir={folder}"
-    )
+        "stages=[leaderboard]", f"input={unrated(24)}", TWO_DIMENSIONS, small_judge,
+        f"hydra.run.dir={folder}",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     board = json.loads((folder / "leaderboard.json").read_text())
     assert board["prompts"] == 12
@@ -87,7 +90,7 @@ def test_the_leaderboard_stage_writes_ranks_and_scores_of_systems(launch, unrate
 
 
 def test_controls_are_written_reused_and_shown_in_the_report_and_runs_are_compared(
-    launch, make_clips, read_metrics, tmp_path
+    launch, make_clips, read_metrics, tmp_path, small_judge
 ):
     data = [
         f"task.data.{split}={make_clips(split, count, seed=seed)}"
@@ -95,6 +98,7 @@ def test_controls_are_written_reused_and_shown_in_the_report_and_runs_are_compar
     ]
     quick = [
         TWO_DIMENSIONS,
+        small_judge,
         "evaluation.draws=50",
         "evaluation.changed_clips=10",
         "evaluation.phrasings=2",

@@ -169,9 +169,13 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(
 
 
 @pytest.mark.slow
-def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, splits, tmp_path):
+def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(
+    launch, splits, tmp_path, small_judge
+):
     folder = tmp_path / "run"
-    words = [*LEAN, *splits, "peft=none", "evaluation.zero_shot=false", "trainer.args.max_steps=2"]
+    words = [
+        *LEAN, *splits, small_judge, "peft=none", "evaluation.zero_shot=false", "trainer.args.max_steps=2"
+    ]  # fmt: skip
     done = launch(*words, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     from transformers import Qwen2AudioForConditionalGeneration
@@ -286,8 +290,12 @@ def test_a_real_record_is_learnt(launch, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, splits, tmp_path):
-    words = [*LEAN, splits[0], splits[2], "trainer.args.max_steps=2", "evaluation.zero_shot=false"]
+def test_without_val_the_last_step_is_kept_and_test_is_the_objective(
+    launch, splits, tmp_path, small_judge
+):
+    words = [
+        *LEAN, small_judge, splits[0], splits[2], "trainer.args.max_steps=2", "evaluation.zero_shot=false"
+    ]  # fmt: skip
     done = launch(*words, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "There is no val split" in done.stdout
