@@ -63,7 +63,7 @@ def test_every_package_has_a_level():
     assert packages == set(LEVEL)
 
 
-def test_imports_go_down():
+def test_a_package_imports_only_packages_below_it():
     upward = [
         f"{module} -> {target}"
         for module, targets in graph().items()

@@ -28,7 +28,7 @@ def audio_part(item):
     return audio["audio_url"]
 
 
-def test_items_of_realism_records(make_clips):
+def test_items_have_question_score_and_audio_of_their_record(make_clips):
     file = make_clips("train", 5)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     data = AudioDataset(file)

@@ -34,7 +34,7 @@ def test_each_method_gives_the_config_object_of_peft(method, section, kind, capl
     assert type(create_peft_config({"training": {}, "peft": config})) is kind
 
 
-def test_disabled_is_none():
+def test_a_disabled_section_gives_none():
     assert create_peft_config({"enabled": False, "method": "lora", "lora": LORA}) is None
     assert create_peft_config({"enabled": False}) is None
 

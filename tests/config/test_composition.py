@@ -126,7 +126,7 @@ def test_the_ten_dimensions_and_their_fields(composed):
     assert all(dimension.scale == (1, 2, 3, 4, 5) for dimension in task.dimensions)
 
 
-def test_documented_defaults(composed):
+def test_the_defaults_are_those_of_the_documentation(composed):
     config = composed()
     assert config.model.path.endswith("models/tiny")
     assert (config.task.name, config.zero, config.seed) == ("role", None, 0)

@@ -66,7 +66,9 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     [("FLAC", "PCM_16", 1e-4), ("OGG", "VORBIS", 0.05), ("OGG", "OPUS", 0.05),
      ("MP3", "MPEG_LAYER_III", 0.05), ("AIFF", "PCM_24", 1e-6), ("WAV", "ULAW", 0.02)],
 )  # fmt: skip
-def test_other_formats_of_libsndfile(tmp_path: Path, kind: str, subtype: str, error: float) -> None:
+def test_other_formats_of_libsndfile_are_decoded(
+    tmp_path: Path, kind: str, subtype: str, error: float
+) -> None:
     tone = np.array(sine(1.0, RATE, hertz=300.0))
     file = tmp_path / "clip.audio"  # the format is recognised from the content, not from the name
     soundfile.write(file, tone, RATE, format=kind, subtype=subtype)

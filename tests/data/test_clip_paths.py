@@ -163,7 +163,7 @@ def test_backslashes_are_pointed_out(tmp_path: Path) -> None:
     assert "with / instead of \\" in found.fix
 
 
-def test_every_path_has_a_result(tmp_path: Path) -> None:
+def test_locate_clips_has_a_result_for_every_path(tmp_path: Path) -> None:
     one, two = put(tmp_path / "1.wav"), put(tmp_path / "b" / "2.wav")
     found = locate_clips(["1.wav", "x/2.wav", "3.wav", "1.wav"], jsonl=tmp_path / "x.jsonl")
     assert found["1.wav"] == one

@@ -118,7 +118,7 @@ def test_output_other_than_a_terminal_is_plain_text(phases: dict[str, Any]) -> N
     assert text.isascii()
 
 
-def test_a_table_of_one_phase(phases: dict[str, Any]) -> None:
+def test_a_table_of_one_phase_does_not_name_the_other(phases: dict[str, Any]) -> None:
     text = agreement_text({"final": phases["final"]})
     assert "zero-shot" not in text
     assert "pitch" in text

@@ -27,7 +27,7 @@ def test_draws_depend_on_the_seed() -> None:
     assert (bootstrap_draws(9, 20, 1).counts != bootstrap_draws(9, 20, 2).counts).any()
 
 
-def test_sums_and_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_and_weights_of_draws_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = BootstrapDraws(np.array([[2, 0, 1], [1, 1, 1]]))
     cluster = np.array([0, 2, 0, 1])
     columns = np.array([[1.0, 10], [2, 20], [3, 30], [4, 40]])

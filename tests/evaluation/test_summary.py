@@ -38,7 +38,7 @@ def judged(make: Make, dimension: str, *, seed: int, n: int = 60, noise: float =
     ]
 
 
-def test_counts_by_hand(make_prediction: Make) -> None:
+def test_scored_unscored_and_unrated_predictions_are_counted(make_prediction: Make) -> None:
     predictions = [
         make_prediction("a", 1.0, [1, 2]),
         make_prediction("b", 2.0, [2, None]),

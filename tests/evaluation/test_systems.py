@@ -17,7 +17,7 @@ def evaluate(predictions: list[Prediction]) -> dict:
     return result
 
 
-def test_four_systems_by_hand(make_prediction: Callable[..., Prediction]) -> None:
+def test_metrics_of_four_systems_by_hand(make_prediction: Callable[..., Prediction]) -> None:
     # The means of the judge are 2, 3, 5, 3 and those of the raters 1, 3, 2, 3. Of six pairs, b-d is a tie of the raters;
     # the judge has a-b, a-c, a-d right and b-c, c-d wrong: 3 of 5.
     scores = {"a": (2, 1), "b": (3, 3), "c": (5, 2), "d": (3, 3)}

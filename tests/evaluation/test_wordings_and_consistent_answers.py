@@ -34,7 +34,7 @@ def test_the_spread_between_wordings_by_hand():
     assert "Over 2 wordings a score varies by 1.155" in wording_text(summary)
 
 
-def test_one_wording_has_no_metrics():
+def test_with_one_wording_there_are_no_metrics_of_wordings():
     predictions = [Prediction.from_json({**prediction(at, (2.0, 2.0), 2.0).to_json(), "wordings": None})
                    for at in range(3)]  # fmt: skip
     summary = with_wordings(summarise(predictions, ["d"], seed=0, draws=0), predictions)

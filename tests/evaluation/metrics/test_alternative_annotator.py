@@ -12,7 +12,7 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 NAN = float("nan")
 
 
-def test_two_raters_by_hand() -> None:
+def test_the_test_with_two_raters_by_hand() -> None:
     # Thirty records: A rates 1, B and the judge 3. Without A, the judge equals B and wins. Without B, the judge and B
     # both differ from A by 2, which is a tie. Ten records: A and B rate 2, the judge 5.
     ratings = np.array([[1, 3]] * 30 + [[2, 2]] * 10, dtype=float)

@@ -58,7 +58,7 @@ def test_a_certain_and_right_judge_is_calibrated(
     assert CalibrationError()(of) == 0
 
 
-def test_spreads_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
+def test_spreads_of_judge_and_raters_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Variances of the distributions: 4 for half at 1 and half at 5, 0 for all at 3, none for the third, which has no
     # distribution. Variances of the raters: 2 for 1 and 3, 0 for 2 2 2, none for a single rating.
     of = make_arrays(

@@ -15,7 +15,9 @@ from dramaeval.evaluation.metrics.errors import (
 from dramaeval.evaluation.metrics.metric import UndefinedError
 
 
-def test_errors_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
+def test_squared_absolute_and_signed_errors_by_hand(
+    make_arrays: Callable[..., DimensionArrays],
+) -> None:
     of = make_arrays([1, 2.5, 5], [2, 2, 2])  # errors -1, 0.5, 3
     assert MeanSquaredError()(of) == pytest.approx((1 + 0.25 + 9) / 3)
     assert MeanAbsoluteError()(of) == pytest.approx((1 + 0.5 + 3) / 3)

@@ -19,7 +19,7 @@ THREE = np.array([[1, 1, 2], [2, 2, 1], [3, 3, 4], [4, 4, 3]], dtype=float)
 EACH = (4 / math.sqrt(20), 4 / math.sqrt(20), 3 / 5)
 
 
-def test_three_raters_by_hand() -> None:
+def test_the_ceiling_of_three_raters_by_hand() -> None:
     ceiling = leave_one_rater_out(THREE)
     assert ceiling.pearson_each == pytest.approx(EACH)
     assert ceiling.spearman_each == pytest.approx(EACH)

@@ -138,7 +138,7 @@ def test_a_comparison_of_many_runs_leaves_tables_out(monkeypatch):
     assert len(shown["pairs"].rows) == 2
 
 
-def test_first_rows_by_hand(monkeypatch):
+def test_first_rows_limits_the_number_of_cells_and_letters(monkeypatch):
     monkeypatch.setattr(tables, "MOST_CELLS", 60)
     monkeypatch.setattr(tables, "MOST_LETTERS", 5)
     table = Table("x", [Column("a"), Column("b")], [[Cell("123456"), Cell("2")]] * 40, notes=["n"])

@@ -114,7 +114,7 @@ def test_rows_without_a_value_are_last_in_both_directions(page):
 
 
 @pytest.mark.slow
-def test_the_clips_play(page):
+def test_a_clip_of_the_page_plays_to_its_end(page):
     assert len(find_all(page, "audio")) == 10
     played = page.execute_async_script(
         """

@@ -47,7 +47,7 @@ def table():
     )
 
 
-def test_a_table_as_markdown(table):
+def test_a_table_is_written_as_markdown(table):
     assert markdown(table) == (
         "### Results\n\n| Run | r |\n| --- | ---: |\n| a\\|b, c | −0.26 [−0.50, 0.10] |\n| d | – |\n"
         "| Macro | 0.25 |\n\nA note.\n"

@@ -107,7 +107,7 @@ def trained(trainer):
         ("processed", None, ENUMERATED),
     ],
 )
-def test_every_task_is_trained(trainer_of, tmp_path, task, folder, more):
+def test_grpo_trains_every_task(trainer_of, tmp_path, task, folder, more):
     file = write_first_records(tmp_path, folder) if folder else write_processed_records(tmp_path)
     sampled = () if ENUMERATED[0] in more else SAMPLED
     entry = trained(trainer_of(f"task={task}", f"task.data.train={file}", *sampled, *more))
