@@ -18,7 +18,7 @@ PADDED = "WhisperFeatureExtractor, padded to 30 s"
 
 
 def log_mel(bench: Bench) -> list[Row]:
-    """Log-mel alone, and from the file to features; on one core, as in a loading process, and on all cores."""
+    """The log-mel spectrogram alone, and all work from the file to the features; on one core and on all cores."""
     product = bench.product("stages=[evaluate]")
     extractor = product.processor.feature_extractor
     transform = LogMel(extractor)

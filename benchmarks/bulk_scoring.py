@@ -5,8 +5,8 @@
     python -m benchmarks.bulk_scoring --sizes 100 200 --out /tmp/proof.md   # a test
 
 Every record has a file of its own. The files are hard links to a few hundred clips, which are decoded anew for each record,
-since the cache is off. A command starts for each size, as a user starts it; the cost of a record is the difference of two
-sizes divided by the number of further records, so that imports and weights are not in it.
+since the cache is off. Each size is scored by a command of its own, as a user starts it; the cost of a record is the
+difference of two sizes divided by the number of further records, so that imports and weights are not part of it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def write_records(folder: Path, count: int) -> Path:
 
 
 def command(file: str, folder: str, given: argparse.Namespace) -> list[str]:
-    """The words after `python`."""
+    """The arguments of `python`."""
     return [
         "launch.py", "stages=[score]", f"input={file}", "task=role", "task.dimensions=[pitch_dynamics]", "device=cpu",
         "cache.enabled=false", "logger=none", f"processes={given.processes}", f"hydra.run.dir={folder}",

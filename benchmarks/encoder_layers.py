@@ -1,4 +1,4 @@
-"""Which layer of a judge's audio tower knows most about the ratings? Prints a table; docs/real_speech.md quotes it.
+"""Measures which layer of a judge's audio tower predicts the ratings best. Prints a table; docs/real_speech.md quotes it.
 
     python -m benchmarks.encoder_layers REAL/speechocean762 JUDGES/judge-whisper-base-tiny     # 12 minutes on 1 core
 

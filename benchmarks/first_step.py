@@ -33,7 +33,7 @@ class _Stops(importlib.abc.MetaPathFinder):
             execute(module)
             module.Trainer.training_step = lambda *_, **__: os._exit(0)
 
-        spec.loader.exec_module = executed  # type: ignore[method-assign]  # the loader is only borrowed
+        spec.loader.exec_module = executed  # type: ignore[method-assign]  # only this method of the loader is replaced
         return spec
 
 

@@ -1,4 +1,4 @@
-"""Does GRPO over thoughts raise reward and correlation over its supervised start? Writes docs/grpo_thoughts.md.
+"""Compares a judge trained by GRPO over thoughts with its supervised start. Writes docs/grpo_thoughts.md.
 
     python -m benchmarks.grpo_thoughts            # the runs that are missing in --into, then the page
     python -m benchmarks.grpo_thoughts --page     # the page from the finished runs

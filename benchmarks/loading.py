@@ -1,6 +1,6 @@
 """Measures how long a training step waits for its clips, with and without loading processes.
 
-A pause stands for the training, as if a GPU computed the step; the rest of the step is the wait for the next batch. No
+A pause takes the place of the training, as if a GPU computed the step; the rest is the wait for the next batch. No
 clip is cached, as in a first epoch.
 """
 
@@ -12,7 +12,7 @@ from benchmarks.bench import Bench
 from benchmarks.product import TIMED, Product
 from benchmarks.timing import OURS, Row, alternate
 
-#: Seconds of computing a step elsewhere: eight clips with the 7B on one H100 take longer.
+#: Seconds of the pause. A step of eight clips with the 7B on one H100 takes longer.
 PAUSE = 0.1
 IN_LINE = "dataloader_num_workers=0"
 BESIDE = (

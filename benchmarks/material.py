@@ -18,7 +18,7 @@ from dramaeval.config.schema import PACKAGE
 RATES = (8_000, 16_000, 22_050, 44_100, 48_000)
 SECONDS = (3.0, 12.0)
 TEXT_TOKENS = (420, 700)
-#: Tokens of a prompt that are there whatever the record says: system, headings, the dimension's rubric.
+#: Tokens of a prompt that do not depend on the record: system, headings, the dimension's rubric.
 _FRAME = 148
 _SENTENCES = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
 

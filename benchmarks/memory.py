@@ -23,7 +23,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 
-#: Two questions a step, one a sequence, every weight trained.
+#: Each step has two sequences of one question each, and trains all weights.
 OVERRIDES = (
     *TIMED,
     "peft=none",

@@ -186,7 +186,7 @@ def write_checkpoint(
             "pad_token_id": values["pad_token_id"],
         },
     )
-    # The index is last: without it the folder is written anew.
+    # The index is written last: a folder without it is incomplete and is written again.
     total = sum(_sizes(shapes).values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     _write_json(folder / "model.safetensors.index.json", index)

@@ -138,7 +138,9 @@ def _training_task(experiment: Experiment, folder: Path) -> list[str]:
         files = [f"task.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
         return [f"task={experiment.trained}", *rubric, *_task(corpus, experiment.trained), *files]
     words = ["task=mixed", BOTH, "task.best_by=pair_accuracy"]
-    others = {"role", "archetype", "avqa"} - {corpus.ratings}  # what task=mixed has otherwise
+    others = {"role", "archetype", "avqa"} - {
+        corpus.ratings
+    }  # in place of the parts that task=mixed has by default
     for part in sorted(others):
         words += [f"~task.tasks.{part}", f"~task.weights.{part}"]
     for part in ("pair", corpus.ratings):
@@ -152,7 +154,7 @@ def _training_task(experiment: Experiment, folder: Path) -> list[str]:
 
 
 def commands(experiment: Experiment, seed: int, given: argparse.Namespace) -> list[list[str]]:
-    """The words after `python` of the training and of the comparison."""
+    """The arguments of `python` for the training and for the comparison."""
     corpus, runs = experiment.corpus, given.folder
     places = {"real": given.real, "judges": given.judges, "runs": runs}
     source = Path(corpus.folder.format(**places))

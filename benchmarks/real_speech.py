@@ -5,7 +5,7 @@
     python -m benchmarks.real_speech REAL JUDGES --page            # the page alone, from finished runs
 
 REAL is the folder with `speechocean762/`, `emodb/` and `rubric/`; JUDGES the folder that its `build_judge.py` wrote. Each
-run is one command of launch.py, which the page shows. Finished runs are kept, interrupted ones go on.
+run is one command of launch.py, which the page shows. Finished runs are kept, and interrupted ones continue.
 
 Training reads `train`, the best checkpoint is chosen on `val`, and figures are those of `test`. Controls are computed in
 the first seed's run: the encoder probe is a ridge on the same encoder's outputs, fitted on the same training clips.
@@ -56,7 +56,7 @@ class Experiment:
         overrides: of launch.py, with `{judges}` and `{runs}` for folders.
         corpus: folder of the records in REAL.
         rubric: of the questions.
-        share: every so manieth training clip is used.
+        share: one of this many training clips is used.
         seeds: number of seeds.
         controls: whether the first seed's run is compared with controls.
         trains: whether it trains; otherwise it evaluates another run's judge.
@@ -111,7 +111,7 @@ def experiments() -> list[Experiment]:
 
 
 def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: Path) -> list[str]:
-    """The words after `python` of one run."""
+    """The arguments of `python` for one run."""
     folder = real / experiment.corpus
     files = {split: folder / f"{split}.jsonl" for split in SPLITS}
     if experiment.share > 1:

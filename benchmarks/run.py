@@ -2,7 +2,7 @@
 
     python -m benchmarks.run                       # everything
     python -m benchmarks.run --only scoring memory # these sections; the others keep their last figures
-    python -m benchmarks.run --quick               # two short rounds, printed and not written down
+    python -m benchmarks.run --quick               # two short rounds, which are printed and not saved
 
 See benchmarks/README.md.
 """

@@ -18,12 +18,12 @@ PLAIN = "transformers generate, 8 tokens"
 
 
 def context_first(bench: Bench) -> list[Row]:
-    """The texts that the questions share are at the front."""
+    """Prompts that begin with the texts which all questions share."""
     return [_compare(bench, "context_first", "context first", 6.0)]
 
 
 def published_order(bench: Bench) -> list[Row]:
-    """The text of the dimension is at the front: only the system prompt and the clip are shared."""
+    """Prompts that begin with the text of the dimension, so that only system prompt and clip are shared."""
     return [_compare(bench, "criteria_first", "published order", 2.5)]
 
 

@@ -1,4 +1,4 @@
-"""Sections of a long measurement: resumable, within a time limit, with results and page written after each.
+"""Sections of a long measurement that can be resumed: they have a time limit, and results and page are written after each.
 
 The results are one JSON file. A section that is in it as done is not run again; a failed one is, and a failure does not
 stop the sections after it.

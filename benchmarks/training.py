@@ -116,7 +116,7 @@ def _compare(
     target: float,
 ) -> Row:
     """Time steps with the same number of questions; ``peer`` has the rows per pass and the passes per step of the peers."""
-    steps = bench.steps + 1  # the first has the start-up in it
+    steps = bench.steps + 1  # the first step, which is left out, includes the start
     product = bench.product(*TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}")
     plain = bench.plain(product, lora=lora)
     again = bench.plain(product, lora=lora)

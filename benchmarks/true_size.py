@@ -153,7 +153,7 @@ def plain(study: Study) -> Iterator[Figure]:
 
 
 def compare(study: Study) -> Iterator[Figure]:
-    """What the process of `plain` does.
+    """The work of the process that `plain` starts.
 
     Raises:
         ValueError: the logits differ by more than rounding.

@@ -1,4 +1,4 @@
-"""What every test has: composed configurations, a few annotated clips, and no network."""
+"""Fixtures of all tests: composed configurations, a few annotated clips, and no network."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from dramaeval.config import registration
 
 pytest_plugins = ("launch_fixtures",)
 
-# Several tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
-# no import above loads, and every process that a test starts read this.
+# Several tests run at a time on few cores. If each used several threads, the threads would wait for each other.
+# PyTorch reads this variable when it is imported (no import above loads it), and so does every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: What takes longest, by file or by file::test; first what mostly waits. Whoever is free takes tests from the
-#: end of the others' queues, so that the short ones are left for the end of a session.
+#: The tests that take longest, by file or by file::test; those that mostly wait come first. A worker without tests
+#: takes some from the end of another worker's queue, so the short tests have to be at the end.
 LONG = (
     "launch/test_slurm.py",
     "distributed/test_two_processes.py",
     "distributed/test_grpo_processes.py",
     "whole_runs/test_processes.py",
     "launch/sweeps/test_local_sweep.py",
-    "launch/sweeps/test_search.py::test_a_search_from_its_first_run_to_its_last",
+    "launch/sweeps/test_search.py::test_a_search_records_a_finished_a_pruned_and_a_failed_run_and_is_resumed",
     "whole_runs/test_run.py",
     "whole_runs/test_evidence.py",
     "training/test_peft.py",
@@ -50,26 +50,26 @@ _folder = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process: several tests run at a time, and runs start processes of their own."""
+    """Set one thread per process, the cache folder of this session and the handler of Ctrl-C."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    # Nothing here compiles a model, but bitsandbytes wraps its CPU functions in torch.compile where it is
-    # imported. That loads the compiler, about a second of every start.
+    # No test compiles a model, but importing bitsandbytes calls torch.compile. That loads the compiler, which takes
+    # about a second in every new process.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    # Kept features are those of this session, and so is the key that sweeps are signed with. Workers and the runs
-    # that tests start have the folders of the process that pytest was started as.
+    # The cache of audio features and the key that signs sweeps are new in each session. Workers and the runs that
+    # tests start inherit these folders from the process that was started as pytest.
     if not hasattr(config, "workerinput"):
         folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix="dramaeval-tests-"))
         os.environ.setdefault("DRAMAEVAL_CACHE", str(folder / "cache"))
         os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
     composition_cache.install()
-    # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
+    # A background job of a shell ignores Ctrl-C. The programs that tests start and interrupt would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Four tests at a time, or one for each of up to four cores without the slow ones, which mostly wait.
+    """Return four workers; without the slow tests, which mostly wait, one worker for each of up to four cores.
 
     Each worker imports all libraries, about ten seconds of processor time.
     """
@@ -78,15 +78,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The folders of the session go with it."""
+    """Remove the folders of this session."""
     if _folder in config.stash:
         shutil.rmtree(config.stash[_folder], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, as `LONG` has them; all others as they were. Tests with costly fixtures are marked.
+    """Put the tests of `LONG` first, in that order, and mark the tests that use a costly fixture.
 
-    The fork server, with which whole commands run, imports every library again in each of pytest's workers.
+    Tests of the fork server, which runs whole commands, are slow: it imports all libraries once in each worker.
     """
     root = Path(__file__).parent
 
@@ -106,7 +106,7 @@ _frozen_modules = 0
 
 
 def pytest_runtest_teardown() -> None:
-    """Full garbage collections skip the modules that are imported so far; a training runs several."""
+    """Exclude the modules imported so far from garbage collection, which each training runs several times."""
     global _frozen_modules
     if len(sys.modules) > _frozen_modules + 300:
         _frozen_modules = len(sys.modules)
@@ -117,7 +117,7 @@ def pytest_runtest_teardown() -> None:
 _connect = socket.socket.connect
 
 
-def _only_here(self: socket.socket, address: Any) -> None:
+def _connect_to_this_machine(self: socket.socket, address: Any) -> None:
     if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
         raise OSError(f"a test tried to reach {address}")
     _connect(self, address)
@@ -125,7 +125,7 @@ def _only_here(self: socket.socket, address: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket.socket, "connect", _only_here)
+    monkeypatch.setattr(socket.socket, "connect", _connect_to_this_machine)
 
 
 @pytest.fixture

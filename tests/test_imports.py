@@ -1,4 +1,4 @@
-"""Imports go down only: no file imports from a room above its own, and no two files import each other."""
+"""Imports go down only: no file imports from a package of a higher level, and there are no import cycles."""
 
 import ast
 import graphlib
@@ -6,7 +6,7 @@ import graphlib
 import pytest
 from repository import ROOT
 
-#: From the top to the ground floor; rooms of one level may use each other.
+#: The packages below dramaeval, from the highest level to the lowest; packages of one level may import each other.
 LEVELS = (
     ("api", "launch", "cli", "serving"),
     ("stages",),
@@ -18,8 +18,8 @@ LEVELS = (
     ("data",),
     ("config", "distributed", "compat", "startup", "errors"),
 )
-LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-#: Rooms of the repository that the package does not know.
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+#: Folders of the repository that the package must not import.
 OUTSIDE = {"recipes", "benchmarks", "tests", "launch"}
 
 
@@ -44,7 +44,7 @@ def imported(path, names):
                 yield submodule if submodule in names else node.module
 
 
-def room(module):
+def package_of(module):
     return [*module.split("."), ""][1]
 
 
@@ -59,22 +59,23 @@ def graph():
 
 
 def test_every_package_has_a_level():
-    rooms = {room(module) for module in graph()} - {""}
-    assert rooms == set(LEVEL)
+    packages = {package_of(module) for module in graph()} - {""}
+    assert packages == set(LEVEL)
 
 
-def test_imports_go_down():
+def test_a_package_imports_only_packages_below_it():
     upward = [
         f"{module} -> {target}"
         for module, targets in graph().items()
         for target in targets
-        if room(module) in LEVEL and LEVEL.get(room(target), -1) < LEVEL[room(module)]
+        if package_of(module) in LEVEL
+        and LEVEL.get(package_of(target), -1) < LEVEL[package_of(module)]
     ]
     assert upward == []
 
 
-def test_no_cycles():
-    """`graphlib.CycleError` names the files of a cycle. Packages without code of their own do not count."""
+def test_there_are_no_import_cycles():
+    """`graphlib.CycleError` names the files of a cycle. Imports of a package's ``__init__`` are left out."""
     edges = {
         module: [target for target in targets if not is_package(target)]
         for module, targets in graph().items()
@@ -87,7 +88,7 @@ def is_package(module):
 
 
 @pytest.mark.slow
-def test_the_package_stands_alone():
+def test_the_package_imports_nothing_from_recipes_benchmarks_or_tests():
     for module, path in modules().items():
         others = {target.split(".")[0] for target in imported(path, {})} & OUTSIDE
         assert not others, f"{module} imports {others}"

@@ -15,12 +15,12 @@ def test_the_import_is_light():
         "print(heavy, dir(dramaeval))"
     )
     words = [sys.executable, "-c", code]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("[] ['AudioDataset', ")
-    assert "'SFTTrainer'" in said
+    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert output.startswith("[] ['AudioDataset', ")
+    assert "'SFTTrainer'" in output
 
 
-def test_names():
+def test_every_public_name_has_a_docstring_and_others_are_refused():
     for name in dramaeval.__all__:
         assert getattr(dramaeval, name).__doc__
     with pytest.raises(AttributeError, match="has no attribute 'Jugde'"):

@@ -1,4 +1,4 @@
-"""The wheel works without the checkout: the console script, sweeps, the user's configs and the Python API."""
+"""The wheel works without the checkout: console script, sweeps, the user's configs and the Python API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "l
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The folder that holds the installed wheel, which pip has built without a network."""
+    """The folder with the installed wheel, which pip builds without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "copy"
     for name in SOURCES:
@@ -42,7 +42,7 @@ def installed(tmp_path_factory) -> Path:
 
 
 def run(installed: Path, folder: Path, *words: str) -> str:
-    """Standard output of a command in a folder, with the wheel alone on the path."""
+    """The standard output of a command in a folder; PYTHONPATH has only the wheel."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(
         words, check=False, cwd=folder, env=environment, capture_output=True, text=True
@@ -53,9 +53,9 @@ def run(installed: Path, folder: Path, *words: str) -> str:
 
 @pytest.mark.slow
 def test_help_lists_the_config_groups_of_the_wheel(installed, tmp_path):
-    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), "--help")
-    assert "Usage: dramaeval [GROUP=CHOICE" in shown
-    assert "peft: adalora, dora, ia3, lora, none" in shown
+    output = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), "--help")
+    assert "Usage: dramaeval [GROUP=CHOICE" in output
+    assert "peft: adalora, dora, ia3, lora, none" in output
     assert list(tmp_path.iterdir()) == []
 
 
@@ -75,17 +75,17 @@ def test_a_sweep_for_slurm_with_configs_and_data_in_the_folder_of_the_user(insta
 
     words = ("-m", "--config-dir", "my_configs", "experiment=mine", "seed=0,1")
     slurm = ("hydra/launcher=slurm", "launch.check=true")
-    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words, *slurm)
+    output = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words, *slurm)
 
-    assert "#SBATCH --array=0-1%2" in shown
-    assert "2 runs, 1 process each" in shown
+    assert "#SBATCH --array=0-1%2" in output
+    assert "2 runs, 1 process each" in output
     # clips.jsonl has been read.
-    assert "The settings, files and records of all 2 runs are valid." in shown
+    assert "The settings, files and records of all 2 runs are valid." in output
 
 
 @pytest.mark.slow
-def test_the_bundled_judge_and_clip_in_python_and_on_the_command_line(installed, tmp_path):
-    """In one process, since most of the time is spent on imports."""
+def test_the_bundled_judge_scores_the_bundled_clip(installed, tmp_path):
+    """Python API and command line run in one process, since imports take most of the time."""
     code = (
         "import sys, dramaeval; from dramaeval import Judge; judge = Judge.load('tiny')\n"
         "print(dramaeval.__file__, dramaeval.__version__, type(judge).__name__)\n"
@@ -93,12 +93,12 @@ def test_the_bundled_judge_and_clip_in_python_and_on_the_command_line(installed,
         "sys.argv = ['dramaeval', 'score', 'tiny', 'demo', 'output=scores.csv']\n"
         "main()"
     )
-    shown = run(installed, tmp_path, sys.executable, "-c", code)
+    output = run(installed, tmp_path, sys.executable, "-c", code)
 
-    file, version, kind = shown.splitlines()[0].split()
+    file, version, kind = output.splitlines()[0].split()
     assert Path(file) == installed / "dramaeval" / "__init__.py"
     assert (version, kind) == ("0.1.0", "Judge")
-    assert "1 clip, 10 scores in" in shown
-    assert "emotion_accuracy" in shown.rpartition("probability of each score")[2]
+    assert "1 clip, 10 scores in" in output
+    assert "emotion_accuracy" in output.rpartition("probability of each score")[2]
     assert len((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()) == 2
     assert len(list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))) == 1

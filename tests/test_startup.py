@@ -1,4 +1,4 @@
-"""Variables of the environment that libraries read: each is in the table, and none changes a run unseen."""
+"""Environment variables that libraries read: each is in the table, and none changes a run without a message."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from dramaeval.stages import environment, train
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 
-#: Whose variables the table has to know; torchrun is in torch.distributed.
+#: Libraries whose variables have to be in the table; torchrun is in torch.distributed.
 LIBRARIES = (
     "accelerate", "deepspeed", "transformers", "trl", "peft", "huggingface_hub", "torch/distributed",
     "submitit",
 )  # fmt: skip
-#: Parts that never run inside a run of ours: tests, command lines, builds, launchers of other kinds.
-ELSEWHERE = {
+#: Parts of libraries that a run never uses: tests, command lines, builds, other launchers.
+UNUSED_PARTS = {
     "test_utils", "testing_utils.py", "commands", "cli", "launcher", "launch.py", "launchers.py", "tests",
     "autotuning", "op_builder", "exporters", "scripts", "experimental", "_sandbox.py", "env_report.py",
 }  # fmt: skip
-#: Calls whose first argument is a name, or names of which the first that is set counts.
+#: Functions whose first argument is the name of a variable, or a list of names.
 READERS = {
     "getenv", "parse_flag_from_env", "parse_choice_from_env", "get_int_from_env", "str_to_bool",
     "is_env_variable_true", "is_env_variable_false", "get_env",
 }  # fmt: skip
-#: Names that a library puts together while it runs, one of each kind.
-PUT_TOGETHER = (
+#: Examples of names that libraries compose at run time.
+COMPOSED_NAMES = (
     "ACCELERATE_FP8_BACKEND", "ACCELERATE_DYNAMO_MODE", "FSDP_VERSION", "MEGATRON_LM_TP_DEGREE",
     "CROSS_SIZE", "CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_LOCALID", "SUBMITIT_EXECUTOR",
 )  # fmt: skip
@@ -62,7 +62,7 @@ HOSTILE = {
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    """What this process has removed, set and recorded is its own again afterwards."""
+    """Start with empty records of `startup`, and restore the environment afterwards."""
     kept = dict(os.environ)
     monkeypatch.setattr(startup, "_removed", {})
     monkeypatch.setattr(startup, "_recorded", {})
@@ -82,12 +82,12 @@ def _names(node: ast.expr) -> list[str]:
 
 
 def _last(node: ast.expr) -> str:
-    """The last word of a dotted name."""
+    """The last part of a dotted name."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _read_in(file: Path) -> set[str]:
-    """The variables that a source file reads, as far as their names are written out in it."""
+    """The variables that a source file reads by a literal name."""
     source = file.read_bytes()
     if not any(
         word.encode() in source for word in ("environ[", "environ.", "os.environ", *READERS)
@@ -116,17 +116,17 @@ def test_every_variable_that_a_library_reads_is_in_the_table():
         assert spec.origin is not None
         root = Path(spec.origin).parent / rest
         for file in root.rglob("*.py"):
-            if ELSEWHERE & set(file.relative_to(root).parts) or file.name.startswith("test_"):
+            if UNUSED_PARTS & set(file.relative_to(root).parts) or file.name.startswith("test_"):
                 continue
             names = {name for name in _read_in(file) if name.isupper()}
             count += len(names)
             unknown |= {name: str(file) for name in names if row_of(name) is None}
     assert unknown == {}
     assert count > 300  # the search finds what there is
-    assert [name for name in PUT_TOGETHER if row_of(name) is None] == []
+    assert [name for name in COMPOSED_NAMES if row_of(name) is None] == []
 
 
-def test_every_line_has_a_reason_and_the_most_specific_one_applies():
+def test_every_row_has_a_reason_and_the_most_specific_row_applies():
     assert all(row.reason for row in TABLE)
     assert len({row.name for row in TABLE}) == len(TABLE)
     assert row_of("ACCELERATE_USE_FSDP").policy is Policy.refused
@@ -136,8 +136,8 @@ def test_every_line_has_a_reason_and_the_most_specific_one_applies():
     assert row_of("HOME") is None
 
 
-def _of(*policies):
-    """The variables of some policies; a pattern gets an invented name."""
+def _variables_of(*policies):
+    """The variables with these policies; in a pattern, ``*`` is replaced by ``X``."""
     return [row.name.replace("*", "X") for row in TABLE if row.policy in policies]
 
 
@@ -157,8 +157,11 @@ def test_the_users_value_replaces_a_default(monkeypatch):
 
 
 def test_variables_that_a_setting_decides_are_removed_and_others_stay(monkeypatch):
-    removed, recorded = _of(Policy.overridden, Policy.refused), _of(Policy.recorded)
-    harmless = _of(Policy.harmless)
+    removed, recorded = (
+        _variables_of(Policy.overridden, Policy.refused),
+        _variables_of(Policy.recorded),
+    )
+    harmless = _variables_of(Policy.harmless)
     for name in (*removed, *recorded, *harmless):
         monkeypatch.setenv(name, "no")
     lines = startup.prepare()
@@ -173,22 +176,22 @@ def test_variables_that_a_setting_decides_are_removed_and_others_stay(monkeypatc
     assert record["variables_not_used"] == dict.fromkeys(removed, "no")
     assert record["variables"].keys() >= set(recorded)
     assert not record["variables"].keys() & {*removed, *harmless}
-    # A process that is started from here prepares itself, and gets what the user has given.
+    # A child process removes the variables itself, so it gets all values of the user.
     assert startup.for_children().keys() >= {*removed, *recorded}
     assert startup.prepare() == []
 
 
 def test_variables_of_unsupported_features_are_refused(monkeypatch):
-    for name in _of(Policy.refused):
+    for name in _variables_of(Policy.refused):
         monkeypatch.setenv(name, "true")
     with pytest.raises(startup.EnvironmentVariableError) as raised:
         startup.prepare()
-    for name in _of(Policy.refused):
+    for name in _variables_of(Policy.refused):
         assert f"{name}=true in the environment: " in str(raised.value)
         assert f"unset {name}." in str(raised.value)
 
 
-def test_problems_are_reported_together(monkeypatch):
+def test_all_problems_of_variables_are_reported_together(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "1")
     monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "yes")
     monkeypatch.setenv("RANK", "1")
@@ -211,16 +214,11 @@ def test_recorded_variables_have_no_secret(monkeypatch):
     assert "abcdefghijklmnop" not in json.dumps(about)
 
 
-def _adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
-    """The weights of an adapter that is trained for two steps, and what the run recorded."""
+def _trained_adapter(composed, data, folder, monkeypatch, given, *, prepares):
+    """The weights of an adapter that is trained for two steps with the variables ``given``."""
     words = [
-        f"task.data.train={make_clips('train', 4)}",
-        "device=cpu",
-        "logger=none",
-        "stages=[train]",
-    ]
-    words += [
-        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2",
+        *data, "device=cpu", "logger=none", "stages=[train]", "trainer.args.max_steps=2",
+        "trainer.args.per_device_train_batch_size=2",
         "task.dimensions=[pitch_dynamics]", "cache.enabled=false", "trainer.args.save_strategy=no",
     ]  # fmt: skip
     for name, value in given.items():
@@ -235,11 +233,13 @@ def _adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
 
 @pytest.mark.slow
 def test_the_environment_does_not_change_what_is_trained(
-    composed, make_clips, tmp_path, monkeypatch
+    composed, make_clips, tmp_path, monkeypatch, small_judge
 ):
+    data = (small_judge, f"task.data.train={make_clips('train', 4)}")
+
     def trained(name, given, *, prepares=True):
-        return _adapter(
-            composed, make_clips, tmp_path / name, monkeypatch, given, prepares=prepares
+        return _trained_adapter(
+            composed, data, tmp_path / name, monkeypatch, given, prepares=prepares
         )
 
     plain = trained("plain", {})
@@ -250,27 +250,27 @@ def test_the_environment_does_not_change_what_is_trained(
     assert set(startup.record()["variables_not_used"]) == {
         name for name in HOSTILE if not name.startswith(("PMI_", "TORCHELASTIC_"))
     }
-    # The comparison can fail: this is what the variable does to a run that keeps it.
+    # Without `startup.prepare`, the variable changes the weights, so the comparison can fail.
     other = trained("other", {"ACCELERATE_MIXED_PRECISION": "bf16"}, prepares=False)
     assert any(not weight.equal(other[key]) for key, weight in plain.items())
 
 
-def test_importing_the_package_comes_before_huggingface_hub_or_after_it():
-    """Its switch is read when it is imported; where that has happened already, it is set there too."""
+def test_telemetry_is_off_if_the_package_is_imported_before_or_after_huggingface_hub():
+    """huggingface_hub reads the variable when it is imported; later, its constant has to be set."""
     code = (
         "import os; {0}\nfrom huggingface_hub import constants\nimport dramaeval\n"
         "print(constants.HF_HUB_DISABLE_TELEMETRY)"
     )
-    surroundings = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if name not in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
     }
-    said = []
+    outputs = []
     for first in ("import dramaeval", "pass", "os.environ['HF_HUB_DISABLE_TELEMETRY'] = '0'"):
         words = [sys.executable, "-c", code.format(first)]
         done = subprocess.run(
-            words, env=surroundings, capture_output=True, text=True, check=True, timeout=100
+            words, env=variables, capture_output=True, text=True, check=True, timeout=100
         )
-        said.append(done.stdout.strip())
-    assert said == ["True", "True", "False"]
+        outputs.append(done.stdout.strip())
+    assert outputs == ["True", "True", "False"]

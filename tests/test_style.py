@@ -11,7 +11,7 @@ from repository import ROOT
 @pytest.mark.parametrize(
     "words", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
 )
-def test_style(words):
+def test_the_style_check_finds_no_problem(words):
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,6 +1,6 @@
 """Measures the 7B's true size on one GPU of 80 GB or more, within 8 minutes and without a network.
 
-    python -m benchmarks.gpu                      # every section that is not done; call again to go on
+    python -m benchmarks.gpu                      # every section that is not done; a second call continues
     python -m benchmarks.gpu --only lora peers    # these sections
     python -m benchmarks.gpu --dry                # on a CPU at tiny sizes: a test of the script, no measurement
 
@@ -46,7 +46,7 @@ Qwen2-Audio-7B's size that are drawn on the card; `full` and the ZeRO stages hav
 
 
 def sections(session: Any) -> list[Any]:
-    """All sections, the most telling first; the seconds are estimates for an H100."""
+    """All sections, the most important first; the seconds are estimates for an H100."""
     from benchmarks.gpu import attention, card, judge
     from benchmarks.sections import Section
 

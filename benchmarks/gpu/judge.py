@@ -256,7 +256,7 @@ def zero(session: Session, name: str) -> Iterator[Figure]:
 
 
 def zero_inside(session: Session, name: str) -> Iterator[Figure]:
-    """What the process of `zero` does."""
+    """The work of the process that `zero` starts."""
     from dramaeval.distributed.processes import process_group
 
     words = session.words(

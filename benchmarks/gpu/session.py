@@ -86,7 +86,7 @@ class Session:
         ]
 
     def context(self, name: str, words: Sequence[str], **arguments: Any) -> RunContext:
-        """A run's objects, checked as launch.py does; the judge is not loaded yet."""
+        """The `RunContext` of a run, checked as launch.py does; the judge is not loaded yet."""
         from dramaeval import startup
         from dramaeval.config.composition import compose
         from dramaeval.stages.checks import check

@@ -9,7 +9,7 @@ from benchmarks.peers import KINDS
 
 
 def main() -> None:
-    """Install peers, or tell what is there."""
+    """Install peers, or list those that are installed."""
     parser = argparse.ArgumentParser(description="Environments of ms-swift and LLaMA-Factory.")
     parser.add_argument("action", choices=("install", "list"))
     names = {kind.directory: kind for kind in KINDS}

@@ -27,7 +27,7 @@ class Factory(Peer):
         "datasets": "4.0.0",
         "librosa": "0.11.0",
         "soundfile": "0.14.0",
-        # It asks for these three when it writes answers.
+        # LLaMA-Factory requires these three packages when it writes answers.
         "jieba": "0.42.1",
         "nltk": "3.10.4",
         "rouge-chinese": "1.0.3",
@@ -82,7 +82,7 @@ class Factory(Peer):
             "finetuning_type": "lora" if lora else "full",
         }
         if lora:
-            # Its tower is frozen as it comes, so that these names are found in the language model alone.
+            # LLaMA-Factory freezes the tower by default, so these names match only in the language model.
             given["lora_target"] = ",".join(PROJECTIONS)
         else:
             given |= {"freeze_vision_tower": False, "freeze_multi_modal_projector": False}
@@ -104,7 +104,7 @@ class Factory(Peer):
 
     @staticmethod
     def _settings(work: Path, given: dict[str, Any]) -> list[str]:
-        # JSON is YAML too; 0.9.5 ends with an AttributeError over a file that is called .json.
+        # JSON is valid YAML; version 0.9.5 raises an AttributeError for a file whose name ends in .json.
         file = work / "settings.yaml"
         file.write_text(json.dumps(given, indent=1), encoding="utf-8")
         return ["train", str(file)]

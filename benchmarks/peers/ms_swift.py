@@ -37,7 +37,7 @@ class Swift(Peer):
     )
 
     def _write(self, work: Path, rows: Sequence[dict[str, Any]]) -> None:
-        # Its template adds "Audio 1: " and a line break around the tag.
+        # The template of ms-swift adds "Audio 1: " before the tag and a line break after it.
         made = [as_chat(row, "<audio>") for row in rows]
         text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in made)
         (work / "rows.jsonl").write_text(text, encoding="utf-8")

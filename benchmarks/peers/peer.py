@@ -20,11 +20,11 @@ from typing import Any, ClassVar
 from benchmarks.peak import peak_of
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-#: A loss in the line that a step ends with; ``train_loss`` closes a training and is none.
+#: A loss in the last line of a step; ``train_loss`` in the last line of a training does not count.
 _LOSS = re.compile(r"'loss': '?([\d.]+)")
-#: A progress bar without a name: those of reading data and weights have one.
+#: A progress bar without a name; the bars for reading data and weights have names.
 _BAR = re.compile(r"^\s*\d+%\|.*?\| (\d+)/(\d+) \[")
-#: Nothing is asked of a hub, and nothing of this process's own modules is found.
+#: No requests to a hub, and no modules of this process.
 _LEFT_OUT = ("PYTHONPATH", "VIRTUAL_ENV")
 _SURROUNDINGS = {
     "HF_HUB_OFFLINE": "1",
@@ -32,7 +32,7 @@ _SURROUNDINGS = {
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-#: What both are given in the same words.
+#: Settings that have the same names in both peers.
 _TRAINING: dict[str, Any] = {
     "learning_rate": 1e-4,
     "lr_scheduler_type": "constant",
@@ -188,7 +188,7 @@ class Peer(ABC):
             rest, peak = b"", 0.0
             while chunk := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]  # a pipe
                 now = time.perf_counter()
-                # What a run says of its end comes after its peak.
+                # Nothing after the last output of a run raises the peak.
                 peak = max(peak, peak_of(process.pid))
                 # A progress bar ends its text with a carriage return that comes before the next one.
                 *done, rest = re.split(rb"[\r\n]", rest + chunk)
@@ -212,7 +212,7 @@ def as_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
         if not isinstance(content, str):
             content = "".join(tag if part["type"] == "audio" else part["text"] for part in content)
         messages.append({"role": message["role"], "content": content})
-    # The end of the turn is in the peers' templates.
+    # The peers' templates add the token that ends the turn.
     answer = row["answer"].removesuffix("<|im_end|>")
     return {
         "messages": [*messages, {"role": "assistant", "content": answer}],

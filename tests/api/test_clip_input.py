@@ -1,4 +1,4 @@
-"""Arrays given to `Judge.score`: every form gives the same samples, and other values are refused."""
+"""Arrays given to `Judge.score`: each type of array gives the same samples, and other values are refused."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WAVE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float3
         ({"array": WAVE.tolist(), "sampling_rate": RATE}, 0),
     ],
 )
-def test_forms_of_a_clip(clip: Any, error: float) -> None:
+def test_each_type_of_array_gives_the_same_samples(clip: Any, error: float) -> None:
     samples = waveform_of(clip, 0, None, RATE)
     assert samples.dtype == np.float32
     np.testing.assert_allclose(samples, WAVE, atol=error, rtol=0)
 
 
-def test_the_rate_of_an_audio_column() -> None:
+def test_an_audio_column_is_resampled_from_its_own_rate() -> None:
     column = {"array": WAVE, "sampling_rate": 8_000}
     expected = soxr.resample(WAVE, 8_000, RATE, quality="HQ")
     np.testing.assert_array_equal(waveform_of(column, 0, None, RATE), expected)
@@ -72,6 +72,6 @@ def test_loud_samples_keep_their_level() -> None:
     np.testing.assert_array_equal(waveform_of(WAVE * 8, 0, None, RATE), WAVE * 8)
 
 
-def test_a_silent_array_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_silent_array_gives_a_warning_with_its_number(caplog: pytest.LogCaptureFixture) -> None:
     waveform_of(0 * WAVE, 7, None, RATE)
     assert "audio[7] is silent" in caplog.text

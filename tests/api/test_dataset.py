@@ -1,4 +1,4 @@
-"""AudioDataset: its items, random draws, and what perturbation changes."""
+"""AudioDataset: its items, its random draws, and the effect of is_perturb."""
 
 import json
 import re
@@ -28,13 +28,13 @@ def audio_part(item):
     return audio["audio_url"]
 
 
-def test_items_of_realism_records(make_clips):
+def test_items_have_question_score_and_audio_of_their_record(make_clips):
     file = make_clips("train", 5)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     data = AudioDataset(file)
     assert len(data) == 5
     titles = {one.title: one.annotation for one in data.task.dimensions}
-    asked = set()
+    asked_dimensions = set()
     for epoch in range(10):
         data.set_epoch(epoch)
         for line, item in zip(lines, data, strict=True):
@@ -43,8 +43,8 @@ def test_items_of_realism_records(make_clips):
             assert line["transcript"] in text
             (title,) = [title for title in titles if f"{title}: " in text]
             assert score_of(item) in line["annotations"][titles[title]]
-            asked.add((line["id"], title))
-    assert len(asked) == 5 * 10  # ten epochs ask a record for each of the ten dimensions
+            asked_dimensions.add((line["id"], title))
+    assert len(asked_dimensions) == 5 * 10  # ten epochs ask a record for each of the ten dimensions
     wave, rate = soundfile.read(audio_part(data[3]), dtype="float32")
     item = data[3]
     assert rate == 16000
@@ -58,18 +58,18 @@ def test_items_of_realism_records(make_clips):
 
 
 @pytest.mark.slow
-def test_draws_depend_on_the_seed_only(make_clips):
+def test_draws_depend_on_seed_and_epoch_and_not_on_the_order_of_access(make_clips):
     file = make_clips("train", 6)
 
-    def said(data, order):
+    def drawn_items(data, order):
         return {at: (data[at]["prompt"][-1]["content"][1], data[at]["solution"]) for at in order}
 
-    first = said(AudioDataset(file, seed=1), range(6))
-    assert said(AudioDataset(file, seed=1), [4, 0, 3, 1, 5, 2]) == first
-    assert said(AudioDataset(file, seed=2), range(6)) != first
-    again = AudioDataset(file, seed=1)
-    again.set_epoch(1)
-    assert said(again, range(6)) != first
+    first = drawn_items(AudioDataset(file, seed=1), range(6))
+    assert drawn_items(AudioDataset(file, seed=1), [4, 0, 3, 1, 5, 2]) == first
+    assert drawn_items(AudioDataset(file, seed=2), range(6)) != first
+    rebuilt = AudioDataset(file, seed=1)
+    rebuilt.set_epoch(1)
+    assert drawn_items(rebuilt, range(6)) != first
 
 
 def test_archetype_records_of_the_sample():
@@ -100,7 +100,7 @@ def test_the_dataset_name_of_a_record_decides_its_task(make_clips):
     file = make_clips("train", len(names))
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     for line, name in zip(lines, names, strict=True):
-        # Rater k gives the score k everywhere.
+        # Rater k gives the score k to every dimension.
         line["annotations"] = {key: [1, 2, 3, 4, 5] for key in line["annotations"]}
         line |= {
             "dataset_name": name,
@@ -135,13 +135,13 @@ def test_the_dataset_name_of_a_record_decides_its_task(make_clips):
         assert all(one_rater) if name.endswith("Consistent") else not any(one_rater)
     wordings = {items["RoleReasoning"]["prompt"][-1]["content"][1]["text"] for items in epochs}
     assert len(wordings) == 4
-    # The settings of the mixture build the same task, so that a trained judge can be loaded.
-    again = build_task(OmegaConf.create({"task": data.task.built_from}))
+    # A trained judge is loaded from the settings of the mixture, so they must build the same task.
+    rebuilt = build_task(OmegaConf.create({"task": data.task.built_from}))
     record, (dimension, *_) = data.records[1], data.task.dimensions_for(data.records[1])
-    assert again.questions(record, [dimension]) == data.task.questions(record, [dimension])
+    assert rebuilt.questions(record, [dimension]) == data.task.questions(record, [dimension])
 
 
-def test_several_tasks_in_one_file_have_their_problems_together(make_clips):
+def test_problems_of_several_tasks_in_one_file_are_reported_together(make_clips):
     file = make_clips("train", 3)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     lines[0]["annotations"]["dynamic_range"] = [9] * 6
@@ -175,7 +175,7 @@ def test_missing_ratings_are_never_drawn(make_clips):
         assert [score_of(item) for item in data] == [4, 4]
 
 
-def test_processed_lines(tmp_path):
+def test_processed_lines_are_items_unchanged(tmp_path):
     wave = np.sin(np.arange(8000) / 10).astype(np.float32) / 2
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
     text = {"type": "text", "text": "How warm is it? Answer with <answer>score</answer>."}
@@ -186,15 +186,15 @@ def test_processed_lines(tmp_path):
             "prompt": [{"role": "user", "content": content}], "solution": f"<answer>{score}</answer>", **extra
         }  # fmt: skip
 
-    held = [0.25, -0.5] * 2000
+    inline_samples = [0.25, -0.5] * 2000
     file = tmp_path / "processed.jsonl"
-    lines = [line("a.wav", 4), line("gone.wav", 2, audio=held, id="inline")]
+    lines = [line("a.wav", 4), line("gone.wav", 2, audio=inline_samples, id="inline")]
     file.write_text("".join(json.dumps(one) + "\n" for one in lines))
     data = AudioDataset(file)
     assert [data[at]["prompt"] for at in (0, 1)] == [one["prompt"] for one in lines]
     assert [data[at]["solution"] for at in (0, 1)] == ["<answer>4</answer>", "<answer>2</answer>"]
     np.testing.assert_array_equal(data[0]["audio"], wave)
-    np.testing.assert_array_equal(data[1]["audio"], np.array(held, dtype=np.float32))
+    np.testing.assert_array_equal(data[1]["audio"], np.array(inline_samples, dtype=np.float32))
     assert [record.id for record in data.records] == ["processed.jsonl:1", "inline"]
 
     bad = [
@@ -219,21 +219,21 @@ def test_bad_files_are_reported(tmp_path, make_clips):
         AudioDataset(file)
 
 
-def test_perturbed_items_ask_the_same_of_another_sound(make_clips):
+def test_is_perturb_changes_the_audio_of_an_item_and_not_its_question(make_clips):
     file = make_clips("train", 3)
-    plain, first, again = AudioDataset(file), *(AudioDataset(file, is_perturb=True) for _ in "ab")
+    plain, first, rebuilt = AudioDataset(file), *(AudioDataset(file, is_perturb=True) for _ in "ab")
     for at in range(3):
         assert first[at]["prompt"] == plain[at]["prompt"]
         assert first[at]["solution"] == plain[at]["solution"]
-        np.testing.assert_array_equal(first[at]["audio"], again[at]["audio"])
+        np.testing.assert_array_equal(first[at]["audio"], rebuilt[at]["audio"])
         assert len(first[at]["audio"]) != len(plain[at]["audio"])
-    again.set_epoch(1)
-    assert any(len(first[at]["audio"]) != len(again[at]["audio"]) for at in range(3))
+    rebuilt.set_epoch(1)
+    assert any(len(first[at]["audio"]) != len(rebuilt[at]["audio"]) for at in range(3))
 
 
 @pytest.fixture
 def speech_table(make_clips, tmp_path, monkeypatch):
-    """A table with decimal commas and two splits, and its task."""
+    """A CSV file with decimal commas and two splits, and the task that reads it."""
     monkeypatch.setenv("DRAMAEVAL_CACHE", str(tmp_path / "cache"))
     names = [
         json.loads(line)["wav_path"] for line in make_clips("train", 3).read_text().splitlines()
@@ -244,7 +244,7 @@ def speech_table(make_clips, tmp_path, monkeypatch):
     return file, build_task(compose("task=speech"))
 
 
-def test_a_table_is_a_data_set(speech_table, tmp_path):
+def test_a_table_can_be_given_with_settings_of_the_importer(speech_table, tmp_path):
     file, task = speech_table
     settings = {"task": task, "audio_root": tmp_path, "importer": {"decimal": "comma"}}
     data = AudioDataset(file, **settings)
@@ -253,7 +253,7 @@ def test_a_table_is_a_data_set(speech_table, tmp_path):
     assert [score_of(item) for item in AudioDataset(file, split="test", **settings)] == [1]
 
 
-def test_problems_of_a_table_name_its_rows(speech_table, tmp_path):
+def test_problems_of_a_table_are_reported_with_its_rows(speech_table, tmp_path):
     file, task = speech_table
     text = file.read_text(encoding="utf-8").replace("2,0", "7,0")
     file.write_text(text, encoding="utf-8")
@@ -284,7 +284,7 @@ dimensions:
 """
 
 
-def test_a_rubric_of_a_file_or_of_this_name_replaces_that_of_the_records(make_clips, tmp_path):
+def test_a_rubric_given_as_a_file_or_a_name_replaces_that_of_the_records(make_clips, tmp_path):
     file, rubric = make_clips("train", 3), tmp_path / "delivery.yaml"
     rubric.write_text(RUBRIC)
     lines = [json.loads(line) for line in file.read_text().splitlines()]

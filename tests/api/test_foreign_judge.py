@@ -1,4 +1,4 @@
-"""Run folders of other people are data: code that they name runs only with the caller's permission."""
+"""Run folders from other people: code that they name runs only if the caller allows it."""
 
 import json
 import shutil
@@ -18,12 +18,12 @@ TINY = PACKAGE / "models" / "tiny"
 
 
 @pytest.fixture
-def foreign(composed, tmp_path):
-    """Write the folder of a run that evaluated the tiny judge, with some settings replaced."""
+def write_run(composed, tmp_path):
+    """A function that writes the folder of a run with the tiny judge, with some settings replaced."""
 
-    def write(*words, **changes):
+    def write(*overrides, **changes):
         folder = RunFolder(tmp_path / "run")
-        folder.open(composed("device=cpu", "stages=[evaluate]", *words))
+        folder.open(composed("device=cpu", "stages=[evaluate]", *overrides))
         values = yaml.safe_load(folder.config.read_text())
         for key, value in changes.items():
             *parents, last = key.split("__")
@@ -38,14 +38,14 @@ def foreign(composed, tmp_path):
 
 
 @pytest.fixture
-def mark(tmp_path):
-    """A file that must not be created, and a node that creates it: a function that runs any command."""
+def marker(tmp_path):
+    """A file that must not be created, and a config node that would create it by a shell command."""
     file = tmp_path / "created"
     return file, {"_target_": "torch.utils.collect_env.run", "command": f"touch '{file}'"}
 
 
 @pytest.mark.parametrize(
-    ("words", "key"),
+    ("overrides", "key"),
     [
         ((), "model"),
         ((), "model__architecture"),
@@ -56,9 +56,9 @@ def mark(tmp_path):
         (("task=mixed",), "task__tasks__role__rubric"),
     ],
 )
-def test_a_function_that_a_folder_names_does_not_run(foreign, mark, words, key):
-    file, node = mark
-    folder = foreign(*words, **{key: node})
+def test_a_function_that_a_folder_names_does_not_run(write_run, marker, overrides, key):
+    file, node = marker
+    folder = write_run(*overrides, **{key: node})
     with pytest.raises(ConfigError) as raised:
         Judge.load(folder, device="cpu").task("role")
     dotted = key.replace("__", ".") + "._target_"
@@ -67,15 +67,17 @@ def test_a_function_that_a_folder_names_does_not_run(foreign, mark, words, key):
     assert not file.exists()
 
 
-def test_a_target_that_is_not_text_is_refused(foreign, mark):
-    folder = foreign(model=mark[1] | {"_target_": {"_target_": "os.getcwd"}})
+def test_a_target_that_is_not_text_is_refused(write_run, marker):
+    folder = write_run(model=marker[1] | {"_target_": {"_target_": "os.getcwd"}})
     with pytest.raises(ConfigError, match="2 problems"):
         Judge.load(folder, device="cpu")
 
 
-def test_all_untrusted_names_are_listed_and_trust_matches_full_names(foreign):
+def test_all_untrusted_names_are_listed_and_trust_matches_full_names(write_run):
     node = {"_target_": "judges.Mine"}
-    folder = foreign(task__rubric={**node}, task__phrasings={"_target_": "judges_of_others.Theirs"})
+    folder = write_run(
+        task__rubric={**node}, task__phrasings={"_target_": "judges_of_others.Theirs"}
+    )
     with pytest.raises(ConfigError, match="2 problems"):
         Judge.load(folder, device="cpu")
     with pytest.raises(ConfigError, match=r"1 problem:\n.*task.phrasings._target_"):
@@ -93,20 +95,20 @@ def test_every_class_of_the_shipped_configs_is_trusted():
     assert shipped <= TRUSTED
 
 
-def test_a_custom_task_is_built_with_trust(foreign, tmp_path, monkeypatch):
+def test_a_custom_task_is_built_with_trust(write_run, tmp_path, monkeypatch):
     (tmp_path / "own_judge.py").write_text(
         "from dramaeval.tasks.task import Task\n\nclass Mine(Task):\n    mine = True\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    folder = foreign(task___target_="own_judge.Mine")
+    folder = write_run(task___target_="own_judge.Mine")
     with pytest.raises(ConfigError, match="own_judge"):
         Judge.load(folder, device="cpu")
     assert Judge.load(folder, device="cpu", trust=["own_judge"]).task("role").mine
 
 
-def test_settings_of_training_are_neither_imported_nor_checked(foreign, mark):
-    file, node = mark
-    folder = foreign(
+def test_settings_of_training_are_neither_imported_nor_checked(write_run, marker):
+    file, node = marker
+    folder = write_run(
         task__label_policies={"kind": node},
         task__labels="kind",
         trainer__objectives={"own": node},
@@ -119,12 +121,12 @@ def test_settings_of_training_are_neither_imported_nor_checked(foreign, mark):
     assert judge.config.task.labels == "kind"
 
 
-def test_interpolations_of_a_folder_are_text(foreign, monkeypatch):
+def test_interpolations_of_a_folder_are_text(write_run, monkeypatch):
     monkeypatch.setenv("MY_SECRET", "s3cret-value")
     called = []
     OmegaConf.register_new_resolver("called", lambda: called.append(1) or "x", replace=True)
     system = r"Hello ${oc.env:MY_SECRET} \${called:} ${task.name}"
-    folder = foreign(
+    folder = write_run(
         task__system=system, task__context="${called:} {transcript}", seed="${oc.env:NOT_THERE}"
     )
     task = Judge.load(folder, device="cpu").task("role")
@@ -134,12 +136,12 @@ def test_interpolations_of_a_folder_are_text(foreign, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_name_of_a_model_is_not_interpolated(foreign, monkeypatch, tmp_path):
+def test_the_name_of_a_model_is_not_interpolated(write_run, monkeypatch, tmp_path):
     monkeypatch.setenv("MY_SECRET", "s3cret-value")
     folder = tmp_path / "w ${oc.env:MY_SECRET} x"
     shutil.copytree(TINY, folder)
     assert Judge.load(folder, device="cpu").family.path == str(folder)
-    again = foreign(model__path=str(folder))
+    again = write_run(model__path=str(folder))
     assert Judge.load(again, device="cpu").family.path == str(folder)
     with pytest.raises(ModelError) as raised:
         Judge.load("./${oc.env:MY_SECRET}", device="cpu")
@@ -155,22 +157,22 @@ def test_the_name_of_a_model_is_not_interpolated(foreign, monkeypatch, tmp_path)
         ({"model": ["a"]}, "is not a mapping"),
     ],
 )
-def test_invalid_settings_are_refused(foreign, change, message):
+def test_invalid_settings_are_refused(write_run, change, message):
     with pytest.raises(ConfigError) as raised:
-        Judge.load(foreign(**change), device="cpu")
+        Judge.load(write_run(**change), device="cpu")
     assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["model: [", "model: !!python/object/apply:os.getcwd []"])
-def test_a_config_that_is_not_plain_yaml_is_named(foreign, text):
-    folder = foreign()
+def test_a_config_that_is_not_plain_yaml_is_refused(write_run, text):
+    folder = write_run()
     (folder / "config.yaml").write_text(text)
     with pytest.raises(ModelError, match=r"config\.yaml is not YAML"):
         Judge.load(folder, device="cpu")
 
 
 def write_model_with_code(folder, name, **values):
-    """Copy the tiny judge, with code beside it that the file ``name`` refers to; return the file that the code creates."""
+    """Copies the tiny judge and adds code that the file ``name`` refers to; returns the file that the code creates."""
     shutil.copytree(TINY, folder)
     (folder / "evil.py").write_text(
         "from pathlib import Path\n"
@@ -199,7 +201,7 @@ PROCESSOR = {"auto_map": {"AutoProcessor": "evil.Processor"}, "processor_class":
         ("generation_config.json", {"custom_generate": "evil"}),
     ],
 )
-def test_code_beside_the_weights_does_not_run(tmp_path, name, values):
+def test_code_in_the_folder_of_the_weights_does_not_run(tmp_path, name, values):
     created = write_model_with_code(tmp_path / "model", name, **values)
     try:
         judge = Judge.load(tmp_path / "model", device="cpu")
@@ -210,9 +212,9 @@ def test_code_beside_the_weights_does_not_run(tmp_path, name, values):
     assert not created.exists()
 
 
-def test_remote_code_runs_only_with_trust_remote_code(foreign, tmp_path):
+def test_remote_code_runs_only_with_trust_remote_code(write_run, tmp_path):
     created = write_model_with_code(tmp_path / "model", "processor_config.json", **PROCESSOR)
-    folder = foreign(model__path=str(tmp_path / "model"), model__trust_remote_code=True)
+    folder = write_run(model__path=str(tmp_path / "model"), model__trust_remote_code=True)
     with pytest.raises(ConfigError, match=r"config.yaml: model.trust_remote_code=true: .*=True"):
         Judge.load(folder, device="cpu")
     assert not created.exists()
@@ -221,8 +223,8 @@ def test_remote_code_runs_only_with_trust_remote_code(foreign, tmp_path):
     assert type(judge.processor).__name__ == "Processor"
 
 
-def test_the_offload_folder_comes_from_the_caller(foreign, tmp_path):
-    judge = Judge.load(foreign(model__offload_folder=str(tmp_path / "there")), device="cpu")
+def test_the_offload_folder_comes_from_the_caller(write_run, tmp_path):
+    judge = Judge.load(write_run(model__offload_folder=str(tmp_path / "there")), device="cpu")
     assert judge.family.offload_folder is None
     judge = Judge.load(tmp_path / "run", device="cpu", offload_folder=tmp_path / "here")
     assert judge.family.offload_folder == str(tmp_path / "here")

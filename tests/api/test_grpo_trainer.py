@@ -1,4 +1,4 @@
-"""GRPOTrainer: trains on the questions of the dataset, with the signature of the published trainers."""
+"""GRPOTrainer: it takes the arguments of the published trainer and trains on the questions of the dataset."""
 
 import pytest
 import trl
@@ -34,7 +34,7 @@ def test_training_with_a_custom_reward(make_clips, tmp_path):
     (dimension,), _ = data.draw(2, 0)
     assert group.about == (data.records[2].id, dimension.key)
     assert group.question.messages == data.question(2, 0).messages
-    # Perturbed anew each epoch.
+    # Each epoch has another perturbation.
     frames = [trainer.groups(2, epoch).encoded_record.clips[0].values for epoch in (0, 1)]
     assert frames[0].shape != frames[1].shape or (frames[0] != frames[1]).any()
     trainer.train()
@@ -46,7 +46,7 @@ def test_training_with_a_custom_reward(make_clips, tmp_path):
     assert (tmp_path / "saved" / "adapter_model.safetensors").is_file()
 
 
-def test_mistakes(make_clips, tmp_path):
+def test_a_missing_dataset_and_a_wrong_batch_size_are_refused(make_clips, tmp_path):
     with pytest.raises(ValueError, match="train_dataset is missing: AudioDataset"):
         GRPOTrainer(TINY, settings(tmp_path))
     args = settings(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=3)

@@ -1,4 +1,4 @@
-"""Data sets of PyTorch and Hugging Face train as the same lines in a file do."""
+"""Data sets of PyTorch and Hugging Face give the same training examples as the same items in a file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def items():
 
 @pytest.fixture
 def from_file(items, tmp_path):
-    """The same items as lines of a file with clips."""
+    """An AudioDataset of a file that has the same items, with clips in audio files."""
     lines = []
     for number, item in enumerate(items):
         soundfile.write(tmp_path / f"{number}.wav", item["audio"], 16_000, subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""Judge: its scores in Python equal those of a run; texts and clips are checked."""
+"""Judge: its scores in Python equal those of a run, and it checks texts and clips."""
 
 import json
 import math
@@ -46,10 +46,10 @@ def texts_of(lines):
 
 
 @pytest.mark.slow
-def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
+def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path, small_judge):
     file, records = lines
     config = composed(
-        "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}",
+        "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}", small_judge,
         "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
         "evaluation.zero_shot=false", "task.prompt_layout=criteria_first", "task.system=Listen.",
         "task.dimensions=[trait_embodiment,pitch_dynamics]", "trainer.args.learning_rate=1e-2",
@@ -70,32 +70,32 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
         assert list(scores) == ["trait_embodiment", "pitch_dynamics"]
         for dimension, score in scores.items():
             values = expected[record["id"], dimension]
-            # Batches of other sizes round otherwise.
+            # Batches of other sizes have other rounding errors.
             np.testing.assert_allclose(score.distribution, values["distribution"], atol=1e-5)
             assert score.expected == pytest.approx(values["expected"], abs=1e-5)
             pairs = list(zip(values["scale"], values["distribution"], strict=True))
             spread = math.sqrt(sum(p * (k - values["expected"]) ** 2 for k, p in pairs))
             assert score.spread == pytest.approx(spread, abs=1e-5)
             assert score.scale == (1, 2, 3, 4, 5)
-    base = Judge.load("tiny", device="cpu")
+    base = Judge.load(small_judge.removeprefix("model.path="), device="cpu")
     plain = base.score(clips[0], **{name: values[0] for name, values in texts_of(records).items()})
     assert abs(plain["pitch_dynamics"].expected - scored[0]["pitch_dynamics"].expected) > 1e-4
     # The adapter's own folder is part of the run.
-    again = Judge.load(run.folder.model, device="cpu").score(clips, **texts_of(records))
-    assert again == scored
+    reloaded = Judge.load(run.folder.model, device="cpu").score(clips, **texts_of(records))
+    assert reloaded == scored
 
     # A copy of the weights elsewhere is the same judge: rubric and prompt are in its judge.yaml.
     published = shutil.copytree(run.folder.model, tmp_path / "published")
     for folder in (published, shutil.copytree(published, tmp_path / "other" / "model")):
         assert Judge.load(folder, device="cpu").score(clips, **texts_of(records)) == scored
-    words = [
+    overrides = [
         "device=cpu",
         "logger=none",
         f"checkpoint={published}",
         "evaluation.draws=20",
         "evaluation.html=false",
     ]
-    config = inherit(composed(*words, "stages=[evaluate]", f"task.data.test={file}"))
+    config = inherit(composed(*overrides, "stages=[evaluate]", f"task.data.test={file}"))
     check(config)
     evaluation = RunContext(config, RunFolder(tmp_path / "evaluation"))
     evaluation.folder.open(config)
@@ -112,7 +112,7 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
         ModelError, match=f"version 3 of the log-mel front end, .* computes version {VERSION}"
     ):
         Judge.load(judge_file.parent, device="cpu")
-    config = inherit(composed(*words, "stages=[export]", "export.merge=true"))
+    config = inherit(composed(*overrides, "stages=[export]", "export.merge=true"))
     export = RunContext(config, RunFolder(tmp_path / "export"))
     export.folder.open(config)
     run_stages(export)
@@ -125,11 +125,13 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_clips, tmp_path):
+def test_a_few_shot_judge_shows_the_examples_of_its_run(
+    composed, lines, make_clips, tmp_path, small_judge
+):
     file, records = lines
     train = make_clips("train", 8, seed=1)
     config = composed(
-        "device=cpu", "logger=none", "task.shots=2", f"task.data.train={train}", f"task.data.test={file}",
+        small_judge, "device=cpu", "logger=none", "task.shots=2", f"task.data.train={train}", f"task.data.test={file}",
         "trainer.args.max_steps=1", "evaluation.zero_shot=false", "evaluation.draws=20", "evaluation.html=false",
         "task.dimensions=[pitch_dynamics]",
     )  # fmt: skip
@@ -143,7 +145,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
     scored = judge.score(clips, **texts_of(records))
     for values, scores in zip(predictions, scored, strict=True):
         assert scores["pitch_dynamics"].expected == pytest.approx(values["expected"], abs=1e-5)
-    plain = Judge.load("tiny", device="cpu").score(
+    plain = Judge.load(small_judge.removeprefix("model.path="), device="cpu").score(
         clips, dimensions=["pitch_dynamics"], **texts_of(records)
     )
     assert any(
@@ -151,12 +153,12 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
         for a, b in zip(plain, scored, strict=True)
     )
 
-    def evaluation(*words):
+    def evaluation(*overrides):
         config = inherit(
             composed(
                 f"checkpoint={run.folder.path}",
                 "stages=[evaluate]",
-                *words,
+                *overrides,
                 f"task.data.test={file}",
             )
         )
@@ -180,7 +182,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
         Judge.load(run.folder.path, device="cpu").score(clips, **texts_of(records))
 
 
-def test_files_arrays_and_other_rates_are_the_same_clip(tiny, lines):
+def test_a_file_and_its_samples_have_the_same_scores(tiny, lines):
     file, records = lines
     path = file.parent / records[1]["wav_path"]
     texts = {name: values[1] for name, values in texts_of(records).items()}
@@ -202,7 +204,7 @@ def test_files_arrays_and_other_rates_are_the_same_clip(tiny, lines):
     assert tiny.score(path, dimensions=dimensions, **fields) == by_file
 
 
-def test_archetype(tiny, lines):
+def test_the_task_archetype_has_its_own_dimensions_and_scales(tiny, lines):
     path = lines[0].parent / lines[1][0]["wav_path"]
     scores = tiny.score(path, task="archetype", question="You are a late friend. You say:")
     assert next(iter(scores)) == "content_pass"
@@ -245,7 +247,7 @@ def test_missing_clips_and_folders_without_a_judge_are_errors(tiny, tmp_path):
         Judge.load(tmp_path, device="cpu")
 
 
-def test_a_thought_is_given_where_scoring_takes_one(tiny, lines):
+def test_a_task_with_given_thoughts_needs_the_argument_thought(tiny, lines):
     path = lines[0].parent / lines[1][0]["wav_path"]
     texts = {name: values[0] for name, values in texts_of(lines[1]).items()}
     judge = Judge(tiny.model, tiny.family, tiny.processor, tiny.config.copy())
@@ -266,8 +268,8 @@ def test_a_thought_is_given_where_scoring_takes_one(tiny, lines):
 def test_an_unscored_question_has_a_reason(tiny, lines):
     path = lines[0].parent / lines[1][0]["wav_path"]
     texts = {name: values[0] for name, values in texts_of(lines[1]).items()}
-    words = ["task=role_caption", "task.thought_tokens=1", "task.dimensions=[pitch_dynamics]"]
-    short = build_task(compose(*words))
+    overrides = ["task=role_caption", "task.thought_tokens=1", "task.dimensions=[pitch_dynamics]"]
+    short = build_task(compose(*overrides))
     judge = Judge(tiny.model, tiny.family, tiny.processor, tiny.config.copy())
     judge._tasks[("role_caption",)] = short
     for scores in judge.score([path, path], task="role_caption", **texts):
@@ -277,7 +279,7 @@ def test_an_unscored_question_has_a_reason(tiny, lines):
 
 @pytest.fixture(scope="module")
 def listener_judge(tmp_path_factory):
-    """A saved judge with a listener model that was trained on ann's and bob's ratings."""
+    """A judge that was saved as if trained with task.listeners=embed on ratings of ann and bob."""
     folder = tmp_path_factory.mktemp("judge") / "model"
     config = compose("task=speech", "task.listeners=embed")
     shutil.copytree(config.model.path, folder)
@@ -292,9 +294,9 @@ def test_a_judge_answers_as_a_rater_of_its_training(listener_judge, tiny, lines)
     file, records = lines
     clips = [file.parent / record["wav_path"] for record in records[:3]]
     scores = listener_judge.score(clips, task="speech", rater=["ann", None, "bob"])
-    wanted = ['that of rater "ann"', "the mean of all raters", 'that of rater "bob"']
-    for clip, name, score in zip(clips, wanted, scores, strict=True):
-        # A judge without listeners, whose context is the same line, has the same prompt.
+    expected_lines = ['that of rater "ann"', "the mean of all raters", 'that of rater "bob"']
+    for clip, name, score in zip(clips, expected_lines, scores, strict=True):
+        # A judge without listeners that has this line as its context has the same prompt.
         config = compose("task=speech", f"task.context='Rating wanted: {name}.'")
         same = Judge(tiny.model, tiny.family, tiny.processor, config).score(clip, task="speech")
         for key, each in score.items():

@@ -1,4 +1,4 @@
-"""create_peft_config: PEFT's own objects from the published layout; mistakes with near matches."""
+"""create_peft_config: it builds PEFT's config objects from the published layout and refuses wrong settings."""
 
 import peft
 import pytest
@@ -20,7 +20,7 @@ LORA = {"r": 32, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "lora
         ("prompt_tuning", {"num_virtual_tokens": 7}, peft.PromptTuningConfig),
     ],
 )
-def test_every_method(method, section, kind, caplog):
+def test_each_method_gives_the_config_object_of_peft(method, section, kind, caplog):
     config = {"enabled": True, "method": method, method: section, "lora": {"r": 8, **section}}
     config = config if method == "lora" else {**config, "lora": {"r": 8}}
     found = create_peft_config(config)
@@ -34,7 +34,7 @@ def test_every_method(method, section, kind, caplog):
     assert type(create_peft_config({"training": {}, "peft": config})) is kind
 
 
-def test_disabled_is_none():
+def test_a_disabled_section_gives_none():
     assert create_peft_config({"enabled": False, "method": "lora", "lora": LORA}) is None
     assert create_peft_config({"enabled": False}) is None
 
@@ -53,26 +53,26 @@ def test_disabled_is_none():
         ({"method": "qlora", "qlora": {"load_in_4bits": True}}, "peft.qlora.load_in_4bits is not"),
     ],
 )
-def test_mistakes(config, message):
+def test_wrong_settings_are_refused(config, message):
     with pytest.raises(ConfigError) as raised:
         create_peft_config(config)
     assert message in str(raised.value)
 
 
-def test_all_mistakes_at_once():
+def test_all_problems_are_reported_together():
     with pytest.raises(ConfigError) as raised:
         create_peft_config({"enable": 1, "method": "lora", "lora": {"rank": 1, "alpha": 2}})
     assert len(raised.value.problems) == 3
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (None, "must be a mapping"),
         ({"method": ["lora"]}, "is not known; choose one of"),
         ([], "must be a mapping"),
     ],
 )
-def test_an_unknown_section_is_reported(config, told):
-    with pytest.raises(ConfigError, match=told):
+def test_an_unknown_section_is_reported(config, message):
+    with pytest.raises(ConfigError, match=message):
         create_peft_config(config)

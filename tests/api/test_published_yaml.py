@@ -1,4 +1,4 @@
-"""The published YAML layout as overrides that compose and have the same meaning."""
+"""The published YAML layout is translated into overrides that compose and have the same meaning."""
 
 import pytest
 from hydra.utils import instantiate
@@ -60,7 +60,7 @@ def translated(text):
     return translate(OmegaConf.to_container(OmegaConf.create(text)))
 
 
-def test_full_fine_tuning(composed):
+def test_settings_of_full_fine_tuning_are_translated(composed):
     found = translated(FULL)
     config = composed(*found.overrides)
     check(config)
@@ -76,7 +76,7 @@ def test_full_fine_tuning(composed):
     assert any("bf16" in note for note in found.notes)
 
 
-def test_lora_and_settings_that_cannot_be_converted(composed):
+def test_lora_is_translated_and_unknown_settings_are_listed_as_lost(composed):
     found = translated(LORA)
     config = composed(*(one for one in found.overrides if not one.startswith("hydra.")))
     check(config)
@@ -103,7 +103,7 @@ def test_a_wrong_peft_section_is_an_error():
 
 
 @pytest.mark.slow
-def test_values_survive_the_command_line(composed):
+def test_values_with_special_characters_are_quoted_for_the_command_line(composed):
     for value in (
         "a b",
         "it's",
@@ -123,7 +123,7 @@ def test_values_survive_the_command_line(composed):
         assert config.trainer.args.run_name == value, value
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command_prints_overrides_and_reports_wrong_files(tmp_path, capsys):
     file = tmp_path / "sft_lora.yaml"
     file.write_text(LORA)
     assert main([str(file)]) == 0
@@ -141,11 +141,11 @@ def test_settings_absent_from_a_file_keep_the_defaults_of_transformers(composed,
 
     found = translated("training: {warmup_ratio: 0.03, output_dir: 'my runs'}")
     args = composed(*found.overrides).trainer.args
-    usual = TrainingArguments(output_dir=str(tmp_path), report_to="none")
+    defaults = TrainingArguments(output_dir=str(tmp_path), report_to="none")
     for key in ("learning_rate", "weight_decay", "max_grad_norm", "num_train_epochs"):
-        assert args[key] == getattr(usual, key)
-    assert args.per_device_train_batch_size == usual.per_device_train_batch_size
-    assert (args.lr_scheduler_type, args.warmup_steps) == (usual.lr_scheduler_type.value, 0.03)
+        assert args[key] == getattr(defaults, key)
+    assert args.per_device_train_batch_size == defaults.per_device_train_batch_size
+    assert (args.lr_scheduler_type, args.warmup_steps) == (defaults.lr_scheduler_type.value, 0.03)
     assert not found.lost
     assert "training.weight_decay is left out: 0.0, as in transformers" in found.notes
     assert "hydra.run.dir='my runs'" in found.overrides  # a line of its own, for xargs -d '\n'
@@ -153,7 +153,7 @@ def test_settings_absent_from_a_file_keep_the_defaults_of_transformers(composed,
 
 @pytest.mark.parametrize("task", ["realism", "archetype"])
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "expected"),
     [
         ("full", {"learning_rate": 5e-5, "weight_decay": 0.01, "per_device_train_batch_size": 4,
                   "gradient_accumulation_steps": 4, "warmup_steps": 100, "max_steps": 3000,
@@ -162,10 +162,10 @@ def test_settings_absent_from_a_file_keep_the_defaults_of_transformers(composed,
                   "warmup_steps": 1000, "max_steps": 10000, "gradient_checkpointing": True}),
     ],
 )  # fmt: skip
-def test_experiments_have_the_published_figures(composed, task, kind, wanted):
+def test_experiments_have_the_published_figures(composed, task, kind, expected):
     config = composed(f"experiment={task}_{kind}", "model=qwen2_audio_7b")
     check(config)
-    assert {key: config.trainer.args[key] for key in wanted} == wanted
+    assert {key: config.trainer.args[key] for key in expected} == expected
     assert config.task.name == {"realism": "role", "archetype": "archetype"}[task]
     assert (config.task.labels, config.batch.questions_per_clip) == ("sample", 1)
     assert instantiate(config.trainer.objectives[config.trainer.objective])

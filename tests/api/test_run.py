@@ -1,4 +1,4 @@
-"""`dramaeval.run`: the program in this process, with its results as tables."""
+"""`dramaeval.run`: it runs the program in this process and gives the results as tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ def test_a_run_scores_and_restores_the_state_of_the_process(tmp_path, monkeypatc
     handler = logging.NullHandler()
     logging.getLogger().addHandler(handler)
     before = logging.getLogger().handlers[:], sys.excepthook
-    words = ["stages=[score]", f"input={file}", "task.dimensions=[emotion_accuracy,pitch_dynamics]"]
-    result = dramaeval.run([*words, "device=cpu", f"hydra.run.dir={folder}"])
+    arguments = [
+        "stages=[score]",
+        f"input={file}",
+        "task.dimensions=[emotion_accuracy,pitch_dynamics]",
+    ]
+    result = dramaeval.run([*arguments, "device=cpu", f"hydra.run.dir={folder}"])
     assert (logging.getLogger().handlers, sys.excepthook) == before
     logging.getLogger().removeHandler(handler)
     assert (result.folder, result.objective, result.metrics) == (folder, None, {})
@@ -35,7 +39,7 @@ def test_a_run_scores_and_restores_the_state_of_the_process(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ("seed=1", "a list of words"),
         (["-m", "seed=1,2"], "one run"),
@@ -47,8 +51,10 @@ def test_a_run_scores_and_restores_the_state_of_the_process(tmp_path, monkeypatc
         (["stages=[score]", "input=none.wav"], "none.wav does not exist"),
     ],
 )
-def test_invalid_words_raise_one_error_and_start_no_run(words, message, tmp_path, monkeypatch):
+def test_invalid_arguments_raise_one_error_and_start_no_run(
+    arguments, message, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=message):
-        dramaeval.run(words)
+        dramaeval.run(arguments)
     assert not list(tmp_path.rglob("predictions*"))

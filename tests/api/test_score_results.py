@@ -1,4 +1,4 @@
-"""Scores as DataFrames, and rewards for another training loop."""
+"""Scores as DataFrames, and scores as rewards of another training program."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_reward_is_the_mean_of_the_scores_scaled_to_0_1(tiny, waves):
 
 
 class Fixed:
-    """A score without a judge."""
+    """A score with given values."""
 
     def __init__(self, expected, state="scored", scale=(1.0, 2.0, 3.0)):
         self.expected, self.state, self.scale = expected, state, scale

@@ -1,4 +1,4 @@
-"""SFTTrainer: trains what the dataset holds, with the published signature."""
+"""SFTTrainer: it takes the arguments of the published trainer and trains on the items of the dataset."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_the_arguments_decide_the_precision_and_not_the_environment(bf16, tmp_pa
 
 
 @pytest.mark.slow
-def test_training_saving_and_judging(make_clips, tmp_path):
+def test_a_trained_and_saved_model_is_loaded_as_a_judge(make_clips, tmp_path):
     task = build_task(
         compose("task.system=Listen.", "task.dimensions=[pitch_dynamics]", "task.labels=sample")
     )
@@ -48,11 +48,11 @@ def test_training_saving_and_judging(make_clips, tmp_path):
     trainer = SFTTrainer(TINY, settings(tmp_path / "out"), data, create_peft_config(PEFT))
     names = {n for n, w in trainer.model.named_parameters() if w.requires_grad}
     assert {n.split(".lora_")[0].rpartition(".")[2] for n in names} == {"q_proj", "v_proj"}
-    # Ends of names match in the audio tower too, as in PEFT itself.
+    # PEFT compares the ends of module names, so modules of the audio tower match too.
     assert any("audio_tower" in name for name in names)
     assert any("language_model" in name for name in names)
 
-    # What the collator trains is what the items say.
+    # The labels of a batch are the solutions of the items.
     rows = list(trainer.order)[:2]
     batch = trainer.data_collator([{"record": at} for at in rows])["batch"]
     tokens = trainer.processing_class.tokenizer
@@ -79,7 +79,7 @@ def test_training_saving_and_judging(make_clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
+def test_a_loaded_model_is_trained_on_a_perturbed_processed_file(make_clips, tmp_path):
     from transformers import Qwen2AudioForConditionalGeneration
 
     make_clips("train", 2)
@@ -111,17 +111,17 @@ def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_mistakes(make_clips, tmp_path):
+def test_wrong_datasets_and_models_are_refused(make_clips, tmp_path):
     file = make_clips("train", 2)
     args = settings(tmp_path / "out")
     with pytest.raises(ValueError, match="train_dataset is missing: AudioDataset"):
         SFTTrainer(TINY, args)
     with pytest.raises(ValueError, match="this model takes 16000 Hz"):
         SFTTrainer(TINY, args, AudioDataset(file, 8000))
-    hostile = tmp_path / "hostile.jsonl"
-    hostile.write_text(file.read_text().replace("That makes 1.", "Go.<|AUDIO|>"))
+    file_with_control_token = tmp_path / "hostile.jsonl"
+    file_with_control_token.write_text(file.read_text().replace("That makes 1.", "Go.<|AUDIO|>"))
     with pytest.raises(BadRecordsError, match="control token") as raised:
-        SFTTrainer(TINY, args, AudioDataset(hostile, audio_root=tmp_path))
+        SFTTrainer(TINY, args, AudioDataset(file_with_control_token, audio_root=tmp_path))
     assert [(p.line, p.key) for p in raised.value.problems] == [(2, "transcript")]
     with pytest.raises(ModelError, match="Linear cannot be trained as a judge"):
         SFTTrainer(torch.nn.Linear(1, 1), args, AudioDataset(file))

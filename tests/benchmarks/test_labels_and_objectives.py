@@ -1,4 +1,4 @@
-"""The sweep's table from run folders: pairing, the baseline, and what is refused."""
+"""The table of a sweep over labels and objectives: paired differences to the baseline, and refused inputs."""
 
 import json
 
@@ -40,7 +40,7 @@ BETTER = ("distribution", "soft_ce", "vocabulary")
 RUNS = [run(cell, seed, noise) for cell, noise in ((BASE, 2.0), (BETTER, 0.3)) for seed in (0, 1)]
 
 
-def test_rows():
+def test_rows_have_means_over_seeds_and_gains_over_the_baseline():
     best, base = rows_of(RUNS)
     assert (best.cell, base.cell) == (BETTER, BASE)
     assert best.pearson > base.pearson
@@ -49,7 +49,7 @@ def test_rows():
     assert 0 < low < best.gain < high
     assert base.gain_interval is None
     assert best.calibration == pytest.approx(0.03)
-    # Means over the seeds of each run's own figures.
+    # The expected value is the mean over seeds and dimensions of the correlations.
     ids = {p.id: p.ratings[0] for p in RUNS[2].predictions}
     each = []
     for one in RUNS[2:]:
@@ -90,7 +90,7 @@ def test_runs_are_found_and_unfinished_ones_are_reported(tmp_path, composed, cap
     assert "1 has no metrics.json" in capsys.readouterr().err
 
 
-def test_layouts_are_compared_seed_by_seed():
+def test_layouts_are_compared_with_paired_seeds():
     runs = [
         run(BETTER, seed, noise, layout)
         for layout, noise in (("context_first", 0.3), ("criteria_first", 2.0))
@@ -110,18 +110,18 @@ def test_layouts_are_compared_seed_by_seed():
 
 @pytest.mark.slow
 def test_the_sweeps_compose(composed):
-    """Each command's own settings; the values between a sweep's commas are composed one by one."""
+    """Each command is composed with the first and with the last value of each swept setting."""
     from dramaeval.stages.checks import check
 
     for words in commands("x", 3, "0,1"):
         assert words[:2] == ["launch.py", "-m"]
-        taken = [word for word in words[2:] if not word.startswith("hydra.")]
+        overrides = [word for word in words[2:] if not word.startswith("hydra.")]
         for turn in (0, -1):
             check(
                 composed(
                     *(
                         f"{w.partition('=')[0]}={w.partition('=')[2].split(',')[turn]}"
-                        for w in taken
+                        for w in overrides
                     )
                 )
             )

@@ -1,4 +1,4 @@
-"""The random checkpoint of the 7B: its size, its old names, and what loads from it."""
+"""The random checkpoint of the size of the 7B model: its parameters, its weight names, and loading it."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def test_the_architecture_has_the_parameters_of_the_7b():
     assert sum(weight.numel() for weight in model.parameters()) == PARAMETERS
 
 
-def test_old_names():
+def test_weight_names_are_those_of_the_published_checkpoint():
     # Names in model.safetensors.index.json of Qwen2-Audio-7B-Instruct.
     assert {
         old_name("model.audio_tower.conv1.bias"),

@@ -1,4 +1,4 @@
-"""The commands of the benchmark of pairs, and its page from finished comparisons."""
+"""The benchmark of real pairs: its commands compose, and its page has the figures of finished runs."""
 
 import argparse
 import json
@@ -48,9 +48,9 @@ def test_every_command_composes_to_the_task_that_it_names(given, experiment):
     trained, compared = tasks
     parts = list(trained.parts.values()) or [trained]
     assert {part.name for part in parts} >= {experiment.trained} - {"mixed"}
-    asked = [part for part in parts if part.name in (compared.name, "speech", "archetype")]
-    assert asked
-    for part in asked:
+    matching_parts = [part for part in parts if part.name in (compared.name, "speech", "archetype")]
+    assert matching_parts
+    for part in matching_parts:
         # A judge is compared with the texts and dimensions that it was trained with.
         assert (part.system, part.context) == (compared.system, compared.context)
         assert {d.key for d in compared.dimensions} <= {d.key for d in part.dimensions}

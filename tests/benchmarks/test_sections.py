@@ -1,4 +1,4 @@
-"""Sections of long measurements: which are run again, which are left out, and what is written."""
+"""Sections of long measurements: which sections run again or are skipped, and what is written."""
 
 import json
 import time
@@ -10,17 +10,17 @@ from benchmarks.sections import DONE, FAILED, SKIPPED, Figure, Section, run_all,
 
 @pytest.fixture
 def session(tmp_path):
-    """Runs sections by name and returns the calls, the results and the pages of each moment."""
+    """An object that runs sections and records the calls and each written page."""
 
     class Runs:
         def __init__(self):
-            self.calls, self.pages, self.broken = [], [], set()
+            self.calls, self.pages, self.failing = [], [], set()
 
         def section(self, name, **given):
             def run():
                 self.calls.append(name)
                 yield Figure(name="a", value=1.5, unit="s")
-                if name in self.broken:
+                if name in self.failing:
                     raise ValueError(f"no {name}\nsecond line")
                 yield Figure(name="b", value=True)
 
@@ -43,13 +43,13 @@ def session(tmp_path):
 
 def test_other_sections_run_after_a_failure_which_is_run_again(session):
     sections = [session.section(name) for name in ("one", "two", "three")]
-    session.broken = {"two"}
+    session.failing = {"two"}
     assert session(*sections) == {"one": DONE, "two": FAILED, "three": DONE}
     assert [list(page) for page in session.pages] == [["one"], ["one", "two"], ["one", "two", "three"]]  # fmt: skip
     assert session.pages[-1]["two"]["why"] == "ValueError: no two"
     # What was measured before the failure is kept.
     assert [figure["name"] for figure in session.pages[-1]["two"]["figures"]] == ["a"]
-    session.broken = set()
+    session.failing = set()
     assert session(*sections) == {"one": DONE, "two": DONE, "three": DONE}
     assert session.calls == ["two"]
     session(*sections, again=True)
@@ -86,7 +86,7 @@ def test_a_section_without_its_package_is_skipped(session):
 
 def test_the_page_names_every_section(session):
     sections = [session.section(name) for name in ("one", "two")]
-    session.broken = {"two"}
+    session.failing = {"two"}
     session(*sections)
     text = table(session.pages[-1], [*sections, session.section("three")])
     assert "| a | 1.5 | s |  |\n| b | True |  |  |" in text

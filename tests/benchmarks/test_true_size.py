@@ -1,4 +1,4 @@
-"""`benchmarks.true_size_study`: the memory of a process, killing it, and the comparison with the plan."""
+"""`benchmarks.true_size_study`: peak memory of a process, killing a process, and comparison with the plan."""
 
 import sys
 
@@ -13,8 +13,8 @@ def study(tmp_path):
 
 
 def test_the_peak_is_the_largest_size_of_the_process(study):
-    work = "import time; held = b'x' * 300_000_000; del held; time.sleep(1)"
-    done = study.process([sys.executable, "-c", work])
+    code = "import time; held = b'x' * 300_000_000; del held; time.sleep(1)"
+    done = study.process([sys.executable, "-c", code])
     assert 286 < done.peak < 350  # 300 MB are 286 MiB, and Python takes about 10
     assert not done.killed
     assert done.seconds > 1
@@ -22,8 +22,8 @@ def test_the_peak_is_the_largest_size_of_the_process(study):
 
 def test_a_process_is_killed_at_the_condition(study, tmp_path):
     marker = tmp_path / "marker"
-    work = f"import time; open({str(marker)!r}, 'w'); time.sleep(60)"
-    done = study.process([sys.executable, "-c", work], until=marker.exists)
+    code = f"import time; open({str(marker)!r}, 'w'); time.sleep(60)"
+    done = study.process([sys.executable, "-c", code], until=marker.exists)
     assert done.killed
     assert done.seconds < 30
 
@@ -36,7 +36,7 @@ def test_a_failed_process_is_an_error_with_its_output(study):
 @pytest.mark.parametrize(
     ("gib", "remark"), [(9.1, "within"), (11, "within"), (8.9, "not within"), (11.2, "not within")]
 )
-def test_the_peak_beside_a_plan_of_10_gib(gib, remark):
+def test_the_peak_memory_is_compared_with_the_plan(gib, remark):
     done = Finished(peak=gib * 1024, seconds=1, cpu=1, killed=False, text="")
     figures = {figure.name: figure for figure in done.figures(planned=10 * 2**30)}
     ratio = figures["peak memory ÷ plan"]
@@ -45,6 +45,6 @@ def test_the_peak_beside_a_plan_of_10_gib(gib, remark):
     assert figures["within 24 GiB"].value is True
 
 
-def test_more_than_the_limit_is_marked():
+def test_a_peak_above_the_limit_is_marked():
     done = Finished(peak=LIMIT + 1, seconds=1, cpu=1, killed=False, text="")
     assert {figure.name: figure.value for figure in done.figures()}["within 24 GiB"] is False

@@ -11,8 +11,8 @@ from contracts import contract
 from dramaeval.compat.accelerate import import_deepspeed_only_for_zero, set_process_group
 
 
-def test_state_of_a_process_group_on_a_cpu(monkeypatch, tmp_path):
-    """The attributes are shared by all states, and the properties are computed from them."""
+def test_the_process_group_is_set_in_the_state_of_accelerate(monkeypatch, tmp_path):
+    """All instances of PartialState share their attributes, from which the properties are computed."""
     monkeypatch.setattr(PartialState, "_shared_state", {})
     state = PartialState(cpu=True)
     assert (state.num_processes, state.use_distributed) == (1, False)
@@ -30,7 +30,7 @@ def test_state_of_a_process_group_on_a_cpu(monkeypatch, tmp_path):
 
 
 def test_a_model_is_unwrapped_without_an_import_of_deepspeed(monkeypatch):
-    """None in `sys.modules` makes an import fail."""
+    """With None in `sys.modules`, importing deepspeed fails."""
     other = accelerate.utils.other
     monkeypatch.setattr(other, "is_deepspeed_available", other.is_deepspeed_available)
     monkeypatch.setitem(sys.modules, "deepspeed", None)

@@ -16,10 +16,10 @@ pytest.importorskip("bitsandbytes", reason="pip install 'dramaeval[quantization]
 
 
 @pytest.mark.slow
-def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, make_clips):
+def test_runs_import_bitsandbytes_without_the_compiler(tmp_path, make_clips):
     files = {"train": make_clips("train", 4), "val": make_clips("val", 2, seed=1)}
     data = [f"task.data.{split}={file}" for split, file in files.items()]
-    # One process imports what both starts need; each start is a fork of it.
+    # One process imports torch and transformers; each run is a fork of it.
     code = (
         "import os, runpy, sys, traceback\n"
         "import torch, transformers\n"
@@ -40,7 +40,7 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, make_clips)
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        # The session's other tests do without the compiler (tests/conftest.py).
+        # tests/conftest.py sets this variable for the other tests.
         env={key: value for key, value in os.environ.items() if key != "TORCHDYNAMO_DISABLE"},
         capture_output=True,
         text=True,
@@ -54,7 +54,7 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, make_clips)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A saved language model of two layers, 64 wide."""
+    """The folder of a language model with two layers of width 64."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=16, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
@@ -67,26 +67,26 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def quantised(folder):
-    """That model in four bits, except for its first layer and its head."""
+    """The model in `folder` with 4-bit weights, except for its first layer and its head."""
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     entries.leave_out(config, ["lm_head", "model.layers.0"])
     return AutoModelForCausalLM.from_pretrained(folder, quantization_config=config)
 
 
-def test_layers_that_are_left_out(quantised):
+def test_layers_that_are_left_out_are_not_quantised(quantised):
     with contract(entries.leave_out):
         names = [name for name, module in quantised.named_modules() if entries.is_quantised(module)]
         assert len(names) == 7
         assert all(name.startswith("model.layers.1.") for name in names)
 
 
-def test_names_of_quantised_layers(quantised):
+def test_quantised_layers_are_recognised(quantised):
     with contract(entries.is_quantised):
         assert entries.is_quantised(quantised.model.layers[1].mlp.up_proj)
         assert not entries.is_quantised(quantised.model.layers[0].mlp.up_proj)
 
 
-def test_switch_of_the_packing_on_cpus(quantised):
+def test_keep_packing_turns_the_cpu_kernel_off(quantised):
     layer = quantised.model.layers[1].mlp.up_proj
     with contract(entries.keep_packing):
         assert hasattr(layer, "support_avx512bf16_for_cpu")
@@ -102,7 +102,7 @@ def test_packed_weights_are_counted(quantised):
         assert entries.weight_count(quantised.model.layers[0].mlp.up_proj.weight) == 64 * 64
 
 
-def test_dequantised_model_is_plain(quantised):
+def test_a_dequantised_model_has_ordinary_layers(quantised):
     with contract(entries.dequantise):
         assert quantised.is_loaded_in_4bit
         plain = entries.dequantise(quantised, torch.float32)

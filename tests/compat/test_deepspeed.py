@@ -11,7 +11,7 @@ from dramaeval.compat import deepspeed as entries
 pytest.importorskip("deepspeed", reason="pip install 'dramaeval[deepspeed]'")
 
 
-def test_the_shared_memory_library_has_a_switch():
+def test_the_shared_memory_library_can_be_switched_off():
     import deepspeed.ops
 
     with contract(entries.skip_shared_memory_library):
@@ -30,7 +30,7 @@ def test_partitioned_parameters_have_an_id():
     assert entries.is_partitioned(model)
 
 
-def test_the_integration_keeps_its_configuration_in_a_reference():
+def test_unpartitioned_weights_disables_zero3_and_restores_it():
     from transformers.integrations import deepspeed as integration
 
     with contract(entries.unpartitioned_weights):
@@ -40,7 +40,7 @@ def test_the_integration_keeps_its_configuration_in_a_reference():
         assert integration._hf_deepspeed_config_weak_ref is before
 
 
-def test_the_trainer_reads_checkpoints_with_one_function():
+def test_the_function_that_loads_deepspeed_checkpoints_has_known_parameters():
     from transformers import trainer
 
     with contract(entries.universal_checkpoints):
@@ -48,7 +48,7 @@ def test_the_trainer_reads_checkpoints_with_one_function():
         assert parameters == ["deepspeed_engine", "checkpoint_path", "load_module_strict"]
 
 
-def test_the_script_of_the_universal_format_takes_its_arguments():
+def test_the_script_of_the_universal_format_has_known_functions():
     from deepspeed.checkpoint import ds_to_universal
 
     with contract(entries.write_universal):
@@ -56,7 +56,7 @@ def test_the_script_of_the_universal_format_takes_its_arguments():
         assert ds_to_universal.parse_arguments
 
 
-def test_an_engine_has_the_attributes_of_its_shards():
+def test_an_engine_has_the_attributes_that_swapped_shards_uses():
     from deepspeed import DeepSpeedEngine
 
     with contract(entries.swapped_shards):

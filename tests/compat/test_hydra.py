@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from dramaeval.compat import hydra as entries
 
 
-def test_jobs_of_a_grid():
+def test_grid_jobs_are_all_combinations_of_values():
     overrides = OverridesParser.create().parse_overrides(["a=1,2", "b=x,'y z'", "c=3"])
     with contract(entries.grid_jobs):
         assert entries.grid_jobs(overrides) == [
@@ -19,7 +19,7 @@ def test_jobs_of_a_grid():
         ]
 
 
-def test_context_without_callbacks():
+def test_the_context_has_no_callbacks():
     loader = ConfigLoaderImpl(create_config_search_path(None))
     with contract(entries.context_of):
         context = entries.context_of(loader)

@@ -1,4 +1,4 @@
-"""Contracts of `dramaeval.compat.librosa`."""
+"""What `dramaeval.compat.librosa` assumes about librosa and numba, and its lock while functions compile."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ with FileLock(sys.argv[1]):
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    """The cache folder of a user whose cache is a new folder."""
+    """The cache folder of compiled functions within a new XDG_CACHE_HOME."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)
     return compat._cache_folder()
@@ -41,7 +41,7 @@ def test_numba_reads_the_private_name_and_keeps_compiled_functions_there(cache, 
 
 @pytest.fixture(scope="module")
 def imported():
-    """librosa with the compiled functions of the user's own cache: compiling takes half a minute."""
+    """librosa with functions from the user's own cache, since compiling takes half a minute."""
     return compat.compiled_librosa()
 
 
@@ -56,7 +56,7 @@ def test_one_process_compiles_at_a_time(imported, cache, monkeypatch):
 
     def acquire(self, *args, **options):
         waited.append(Path(self.lock_file))
-        holder.communicate("")  # without the end of the holder, the next line would wait for ever
+        holder.communicate("")  # end the holder, for which the next line would wait
         return original(self, *args, **options)
 
     original = FileLock.acquire
@@ -76,7 +76,7 @@ def {}(y, {}):
 
 
 def test_processes_that_start_with_an_empty_cache_compile_once(tmp_path):
-    """With a small package in the place of librosa, which takes half a minute to compile."""
+    """A small package replaces librosa, which takes half a minute to compile."""
     package = tmp_path / "librosa"
     package.mkdir()
     pyin = COMPILED.format("pyin", "fmin=0, fmax=0, sr=0, resolution=0.0")
@@ -93,7 +93,7 @@ def test_processes_that_start_with_an_empty_cache_compile_once(tmp_path):
     environment = os.environ | {
         "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(paths)
     }  # fmt: skip
-    # The first of them compiles; the second waits, and loads what the first has written.
+    # One process compiles; the other waits and loads the compiled functions.
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", count], env=environment, stdout=subprocess.PIPE, text=True
@@ -105,7 +105,7 @@ def test_processes_that_start_with_an_empty_cache_compile_once(tmp_path):
     assert sorted(answers) == ["0 0\n", "1 1\n"]
 
 
-def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_new_one(monkeypatch, tmp_path):
+def test_a_temporary_folder_replaces_a_cache_folder_that_cannot_be_created(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     folder = compat._cache_folder()

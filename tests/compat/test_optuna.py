@@ -8,7 +8,7 @@ from dramaeval.compat.optuna import resume_trial
 optuna = pytest.importorskip("optuna", reason="pip install 'dramaeval[search]'")
 
 
-def test_values_of_a_resumed_trial_are_stored():
+def test_a_value_reported_by_a_resumed_trial_is_stored():
     study = optuna.create_study()
     study.ask()
     study.ask()

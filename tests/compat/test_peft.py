@@ -40,7 +40,7 @@ def prompt_tuning():
 
 
 @pytest.mark.parametrize("kind", [prompt_tuning, lambda: AdaLoraConfig(total_step=9)])
-def test_task_type_chooses_the_wrapper(model, kind):
+def test_set_task_type_selects_the_class_for_causal_models(model, kind):
     with contract(entries.set_task_type):
         config = kind()
         config.target_modules = ["q_proj"]
@@ -52,7 +52,7 @@ def test_task_type_chooses_the_wrapper(model, kind):
     assert lora.task_type is None
 
 
-def test_arguments_that_peft_adds_are_none(lora):
+def test_arguments_that_peft_adds_are_removed(lora):
     calls = []
     lora.get_base_model().register_forward_pre_hook(
         lambda _, args, kwargs: calls.append(kwargs), with_kwargs=True
@@ -65,14 +65,14 @@ def test_arguments_that_peft_adds_are_none(lora):
         assert entries.without_defaults(arguments).keys() == {"input_ids"}
 
 
-def test_prefix_of_names(model, lora):
+def test_base_name_removes_the_prefix_of_peft(model, lora):
     with contract(entries.base_name):
         names = {entries.base_name(name) for name, _ in lora.named_parameters()}
         assert "model.layers.0.mlp.up_proj.weight" in names
         assert "model.layers.0.self_attn.q_proj.base_layer.weight" in names
 
 
-def test_names_of_virtual_tokens(model):
+def test_virtual_tokens_are_recognised_by_name(model):
     config = prompt_tuning()
     config.task_type = "CAUSAL_LM"
     wrapper = get_peft_model(model, config)
@@ -82,7 +82,7 @@ def test_names_of_virtual_tokens(model):
         assert virtual == trained != []
 
 
-def test_rank_counters_are_parameters(model):
+def test_rank_counters_of_adalora_are_frozen(model):
     config = AdaLoraConfig(total_step=9, target_modules=["q_proj"], task_type="CAUSAL_LM")
     wrapper = get_peft_model(model, config)
     with contract(entries.freeze_rank_counters):
@@ -94,7 +94,7 @@ def test_rank_counters_are_parameters(model):
         assert not any(weight.requires_grad for weight in counters)
 
 
-def test_saved_virtual_tokens_are_trainable(model, tmp_path):
+def test_loaded_virtual_tokens_are_trainable(model, tmp_path):
     config = prompt_tuning()
     config.task_type = "CAUSAL_LM"
     saved = get_peft_model(model, config)
@@ -130,7 +130,7 @@ def take_steps(model, steps):
         optimizer.zero_grad()
 
 
-def test_the_state_of_the_allocator_is_kept(tmp_path):
+def test_the_state_of_the_rank_allocator_is_saved_and_loaded(tmp_path):
     with contract(entries.save_ranks):
         model, resumed = adalora(0), adalora(0)
         take_steps(model, [1, 2])
@@ -154,7 +154,7 @@ def test_peft_saves_no_running_importance(tmp_path):
         assert not [name for name in names if "ipt" in name]
 
 
-def test_modules_trained_in_full_keep_their_first_weights_beside_them(model):
+def test_initial_weights_of_modules_trained_in_full_are_recognised(model):
     config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["gate_proj"])
     weights = dict(get_peft_model(model, config).named_parameters())
     gates = [name for name in weights if ".gate_proj." in name]
@@ -165,8 +165,8 @@ def test_modules_trained_in_full_keep_their_first_weights_beside_them(model):
         assert sum(map(entries.is_replaced, weights)) == 1
 
 
-@pytest.mark.parametrize("expands", [True, False])
-def test_a_pattern_keeps_its_layers_in_a_mixture_of_experts(expands):
+@pytest.mark.parametrize("expand", [True, False])
+def test_expand_pattern_keeps_the_selected_layers_of_a_mixture_of_experts(expand):
     mixture = Qwen3MoeForCausalLM(
         Qwen3MoeConfig(
             vocab_size=16, hidden_size=8, intermediate_size=8, moe_intermediate_size=8, num_hidden_layers=2,
@@ -174,19 +174,19 @@ def test_a_pattern_keeps_its_layers_in_a_mixture_of_experts(expands):
         )
     )  # fmt: skip
     config = LoraConfig(r=2, target_modules=r"model\.layers\.0\.self_attn\.q_proj")
-    if expands:
+    if expand:
         entries.expand_pattern(config, mixture)
     adapted = {
         name.split(".layers.")[1].split(".lora_")[0]
         for name, _ in get_peft_model(mixture, config).named_parameters()
         if ".lora_" in name
     }
-    others = set() if expands else {"1.self_attn.q_proj"}
+    others = set() if expand else {"1.self_attn.q_proj"}
     with contract(entries.expand_pattern):
         assert adapted == {"0.self_attn.q_proj"} | others
 
 
-def test_a_pattern_for_a_dense_model_stays(model):
+def test_expand_pattern_does_not_change_the_pattern_of_a_dense_model(model):
     config = LoraConfig(target_modules=r".*q_proj")
     entries.expand_pattern(config, model)
     assert config.target_modules == r".*q_proj"

@@ -1,4 +1,4 @@
-"""The files that a run writes have the permissions of the umask."""
+"""The files that a run writes have the permissions that the umask gives."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ def umask(request):
 
 
 def modes(folder):
-    """Permissions by name, of everything in a folder."""
+    """The permissions of each file and folder below a folder, by relative path."""
     return {
         path.relative_to(folder).as_posix(): oct(stat.S_IMODE(path.lstat().st_mode))
         for path in folder.rglob("*")
@@ -44,7 +44,9 @@ def test_safetensors_writes_private_files(umask, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o027], indirect=True)
 @pytest.mark.parametrize("peft", ["lora", "adalora", "none"])
-def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, peft, small_judge):
+def test_checkpoints_and_models_follow_the_umask(
+    composed, make_clips, tmp_path, umask, peft, small_judge
+):
     config = composed(
         small_judge,
         f"task.data.train={make_clips('train', 2, seconds=(1.0,))}",
@@ -65,12 +67,12 @@ def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, p
     assert set(written.values()) == {"0o640", "0o750"}
 
 
-def test_saved_generation(tmp_path, umask):
+def test_a_saved_generation_follows_the_umask(tmp_path, umask):
     Generation(steps=1, iterations=1).save(tmp_path, SINGLE_PROCESS)
     assert set(modes(tmp_path).values()) == {oct(0o666 & ~umask)}
 
 
-def test_export_of_a_private_model(composed, tmp_path, umask):
+def test_an_export_of_private_files_follows_the_umask(composed, tmp_path, umask):
     from dramaeval.models.checkpoint import Checkpoint
 
     source, folder = tmp_path / "source", tmp_path / "export"
@@ -87,8 +89,8 @@ def test_export_of_a_private_model(composed, tmp_path, umask):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
 
 
-def test_other_files_keep_their_permissions(tmp_path, umask):
-    """The folder of `trainer.save_model(folder)` may hold anything."""
+def test_existing_files_keep_their_permissions(tmp_path, umask):
+    """The folder that a user gives to `trainer.save_model` may contain other files."""
     (tmp_path / "named").mkdir()
     for name in ("own.safetensors", "model.safetensors", "named/own.safetensors", "notes.txt"):
         (tmp_path / name).write_bytes(b"")

@@ -13,7 +13,7 @@ from dramaeval.compat import submitit as entries
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_script_and_command_of_a_folder_with_a_newline(tmp_path, count):
+def test_a_folder_name_with_a_newline_adds_no_line_to_the_script(tmp_path, count):
     folder = tmp_path / "a\nscontrol show config"
     executor = entries.Executor(folder)
     executor.update_parameters(srun_args=[], time=5)
@@ -25,7 +25,7 @@ def test_script_and_command_of_a_folder_with_a_newline(tmp_path, count):
         assert command[1].startswith(f"--output={folder}/")
 
 
-def test_array_is_submitted_with_the_same_class(tmp_path, monkeypatch):
+def test_an_array_is_submitted_with_the_same_executor_class(tmp_path, monkeypatch):
     executor = entries.Executor(tmp_path)
     executor.update_parameters(srun_args=[], time=5)
     submitted = []
@@ -43,6 +43,6 @@ def test_array_is_submitted_with_the_same_class(tmp_path, monkeypatch):
         assert [job.paths.submitted_pickle.is_file() for job in jobs] == [True, True]
 
 
-def test_names_of_nodes():
+def test_node_names_expands_ranges():
     with contract(entries.node_names):
         assert entries.node_names("gpu[1-2,07],login") == ["gpu1", "gpu2", "gpu07", "login"]

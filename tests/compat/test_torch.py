@@ -7,7 +7,7 @@ from contracts import contract
 from dramaeval.compat.torch import is_out_of_memory
 
 
-def test_message_of_the_cpu_allocator():
+def test_the_error_of_the_cpu_allocator_is_recognised():
     with contract(is_out_of_memory):
         with pytest.raises(RuntimeError) as raised:
             torch.empty(2**60, dtype=torch.uint8)

@@ -42,7 +42,7 @@ def audio_config():
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_encoder_over_shorter_inputs(attention):
+def test_encode_frames_equals_the_encoder_over_padded_inputs(attention):
     torch.manual_seed(0)
     config = audio_config().audio_config
     config._attn_implementation = attention
@@ -92,7 +92,7 @@ def test_old_weight_names_are_converted_for_a_subclass(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "gemma", "granite", "qwen3", "opt"])
-def test_carrier_mask_reaches_the_attention(kind):
+def test_the_carrier_mask_reaches_the_attention_unchanged(kind):
     masks = []
 
     def attention(module, query, key, value, attention_mask, **kwargs):
@@ -118,7 +118,7 @@ def test_carrier_mask_reaches_the_attention(kind):
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "opt"])
-def test_name_of_the_cache(kind):
+def test_cache_argument_names_the_cache_of_each_model(kind):
     decoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES))
     cache = DynamicCache()
     with contract(entries.cache_argument), torch.no_grad():
@@ -130,7 +130,7 @@ def test_name_of_the_cache(kind):
         assert cache.get_seq_length() == 3
 
 
-def test_name_of_the_attention():
+def test_attention_implementation_returns_the_name_that_was_set():
     model = LlamaModel(AutoConfig.for_model("llama", **SIZES))
     with contract(entries.attention_implementation):
         for name in ("sdpa", "eager"):
@@ -139,7 +139,7 @@ def test_name_of_the_attention():
 
 
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_attention_that_a_file_names_is_forgotten(tmp_path, key):
+def test_the_attention_named_in_a_config_file_is_not_used(tmp_path, key):
     values = AutoConfig.for_model("llama", **SIZES).to_dict() | {key: "owner/kernel"}
     (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
     config = AutoConfig.from_pretrained(tmp_path)
@@ -149,7 +149,7 @@ def test_attention_that_a_file_names_is_forgotten(tmp_path, key):
         assert entries.attention_implementation(model.config) in ("sdpa", "eager")
 
 
-def test_class_of_a_configuration():
+def test_model_class_for_returns_the_class_of_a_configuration():
     class UnknownConfig(PreTrainedConfig):
         model_type = "unknown"
 
@@ -160,7 +160,7 @@ def test_class_of_a_configuration():
         assert entries.model_class_for(UnknownConfig()) is None
 
 
-def test_classes_with_an_attention_of_their_own():
+def test_models_without_registered_attention_are_recognised():
     with contract(entries.takes_registered_attention):
         assert entries.takes_registered_attention(LlamaModel)
         assert not entries.takes_registered_attention(BloomModel)

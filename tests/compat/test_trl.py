@@ -21,7 +21,7 @@ def parameters(method):
 
 @pytest.fixture
 def trainer_of(tmp_path):
-    """`trl.GRPOTrainer` of a language model of one layer."""
+    """A function that returns a model of one layer, its arguments, and a function that builds `trl.GRPOTrainer`."""
     tokenizer = AutoTokenizer.from_pretrained(PACKAGE / "models" / "tiny")
 
     def build(*, model_attributes=(), rollout_func=None, **arguments):
@@ -53,7 +53,7 @@ def trainer_of(tmp_path):
     return build
 
 
-def test_passes_are_prepared_and_scored_by_the_replaced_methods():
+def test_the_replaced_methods_of_the_grpo_trainer_have_known_parameters():
     with contract(entries.grpo_hooks):
         assert parameters(trl.GRPOTrainer._prepare_inputs) == ["self", "generation_batch"]
         score = trl.GRPOTrainer._get_per_token_logps_and_entropies
@@ -63,7 +63,7 @@ def test_passes_are_prepared_and_scored_by_the_replaced_methods():
         assert len(typing.get_args(inspect.signature(score).return_annotation)) == 3
 
 
-def test_a_generation_is_scored_by_one_method():
+def test_prepare_inputs_calls_the_method_that_generates_and_scores():
     with contract(entries.generate_and_score):
         assert parameters(trl.GRPOTrainer._generate_and_score_completions) == ["self", "inputs"]
         called = inspect.getsource(trl.GRPOTrainer._prepare_inputs)

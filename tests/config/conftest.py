@@ -1,4 +1,4 @@
-"""Compositions, as the command line composes them."""
+"""A fixture that composes a configuration as the command line does."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from dramaeval.config import registration
 
 @pytest.fixture(scope="session")
 def words_of() -> Callable[..., DictConfig]:
-    """Compose as the command line does, with the user's words in Hydra's node."""
+    """A function that composes as the command line does, with the overrides of the user in ``hydra``."""
     registration.register()
 
     def build(*words: str) -> DictConfig:

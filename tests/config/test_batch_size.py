@@ -1,4 +1,4 @@
-"""The size of an optimizer step: expected factors worked out by hand."""
+"""The number of clips per optimizer step, compared with factors by hand."""
 
 from functools import cache
 
@@ -29,14 +29,14 @@ def with_values(values):
         ({"batch.global": 64, "batch.per_device": 4}, 2, (4, 8)),
         ({"batch.global": 64, "batch.per_device": 4}, 16, (4, 1)),
         ({"batch.global": 64, PER_DEVICE: 2}, 2, (2, 16)),
-        ({"batch.global": 6}, 1, (3, 2)),  # the largest share up to 4 that divides
+        ({"batch.global": 6}, 1, (3, 2)),  # the largest number up to 4 that divides 6
         ({"batch.global": 22}, 2, (1, 11)),
         ({PER_DEVICE: 3, ACCUMULATION: 5}, 2, (3, 5)),
         ({"batch.per_device": 3, ACCUMULATION: 5}, 1, (3, 5)),
         ({"batch.global": 30, "batch.per_device": 3, ACCUMULATION: 5}, 2, (3, 5)),
     ],
 )
-def test_the_factors(values, processes, factors):
+def test_clips_per_device_and_accumulated_batches(values, processes, factors):
     step = step_size(with_values(values), processes)
     assert (step.per_device, step.accumulation) == factors
     assert step.clips == factors[0] * factors[1] * processes
@@ -55,12 +55,14 @@ def test_the_factors(values, processes, factors):
         ({ACCUMULATION: 0}, 1, "steps=0 must be a whole number of 1 or more"),
     ],
 )  # fmt: skip
-def test_numbers_that_do_not_divide_are_errors_that_name_the_nearest(values, processes, message):
+def test_a_global_batch_that_cannot_be_divided_is_an_error_with_the_nearest_sizes(
+    values, processes, message
+):
     with pytest.raises(BatchError, match=message):
         step_size(with_values(values), processes)
 
 
-def test_a_size_below_1_is_reported_by_the_schema_only():
+def test_a_size_below_1_is_reported_once_by_the_schema():
     assert problems(with_values({"batch.global": 0})) == []
     (problem,) = problems(with_values({"batch.global": 64, "processes": 3}))
     assert "does not divide among 3 processes" in problem

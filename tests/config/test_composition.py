@@ -1,4 +1,4 @@
-"""Every YAML file in configs/ composes, passes the checks and can be built."""
+"""Every YAML file in configs/ can be composed, passes the checks, and its objects can be built."""
 
 import itertools
 
@@ -19,7 +19,7 @@ from dramaeval.stages.training_arguments import build_adapter
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-#: Families' files without a path.
+#: Files of model families that give no path.
 ANY_CHECKPOINT = (
     "qwen2_audio",
     "qwen2_5_omni",
@@ -45,9 +45,9 @@ def choices(group):
 def test_every_file_belongs_to_a_tested_group():
     tested = {CONFIGS / "launch.yaml", CONFIGS / "hydra/help/dramaeval.yaml"}
     # The last ones are tested in tests/launch and tests/stages/test_import_records.py.
-    elsewhere = ("hydra/launcher", "hydra/sweeper", "search", "importer")
+    tested_elsewhere = ("hydra/launcher", "hydra/sweeper", "search", "importer")
     parts = ("task/rubric", "task/label_policies", "task/phrasings")
-    for group in (*SINGLE, *parts, *elsewhere):
+    for group in (*SINGLE, *parts, *tested_elsewhere):
         tested |= {CONFIGS / group / f"{name}.yaml" for name in choices(group)}
     assert set(FILES) == tested
     assert len(FILES) > 12
@@ -57,7 +57,7 @@ def test_every_file_belongs_to_a_tested_group():
     ("group", "name"),
     [(group, name) for group in SINGLE for name in choices(group)],
 )
-def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, name):
+def test_every_choice_is_composed_checked_and_built(composed, monkeypatch, group, name):
     override = f"{group}={name}"
     extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
     # The class or its adapted layers depend on the configuration of the checkpoint.
@@ -65,8 +65,8 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     extra = [f"model.path={tiny}"] if name in ("qwen2_audio", "qwen2_audio_14b") else extra
     extra += [f"model.audio={tiny}", f"model.text={tiny}"] if name in ("composed", "align") else []
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
-    served = ["stages=[evaluate]", "model.name=m", "model.base_url=http://localhost:8000/v1"]
-    extra += served if name == "api" else []
+    endpoint = ["stages=[evaluate]", "model.name=m", "model.base_url=http://localhost:8000/v1"]
+    extra += endpoint if name == "api" else []
     sample = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
     extra += (
         [f"task.data.train={sample}", f"task.data.test={sample}"]
@@ -74,11 +74,11 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
         else []
     )
     config = composed(override, *extra)
-    with monkeypatch.context() as machine:
+    with monkeypatch.context() as patched:
         if name.endswith("_offload"):  # needs a GPU
-            machine.setattr("torch.cuda.is_available", lambda: True)
+            patched.setattr("torch.cuda.is_available", lambda: True)
         if name in INTEGRATIONS:  # packages that need not be installed
-            machine.setattr("dramaeval.config.extras.find_spec", lambda package: True)
+            patched.setattr("dramaeval.config.extras.find_spec", lambda package: True)
         check(config)
     OmegaConf.to_container(config, resolve=True)
     family = build_family(config)
@@ -126,7 +126,7 @@ def test_the_ten_dimensions_and_their_fields(composed):
     assert all(dimension.scale == (1, 2, 3, 4, 5) for dimension in task.dimensions)
 
 
-def test_documented_defaults(composed):
+def test_the_defaults_are_those_of_the_documentation(composed):
     config = composed()
     assert config.model.path.endswith("models/tiny")
     assert (config.task.name, config.zero, config.seed) == ("role", None, 0)
@@ -153,7 +153,7 @@ def test_a_misspelt_key_or_value_fails_when_composing(composed, override, messag
     assert message in f"{raised.value} {raised.value.__cause__}"
 
 
-def test_a_users_rubric_needs_one_file(tmp_path, composed):
+def test_a_rubric_of_the_user_is_one_file_in_the_search_path(tmp_path, composed):
     folder = tmp_path / "task" / "rubric"
     folder.mkdir(parents=True)
     (folder / "warmth.yaml").write_text(
@@ -172,7 +172,7 @@ def test_a_users_rubric_needs_one_file(tmp_path, composed):
 
 
 @pytest.mark.slow
-def test_choices_of_several_groups_combine(composed):
+def test_choices_of_several_groups_can_be_combined(composed):
     for model, peft, labels in itertools.product(
         ("tiny", "qwen2_audio_7b"), ("lora", "none"), ("sample", "mean")
     ):
@@ -192,7 +192,9 @@ def test_choices_of_several_groups_combine(composed):
         (["experiment=realism_lora"], "answer_ce"),  # as published
     ],
 )
-def test_the_objective_is_the_tasks_unless_the_trainer_has_one(composed, overrides, objective):
+def test_the_objective_is_that_of_the_task_unless_the_trainer_sets_one(
+    composed, overrides, objective
+):
     config = composed(*overrides)
     check(config)
     assert config.trainer.objective == objective

@@ -1,4 +1,4 @@
-"""The cache of composed files that the tests use gives what Hydra composes."""
+"""The cache of compositions that the tests use gives the same results as Hydra."""
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from repository import ROOT
 
 
-def composed_with_hydra_s_node(overrides):
+def composed_with_hydra_node(overrides):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("launch", overrides=overrides, return_hydra_config=True)
     return OmegaConf.to_container(config, throw_on_missing=False)
@@ -26,7 +26,7 @@ def composed_with_hydra_s_node(overrides):
 )
 def test_a_composition_from_the_cache_equals_one_without_it(composed, monkeypatch, overrides):
     composed()  # registers the schema
-    kept = [composed_with_hydra_s_node(overrides) for _ in range(2)]
+    cached = [composed_with_hydra_node(overrides) for _ in range(2)]
     create = config_loader_impl.create_defaults_list
     merge = ConfigLoaderImpl._compose_config_from_defaults_list
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create.__wrapped__)
@@ -36,5 +36,5 @@ def test_a_composition_from_the_cache_equals_one_without_it(composed, monkeypatc
         load = sources[scheme].load_config.__wrapped__
         monkeypatch.setattr(sources[scheme], "load_config", load)
     monkeypatch.setattr(SourcesRegistry, "resolve", SourcesRegistry.resolve.__wrapped__)
-    expected = composed_with_hydra_s_node(overrides)
-    assert kept == [expected, expected]
+    expected = composed_with_hydra_node(overrides)
+    assert cached == [expected, expected]

@@ -1,4 +1,4 @@
-"""``from=RUN`` takes the settings of a run; those of the user replace them."""
+"""``from=RUN`` takes the settings of a run; settings of the user replace them."""
 
 import pytest
 import yaml
@@ -46,12 +46,12 @@ def run(words_of, tmp_path_factory):
     ids=" ".join,
 )
 def test_settings_of_the_user_replace_those_of_the_run(words_of, run, words):
-    """Equal to the run's own command line with the user's words behind it."""
-    taken = settings(inherit(words_of(f"from={run}", *words, "logger=none")))
+    """The result equals the overrides of the run followed by those of the user."""
+    inherited = settings(inherit(words_of(f"from={run}", *words, "logger=none")))
     groups = {word.partition("=")[0] for word in words if "." not in word.partition("=")[0]}
     kept = [word for word in SETTINGS if word.partition("=")[0].partition(".")[0] not in groups]
-    assert taken == settings(words_of(*kept, *words))
-    assert taken["from"] is None
+    assert inherited == settings(words_of(*kept, *words))
+    assert inherited["from"] is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,9 @@ def test_settings_of_the_user_replace_those_of_the_run(words_of, run, words):
         ((), {"task": "x: [", "model": 1}, None),
     ],
 )
-def test_what_is_refused(words_of, run, tmp_path, words, change, message):
+def test_masked_untrusted_or_missing_settings_of_a_run_are_refused(
+    words_of, run, tmp_path, words, change, message
+):
     if change is not None:
         values = yaml.safe_load((run / "config.yaml").read_text())
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({**values, **change}))
@@ -84,7 +86,7 @@ def test_texts_of_the_run_are_not_interpolated(words_of, run, tmp_path):
     assert settings(config)["task"]["system"] == "${oc.env:HOME}"
 
 
-def test_config_name_with_the_settings_of_a_run_is_refused_in_favour_of_from(words_of, run):
+def test_a_run_given_by_config_name_is_refused_with_a_hint_to_from(words_of, run):
     registration.require_schema(words_of())
     with initialize_config_dir(str(run), version_base="1.3"):
         config = compose("config")

@@ -1,4 +1,4 @@
-"""A feature whose package is not installed is named in one line, with the command that installs it."""
+"""A setting whose package is not installed is reported in one line with the install command."""
 
 import tomllib
 
@@ -28,11 +28,11 @@ def test_a_setting_names_its_missing_package(composed, monkeypatch):
     ]
 
 
-def test_an_installed_package_is_no_problem():
+def test_an_installed_package_is_not_reported():
     assert missing_package("deepspeed", "zero") is None
 
 
-def test_a_plugin_ends_with_the_line(monkeypatch):
+def test_a_plugin_without_its_package_ends_with_the_message(monkeypatch):
     from hydra_plugins.dramaeval_sweeps import Slurm
 
     monkeypatch.setattr(extras, "find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""Declared settings: types, limits, unknown keys, and their texts."""
+"""Declared settings: checks of types, limits and unknown keys, and help texts."""
 
 from dataclasses import dataclass
 from enum import Enum

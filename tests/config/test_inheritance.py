@@ -1,4 +1,4 @@
-"""``checkpoint=`` brings the settings of its judge; what the user sets in contradiction is refused."""
+"""``checkpoint=`` sets the settings of its judge; contradicting settings of the user are refused."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ DIMENSIONS = [
 
 @pytest.fixture(scope="module")
 def save(words_of, tmp_path_factory):
-    """Write the folder of a judge that was trained with these settings; returns ``checkpoint=FOLDER``."""
+    """A function that writes the folder of a judge trained with these settings; it returns ``checkpoint=FOLDER``."""
 
     def write(*words, adapter=True, **changes):
         config = words_of(*words)
@@ -45,8 +45,8 @@ def save(words_of, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def own(save):
-    """A judge with a rubric, a prompt and records of its own."""
+def own_judge(save):
+    """A judge with its own rubric, prompt and records."""
     return save(
         "task.data.train=mine.jsonl", "task.rubric.name=moods", "task.rubric.version='2.5'",
         "task.system=Listen.", "trainer.objective=soft_ce", task__rubric__dimensions=DIMENSIONS,
@@ -59,8 +59,8 @@ def problems(config):
     return list(raised.value.problems)
 
 
-def test_a_judge_provides_rubric_prompt_and_objective(words_of, own):
-    config = inherit(words_of(own, RECORDS, "stages=[train,evaluate]"))
+def test_a_judge_provides_rubric_prompt_and_objective(words_of, own_judge):
+    config = inherit(words_of(own_judge, RECORDS, "stages=[train,evaluate]"))
     assert OmegaConf.to_container(config.task.rubric.dimensions) == DIMENSIONS
     assert (config.task.rubric.name, config.task.rubric.version) == ("moods", "2.5")
     assert config.task.system == "Listen."
@@ -68,12 +68,14 @@ def test_a_judge_provides_rubric_prompt_and_objective(words_of, own):
     assert config.task.data.test == "mine.jsonl"
     assert config.model.path == TINY
     without_hydra = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    again = inherit(without_hydra)  # a process that does not know the command line
+    again = inherit(
+        without_hydra
+    )  # without Hydra's node, as in a process that does not know the command line
     assert saved_form(again) == saved_form(without_hydra)
 
 
 @pytest.mark.parametrize(
-    ("words", "mine", "theirs"),
+    ("words", "given", "saved"),
     [
         (["task.system=Look."], "task.system=Look.", "has Listen."),
         # The default value, given explicitly.
@@ -87,11 +89,11 @@ def test_a_judge_provides_rubric_prompt_and_objective(words_of, own):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
-def test_a_contradiction_is_refused_with_both_values(words_of, own, words, mine, theirs):
-    config = words_of(own, RECORDS, *words)
+def test_a_contradiction_is_refused_with_both_values(words_of, own_judge, words, given, saved):
+    config = words_of(own_judge, RECORDS, *words)
     text = "\n".join(problems(config))
-    assert mine in text
-    assert theirs in text
+    assert given in text
+    assert saved in text
     assert "checkpoint_override=true" in text
     config.checkpoint_override = True
     replaced = inherit(config)
@@ -102,10 +104,10 @@ def test_a_contradiction_is_refused_with_both_values(words_of, own, words, mine,
     assert replaced.task.name == ("archetype" if words[0] == "task=archetype" else "role")
 
 
-def test_the_same_values_and_settings_of_training_and_scoring_are_no_contradiction(words_of, own):
+def test_equal_values_and_settings_of_training_and_scoring_are_accepted(words_of, own_judge):
     config = inherit(
         words_of(
-            own, RECORDS, "task=role", "task.system=Listen.", "task.labels=mean", "model=tiny",
+            own_judge, RECORDS, "task=role", "task.system=Listen.", "task.labels=mean", "model=tiny",
             "task.objective=expected_mse", "task.dimensions=[loud]", "model.attention=eager",
         )
     )  # fmt: skip
@@ -114,15 +116,15 @@ def test_the_same_values_and_settings_of_training_and_scoring_are_no_contradicti
     assert config.task.rubric.name == "moods"
 
 
-def test_a_subset_of_the_dimensions_is_another_prompt_if_all_are_asked_together(words_of, save):
-    together = save("task=role_all", "task.dimensions=[pitch_dynamics,emotion_accuracy]")
-    text = problems(words_of(together, "task.dimensions=[pitch_dynamics]"))[0]
+def test_a_subset_of_dimensions_is_refused_if_one_question_asks_for_all(words_of, save):
+    joint_judge = save("task=role_all", "task.dimensions=[pitch_dynamics,emotion_accuracy]")
+    text = problems(words_of(joint_judge, "task.dimensions=[pitch_dynamics]"))[0]
     assert "has ['pitch_dynamics', 'emotion_accuracy']" in text
 
 
 @pytest.mark.parametrize("stages", ["evaluate", "train", "train,evaluate", "evaluate,controls"])
-def test_the_sample_is_not_taken_for_the_records_of_a_judge_of_other_records(words_of, own, stages):
-    config = words_of(own, f"stages=[{stages}]")
+def test_a_judge_of_other_records_is_not_run_on_the_sample(words_of, own_judge, stages):
+    config = words_of(own_judge, f"stages=[{stages}]")
     assert "task.data names no records" in problems(config)[0]
     config.stages = ["score"]
     assert inherit(config).task.data.sample is None
@@ -133,13 +135,13 @@ def test_the_sample_is_not_taken_for_the_records_of_a_judge_of_other_records(wor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["role", "archetype", "avqa", "role_caption", "mixed"])
-def test_a_judge_of_the_sample_is_evaluated_on_it(words_of, save, task):
+def test_a_judge_trained_on_the_sample_is_evaluated_on_the_sample(words_of, save, task):
     config = inherit(words_of(save(f"task={task}"), "stages=[evaluate]"))
     expected = words_of(f"task={task}")
     assert saved_form(config.task) == saved_form(expected.task)
 
 
-def test_a_part_of_a_mixture_is_evaluated_alone(words_of, save):
+def test_a_judge_of_a_mixture_is_evaluated_on_one_of_its_tasks(words_of, save):
     mixture = save("task=mixed", "task.tasks.role.system=Listen.")
     config = inherit(words_of(mixture, "task=role", "stages=[evaluate]"))
     assert (config.task.name, config.task.system) == ("role", "Listen.")
@@ -153,7 +155,7 @@ def test_prepared_records_have_no_label_policy(words_of, save):
     assert config.task.labels is None
 
 
-def test_a_full_model_is_its_own_base(words_of, save):
+def test_a_full_model_replaces_the_model_path_and_an_adapter_keeps_it(words_of, save):
     words = save("model=qwen2_audio", "model.path=org/one", "model.revision=v2", adapter=False)
     config = inherit(words_of(words, "stages=[evaluate]"))
     assert config.model.path == words.partition("=")[2]
@@ -162,7 +164,7 @@ def test_a_full_model_is_its_own_base(words_of, save):
     assert inherit(words_of(adapter)).model.revision == "v2"
 
 
-def test_an_older_run_has_its_settings_in_its_configuration(words_of, tmp_path):
+def test_the_settings_of_an_older_run_are_read_from_config_yaml(words_of, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "adapter_config.json").write_text(
         f'{{"base_model_name_or_path": "{TINY}"}}'
@@ -174,8 +176,8 @@ def test_an_older_run_has_its_settings_in_its_configuration(words_of, tmp_path):
     assert "Listen." in problems(words_of(f"checkpoint={tmp_path}", "task.system=No."))[0]
 
 
-def test_a_file_of_unknown_origin_is_read_as_data_only(words_of, own, tmp_path):
-    folder = own.partition("=")[2]
+def test_a_file_of_unknown_origin_is_read_as_data_only(words_of, own_judge, tmp_path):
+    folder = own_judge.partition("=")[2]
     values = yaml.safe_load(Path(folder, "judge.yaml").read_text(encoding="utf-8"))
     (tmp_path / "adapter_config.json").write_text("{}")
     mark = tmp_path / "created"
@@ -212,6 +214,6 @@ def test_a_damaged_file_is_reported_or_not_used(words_of, tmp_path, text):
         assert "judge.yaml" in str(error)  # noqa: PT017 - an empty file is not used
 
 
-def test_keys_of_overrides(words_of):
+def test_override_keys_returns_the_keys_of_the_command_line(words_of):
     config = words_of("task/rubric=realism", "+trainer.args.bf16=false", "~peft.r", "seed=1")
     assert override_keys(config) == ("task.rubric", "trainer.args.bf16", "peft.r", "seed")

@@ -1,4 +1,4 @@
-"""``peft``, ``quantization`` and ``zero``: declared arguments, and what these libraries themselves accept."""
+"""``peft``, ``quantization`` and ``zero``: checks of declared arguments, compared with the libraries' own arguments."""
 
 import dataclasses
 import inspect
@@ -70,16 +70,20 @@ def test_an_unknown_key_is_reported_with_a_near_match_or_the_valid_keys():
             "quantization": {"_target_": BITS, "load_in_4bits": True},
         }
     )
-    alpha, other, adalora, bits = problems_of_arguments(config)
-    assert "Did you mean" not in adalora  # neither itself nor a key with another meaning
-    assert "peft.LoraConfig. Did you mean peft.lora_alpha" in alpha
-    assert "There are " in other
-    assert "lora_dropout" in other
+    near_match, without_match, adalora, bits = problems_of_arguments(config)
+    assert (
+        "Did you mean" not in adalora
+    )  # the only similar keys are itself and one with another meaning
+    assert "peft.LoraConfig. Did you mean peft.lora_alpha" in near_match
+    assert "There are " in without_match
+    assert "lora_dropout" in without_match
     assert "Did you mean quantization.load_in_4bit" in bits
-    stage, unlike = unknown_settings(OmegaConf.create({"zero_optimization": {"stge": 1, "qqq": 1}}))
+    stage, without_match_in_zero = unknown_settings(
+        OmegaConf.create({"zero_optimization": {"stge": 1, "qqq": 1}})
+    )
     assert stage.endswith("Did you mean stage?")
-    assert "There are " in unlike
-    assert "reduce_bucket_size" in unlike
+    assert "There are " in without_match_in_zero
+    assert "reduce_bucket_size" in without_match_in_zero
 
 
 @pytest.mark.parametrize("schema", CLASSES)
@@ -98,7 +102,7 @@ def test_further_arguments_and_other_notations_are_accepted():
 
 
 @pytest.mark.slow
-def test_the_default_of_every_argument_is_the_librarys_and_is_accepted():
+def test_the_default_of_every_argument_equals_that_of_the_library():
     from deepspeed.runtime.zero import config, offload_config
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
     from transformers import BitsAndBytesConfig

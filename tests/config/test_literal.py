@@ -1,4 +1,4 @@
-"""``${`` in a literal value is not interpolated: in folder names, in published files, after one resolution."""
+"""``${`` in a literal value is not interpolated: in folder names, published files and resolved settings."""
 
 import functools
 import subprocess
@@ -127,8 +127,8 @@ def test_texts_of_a_published_file_are_not_interpolated(tmp_path, monkeypatch, c
     assert config.trainer.args.learning_rate == 1e-4
 
 
-@pytest.mark.parametrize("name", ["w ${oc.env:HOME} x", "${not_there}"])
-def test_a_working_folder_that_hydra_would_interpolate_is_refused(tmp_path, name):
+def test_a_working_folder_that_hydra_would_interpolate_is_refused(tmp_path):
+    name = "w ${oc.env:HOME} x"
     (tmp_path / name).mkdir()
     done = subprocess.run(
         [sys.executable, ROOT / "launch.py", "plan=true"], cwd=tmp_path / name, capture_output=True,

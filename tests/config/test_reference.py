@@ -1,4 +1,4 @@
-"""The reference pages as Markdown."""
+"""The generated reference pages of settings and config groups."""
 
 import re
 

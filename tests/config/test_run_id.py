@@ -1,4 +1,4 @@
-"""The short id depends on the settings that change results and on the models, and not on paths and launchers."""
+"""The id of a run depends on settings that change results and on the models, not on paths and launchers."""
 
 import re
 import shutil
@@ -17,13 +17,13 @@ def test_paths_and_execution_settings_do_not_change_the_id(composed, tmp_path):
     (tmp_path / "train.jsonl").touch()
     first = run_id(composed())
     assert re.fullmatch("[0-9a-f]{8}", first)
-    for elsewhere in (
+    for overrides in (
         [f"task.data.train={tmp_path / 'train.jsonl'}"],
         ["task.data.train=relative/train.jsonl", "task.data.audio_root=clips"],
         ["plan=true", "plan_force=true", "launch.check=true", "launch.detach=true"],
         [f"model.path={shutil.copytree(TINY, tmp_path / 'copy')}"],
     ):
-        assert run_id(composed(*elsewhere)) == first, elsewhere
+        assert run_id(composed(*overrides)) == first, overrides
 
 
 def test_explicit_defaults_do_not_change_the_id(composed):

@@ -1,4 +1,4 @@
-"""``dramaeval score RUN CLIP … NAME=TEXT …`` is the same run as ``stages=[score]`` with settings."""
+"""``dramaeval score RUN CLIP … NAME=TEXT …`` is translated to ``stages=[score]`` and settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_words_are_read_as_judge_clips_texts_and_settings(tmp_path, monkeypatch)
     assert (config.checkpoint, config.model.get("path") is not None) == (None, True)
 
 
-def test_a_folder_comes_before_a_model_of_its_name(tmp_path, monkeypatch):
+def test_an_existing_folder_is_used_instead_of_the_bundled_model_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
     assert "checkpoint=tiny" in with_settings_of_score(["score", "tiny", "a.wav"])
@@ -34,7 +34,7 @@ def test_a_folder_comes_before_a_model_of_its_name(tmp_path, monkeypatch):
     )
 
 
-def test_other_commands_are_unchanged_and_absent_words_are_named(capsys):
+def test_other_commands_are_unchanged_and_missing_arguments_are_named(capsys):
     assert with_settings_of_score(["stages=[score]", "input=a"]) == ["stages=[score]", "input=a"]
     for words, missing in (
         (["score"], "the judge and its clips"),

@@ -1,4 +1,4 @@
-"""Arguments read from source, against those that Python's inspection of the imported objects gives."""
+"""Arguments read from source text equal those that `inspect` finds in the imported objects."""
 
 import re
 
@@ -18,7 +18,7 @@ TARGETS = sorted(
 
 
 @pytest.mark.parametrize("target", [*TARGETS, "peft.LoHaConfig", "peft.VeraConfig"])
-def test_the_arguments_of_every_target_of_the_configuration(target):
+def test_the_arguments_of_every_target_in_configs(target):
     arguments = arguments_in_source(target)
     assert arguments is not None
     # The plugins of launchers take the options that `fields.problems` checks.

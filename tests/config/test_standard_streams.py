@@ -1,4 +1,4 @@
-"""A command prints every text, also where the terminal takes ASCII only."""
+"""A command can print every text, even if the terminal accepts only ASCII."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ import sys
 from dramaeval.config.standard_streams import accept_any_text
 
 
-def test_an_ascii_terminal_gets_escapes(monkeypatch):
+def test_other_characters_are_escaped_on_an_ascii_terminal(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     accept_any_text()

@@ -1,4 +1,4 @@
-"""Unknown keys of a command line, with the valid keys that they resemble."""
+"""Unknown keys of a command line are reported with the nearest valid key."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from dramaeval.config.unknown_keys import problems_of_words
         ("task.data.trian=x", "task.data.train"),
         ("batch.globl=3", "batch.global"),
         ("launch.chek=true", "launch.check"),
-        # The last part of a key is one of another node.
+        # The key exists in another node.
         ("draws=1", "evaluation.draws"),
         ("max_seconds=3", "task.data.max_seconds"),
         ("lr=1", "trainer.args.learning_rate"),
@@ -34,7 +34,7 @@ from dramaeval.config.unknown_keys import problems_of_words
         ("hydra.run.dirr=x", "hydra.run.dir"),
     ],
 )
-def test_the_nearest_key_is_named(word, nearest):
+def test_the_nearest_valid_key_is_suggested(word, nearest):
     (problem,) = problems_of_words(["-m", word])
     key = word.lstrip("+").partition("=")[0]
     assert problem.startswith(key[: key.rfind(".")] if "hydra" in key else key)
@@ -60,7 +60,7 @@ def test_valid_keys_and_keys_that_only_a_class_knows_are_accepted(words):
     assert problems_of_words(words) == []
 
 
-def test_all_keys_are_reported_and_siblings_are_listed():
+def test_all_unknown_keys_are_reported_with_the_keys_of_their_node():
     first, second = problems_of_words(["xyzzy=1", "export.foo=1", "seed=0"])
     assert first.startswith("xyzzy is not a setting.")
     assert "--help lists the settings" in first

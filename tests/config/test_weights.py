@@ -1,4 +1,4 @@
-"""A model is identified by its settings and weights: a copy is the same model, and other weights are another model."""
+"""The fingerprint of a model depends on its settings and weights, not on its folder or the split into files."""
 
 import json
 import re
@@ -32,14 +32,14 @@ def test_a_copy_is_the_same_model_however_its_weights_are_split(model, tmp_path)
     shards = tmp_path / "shards"
     shards.mkdir()
     settings = json.loads((model / "config.json").read_text())
-    moved = {**settings, "_name_or_path": str(tmp_path), "transformers_version": "0"}
-    (shards / "config.json").write_text(json.dumps(moved))
+    copied_settings = {**settings, "_name_or_path": str(tmp_path), "transformers_version": "0"}
+    (shards / "config.json").write_text(json.dumps(copied_settings))
     for number, part in enumerate((names[:5], names[5:])):
         save_file({name: tensors[name] for name in part}, shards / f"{number}.safetensors")
     assert fingerprint(shards) == fingerprint(model)
 
 
-def test_one_changed_number_in_any_tensor_up_to_a_mebibyte_is_another_model(model):
+def test_a_changed_number_in_a_tensor_up_to_1_mib_changes_the_fingerprint(model):
     tensors = load_file(model / "model.safetensors")
     before = fingerprint(model)
     small = [name for name, tensor in tensors.items() if tensor.nbytes <= 2**20]
@@ -88,19 +88,19 @@ def test_an_adapter_does_not_depend_on_the_place_of_its_base_or_on_the_order_of_
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_models_on_the_hub_are_names_with_revisions(tmp_path):
+def test_a_model_on_the_hub_is_identified_by_name_and_revision(tmp_path):
     assert model_identity("org/one") == "org/one"
     assert model_identity("org/one", "v2") == "org/one@v2"
     assert model_identity(tmp_path / "missing") is None
 
 
-def test_damaged_weights_have_a_fingerprint_too(model):
+def test_damaged_weights_have_another_fingerprint(model):
     before = fingerprint(model)
     (model / "model.safetensors").write_bytes(b"\xff" * 100)
     assert fingerprint(model) != before
 
 
-def test_weights_lie_in_the_folder_or_in_model_or_in_export(tmp_path):
+def test_weights_are_found_in_the_folder_or_in_model_or_in_export(tmp_path):
     assert weights_folder(tmp_path) is None
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "config.json").touch()
@@ -110,7 +110,7 @@ def test_weights_lie_in_the_folder_or_in_model_or_in_export(tmp_path):
     assert weights_folder(tmp_path) == tmp_path / "model"
 
 
-def test_a_judge_on_the_hub_is_its_copy_in_the_cache(tmp_path, monkeypatch):
+def test_a_judge_on_the_hub_is_read_from_the_cache(tmp_path, monkeypatch):
     """The cache has the layout that huggingface_hub documents: refs, and a snapshot for each commit."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--org--judge"

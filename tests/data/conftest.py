@@ -1,4 +1,4 @@
-"""Small clips and records for the tests of `dramaeval.data`."""
+"""Fixtures that write small clips and records for tests of `dramaeval.data`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def folder(tmp_path: Path, make_wav: Writer) -> Path:
 
 @pytest.fixture
 def problems_of(folder: Path, write_jsonl: Writer) -> Callable[..., list[Problem]]:
-    """Read lines which must be refused, and return why."""
+    """A function that reads lines, which must be refused, and returns their problems."""
 
     def read(*lines: Any, fmt: RecordFormat = FORMAT, **options: Any) -> list[Problem]:
         with pytest.raises(BadRecordsError) as caught:

@@ -1,4 +1,4 @@
-"""Decoding: every format gives the right samples, and a damaged file a reason and never silence."""
+"""Decoding: every format gives the correct samples, and a damaged file is an error with its reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wav(path: Path, samples: bytes, **layout: int) -> Path:
 
 
 def packed(values: list[float], bits: int) -> bytes:
-    """Whole numbers of that width, little-endian; 8 bits are unsigned with 128 as zero."""
+    """Samples as little-endian integers of this width; 8-bit samples are unsigned, with 128 as zero."""
     if bits == 8:
         return bytes(min(255, round(value * 128) + 128) for value in values)
     top = 2 ** (bits - 1)
@@ -38,7 +38,7 @@ def packed(values: list[float], bits: int) -> bytes:
 
 
 @pytest.mark.parametrize("bits", [8, 16, 24, 32])
-def test_integer_wavs(tmp_path: Path, bits: int) -> None:
+def test_wavs_with_integer_samples(tmp_path: Path, bits: int) -> None:
     samples = decode(wav(tmp_path / "a.wav", packed(RAMP, bits), bits=bits), RATE)
     assert samples.dtype == np.float32
     assert samples.shape == (5,)
@@ -66,14 +66,16 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     [("FLAC", "PCM_16", 1e-4), ("OGG", "VORBIS", 0.05), ("OGG", "OPUS", 0.05),
      ("MP3", "MPEG_LAYER_III", 0.05), ("AIFF", "PCM_24", 1e-6), ("WAV", "ULAW", 0.02)],
 )  # fmt: skip
-def test_other_formats(tmp_path: Path, kind: str, subtype: str, error: float) -> None:
+def test_other_formats_of_libsndfile_are_decoded(
+    tmp_path: Path, kind: str, subtype: str, error: float
+) -> None:
     tone = np.array(sine(1.0, RATE, hertz=300.0))
-    file = tmp_path / "clip.audio"  # the content says what it is, not the name
+    file = tmp_path / "clip.audio"  # the format is recognised from the content, not from the name
     soundfile.write(file, tone, RATE, format=kind, subtype=subtype)
     header, samples = read_header(file), decode(file, RATE)
     assert header.frames == len(samples) == RATE
     assert header.seconds == 1.0
-    inner = slice(1000, -1000)  # codecs need a moment at the edges
+    inner = slice(1000, -1000)  # without the edges, where codecs are less accurate
     assert np.abs(samples - tone)[inner].max() < error
 
 
@@ -114,7 +116,7 @@ def test_max_seconds_keeps_the_beginning(tmp_path: Path, make_wav: Callable[...,
     assert len(decode(file, RATE, max_seconds=30.0)) == RATE
 
 
-# Damage: `reason` must be in the error, and a fix be given
+# Damage: the error must contain `reason` and give a fix
 
 
 def refused(path: Path, reason: str, *, in_header: bool = True) -> None:
@@ -128,17 +130,19 @@ def refused(path: Path, reason: str, *, in_header: bool = True) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(("bits", "code"), [(32, "f"), (64, "d")])
-def test_samples_that_are_not_finite(tmp_path: Path, value: float, bits: int, code: str) -> None:
+def test_samples_that_are_not_finite_are_refused(
+    tmp_path: Path, value: float, bits: int, code: str
+) -> None:
     content = struct.pack(f"<4{code}", 0.5, value, value, 0.5)  # two stereo frames
     file = wav(tmp_path / "a.wav", content, tag=3, bits=bits, channels=2)
     refused(file, "holds NaN or infinity (first at sample 0)", in_header=False)
 
 
-def test_a_wav_without_samples(tmp_path: Path) -> None:
+def test_a_wav_without_samples_is_refused(tmp_path: Path) -> None:
     refused(wav(tmp_path / "a.wav", b""), "holds no samples")
 
 
-def test_a_wav_that_was_never_closed(tmp_path: Path) -> None:
+def test_a_wav_that_was_never_closed_is_refused(tmp_path: Path) -> None:
     content = bytearray(riff(pcm16(sine(0.5)), tag=1, bits=16, rate=RATE))
     content[40:44] = bytes(4)  # the size of the data, written when the recorder stops
     (tmp_path / "a.wav").write_bytes(content)
@@ -148,23 +152,23 @@ def test_a_wav_that_was_never_closed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
 def test_a_streamed_wav_is_read_to_its_end(tmp_path: Path, size: int) -> None:
     content = bytearray(riff(pcm16(sine(0.5)), tag=1, bits=16, rate=RATE))
-    content[40:44] = struct.pack("<I", size)  # what ffmpeg and sox write into a pipe
+    content[40:44] = struct.pack("<I", size)  # the size that ffmpeg and sox write into a pipe
     (tmp_path / "a.wav").write_bytes(content)
     assert read_header(tmp_path / "a.wav").seconds == 0.5
     assert len(decode(tmp_path / "a.wav", RATE)) == 8_000
 
 
-@pytest.mark.parametrize("at_once", [1, 3_000])
+@pytest.mark.parametrize("damaged_bytes", [1, 3_000])
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_a_damaged_ogg_page_is_found_without_decoding(
-    tmp_path: Path, subtype: str, at_once: int
+    tmp_path: Path, subtype: str, damaged_bytes: int
 ) -> None:
     generator = np.random.default_rng(0)
     file = tmp_path / "a.ogg"
     soundfile.write(file, generator.uniform(-0.5, 0.5, 3 * RATE), RATE, subtype=subtype)
     content = bytearray(file.read_bytes())
     middle = len(content) * 3 // 4
-    for place in range(middle, min(middle + at_once, len(content))):
+    for place in range(middle, min(middle + damaged_bytes, len(content))):
         content[place] ^= 0x55
     file.write_bytes(content)
     refused(file, "damaged")
@@ -180,7 +184,7 @@ def test_a_tag_after_an_ogg_stream_is_not_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [400, 3_000])
 @pytest.mark.parametrize("zeros", [True, False])
 @pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
-def test_files_damaged_in_the_middle(
+def test_files_damaged_in_the_middle_are_refused(
     tmp_path: Path, kind: str, subtype: str, zeros: bool, length: int
 ) -> None:
     generator = np.random.default_rng(0)
@@ -195,7 +199,7 @@ def test_files_damaged_in_the_middle(
 
 
 def without_index(tmp_path: Path, mode: str, levels: tuple[float, float] = (0.0, 0.5)) -> Path:
-    """An MP3 whose first frame, which holds the Xing or Info index, was taken away."""
+    """An MP3 without its first frame, which holds the Xing or Info index."""
     noise = np.random.default_rng(0).uniform(-1, 1, 2 * RATE)
     file = tmp_path / "a.mp3"
     sound = np.concatenate([level * noise for level in levels])
@@ -205,8 +209,10 @@ def without_index(tmp_path: Path, mode: str, levels: tuple[float, float] = (0.0,
     return file
 
 
-@pytest.mark.parametrize("levels", [(0.0, 0.5), (0.5, 0.0)])  # guessed too long, too short
-def test_an_mp3_of_unknown_length(tmp_path: Path, levels: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "levels", [(0.0, 0.5), (0.5, 0.0)]
+)  # the guessed length is too long, too short
+def test_an_mp3_of_unknown_length_is_refused(tmp_path: Path, levels: tuple[float, float]) -> None:
     refused(without_index(tmp_path, "VARIABLE", levels), "variable bit rate without an index")
 
 
@@ -215,15 +221,15 @@ def test_an_mp3_of_constant_bit_rate_needs_no_index(tmp_path: Path) -> None:
     cut = tmp_path / "cut.mp3"
     cut.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3 + 7])
     refused(cut, "cut off: its last MP3 frame is incomplete")
-    assert read_header(file).seconds == pytest.approx(4.0, abs=0.15)  # and the encoder's padding
+    assert read_header(file).seconds == pytest.approx(4.0, abs=0.15)  # with the encoder's padding
     assert len(decode(file, RATE)) == pytest.approx(4 * RATE, abs=0.15 * RATE)
 
 
-def test_files_that_are_not_audio(tmp_path: Path) -> None:
+def test_files_that_are_not_audio_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "gone.wav", "no such file")
     refused(tmp_path, "is a folder")
     os.mkfifo(tmp_path / "pipe.wav")
-    refused(tmp_path / "pipe.wav", "not a regular file")  # and does not wait for a writer
+    refused(tmp_path / "pipe.wav", "not a regular file")  # reading it would wait for a writer
     (tmp_path / "empty.wav").touch()
     refused(tmp_path / "empty.wav", "empty (0 bytes)")
     (tmp_path / "head.wav").write_bytes(riff(b"", tag=1, bits=16, rate=RATE)[:20])
@@ -234,7 +240,7 @@ def test_files_that_are_not_audio(tmp_path: Path) -> None:
     refused(tmp_path / "break\nin name.wav", "empty")
 
 
-def test_the_error_is_the_same_after_a_worker_process(tmp_path: Path) -> None:
+def test_the_error_can_be_pickled(tmp_path: Path) -> None:
     error = UnreadableClipError(tmp_path / "a.wav", "why", "what to do")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)

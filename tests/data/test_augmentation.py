@@ -1,4 +1,4 @@
-"""Changes of training clips: what they change, by how much, and what they leave out."""
+"""Augmentation of training clips: the kinds of changes and their limits."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from dramaeval.data.augmentation import (
 from dramaeval.data.logmel import ClipFeatures
 
 
-def test_light_changes_are_audible_and_small():
+def test_light_changes_of_gain_speed_and_noise_have_the_stated_size():
     light, rate, tone = Augmentation("light"), 16000, 440.0
     wave = (0.3 * np.sin(2 * np.pi * tone * np.arange(rate) / rate)).astype(np.float32)
     gains, pitches = [], []
@@ -26,7 +26,7 @@ def test_light_changes_are_audible_and_small():
         pitches.append(pitch / tone)
         gains.append(20 * np.log10(np.sqrt(np.mean(changed**2)) / np.sqrt(np.mean(wave**2))))
         assert len(changed) == pytest.approx(rate * tone / pitch, rel=2e-3)
-        # The tone apart, noise is left, 30 to 40 dB below.
+        # Without the tone, only the noise is left, 30 to 40 dB below the tone.
         fit = np.stack(
             [f(2 * np.pi * pitch * np.arange(rate // 2) / rate) for f in (np.sin, np.cos)]
         )
@@ -43,7 +43,7 @@ def test_light_changes_are_audible_and_small():
     assert min(pitches) < 0.98
 
 
-def test_light_changes_keep_to_their_bounds():
+def test_light_changes_do_not_exceed_30_s_or_full_scale():
     light, rate = Augmentation("light"), 16000
     full = np.random.default_rng(0).uniform(-1, 1, rate).astype(np.float32)
     long = np.ones(30 * rate, dtype=np.float32) / 2
@@ -72,7 +72,7 @@ def test_a_kind_that_is_left_out_is_not_applied():
         assert len(faster) <= len(wave) * Augmentation("light").stretch + 1
 
 
-def test_strong_noise_reaches_lower_ratios():
+def test_strong_noise_has_lower_signal_to_noise_ratios():
     rate, ratios = 16000, []
     wave = (0.3 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)
     for seed in range(60):

@@ -1,4 +1,4 @@
-"""Finding clips: the order of places, search by name, and what counts as ambiguous."""
+"""Finding clips: the order of folders, the search by name, and ambiguous names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find(path: str, jsonl: Path, root: Path | None = None) -> Path | NotLocated:
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """The same relative path in every place that is looked at, each with its own content."""
+    """Three folders that are searched; each has a clip of the same relative path with other content."""
     for name in ("cwd", "data", "root"):
         put(tmp_path / name / "clips" / "a.wav", name.encode())
     put(tmp_path / "root" / "deep" / "er" / "only.wav")
@@ -33,24 +33,26 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     return {name: tmp_path / name for name in ("cwd", "data", "root")}
 
 
-def test_the_places_are_tried_in_their_order(places: dict[str, Path]) -> None:
+def test_clips_are_searched_in_the_working_folder_then_beside_the_jsonl_then_in_the_root(
+    places: dict[str, Path],
+) -> None:
     jsonl, root = places["data"] / "x.jsonl", places["root"]
-    wanted = "clips/a.wav"
-    assert find(wanted, jsonl, root) == places["cwd"] / wanted
-    (places["cwd"] / wanted).unlink()
-    assert find(wanted, jsonl, root) == places["data"] / wanted
-    (places["data"] / wanted).unlink()
-    assert find(wanted, jsonl, root) == root / wanted
+    path = "clips/a.wav"
+    assert find(path, jsonl, root) == places["cwd"] / path
+    (places["cwd"] / path).unlink()
+    assert find(path, jsonl, root) == places["data"] / path
+    (places["data"] / path).unlink()
+    assert find(path, jsonl, root) == root / path
     assert find("elsewhere/only.wav", jsonl, root) == root / "deep" / "er" / "only.wav"
 
 
-def test_absolute_paths_and_paths_upwards(places: dict[str, Path]) -> None:
+def test_absolute_paths_and_paths_with_parent_folders_are_found(places: dict[str, Path]) -> None:
     jsonl = places["data"] / "x.jsonl"
     clip = places["root"] / "clips" / "a.wav"
     assert find(str(clip), jsonl) == clip
     assert find("../root/clips/a.wav", jsonl) == clip
-    gone = str(places["root"] / "no" / "only.wav")  # an absolute path of another machine
-    assert find(gone, jsonl, places["root"]) == places["root"] / "deep" / "er" / "only.wav"
+    foreign_path = str(places["root"] / "no" / "only.wav")  # an absolute path of another machine
+    assert find(foreign_path, jsonl, places["root"]) == places["root"] / "deep" / "er" / "only.wav"
 
 
 def test_a_relative_root_counts_from_the_working_directory(places: dict[str, Path]) -> None:
@@ -64,7 +66,7 @@ def test_without_a_root_the_folder_of_the_jsonl_is_searched(places: dict[str, Pa
     clip = put(places["data"] / "audio" / "b.wav")
     assert find("some/other/b.wav", places["data"] / "x.jsonl") == clip
     assert isinstance(find("only.wav", places["data"] / "x.jsonl"), NotLocated)
-    # With a root, it is the root that is searched.
+    # With a root, only the root is searched.
     assert isinstance(find("some/b.wav", places["data"] / "x.jsonl", places["root"]), NotLocated)
 
 
@@ -77,7 +79,7 @@ def test_two_files_of_one_name_are_ambiguous(places: dict[str, Path]) -> None:
     assert os.path.join("deep", "er", "only.wav") in found.problem
     assert os.path.join("other", "only.wav") in found.problem
     assert "audio_root" in found.fix
-    # Its folders tell them apart.
+    # The folder in the path identifies the file.
     assert find("other/only.wav", places["data"] / "x.jsonl", root) == root / "other" / "only.wav"
 
 
@@ -99,14 +101,14 @@ def test_linked_folders_are_searched_and_loops_end(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "link").symlink_to(tmp_path / "store", target_is_directory=True)
-    for name in ("loop", "again"):  # two, so that following them blindly would take for ever
+    for name in ("loop", "again"):  # with two loops, a search without a check would not end
         (tmp_path / "store" / name).symlink_to(root, target_is_directory=True)
     found = find("a.wav", tmp_path / "data" / "x.jsonl", root)
     assert isinstance(found, Path)
     assert found.samefile(clip)
 
 
-def test_broken_links_and_folders_are_no_candidates(tmp_path: Path) -> None:
+def test_broken_links_and_folders_are_not_taken_for_clips(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.wav").symlink_to(tmp_path / "gone")
     (tmp_path / "two" / "a.wav").mkdir(parents=True)
@@ -115,7 +117,7 @@ def test_broken_links_and_folders_are_no_candidates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("on_disk", "in_record"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_accents_compare_equal_however_they_are_composed(
+def test_names_in_other_unicode_normalisation_are_found(
     tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_record: Literal["NFC", "NFD"]
 ) -> None:
     clip = put(tmp_path / "clips" / unicodedata.normalize(on_disk, "scène.wav"))
@@ -123,7 +125,7 @@ def test_accents_compare_equal_however_they_are_composed(
 
 
 @pytest.mark.parametrize(("on_disk", "in_record"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_folders_with_accents(
+def test_folders_in_other_unicode_normalisation_are_found(
     tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_record: Literal["NFC", "NFD"]
 ) -> None:
     """Two speakers have a clip of the same name, so that the name does not identify the clip."""
@@ -143,13 +145,13 @@ def test_folders_with_accents(
     assert stored_path(root / "none") == root / "none"
 
 
-def test_the_path_as_written_comes_before_another_composition(tmp_path: Path) -> None:
+def test_the_exact_path_is_preferred_to_another_unicode_normalisation(tmp_path: Path) -> None:
     composed, decomposed = (
         put(tmp_path / unicodedata.normalize(form, "é") / "a.wav") for form in ("NFC", "NFD")
     )
     assert find("\u00e9/a.wav", tmp_path / "x.jsonl") == composed
     assert find("e\u0301/a.wav", tmp_path / "x.jsonl") == decomposed
-    put(decomposed.parent / "b.wav")  # the folder of the other form alone has it
+    put(decomposed.parent / "b.wav")  # only the folder in the other form has it
     put(tmp_path / "other" / "b.wav")
     assert find("\u00e9/b.wav", tmp_path / "x.jsonl") == decomposed.parent / "b.wav"
 
@@ -161,7 +163,7 @@ def test_backslashes_are_pointed_out(tmp_path: Path) -> None:
     assert "with / instead of \\" in found.fix
 
 
-def test_every_path_has_a_result(tmp_path: Path) -> None:
+def test_locate_clips_has_a_result_for_every_path(tmp_path: Path) -> None:
     one, two = put(tmp_path / "1.wav"), put(tmp_path / "b" / "2.wav")
     found = locate_clips(["1.wav", "x/2.wav", "3.wav", "1.wav"], jsonl=tmp_path / "x.jsonl")
     assert found["1.wav"] == one

@@ -1,4 +1,4 @@
-"""Tables as CSV: they are read back unchanged, and a spreadsheet computes no cell."""
+"""Tables as CSV: cells are read back unchanged, and formulas become texts."""
 
 import ast
 import csv
@@ -21,7 +21,7 @@ def test_a_formula_becomes_a_text(cell):
 @pytest.mark.parametrize(
     "cell", ["-1", "+3", "-1e-4", "-.5", "1=2", " =1", "a\nb", 'say "a", b', "−0.03", "a\r=1"]
 )
-def test_numbers_and_other_texts_stay(cell):
+def test_numbers_and_other_texts_are_unchanged(cell):
     ((found,),) = csv.reader(io.StringIO(csv_text([[cell]]), newline=""))
     assert found == cell
 
@@ -31,7 +31,7 @@ def test_values_that_are_not_text_are_written_unchanged():
 
 
 def test_no_other_file_writes_csv():
-    """Whoever imports the module `csv` to write would leave formulas as they are."""
+    """Code that writes with the module `csv` directly would not change formulas to texts."""
     names = ("writer", "DictWriter", "to_csv")
     files = [
         file for folder in ("dramaeval", "benchmarks") for file in (ROOT / folder).rglob("*.py")

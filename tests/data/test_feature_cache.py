@@ -1,4 +1,4 @@
-"""The cache of clips' features: complete entries, a bounded folder, many processes, and no change of other files."""
+"""The cache of clip features: damaged entries, the size limit, several processes, and files of others."""
 
 import logging
 import multiprocessing
@@ -27,7 +27,7 @@ def files(folder):
 
 
 def contents(folder):
-    """Everything below a folder: links by where they point, files by what they hold, folders by name."""
+    """Everything below a folder by relative path: the target of links, the content of files, True for folders."""
     return {
         path.relative_to(folder): os.readlink(path)
         if path.is_symlink()
@@ -64,13 +64,13 @@ def test_a_damaged_entry_is_ignored_and_counted(tmp_path):
 
 
 def test_the_least_recently_used_entry_is_deleted_first(tmp_path):
-    room = 10 * 1200  # an entry has 1,024 bytes of values, a header and a digest
-    cache = FeatureCache(tmp_path, room)
+    limit = 10 * 1200  # an entry has 1,024 bytes of values, a header and a digest
+    cache = FeatureCache(tmp_path, limit)
     for number in range(40):
         cache.put(str(number), entry(number))
-        assert cache.get("0") is not None  # used every time
+        assert cache.get("0") is not None  # entry 0 is used each time
         time.sleep(0.002)
-    assert sum(path.stat().st_size for path in files(tmp_path)) <= room
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= limit
     assert cache.counts["evicted"] >= 29
     assert cache.get("39") is not None
     assert cache.get("1") is None
@@ -84,7 +84,9 @@ def test_files_of_a_killed_process_are_deleted(tmp_path):
     for unfinished in (old, new):
         unfinished.write_bytes(b"half")
     os.utime(old, OLD)
-    FeatureCache(tmp_path, 10**9).put("b", entry(2))  # a process looks when it first writes
+    FeatureCache(tmp_path, 10**9).put(
+        "b", entry(2)
+    )  # the folder is cleaned at the first write of a process
     assert not old.exists()
     assert new.exists()
 
@@ -101,7 +103,7 @@ def _write_and_read(folder, seed):
 
 
 @pytest.mark.slow
-def test_processes_may_read_write_and_evict_at_once(tmp_path):
+def test_several_processes_can_read_write_and_evict_at_the_same_time(tmp_path):
     context = multiprocessing.get_context("fork")
     folder = tmp_path / "made by whichever is first"
     workers = [context.Process(target=_write_and_read, args=(folder, s)) for s in range(4)]
@@ -113,11 +115,11 @@ def test_processes_may_read_write_and_evict_at_once(tmp_path):
     assert not list(folder.glob("??/*.tmp"))
 
 
-# What is not the cache's
+# Files that are not of the cache
 
 
 def fill_until_it_evicts(folder, first=0):
-    """Use a cache as a run does, far beyond its bound."""
+    """Write and read many more entries than fit the limit of the cache."""
     cache = FeatureCache(folder, 5_000)
     for key in map(str, range(first, first + 20)):
         cache.put(key, entry(1))
@@ -169,10 +171,10 @@ def test_files_added_to_the_cache_later_are_kept(tmp_path):
     links = [link for link in links if not link.exists()]
     for link in links:
         link.symlink_to(outside)
-    theirs = [folder / "00", folder / "en", folder / "abc", folder / name, *links]
-    before = [os.lstat(path).st_mtime_ns for path in theirs], contents(outside)
+    foreign_files = [folder / "00", folder / "en", folder / "abc", folder / name, *links]
+    before = [os.lstat(path).st_mtime_ns for path in foreign_files], contents(outside)
     cache = fill_until_it_evicts(folder, first=100)
-    assert ([os.lstat(path).st_mtime_ns for path in theirs], contents(outside)) == before
+    assert ([os.lstat(path).st_mtime_ns for path in foreign_files], contents(outside)) == before
     assert cache.counts["not kept"] > 0  # entries whose subfolder is a link
     assert cache.counts["evicted"] > 0
 
@@ -181,13 +183,13 @@ def test_entries_of_another_owner_are_kept(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
     fill_until_it_evicts(tmp_path)
-    theirs = files(tmp_path)
-    assert theirs
-    for path in theirs:
+    foreign_files = files(tmp_path)
+    assert foreign_files
+    for path in foreign_files:
         os.chown(path, 4321, 4321)
         os.utime(path, OLD)
     cache = fill_until_it_evicts(tmp_path, first=100)
-    assert set(theirs) <= set(files(tmp_path))
+    assert set(foreign_files) <= set(files(tmp_path))
     assert cache.counts["evicted"] > 0
 
 
@@ -218,27 +220,27 @@ def test_an_obstacle_in_the_place_of_an_entry_does_not_affect_other_entries(
     else:
         assert torch.equal(cache.get("a")["values"], entry(2)["values"])
         assert not path.is_symlink()
-    assert FeatureCache(tmp_path, 10).put("b", entry(3)) is None  # looks at all of the folder
+    assert FeatureCache(tmp_path, 10).put("b", entry(3)) is None  # this lists the whole folder
 
 
 def _use_as_nobody(folder):
     os.setgid(65534)
     os.setuid(65534)
-    with_entries, messages = FeatureCache(folder, 10), []
+    cache, messages = FeatureCache(folder, 10), []
     handler = logging.Handler()
     handler.emit = messages.append
     feature_cache.log.addHandler(handler)
     for number in range(3):
-        with_entries.get("a")
-        with_entries.put(f"by nobody {number}", entry(1))
-    assert with_entries.counts["not kept"] == 3
+        cache.get("a")
+        cache.put(f"by nobody {number}", entry(1))
+    assert cache.counts["not kept"] == 3
     assert len(messages) == 1
     os._exit(0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("mode", [0o755, 0o000])
-def test_a_folder_of_another_user_without_permission(mode):
+def test_a_folder_that_may_not_be_written_is_reported_once(mode):
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
         FeatureCache(folder, 10**9).put("a", entry(1))
@@ -252,8 +254,8 @@ def test_a_folder_of_another_user_without_permission(mode):
         shutil.rmtree(folder)
 
 
-def test_a_folder_that_cannot_be_made_is_reported_once(tmp_path, caplog):
-    (tmp_path / "file").write_text("in the way")
+def test_a_folder_that_cannot_be_created_is_reported_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("not a folder")
     cache = FeatureCache(tmp_path / "file" / "below", 10**9)
     cache.put("a", entry(1))
     cache.put("b", entry(1))
@@ -276,7 +278,7 @@ def test_a_folder_deleted_meanwhile_is_created_again_with_its_marker(tmp_path):
 # Keys
 
 
-def test_a_key_follows_the_content_and_not_the_name(tmp_path):
+def test_the_key_of_a_clip_depends_on_its_content_and_not_on_its_name(tmp_path):
     one, other = tmp_path / "one.wav", tmp_path / "other.wav"
     for path in (one, other):
         path.write_bytes(b"the same")

@@ -1,4 +1,4 @@
-"""Formats that libsndfile does not support: decoded by FFmpeg, or refused with the reason."""
+"""Formats that libsndfile does not support are decoded by FFmpeg or refused with the reason."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def reason_of(file: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "codec", "error", "delay"),  # raw AAC has no list of edits that takes away the first frame
+    ("kind", "codec", "error", "delay"),  # raw AAC has no edit list that removes the first frame
     [("ipod", "aac", 0.02, 0), ("ipod", "alac", 1e-4, 0), ("webm", "libopus", 0.05, 0), ("adts", "aac", 0.02, 1024)],
 )  # fmt: skip
-def test_the_same_tone_in_other_formats(
+def test_a_tone_in_other_formats_is_decoded(
     tmp_path: Path, kind: str, codec: str, error: float, delay: int
 ) -> None:
     file = encoded(tmp_path / "a.audio", kind, codec, np.stack([TONE, 0 * TONE]))
     header, samples = read_header(file), decode(file, RATE)
     assert header.channels == 2
     assert header.frames == len(samples) * header.sampling_rate / RATE
-    assert header.seconds == pytest.approx(1.0, abs=0.15)  # and the encoder's padding
+    assert header.seconds == pytest.approx(1.0, abs=0.15)  # with the encoder's padding
     inner = slice(delay + 2_000, delay + 8_000)
     assert np.abs(samples[inner] - TONE[2_000:8_000] / 2).max() < error
     assert len(decode(file, RATE, max_seconds=0.2)) == 3_200
 
 
-def test_a_rate_other_than_the_model_s(tmp_path: Path) -> None:
+def test_another_sampling_rate_is_resampled(tmp_path: Path) -> None:
     tone = np.array(sine(1.0, 48_000, 440.0), np.float32)
     file = encoded(tmp_path / "a.m4a", "ipod", "alac", tone, rate=48_000)
     assert read_header(file).sampling_rate == 48_000
@@ -60,7 +60,7 @@ def test_a_rate_other_than_the_model_s(tmp_path: Path) -> None:
         ("webm", "libopus", {}),
     ],
 )
-def test_files_that_are_cut_off(
+def test_files_that_are_cut_off_are_refused(
     tmp_path: Path, kind: str, codec: str, options: dict[str, str], kept: float
 ) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 6 * RATE)
@@ -70,20 +70,20 @@ def test_files_that_are_cut_off(
 
 
 @pytest.mark.parametrize(("kind", "codec"), [("ipod", "aac"), ("webm", "libopus")])
-def test_files_that_are_joined(tmp_path: Path, kind: str, codec: str) -> None:
+def test_files_that_are_joined_are_refused(tmp_path: Path, kind: str, codec: str) -> None:
     content = encoded(tmp_path / "a", kind, codec, TONE).read_bytes()
     (tmp_path / "joined").write_bytes(content + content)
     assert "joined" in reason_of(tmp_path / "joined")
 
 
-def test_raw_aac_may_be_joined(tmp_path: Path) -> None:
+def test_joined_raw_aac_is_accepted(tmp_path: Path) -> None:
     content = encoded(tmp_path / "a.aac", "adts", "aac", TONE).read_bytes()
     (tmp_path / "joined.aac").write_bytes(content + content)
-    alone, joined = (read_header(tmp_path / name).frames for name in ("a.aac", "joined.aac"))
-    assert joined == 2 * alone
+    single, joined = (read_header(tmp_path / name).frames for name in ("a.aac", "joined.aac"))
+    assert joined == 2 * single
 
 
-def test_files_that_are_not_audio(tmp_path: Path) -> None:
+def test_files_that_are_not_audio_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.m4a"
     file.write_bytes(b"not audio" * 100)
     assert "not an audio format" in reason_of(file)

@@ -1,4 +1,4 @@
-"""Files with less or more audio than their header states: they have the right length or are refused."""
+"""Files with less or more audio than their header states are refused, unless the difference is harmless."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ def refused(file: Path, *reasons: str) -> None:
 
 @pytest.mark.parametrize("kept", [0.6, 0.99])
 @pytest.mark.parametrize(("kind", "subtype"), FORMATS)
-def test_files_that_are_cut_off(tmp_path: Path, kind: str, subtype: str, kept: float) -> None:
+def test_files_that_are_cut_off_are_refused(
+    tmp_path: Path, kind: str, subtype: str, kept: float
+) -> None:
     content = noise(3.0, kind, subtype)
     assert read_header(written(tmp_path, content)).seconds == pytest.approx(3.0, abs=0.06)
     refused(written(tmp_path, content[: int(len(content) * kept)]), "cut off")
 
 
 @pytest.mark.parametrize(("kind", "subtype"), FORMATS)
-def test_files_that_are_joined(tmp_path: Path, kind: str, subtype: str) -> None:
+def test_files_that_are_joined_are_refused(tmp_path: Path, kind: str, subtype: str) -> None:
     content = b"".join(noise(seconds, kind, subtype) for seconds in (0.5, 1.0, 0.7))
     file = written(tmp_path, content)
     with pytest.raises(UnreadableClipError, match="joined end to end"):
@@ -76,7 +78,9 @@ def tag(name: bytes, size: int) -> bytes:
     [b"", bytes(5_000), b"TAG" + b"x" * 125, tag(b"LIST", 2_000), tag(b"LIST", 2_001) + tag(b"id3 ", 900),
      tag(b"LIST", 2_001) + b"\0" + tag(b"id3 ", 900)],
 )  # fmt: skip
-def test_bytes_that_are_allowed_after_the_audio_of_a_wav(tmp_path: Path, tail: bytes) -> None:
+def test_tags_and_padding_after_the_audio_of_a_wav_are_accepted(
+    tmp_path: Path, tail: bytes
+) -> None:
     content = riff(pcm16(sine(1.0)), tag=1, bits=16, rate=RATE)
     assert read_header(written(tmp_path, content + tail)).seconds == 1.0
     assert len(decode(tmp_path / "a.audio", RATE)) == RATE
@@ -84,21 +88,21 @@ def test_bytes_that_are_allowed_after_the_audio_of_a_wav(tmp_path: Path, tail: b
 
 def test_a_wav_with_more_or_less_audio_than_its_header_states_is_refused(tmp_path: Path) -> None:
     content = bytearray(riff(pcm16(sine(1.0)), tag=1, bits=16, rate=RATE))
-    for counted in (2, 8_000, 8_001, 30_000):
-        content[40:44] = struct.pack("<I", counted)
-        refused(written(tmp_path, bytes(content)), f"says {counted} bytes of audio, but")
+    for stated in (2, 8_000, 8_001, 30_000):
+        content[40:44] = struct.pack("<I", stated)
+        refused(written(tmp_path, bytes(content)), f"says {stated} bytes of audio, but")
     content[40:44] = struct.pack("<I", 32_100)
     refused(written(tmp_path, bytes(content)), "cut off")
 
 
 @pytest.mark.parametrize("size", [0, 36, 1_000, 0xFFFFFFFF])
-def test_the_size_of_the_whole_wav_may_be_wrong(tmp_path: Path, size: int) -> None:
+def test_a_wrong_size_of_the_whole_wav_is_accepted(tmp_path: Path, size: int) -> None:
     content = bytearray(riff(pcm16(sine(1.0)), tag=1, bits=16, rate=RATE))
     content[4:8] = struct.pack("<I", size)
     assert len(decode(written(tmp_path, bytes(content)), RATE)) == RATE
 
 
-def test_streamed_wavs_that_are_joined(tmp_path: Path) -> None:
+def test_joined_streamed_wavs_are_refused(tmp_path: Path) -> None:
     content = bytearray(riff(pcm16(sine(1.0)), tag=1, bits=16, rate=RATE))
     content[4:8] = content[40:44] = struct.pack("<I", 0xFFFFFFFF)
     assert read_header(written(tmp_path, bytes(content))).seconds == 1.0
@@ -122,13 +126,15 @@ ID3 = b"ID3\x04\0\0\0\0\x10\0" + bytes(2_048)
     "change",
     [lambda mp3: ID3 + mp3, lambda mp3: mp3 + b"TAG" + bytes(125), lambda mp3: ID3 + mp3 + ID3],
 )
-def test_tags_of_an_mp3(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+def test_an_mp3_with_tags_is_accepted_and_joined_ones_are_refused(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
     mp3 = noise(1.0, "MP3", "MPEG_LAYER_III")
     assert read_header(written(tmp_path, change(mp3))).frames == RATE
     refused(written(tmp_path, change(mp3) + change(mp3)), "joined")
 
 
-def test_a_tag_before_a_flac(tmp_path: Path) -> None:
+def test_a_flac_after_a_tag_is_accepted_and_joined_ones_are_refused(tmp_path: Path) -> None:
     flac = noise(1.0, "FLAC", "PCM_16")
     assert read_header(written(tmp_path, ID3 + flac)).frames == RATE
     refused(written(tmp_path, (ID3 + flac) * 2), "joined")

@@ -17,7 +17,7 @@ def test_each_file_is_read_once_and_the_order_is_kept(workers, count):
 
 
 def test_threads_run_at_the_same_time():
-    """Each call waits for the other three; called one after another they would time out."""
+    """Each call waits for the other three; calls one after the other would time out."""
     barrier = threading.Barrier(4, timeout=20)
     map_files(lambda _: barrier.wait(), range(4), workers=4)
 

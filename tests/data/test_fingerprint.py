@@ -14,7 +14,7 @@ from dramaeval.data.records import Record
 
 @pytest.fixture
 def records(tmp_path):
-    """Four records in a folder, whose lines are changed first."""
+    """A function that builds four records in a folder from lines that ``change`` returns."""
 
     def build(change=lambda lines: lines, folder="data"):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -41,28 +41,28 @@ def records(tmp_path):
 
 
 @pytest.fixture
-def prints(records):
+def fingerprints_of(records):
     return lambda *options, **named: record_prints(records(*options, **named), ContentHashes())
 
 
-def turned(lines):
+def with_inverted_ratings(lines):
     for line in lines:
         line["annotations"] = {k: [6 - x for x in v] for k, v in line["annotations"].items()}
     return lines
 
 
-def renamed(lines):
+def with_another_id(lines):
     lines[2]["id"] = "other"
     return lines
 
 
-def other_text(lines):
+def with_another_text(lines):
     lines[1]["transcript"] += "!"
     return lines
 
 
-def other_clip(lines):
-    # The names are the same, and so is the text.
+def with_exchanged_clips(lines):
+    # The set of clips and the texts are the same.
     (lines[0]["wav_path"], lines[1]["wav_path"]) = (lines[1]["wav_path"], lines[0]["wav_path"])
     return lines
 
@@ -72,34 +72,34 @@ def other_clip(lines):
     [
         (lambda lines: lines, []),
         (lambda lines: [dict(reversed(line.items())) for line in lines], []),
-        (turned, ["4 of 4 records have other texts or ratings (a-0, a-1, a-2, …)"]),
-        (other_text, ["1 of 4 records has other texts or ratings (a-1)"]),
-        (renamed, ["1 of 4 records has another id (a-2 → other)"]),
+        (with_inverted_ratings, ["4 of 4 records have other texts or ratings (a-0, a-1, a-2, …)"]),
+        (with_another_text, ["1 of 4 records has other texts or ratings (a-1)"]),
+        (with_another_id, ["1 of 4 records has another id (a-2 → other)"]),
         (lambda lines: lines[:2], ["2 of 4 records are missing (a-2, a-3)"]),
         (lambda lines: [*lines, lines[0] | {"id": "x", "transcript": "x"}], ["1 record is new (x)"]),
         (lambda lines: lines[::-1], ["the records are in another order"]),
-        (other_clip, ["2 of 4 records have other texts or ratings (a-0, a-1)",
+        (with_exchanged_clips, ["2 of 4 records have other texts or ratings (a-0, a-1)",
                       "2 of 4 records have another clip (a-0, a-1)"]),
     ],
 )  # fmt: skip
-def test_differences_name_the_records(prints, change, expected):
-    assert differences(prints(), prints(change)) == expected
+def test_differences_name_the_records(fingerprints_of, change, expected):
+    assert differences(fingerprints_of(), fingerprints_of(change)) == expected
 
 
 def test_another_content_under_the_same_path_is_another_clip(records):
-    of = records()
-    before = record_prints(of, ContentHashes())
-    of[3].clip.write_bytes(b"clip X")
-    assert differences(before, record_prints(of, ContentHashes())) == [
+    four_records = records()
+    before = record_prints(four_records, ContentHashes())
+    four_records[3].clip.write_bytes(b"clip X")
+    assert differences(before, record_prints(four_records, ContentHashes())) == [
         "1 of 4 records has another clip (a-3)"
     ]
-    # A judge of text alone reads no clips.
-    silent = record_prints(of, ContentHashes(), reads_audio=False)
-    of[3].clip.unlink()
-    assert record_prints(of, ContentHashes(), reads_audio=False) == silent
+    # A judge without audio reads no clips.
+    without_audio = record_prints(four_records, ContentHashes(), reads_audio=False)
+    four_records[3].clip.unlink()
+    assert record_prints(four_records, ContentHashes(), reads_audio=False) == without_audio
 
 
-def test_folders_do_not_change_the_fingerprint(prints, tmp_path):
+def test_folders_do_not_change_the_fingerprint(fingerprints_of, tmp_path):
     def absolute(lines):
         for line in lines:
             path = str(tmp_path / "elsewhere" / line["wav_path"])
@@ -111,22 +111,22 @@ def test_folders_do_not_change_the_fingerprint(prints, tmp_path):
             {**line, "prompt": [{"content": [{"audio_url": line["wav_path"]}]}]} for line in lines
         ]
 
-    assert prints(with_prompt) == prints(absolute, folder="elsewhere")
+    assert fingerprints_of(with_prompt) == fingerprints_of(absolute, folder="elsewhere")
 
 
-def test_fingerprints_are_read_as_they_were_written(prints):
-    entry = prints()[0]._replace(id='"\ud800\u2028\n')
-    assert read_prints(write_prints({"a": [entry], "b": [], "c": prints()})) == {
+def test_fingerprints_are_read_back_unchanged(fingerprints_of):
+    entry = fingerprints_of()[0]._replace(id='"\ud800\u2028\n')
+    assert read_prints(write_prints({"a": [entry], "b": [], "c": fingerprints_of()})) == {
         "a": [entry],
-        "c": prints(),
+        "c": fingerprints_of(),
     }
 
 
-def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
+def test_an_unchanged_file_is_hashed_once(tmp_path, monkeypatch):
     file, origin = tmp_path / "a.wav", tmp_path / "a.jsonl"
     file.write_bytes(b"one")
     expected = xxhash.xxh3_128_hexdigest(b"one")
-    # A file that changed a moment ago could change again without another time.
+    # A file that was changed just before could change again within the same time stamp, so it is read again.
     for _ in range(2):
         hashes = ContentHashes(tmp_path / "kept")
         assert hashes.of([file, file], origin=origin) == {file: expected}
@@ -143,7 +143,7 @@ def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
     hashes = ContentHashes()
     assert (hashes.of([file], origin=origin)[file], hashes.read) == (expected, 0)
     assert [in_a_new_process(tmp_path / "kept") for _ in range(3)] == [1, 0, 0]
-    # A damaged memory is not used.
+    # A damaged list of hashes is not used.
     (kept,) = (tmp_path / "kept").iterdir()
     kept.write_text(kept.read_text().replace(expected, "0" * 32))
     assert in_a_new_process(tmp_path / "kept") == 1
@@ -166,7 +166,7 @@ def test_a_change_that_keeps_size_and_time_is_detected(tmp_path, monkeypatch, ke
     assert hash_of(file) != before
 
 
-def test_other_files_in_the_cache_leave_it_usable(tmp_path):
+def test_a_cache_folder_has_a_folder_for_hashes_unless_it_has_foreign_files(tmp_path):
     cache = FeatureCache(tmp_path / "new", 10**6)
     side = cache.side_folder("hashes")
     side.mkdir()

@@ -1,4 +1,4 @@
-"""Clips that are silent, clipped or not scaled: named in the log, or refused."""
+"""Clips that are silent or clipped are named in the log; samples that are not scaled are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     ("frames", "remark"),
     [
         (TONE, ""),
-        (TONE / 0.9, ""),  # normalised: single samples reach full scale
+        (TONE / 0.9, ""),  # normalised, so single samples reach full scale
         (1e-3 * NOISE, ""),
         (np.stack([TONE, 0 * TONE], 1), ""),
         (np.stack([TONE, 0.9 * -TONE], 1), ""),  # 26 dB below its channels is still audible
@@ -41,7 +41,7 @@ def nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         (np.stack([NOISE, np.clip(2 * TONE, -1, 1)], 1), "is clipped: "),
     ],
 )
-def test_remarks(
+def test_silent_and_clipped_clips_are_named_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, frames: np.ndarray, remark: str
 ) -> None:
     soundfile.write(tmp_path / "a.wav", frames, RATE, subtype="PCM_24")
@@ -53,18 +53,22 @@ def test_remarks(
 
 def test_the_share_of_clipped_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     wave = np.full(RATE, 0.1)
-    wave[100:300] = 1.0  # 200 samples at full scale: 199 follow another, 1.2 % of 16,000
+    wave[100:300] = (
+        1.0  # 200 samples at full scale, 199 of which follow another one: 1.2 % of 16,000
+    )
     soundfile.write(tmp_path / "a.wav", wave, RATE)
     decode(tmp_path / "a.wav", RATE)
     assert "is clipped: 1.2 % of its samples" in caplog.text
 
 
-def test_formats_of_ffmpeg(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_levels_of_formats_of_ffmpeg_are_checked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     decode(encoded(tmp_path / "a.m4a", "ipod", "alac", np.stack([TONE, -TONE])), RATE)
     assert "channels cancel" in caplog.text
 
 
-def test_many_such_clips_have_few_lines_in_the_log(
+def test_only_the_first_clips_are_listed_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(8):
@@ -75,7 +79,7 @@ def test_many_such_clips_have_few_lines_in_the_log(
     assert "further such clips are not listed" in caplog.records[-1].message
 
 
-def test_float_files_that_were_not_scaled(tmp_path: Path) -> None:
+def test_float_samples_that_were_not_scaled_are_refused(tmp_path: Path) -> None:
     for scale, readable in ((1, True), (10, True), (32_768, False)):
         content = struct.pack(f"<{TONE.size}f", *(TONE * scale))
         (tmp_path / "a.wav").write_bytes(riff(content, tag=3, bits=32, rate=RATE))

@@ -24,7 +24,7 @@ from dramaeval.data.manifest import (
 
 @pytest.fixture
 def folder(tmp_path):
-    """A sealed folder with files of several sizes, one of them in a folder of its own."""
+    """A sealed folder with files of several sizes, one of them in a subfolder."""
     (tmp_path / "inner").mkdir()
     (tmp_path / "small.json").write_text('{"a": 1}')
     (tmp_path / "empty").touch()
@@ -41,11 +41,11 @@ def test_a_damaged_file_is_named_with_its_damage(folder, name, way, at):
     assert damage_in(folder) == []
     damage(folder / name, way, at)
     (line,) = damage_in(folder)
-    wanted = (
+    ending = (
         f"bytes, but {len(bytes(range(256)) * 9000) if 'weights' in name else 8:,} were written"
     )
     assert line.startswith(f"{name} has")
-    assert line.endswith(wanted if way == "cut off" else "has other bytes than were written")
+    assert line.endswith(ending if way == "cut off" else "has other bytes than were written")
     with pytest.raises(DamagedFileError, match=f"{folder} is damaged: {name} has"):
         require_undamaged(folder)
 
@@ -88,24 +88,24 @@ def test_a_change_of_any_byte_of_a_manifest_is_detected(folder):
         for content in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
             file.write_bytes(content)
             try:
-                assert manifest.read_manifest(folder) == listed  # white space
+                assert manifest.read_manifest(folder) == listed  # only white space changed
             except DamagedFileError:
                 continue
 
 
 @pytest.mark.parametrize("kill_at", [1, 2])
 def test_a_kill_while_a_file_is_replaced_leaves_a_complete_file(tmp_path, monkeypatch, kill_at):
-    """Two renames replace a file: that of the manifest and its own."""
+    """A file is replaced by two renames, one of the manifest and one of the file."""
     file = tmp_path / "metrics.json"
     write_listed(file, "old")
     calls = []
-    true = os.replace
+    original = os.replace
 
     def replace(*names):
         calls.append(names)
         if len(calls) == kill_at:
             raise KeyboardInterrupt
-        true(*names)
+        original(*names)
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +115,7 @@ def test_a_kill_while_a_file_is_replaced_leaves_a_complete_file(tmp_path, monkey
     assert damage_of(file) is None
     write_listed(file, "the new one")
     assert damage_of(file) is None
-    # Neither the old nor the new one.
+    # This content is neither the old nor the new one.
     file.write_text("ald")
     assert damage_of(file) == "metrics.json has 3 bytes, but 11 were written"
 
@@ -129,7 +129,7 @@ def test_a_single_file_is_checked_by_the_manifest_beside_it(tmp_path, way):
     damage(file, way)
     assert damage_of(file).startswith("predictions.jsonl has")
     assert damage_of(tmp_path / "other") is None
-    # A damaged manifest says nothing of the files.
+    # With a damaged manifest, no file is known to be damaged.
     damage(tmp_path / NAME, "cut off")
     assert damage_of(file) is None
 
@@ -144,7 +144,7 @@ def test_files_that_were_set_aside_are_never_overwritten(tmp_path):
     assert (tmp_path / "model.damaged" / "file").read_text() == "0"
 
 
-def test_json_with_its_hash_and_without(tmp_path):
+def test_sealed_json_is_checked_by_its_hash_and_read_without_one(tmp_path):
     file = tmp_path / "run.json"
     values = {"number": 3, "overrides": ["a=1.5", "b=ä"]}
     file.write_text(sealed(values), encoding="utf-8")
@@ -159,5 +159,5 @@ def test_each_process_hashes_its_own_files():
     names = ["rng_state_1.pth", "generation-1-of-2.safetensors", "global_step3/mp_rank_00_model_states.pt",
              "global_step3/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt", "model.safetensors"]  # fmt: skip
     assert [manifest._writer(name, 2) for name in names] == [1, 1, 0, 1, 0]
-    # Of a checkpoint that more processes have written, every file has one.
+    # Files of a checkpoint of more processes are divided among the present ones.
     assert manifest._writer("rng_state_5.pth", 2) == 1

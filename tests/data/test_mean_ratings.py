@@ -1,4 +1,4 @@
-"""The distribution of largest entropy with a mean, and perhaps a spread: textbook values, and its defining properties."""
+"""The distribution of largest entropy with a given mean and, optionally, a spread: published values and properties."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from dramaeval.data.mean_ratings import mean_distribution, std_bounds, std_is_po
 FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
-def test_the_die_of_jaynes():
+def test_the_distribution_equals_published_values():
     # E. T. Jaynes, Where do we stand on maximum entropy? (1978): a die with the mean 4.5.
     expected = [0.05435, 0.07877, 0.11416, 0.16545, 0.23977, 0.34749]
     np.testing.assert_allclose(mean_distribution(tuple(range(1, 7)), 4.5), expected, atol=1e-5)
@@ -22,7 +22,7 @@ def test_three_points_are_determined_by_the_moments():
 
 
 @pytest.mark.parametrize("points", [FIVE, (0, 1), (0, 2, 10), (1, 1.5, 2, 2.5, 3), range(101)])
-def test_moments_are_kept_and_the_form_is_exponential(points):
+def test_the_distribution_has_the_given_moments_and_exponential_form(points):
     x = np.array(points, dtype=float)
     points = tuple(x.tolist())
     for mean in x[0] + (x[-1] - x[0]) * np.array([0.001, 0.3, 0.5, 0.77, 0.9999]):
@@ -34,7 +34,7 @@ def test_moments_are_kept_and_the_form_is_exponential(points):
             assert p @ x == pytest.approx(mean, abs=1e-8 * (x[-1] - x[0]))
             if std is not None and len(x) > 2:
                 assert np.sqrt(p @ (x - mean) ** 2) == pytest.approx(std, rel=1e-3)
-            # log p is a polynomial in x of degree 1, or 2 with a spread, wherever it can be computed.
+            # If p is not too small, log p is a polynomial in x of degree 1, or of degree 2 with a spread.
             seen = p > 1e-200
             degree = 1 if std is None else 2
             if seen.sum() > degree + 1:
@@ -55,11 +55,11 @@ def test_moments_are_kept_and_the_form_is_exponential(points):
         (4, 1.735, [0.25, 0, 0, 0, 0.75]),
     ],
 )
-def test_the_ends_and_the_bounds_of_the_spread(mean, std, expected):
+def test_extreme_means_and_spreads_by_hand(mean, std, expected):
     np.testing.assert_allclose(mean_distribution(FIVE, mean, std), expected, atol=1e-9)
 
 
-def test_impossible_combinations():
+def test_impossible_means_and_spreads_are_refused():
     assert std_bounds(FIVE, 3.5) == pytest.approx((0.5, 3.75**0.5))
     assert not std_is_possible(FIVE, 3.5, 0.49)
     assert not std_is_possible(FIVE, 3.5, 1.95)

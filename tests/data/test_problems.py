@@ -1,4 +1,4 @@
-"""The table of problems: complete where short, counted where long, safe to print."""
+"""The table of problems: long lists are shortened and counted, and control characters are escaped."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dramaeval.data.problems import BadRecordsError, Problem, line_list, problem
 
 
 @pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wide terminal; a narrow one folds cells."""
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use a wide terminal, since a narrow one breaks cells into lines."""
     monkeypatch.setenv("COLUMNS", "160")
 
 
@@ -47,7 +47,7 @@ def test_a_fix_is_shown_once_and_long_lists_are_counted() -> None:
     assert "rename it" in text
 
 
-def test_many_kinds_are_counted_too() -> None:
+def test_many_kinds_of_problems_are_counted() -> None:
     text = problem_table([problem(line, fix=f"fix {line}") for line in range(1, 31)])
     assert "fix 12" in text
     assert "fix 13" not in text
@@ -69,7 +69,7 @@ def test_names_are_not_broken_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPat
 def test_hostile_characters_are_escaped_on_the_terminal() -> None:
     bad = problem(id="\x1b[31mred\nline [bold]", problem="half \ud800 pair")
     text = problem_table([bad])
-    assert "\\x1b[31mred\\nline [bold]" in text  # and no markup is lost
+    assert "\\x1b[31mred\\nline [bold]" in text  # brackets are not read as markup
     assert "\\ud800" in text
     text.encode("utf-8")
     json.dumps(bad.as_dict(), ensure_ascii=False).encode("utf-8")
@@ -80,10 +80,10 @@ def test_hostile_characters_are_escaped_on_the_terminal() -> None:
     [([3], "line 3"), ([2, 1, 2], "lines 1-2"), ([1, 2, 3, 7, 9, 10], "lines 1-3, 7, 9-10"),
      (list(range(0, 40, 2)), "lines 0, 2, 4, 6, 8, 10, 12, 14 and 12 more")],
 )  # fmt: skip
-def test_lists_of_lines(lines: list[int], text: str) -> None:
+def test_lists_of_lines_are_shortened_to_ranges(lines: list[int], text: str) -> None:
     assert line_list(lines) == text
 
 
-def test_the_error_is_the_same_after_a_worker_process() -> None:
+def test_the_error_can_be_pickled() -> None:
     error = BadRecordsError([problem()], "advice")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

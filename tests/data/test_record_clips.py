@@ -1,4 +1,4 @@
-"""The clips of records: where they are, whether they can be read, how long they are; the published records."""
+"""The clips of records: missing, unreadable, long and short clips; and the published records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "speech_
         ("gone.wav", None, "no such file: gone.wav"),
     ],
 )
-def test_clips_that_cannot_be_used(
+def test_clips_that_cannot_be_read_are_refused(
     problems_of: Any, folder: Path, name: str, content: bytes | None, problem: str
 ) -> None:
     if content is not None:
@@ -36,14 +36,14 @@ def test_clips_that_cannot_be_used(
     assert name in found.problem
 
 
-def test_a_folder_is_not_a_clip(problems_of: Any, folder: Path) -> None:
+def test_a_folder_as_clip_is_refused(problems_of: Any, folder: Path) -> None:
     (folder / "clips").mkdir()
     (found,) = problems_of(line(1, wav_path="clips"))
     assert found.key == "wav_path"
 
 
 @pytest.mark.parametrize("path", ["a\0b.wav", "x" * 5_000, ".", "/", "//"])
-def test_paths_that_no_file_can_have(problems_of: Any, path: str) -> None:
+def test_invalid_paths_of_clips_are_refused(problems_of: Any, path: str) -> None:
     (found,) = problems_of(line(1, wav_path=path))
     assert (found.line, found.key) == (1, "wav_path")
 
@@ -88,7 +88,7 @@ def test_a_clip_used_by_many_records_is_read_once(
     assert seen == [folder / "clip.wav"]
 
 
-def test_a_thousand_clips_are_found_by_their_names(
+def test_many_clips_are_found_by_their_names(
     folder: Path, write_jsonl: Writer, make_wav: Writer
 ) -> None:
     content = make_wav(folder / "0.wav", seconds=3.0).read_bytes()
@@ -101,7 +101,7 @@ def test_a_thousand_clips_are_found_by_their_names(
     assert [record.clip.name for record in records] == [f"c{n}.wav" for n in range(1_000)]
 
 
-# The published data, where it is at hand
+# The published data, if they are available
 
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the published clips are not in {REAL}")
 REALISM = ("pitch_variation", "rhythmic_naturalness", "stress_and_emphasis", "emotion_accuracy",
@@ -110,7 +110,7 @@ REALISM = ("pitch_variation", "rhythmic_naturalness", "stress_and_emphasis", "em
 
 
 @needs_real
-def test_published_realism_records() -> None:
+def test_published_realism_records_are_read() -> None:
     fmt = RecordFormat(
         text_fields=("local_scene", "char_age", "char_style", "char_profile", "transcript"),
         annotation_fields=tuple(AnnotationField(name=name, low=1, high=5) for name in REALISM),
@@ -131,7 +131,7 @@ def test_published_realism_records() -> None:
 
 
 @needs_real
-def test_published_archetype_records() -> None:
+def test_published_archetype_records_are_read() -> None:
     scored = ("audio_quality", "human_likeness", "appropriateness")
     fmt = RecordFormat(
         text_fields=("question",),

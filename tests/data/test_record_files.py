@@ -34,7 +34,7 @@ def test_an_empty_file_is_an_error(tmp_path: Path, content: bytes, on_bad: Any) 
         read_records(file, FORMAT, on_bad=on_bad)
 
 
-def test_files_that_are_not_jsonl(tmp_path: Path) -> None:
+def test_missing_files_folders_and_indented_json_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     with pytest.raises(BadRecordsError, match="no such file"):
         read_records(file, FORMAT)
@@ -77,7 +77,7 @@ TABLE = 'id,transcript,wav_path\nr1,Go.,a.wav\nr2,"Stop, now.",b.wav\n'
         ("a.tar", b"clips.jsonl".ljust(512, b"\0") + RECORD.encode(), "is no text", "JSONL file"),
     ],
 )  # fmt: skip
-def test_a_file_of_another_kind_is_named_with_the_way_to_jsonl(
+def test_a_file_of_another_format_is_refused_with_a_command_that_converts_it(
     tmp_path: Path, name: str, content: bytes | str, problem: str, fix: str
 ) -> None:
     file = tmp_path / name
@@ -94,7 +94,7 @@ def test_a_file_of_another_kind_is_named_with_the_way_to_jsonl(
     assert fix in found.fix
 
 
-def test_the_command_for_a_table_in_text_converts_it(tmp_path: Path) -> None:
+def test_the_suggested_command_converts_a_csv_file(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     file = tmp_path / "it's a table.csv"
     file.write_text(TABLE)
@@ -105,7 +105,7 @@ def test_the_command_for_a_table_in_text_converts_it(tmp_path: Path) -> None:
     )
     (code,) = shlex.split(command)
     with contextlib.chdir(tmp_path):
-        exec(code, {})  # what the message tells the user to run
+        exec(code, {})  # the code that the message suggests
     lines = [
         json.loads(line) for line in (tmp_path / "it's a table.jsonl").read_text().splitlines()
     ]
@@ -124,11 +124,11 @@ def test_a_broken_first_line_of_jsonl_is_not_read_as_a_table(
 
 
 @pytest.mark.parametrize("key", ["scene", "character", "language", "audio_info", "any", "\ud83d"])
-@pytest.mark.parametrize("nest", [lambda text: text, lambda text: {"a": ["b", text]}])
+@pytest.mark.parametrize("wrap", [lambda text: text, lambda text: {"a": ["b", text]}])
 def test_half_a_surrogate_pair_is_refused_under_every_key(
-    problems_of: Callable[..., list[Problem]], key: str, nest: Callable[[str], Any]
+    problems_of: Callable[..., list[Problem]], key: str, wrap: Callable[[str], Any]
 ) -> None:
-    value = nest("x" if key == "\ud83d" else "x\udc00")
+    value = wrap("x" if key == "\ud83d" else "x\udc00")
     (problem,) = problems_of(json.dumps(line(1, **{key: value})), line(2))
     assert problem.line == 1
     assert (problem.key or "").startswith(key if key != "\ud83d" else "\\ud83d")
@@ -150,7 +150,7 @@ def test_a_system_that_is_not_text_is_refused(
 
 
 @pytest.mark.parametrize("value", [3, True, ["Calm."]])
-def test_nested_optional_texts_are_checked(
+def test_an_optional_text_in_a_nested_key_must_be_text(
     problems_of: Callable[..., list[Problem]], value: Any
 ) -> None:
     fmt = replace(FORMAT, optional_texts=("audio_info.caption",))

@@ -1,4 +1,4 @@
-"""Lines of a JSONL file of records: those that are accepted and those that are refused."""
+"""Lines of a JSONL file of records: accepted forms and refused ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dramaeval.data.records import RecordFormat, read_records
 Writer = Callable[..., Path]
 
 
-# What is accepted
+# Accepted records
 
 
 def test_a_valid_record_keeps_all_its_fields(folder: Path, write_jsonl: Writer) -> None:
@@ -34,7 +34,7 @@ def test_a_valid_record_keeps_all_its_fields(folder: Path, write_jsonl: Writer) 
     assert record.fields == given
     assert record.ratings == {"pitch_variation": (1.0, 5.0, 3.0), "dynamic_range": (2.0, 2.0, 2.0)}
     assert (result.skipped, result.notices) == ([], [])
-    assert pickle.loads(pickle.dumps(record)) == record  # data loading workers get copies
+    assert pickle.loads(pickle.dumps(record)) == record  # records are pickled for worker processes
 
 
 def test_ratings_may_be_at_the_top_level(folder: Path, write_jsonl: Writer) -> None:
@@ -45,7 +45,7 @@ def test_ratings_may_be_at_the_top_level(folder: Path, write_jsonl: Writer) -> N
     assert second.ratings == {"pitch_variation": (1.0,) * 3, "dynamic_range": (5.0,) * 3}
 
 
-def test_missing_ratings_stay_missing(folder: Path, write_jsonl: Writer) -> None:
+def test_missing_ratings_are_read_as_none(folder: Path, write_jsonl: Writer) -> None:
     given = line(annotations=ratings(
         pitch_variation=[None, "N/A", "n/a", "NA", "", " na ", 4], dynamic_range=[None] * 7
     ))  # fmt: skip
@@ -129,7 +129,9 @@ def test_flat_keys_hold_the_ratings_of_one_rater_each(folder: Path, write_jsonl:
     assert record.raters["dynamic_range"] == RaterInfo(unknown=True)
 
 
-def test_values_as_they_are_written(folder: Path, write_jsonl: Writer) -> None:
+def test_written_values_returns_the_ratings_as_in_the_file(
+    folder: Path, write_jsonl: Writer
+) -> None:
     forms = ratings(
         pitch_variation={"x": 4, "y": "N/A"}, dynamic_range={"mean": 3.5}, content_pass=[True, None]
     )
@@ -141,25 +143,25 @@ def test_values_as_they_are_written(folder: Path, write_jsonl: Writer) -> None:
     assert written_values({}, "dynamic_range") == []
 
 
-def test_wrong_flat_keys_are_named(problems_of: Any) -> None:
-    off, twice = problems_of(
+def test_invalid_flat_keys_are_refused(problems_of: Any) -> None:
+    off_scale, twice = problems_of(
         line(1, annotations=ratings(pitch_variation=...), annotation3_pitch_variation=7),
         line(2, final0_dynamic_range=3),
     )
-    assert (off.key, off.problem) == (
+    assert (off_scale.key, off_scale.problem) == (
         "pitch_variation",
         "off the scale 1 to 5: 7 (rater annotation3)",
     )
     assert twice.problem == ('differs between the list "dynamic_range" and the flat keys (final0)')
 
 
-def test_bom_crlf_blank_lines_and_line_separators_in_texts(
+def test_byte_order_marks_crlf_blank_lines_and_line_separators_are_accepted(
     folder: Path, write_jsonl: Writer
 ) -> None:
-    text = "one\u2028two\u0085three"  # str.splitlines would cut this record in three
+    text = "one\u2028two\u0085three"  # str.splitlines would split this record into three lines
     file = write_jsonl(folder / "a.jsonl", line(1, transcript=text), "", "  ", line(2), end=b"\r\n")
     file.write_bytes(codecs.BOM_UTF8 + file.read_bytes() + codecs.BOM_UTF8 + b"\n")
-    # A third record from a file with its own BOM, joined to this one, without a last line end.
+    # The third record comes from an appended file that starts with a byte order mark and has no final line end.
     file.write_bytes(file.read_bytes() + codecs.BOM_UTF8 + json.dumps(line(3)).encode())
     records = read_records(file, FORMAT, on_bad="skip").records
     assert [(record.id, record.line) for record in records] == [("r1", 1), ("r2", 4), ("r3", 6)]
@@ -168,7 +170,7 @@ def test_bom_crlf_blank_lines_and_line_separators_in_texts(
 
 @pytest.mark.parametrize("name", ["with space.wav", 'qu"o\'te.wav', "演技.wav", "new\nline.wav",
                                   "-dash.wav", "$HOME;.wav", "back\\slash.wav"])  # fmt: skip
-def test_any_file_name_works(
+def test_clips_with_unusual_file_names_are_found(
     folder: Path, make_wav: Writer, write_jsonl: Writer, name: str
 ) -> None:
     clip = make_wav(folder / "s p\n" / name)
@@ -187,7 +189,7 @@ def test_records_to_be_scored_need_no_ratings(folder: Path, write_jsonl: Writer)
     assert [len(record.ratings) for record in records] == [0, 0, 2]
 
 
-# What is refused: (line, key, part of the problem, part of the fix)
+# Refused records: (line, key, part of the problem, part of the fix)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_records_to_be_scored_need_no_ratings(folder: Path, write_jsonl: Writer)
         ('{"id": ' + "9" * 5_000 + "}", "unreadable JSON", "syntax"),
     ],
 )
-def test_lines_that_are_not_objects(
+def test_lines_that_are_not_json_objects_are_refused(
     problems_of: Any, raw: str | bytes, problem: str, fix: str
 ) -> None:
     (found,) = problems_of(line(1), raw)
@@ -287,10 +289,12 @@ def test_lines_that_are_not_objects(
          "annotations", "no rating at all", "at least one rating"),
     ],
 )  # fmt: skip
-def test_invalid_records(
+def test_invalid_records_are_refused_with_key_and_fix(
     problems_of: Any, changes: dict[str, Any], key: str, problem: str | None, fix: str | None
 ) -> None:
-    written = json.dumps(line(2, **changes))  # as ASCII, so that half a surrogate pair gets through
+    written = json.dumps(
+        line(2, **changes)
+    )  # escaped as ASCII, since half a surrogate pair cannot be encoded
     (found,) = problems_of(line(1), written)
     assert (found.line, found.key) == (2, key)
     assert found.id == (None if key == "id" else "r2")
@@ -302,9 +306,7 @@ def test_invalid_records(
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
-def test_numbers_that_json_does_not_have_are_named_with_their_key(
-    problems_of: Any, literal: str
-) -> None:
+def test_nan_and_infinity_are_refused_with_their_key(problems_of: Any, literal: str) -> None:
     written = json.dumps(line(1, extra={"confidence": [3, 99]})).replace("99", literal)
     (found,) = problems_of(written)
     assert (found.line, found.key) == (1, "extra.confidence")
@@ -318,12 +320,12 @@ def test_a_number_too_large_for_a_float_is_off_the_scale(problems_of: Any) -> No
     assert "off the scale" in found.problem
 
 
-def test_the_text_nan_is_not_a_number(folder: Path, write_jsonl: Writer) -> None:
+def test_a_text_that_contains_nan_is_accepted(folder: Path, write_jsonl: Writer) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1, transcript="NaN, to Infinity and beyond"))
     assert len(read_records(file, FORMAT).records) == 1
 
 
-def test_a_key_given_twice_is_ambiguous(problems_of: Any) -> None:
+def test_a_repeated_key_is_refused(problems_of: Any) -> None:
     written = json.dumps(line(1)).replace('"id"', '"transcript": "other", "id"')
     (found,) = problems_of(written)
     assert (found.key, found.problem) == ("transcript", "the key is given twice")

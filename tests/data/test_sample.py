@@ -1,4 +1,4 @@
-"""The bundled sample: format, sizes, disjoint splits, balance, and how it is built again."""
+"""The bundled sample: format, sizes, disjoint splits, statistics of ratings, and its reproducible build."""
 
 import hashlib
 import json
@@ -86,7 +86,7 @@ def test_the_reader_reports_no_problem_and_no_overlap():
             assert overlap(read[first].records, read[second].records) == []
 
 
-def test_size(realism, archetype):
+def test_the_sample_has_the_stated_number_of_records_and_size(realism, archetype):
     assert {split: len(records) for split, records in realism.items()} == {
         "train": 440,
         "val": 80,
@@ -158,7 +158,7 @@ def test_splits_share_no_character_scene_line_or_question(realism, archetype, ma
     assert sum(map(len, spoken)) == len(set.union(*spoken))
 
 
-def test_lengths_suit_short_runs(manifest):
+def test_most_clips_are_between_1_5_and_5_seconds(manifest):
     seconds = np.array([entry["seconds"] for entry in manifest.values()])
     assert 2.5 <= seconds.mean() <= 3.3
     assert np.mean((seconds >= 1.5) & (seconds <= 5.0)) > 0.85
@@ -177,9 +177,9 @@ def test_raters_use_the_scale_and_agree_as_people_do(realism, manifest, dimensio
     assert 0.005 < np.isnan(given).mean() < 0.06
     ceiling = []
     for rater in range(6):
-        mine, others = given[:, rater], np.nanmean(np.delete(given, rater, 1), axis=1)
-        both = ~np.isnan(mine)
-        ceiling.append(np.corrcoef(mine[both], others[both])[0, 1])
+        own_ratings, others = given[:, rater], np.nanmean(np.delete(given, rater, 1), axis=1)
+        both = ~np.isnan(own_ratings)
+        ceiling.append(np.corrcoef(own_ratings[both], others[both])[0, 1])
     assert 0.62 <= np.mean(ceiling) <= 0.83
     latent = [manifest[record["id"]]["latent"][dimension] for record in records]
     assert np.corrcoef(np.nanmean(given, axis=1), latent)[0, 1] >= 0.9
@@ -195,7 +195,7 @@ def test_raters_use_the_scale_and_agree_as_people_do(realism, manifest, dimensio
         ("rhythmic_naturalness", "urgent", "rate"),
     ],
 )
-def test_text_or_sound_alone_says_little_and_both_say_much(
+def test_only_text_and_sound_together_predict_the_ratings(
     realism, manifest, dimension, wanted, given
 ):
     records = [record for split in SPLITS for record in realism[split]]
@@ -204,7 +204,7 @@ def test_text_or_sound_alone_says_little_and_both_say_much(
     flag = np.array([entry["calls_for"][wanted] for entry in entries])
     amount = np.array([entry["delivery"][given] for entry in entries])
     assert abs(np.corrcoef(flag, score)[0, 1]) < 0.15
-    # An able voice is prized by itself, but far less than one that does what the text calls for.
+    # The sound alone has a small correlation with the ratings, much smaller than with the fitting text.
     assert abs(np.corrcoef(amount, score)[0, 1]) < 0.3
     for side, sign in ((1, 1), (0, -1)):
         chosen = flag == side
@@ -225,7 +225,7 @@ def test_the_name_of_a_system_hardly_predicts_its_ratings(realism):
 
 @pytest.mark.parametrize("task", ["realism", "archetype"])
 @pytest.mark.parametrize("place", [0, 101, -1])
-def test_records_are_rebuilt_bit_for_bit(task, place):
+def test_clips_can_be_rebuilt_bit_for_bit(task, place):
     version = engine_version()
     if not version.startswith("1.52"):
         pytest.skip(f"the sample was made with espeak-ng 1.52, here is {version}")
@@ -241,7 +241,7 @@ def test_records_are_rebuilt_bit_for_bit(task, place):
         assert mp3(samples) == shipped
 
 
-def test_the_plan_gives_the_records_that_are_shipped(realism, archetype):
+def test_the_plan_gives_the_bundled_records(realism, archetype):
     from recipes.sample.plan import plan_archetype, plan_realism
 
     for split in SPLITS:

@@ -1,4 +1,4 @@
-"""Splits without common groups, and overlaps that are reported with the lines of both sides."""
+"""Splitting records into parts without common groups, and reporting groups that two parts share."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_the_character_is_the_name_then_the_profile_then_the_question() -> None:
     assert group_of(other, "character") != group_of(profiles[0], "character")
     assert group_of(record(5, character=" ", question="你是谁？"), "character") is not None
     assert group_of(record(6), "character") is None
-    # A question is not a profile, even where the words are the same.
+    # A question and a profile of the same words are different groups.
     assert group_of(record(7, question="He teases."), "character") != group_of(
         profiles[0], "character"
     )
 
 
-def test_scene_and_any_other_key() -> None:
+def test_groups_by_scene_and_by_any_other_key() -> None:
     assert group_of(record(1, local_scene="A bar."), "scene") == group_of(
         record(2, local_scene="a  bar."), "scene"
     )
@@ -100,8 +100,8 @@ def test_overlap_names_the_lines_of_both_sides(tmp_path: Path) -> None:
     ]
 
 
-def test_remarks_have_one_line_per_key_however_many_groups_are_shared() -> None:
-    """Scenes that begin alike, as in a systems × scenes corpus: their texts are not repeated."""
+def test_remarks_have_one_line_per_key_for_many_shared_groups() -> None:
+    """The texts of scenes are not repeated, as in a corpus in which several systems speak the same scenes."""
     beginning = (
         "Evening in the harbour, the crew waits for news of the other ship and nobody says a word "
     )
@@ -117,7 +117,7 @@ def test_a_missing_key_overlaps_with_nothing() -> None:
 
 
 def corpus() -> list[Record]:
-    """Each of 20 sentences, spoken by 4 systems."""
+    """Records of 4 systems that speak the same 20 sentences."""
     return [
         record(20 * system + text, transcript=f"Sentence {text}.", system=f"tts-{system}")
         for system in range(4)
@@ -134,7 +134,7 @@ def test_texts_that_several_systems_speak_are_kept_apart_and_overlap(tmp_path: P
     texts = {name: {r.fields["transcript"] for r in part} for name, part in parts.items()}
     assert not texts["train"] & texts["test"]
     assert [len(part) for part in parts.values()] == [64, 16]
-    # By character, scene and clip alone, a sentence of the test part is also in train.
+    # If only character, scene and clip are kept apart, sentences of test are also in train.
     named = split_records(records, {"train": 0.8, "test": 0.2}, 0, APART)
     shared = {r.fields["transcript"] for r in named["train"]} & {
         r.fields["transcript"] for r in named["test"]
@@ -172,7 +172,7 @@ def many(count: int = 200) -> list[Record]:
 @pytest.mark.parametrize("seed", range(5))
 def test_parts_are_disjoint_and_complete(seed: int) -> None:
     records = [record(i, character=f"c{i // 3}", local_scene=f"s{i // 4}") for i in range(240)]
-    # Characters take 3 lines, scenes 4: families are the 12 lines between two common multiples.
+    # A character has 3 lines and a scene 4, so 12 lines are linked to one group.
     parts = split_records(records, SHARES, seed, KEYS)
     assert sorted(r.line for part in parts.values() for r in part) == list(range(240))
     assert {name: len(part) for name, part in parts.items()} == {
@@ -200,8 +200,8 @@ def test_records_linked_through_others_stay_together() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_large_families_are_placed_first(seed: int) -> None:
-    # Eight that hang together and two that do not: only 8 + 2 gives both parts their share.
+def test_large_groups_are_placed_first(seed: int) -> None:
+    # Eight records are linked and two are not, so only 8 + 2 gives both parts their shares.
     records = [record(i, character="one" if i < 8 else f"c{i}") for i in range(10)]
     parts = split_records(records, {"train": 0.8, "test": 0.2}, seed, KEYS)
     assert [r.line for r in parts["test"]] == [8, 9]
@@ -242,10 +242,10 @@ def test_an_impossible_split_has_a_reason() -> None:
 @pytest.mark.parametrize(
     ("key", "apart"), [("local_scene", "character,clip"), ("character", "scene,clip")]
 )
-def test_where_all_share_a_value_the_other_keys_are_named(
+def test_if_all_records_share_a_value_the_other_keys_are_suggested(
     key: str, apart: str, tmp_path: Path
 ) -> None:
-    """Ten people in two takes each, who all read the same sentence: only the sentence joins them."""
+    """All records have the same value of ``key``, which alone links them."""
     other = {"local_scene": "character", "character": "local_scene"}[key]
     records = []
     for i in range(20):
@@ -256,7 +256,7 @@ def test_where_all_share_a_value_the_other_keys_are_named(
     assert error.value.advice("--apart {}").endswith(f"every part has records: --apart {apart}.")
     parts = split_records(records, SHARES, 0, apart.split(","))
     assert all(parts.values())
-    # Each share alone decides whether two groups are enough: the advice is tried, not counted.
+    # With two groups by the other key, three parts cannot all have records, so that key is not suggested.
     pairs = [
         replace(each, fields={**each.fields, other: f"v{i // 10}"})
         for i, each in enumerate(records)
@@ -267,7 +267,7 @@ def test_where_all_share_a_value_the_other_keys_are_named(
 
 
 @pytest.mark.parametrize("shares", [{}, {"a": 0.0}, {"a": 1, "b": -1}, {"a": float("nan")}])
-def test_invalid_shares(shares: dict[str, float]) -> None:
+def test_invalid_shares_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="shares must be positive"):
         split_records(many(), shares, 0, KEYS)
 

@@ -1,8 +1,8 @@
-"""GRPO for the tests of several processes: ``python grpo_training.py FOLDER TRAIN VAL CHECKPOINT CASE …``.
+"""GRPO trainings for tests with several processes: ``python grpo_training.py FOLDER TRAIN VAL CHECKPOINT CASE …``.
 
-Every process of a group runs this; the first leaves ``CASE.json``. A case is
-``zero-peft-estimator``, with ``+fresh`` for an adapter that begins anew instead of with CHECKPOINT, and ``+pair`` for the
-same on pairs of clips in one prompt (see ``training.py``).
+Every process of a group runs this; the first one writes ``CASE.json``. A case is ``zero-peft-estimator``. With ``+fresh``
+it starts with a new adapter instead of CHECKPOINT; with ``+pair`` it does so on prompts with pairs of clips (see
+``training.py``).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ GRPO = (
     "batch.global=4",
     "batch.per_device=1",
 )
-#: What is compared between one process and several. (TRL's entropy is a mean of the means of passes.)
+#: The metrics compared between one process and several; without TRL's entropy, which is a mean of means of passes.
 FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "completions/mean_length")
 
 
 def train(case, folder, data, checkpoint, processes):
-    """One training; its figures by step."""
+    """Run one training; return its metrics by step."""
     name, _, kind = case.partition("+")
     zero, peft, estimator = name.split("-")
     if kind == "pair":
@@ -45,12 +45,12 @@ def train(case, folder, data, checkpoint, processes):
         f"trainer.args.num_generations={count}",
     ]  # fmt: skip
     if peft == "none" or kind:
-        # Untaught answers differ in length at least.
+        # Answers of an untrained judge differ only in length, so the length is rewarded.
         words += ["trainer.rewards.length.weight=1", "trainer.rewards.length.free=2"]
     else:
         words.append(f"checkpoint={checkpoint}")
     if peft == "none":
-        # Adam makes steps of one size of gradients near 0, whose sign is rounding's.
+        # Adam makes steps of the full size for gradients near 0, whose sign depends on rounding.
         words.append("trainer.args.learning_rate=1e-4")
     run = build(words, folder / case, processes)
     trainer = make_trainer(run)
@@ -62,16 +62,16 @@ def train(case, folder, data, checkpoint, processes):
 
 
 def main(folder, train_file, val_file, checkpoint, *cases):
-    """All cases, one after the other."""
+    """Run all cases, one after the other."""
     registration.register()
     startup.prepare_device()
-    gc.freeze()  # the collections of each training skip the imported libraries
+    gc.freeze()  # exclude the imported libraries from garbage collection
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:
         for case in cases:
-            told = train(case, Path(folder), data, checkpoint, processes)
+            result = train(case, Path(folder), data, checkpoint, processes)
             if processes.is_rank_zero:
-                (Path(folder) / f"{case}.json").write_text(json.dumps(told))
+                (Path(folder) / f"{case}.json").write_text(json.dumps(result))
             gc.collect()
 
 

@@ -1,4 +1,4 @@
-"""The lock of a folder: one process at a time, whoever was killed, wherever, whatever the clock says."""
+"""The lock of a folder: one process at a time, also after a kill, across machines and with wrong clocks."""
 
 import errno
 import json
@@ -57,10 +57,10 @@ def outside_of_slurm(monkeypatch):
 
 @pytest.fixture
 def start():
-    """Start Python code in processes that end with the test."""
+    """A function that starts Python code in a process, which is killed at the end of the test."""
     started = []
 
-    def begin(code, *words):
+    def start_code(code, *words):
         process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -69,14 +69,14 @@ def start():
         assert process.stdout.readline()
         return process
 
-    yield begin
+    yield start_code
     for process in started:
         process.kill()
         process.communicate()
 
 
-def elsewhere(folder, seconds, **changes):
-    """Leave the lock of a process on another machine that renewed it so many seconds ago."""
+def write_foreign_lock(folder, seconds, **changes):
+    """Write the lock of a process on another machine, which renewed it ``seconds`` ago."""
     process = replace(ProcessIdentity.own(), host="far", machine="another start", process=4711)
     holder = Holder(token="theirs", processes=(process,), since="yesterday", **changes)
     (folder / NAME).write_text(json.dumps(holder.to_json()))
@@ -90,15 +90,15 @@ def test_a_running_process_keeps_its_folder_at_any_clock_time(tmp_path, start):
         os.utime(tmp_path / NAME, (moment, moment))
         with pytest.raises(FolderInUseError) as raised:
             take(tmp_path)
-        told = str(raised.value)
-        assert "\n" not in told
-        assert f"{tmp_path} is in use by process {holder.pid} on " in told
-        assert "hydra.run.dir=" in told
+        message = str(raised.value)
+        assert "\n" not in message
+        assert f"{tmp_path} is in use by process {holder.pid} on " in message
+        assert "hydra.run.dir=" in message
         assert holder_of(tmp_path).processes[0].process == holder.pid
     assert [one.name for one in tmp_path.iterdir()] == [NAME]
 
 
-def test_a_killed_process_keeps_no_folder(tmp_path, start):
+def test_the_folder_of_a_killed_process_is_free(tmp_path, start):
     holder = start(HOLD, tmp_path, 60)
     holder.kill()
     holder.wait()
@@ -108,18 +108,18 @@ def test_a_killed_process_keeps_no_folder(tmp_path, start):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reused_process_number_is_another_process(tmp_path):
+def test_a_process_with_a_reused_number_is_another_process(tmp_path):
     own = ProcessIdentity.own()
     assert own.alive()
     assert replace(own, started=own.started - 1).alive() is False
     assert replace(own, machine="another start").alive() is None
-    # The kernel's count: psutil's seconds, from which it differs by the time of the machine's start alone.
+    # `started` is counted in clock ticks since the machine's start, which psutil gives in seconds.
     seconds = psutil.Process().create_time() - psutil.boot_time()
     assert own.started / os.sysconf("SC_CLK_TCK") == pytest.approx(seconds, abs=1.1)
 
 
 def test_a_change_of_the_clock_does_not_end_a_process(monkeypatch):
-    """psutil computes the creation time of a process from the clock, which is set by an hour here."""
+    """psutil computes the creation time of a process from the clock, which the test changes by an hour."""
     own = ProcessIdentity.own()
     creation = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda self: creation(self) + 3600)
@@ -140,28 +140,28 @@ def test_a_zombie_is_not_a_running_process():
     child.wait()
 
 
-def test_a_holder_elsewhere_is_named_with_its_lock(tmp_path):
-    elsewhere(tmp_path, 12)
+def test_a_holder_on_another_machine_is_named_with_the_lock_file(tmp_path):
+    write_foreign_lock(tmp_path, 12)
     with pytest.raises(FolderInUseError) as raised:
         take(tmp_path)
-    told = str(raised.value)
-    assert "in use by process 4711 on far, since yesterday," in told
-    assert f"It renewed {tmp_path / NAME} 12 s ago; if it is gone, remove that file." in told
+    message = str(raised.value)
+    assert "in use by process 4711 on far, since yesterday," in message
+    assert f"It renewed {tmp_path / NAME} 12 s ago; if it is gone, remove that file." in message
     assert holder_of(tmp_path) is not None
 
 
-def test_a_holder_elsewhere_that_does_not_renew_its_lock_has_ended(tmp_path, monkeypatch):
+def test_a_lock_of_another_machine_that_is_not_renewed_is_stale(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "WATCH", 0.2)
-    elsewhere(tmp_path, STALE + 5)
+    write_foreign_lock(tmp_path, STALE + 5)
     assert holder_of(tmp_path) is None
     with locked(tmp_path) as lock:
         assert read_holder(tmp_path / NAME).token == lock.holder.token
 
 
-def test_a_renewal_is_detected_after_a_change_of_the_clock(tmp_path, monkeypatch):
-    """A server's clock that was set by hours makes a lock look old; its next renewal shows that it is not."""
+def test_a_lock_that_looks_old_is_not_stale_if_it_is_renewed(tmp_path, monkeypatch):
+    """A change of the server's clock makes a lock look old; its next renewal shows that the process runs."""
     monkeypatch.setattr(folder_lock, "WATCH", 2.0)
-    elsewhere(tmp_path, STALE + 3600)
+    write_foreign_lock(tmp_path, STALE + 3600)
     renewal = threading.Timer(0.3, lambda: os.utime(tmp_path / NAME, (1.0, 1.0)))
     renewal.start()
     with pytest.raises(FolderInUseError, match="on far"):
@@ -169,9 +169,9 @@ def test_a_renewal_is_detected_after_a_change_of_the_clock(tmp_path, monkeypatch
     renewal.join()
 
 
-def test_the_age_is_counted_by_the_clock_of_the_file_system(tmp_path, monkeypatch):
-    """A local clock that is a day ahead makes no lock old."""
-    elsewhere(tmp_path, 12)
+def test_the_age_of_a_lock_is_measured_by_the_clock_of_the_file_system(tmp_path, monkeypatch):
+    """The local clock is wrong by years."""
+    write_foreign_lock(tmp_path, 12)
     monkeypatch.setattr(time, "time", lambda: 4e9)
     assert holder_of(tmp_path) is not None
     with pytest.raises(FolderInUseError, match=r"1[2-9] s ago"):
@@ -179,7 +179,7 @@ def test_the_age_is_counted_by_the_clock_of_the_file_system(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("content", [b"", b'{"token": "th', b"[]", b"\xff\xfe"])
-def test_a_lock_that_cannot_be_read_is_taken_over_when_it_is_old(tmp_path, monkeypatch, content):
+def test_an_unreadable_lock_is_taken_over_only_if_it_is_old(tmp_path, monkeypatch, content):
     monkeypatch.setattr(folder_lock, "WATCH", 0.2)
     (tmp_path / NAME).write_bytes(content)
     with pytest.raises(FolderInUseError, match="cannot be named"):
@@ -190,7 +190,7 @@ def test_a_lock_that_cannot_be_read_is_taken_over_when_it_is_old(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("job", "restarts", "array", "takes"),
+    ("job", "restarts", "array", "takes_over"),
     [
         ("12", 1, None, True),
         ("12", 0, None, False),
@@ -198,14 +198,16 @@ def test_a_lock_that_cannot_be_read_is_taken_over_when_it_is_old(tmp_path, monke
         ("99", 2, "12_3", True),
     ],
 )
-def test_a_requeued_job_takes_its_folder_over(tmp_path, monkeypatch, job, restarts, array, takes):
-    elsewhere(tmp_path, 1, job=array or "12", restarts=0)
+def test_only_a_requeued_job_takes_over_the_lock_of_its_earlier_start(
+    tmp_path, monkeypatch, job, restarts, array, takes_over
+):
+    write_foreign_lock(tmp_path, 1, job=array or "12", restarts=0)
     monkeypatch.setenv("SLURM_JOB_ID", job)
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     if array:
         monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    if takes:
+    if takes_over:
         with locked(tmp_path):
             assert read_holder(tmp_path / NAME).restarts == restarts
     else:
@@ -224,18 +226,18 @@ def test_only_one_of_several_processes_takes_a_stale_lock(tmp_path, start):
     for racer in racers:
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    told = [racer.stdout.readline().strip() for racer in racers]
+    message = [racer.stdout.readline().strip() for racer in racers]
     for turn in range(2):
-        assert sorted(told[3 * turn : 3 * turn + 3]) == ["held", "refused", "refused"]
+        assert sorted(message[3 * turn : 3 * turn + 3]) == ["held", "refused", "refused"]
         assert [one.name for one in (tmp_path / str(turn)).iterdir()] == [NAME]
 
 
-def test_a_lock_that_came_in_between_is_not_removed(tmp_path):
-    """Between the look at a stale lock and its removal somebody else may have taken it over."""
-    elsewhere(tmp_path, 1)
+def test_a_stale_lock_is_removed_only_if_it_was_not_replaced_meanwhile(tmp_path):
+    """Another process may take the lock over after this one found it stale and before it removes it."""
+    write_foreign_lock(tmp_path, 1)
     FolderLock(tmp_path)._remove("an older one")
     assert read_holder(tmp_path / NAME).token == "theirs"
-    # Nor does anyone remove it while another process is about to.
+    # Nor is it removed while another process has the claim to remove it.
     claim = FolderLock(tmp_path, file=tmp_path / f"{NAME}.after-theirs")
     claim._take()
     with pytest.raises(FolderInUseError):
@@ -246,7 +248,7 @@ def test_a_lock_that_came_in_between_is_not_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_hard_links_the_lock_is_one_too(tmp_path, monkeypatch):
+def test_the_lock_works_on_file_systems_without_hard_links(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "no links here")
 
@@ -258,7 +260,7 @@ def test_without_hard_links_the_lock_is_one_too(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lock_is_renewed_and_outlives_its_removal_by_hand(tmp_path, monkeypatch):
+def test_a_held_lock_is_renewed_and_written_again_if_it_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "RENEW", 0.02)
     with locked(tmp_path):
         for change in (lambda file: os.utime(file, (1.0, 1.0)), lambda file: file.unlink()):
@@ -270,17 +272,17 @@ def test_a_lock_is_renewed_and_outlives_its_removal_by_hand(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_lost_its_folder_stops_writing(tmp_path, start):
+def test_a_process_whose_lock_was_taken_over_ends_with_an_error(tmp_path, start):
     holder = start(HOLD, tmp_path, 0.05)
-    elsewhere(tmp_path, 0)
+    write_foreign_lock(tmp_path, 0)
     assert holder.wait(timeout=10) == 1
     assert "was taken over by process 4711 on far" in holder.stderr.read()
     assert read_holder(tmp_path / NAME).token == "theirs"
 
 
 def test_the_processes_of_a_run_share_its_lock(tmp_path, start):
-    """A run is at work as long as one of its processes is, also when the one that started them was killed."""
-    starter = start(HOLD, tmp_path, 60)
+    """The lock is held while one of the processes runs, also if the process that started them was killed."""
+    first_process = start(HOLD, tmp_path, 60)
     token = read_holder(tmp_path / NAME).token
     adopt(tmp_path, "another lock's")
     assert tmp_path not in folder_lock._HELD
@@ -288,17 +290,17 @@ def test_the_processes_of_a_run_share_its_lock(tmp_path, start):
     try:
         with locked(tmp_path) as lock:
             lock.share([ProcessIdentity.own()])
-        starter.kill()
-        starter.wait()
+        first_process.kill()
+        first_process.wait()
         named = read_holder(tmp_path / NAME).processes
-        assert [one.process for one in named] == [starter.pid, os.getpid()]
-        with pytest.raises(FolderInUseError, match=f"process {starter.pid}"):
+        assert [one.process for one in named] == [first_process.pid, os.getpid()]
+        with pytest.raises(FolderInUseError, match=f"process {first_process.pid}"):
             FolderLock(tmp_path).acquire()
     finally:
         folder_lock._HELD.pop(tmp_path)
 
 
-def test_a_fork_does_not_release_the_lock(tmp_path):
+def test_a_forked_process_does_not_release_the_lock(tmp_path):
     with locked(tmp_path):
         child = os.fork()
         if not child:
@@ -308,12 +310,12 @@ def test_a_fork_does_not_release_the_lock(tmp_path):
         assert (tmp_path / NAME).is_file()
 
 
-def test_a_lock_taken_early_is_released_by_the_block_that_needs_it(tmp_path):
+def test_a_lock_taken_before_a_block_is_released_at_the_end_of_the_block(tmp_path):
     take(tmp_path)
     with locked(tmp_path), locked(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_the_clock_of_a_folder_that_cannot_be_written_is_the_machines_own(tmp_path):
+def test_without_a_writable_folder_the_local_clock_is_used(tmp_path):
     assert abs(lock_holder._now(tmp_path / "absent") - time.time()) < 5

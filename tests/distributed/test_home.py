@@ -1,4 +1,4 @@
-"""Users without a home folder or an entry among the system's users get stand-ins; all others keep theirs."""
+"""Users without a home folder or an entry in the user database get a temporary home; others keep their home."""
 
 import getpass
 import os
@@ -18,12 +18,12 @@ OTHERS = ("DRAMAEVAL_CACHE", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "MPLCONFIGDIR"
 
 @pytest.fixture
 def nobody(tmp_path, monkeypatch):
-    """A user without HOME, names and an entry, whose temporary files go into a folder of the test."""
+    """The temporary home of a user without HOME, user name and entry in the user database."""
 
     def no_entry(key):
         raise KeyError(key)
 
-    # setenv first: what `ensure_home` sets is then taken back after the test.
+    # setenv first, so that monkeypatch restores the variables that `ensure_home` sets.
     for name in ("HOME", *NAMES, *OTHERS):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -32,7 +32,7 @@ def nobody(tmp_path, monkeypatch):
     return tmp_path / f"dramaeval-{os.geteuid()}"
 
 
-def test_a_user_whom_the_system_does_not_know(nobody, capsys):
+def test_an_unknown_user_gets_a_private_temporary_home(nobody, capsys):
     ensure_home()
     assert Path.home() == Path("~").expanduser() == nobody
     assert stat.S_IMODE(nobody.stat().st_mode) == 0o700
@@ -45,14 +45,14 @@ def test_a_user_whom_the_system_does_not_know(nobody, capsys):
 
 
 @pytest.mark.parametrize("place", ["/nonexistent/home", "relative", "", "/proc/version"])
-def test_a_home_that_is_not_a_folder(nobody, monkeypatch, place):
+def test_a_home_that_is_no_folder_is_replaced(nobody, monkeypatch, place):
     monkeypatch.setenv("HOME", place)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # an empty HOME stands for /
     ensure_home()
     assert os.environ["HOME"] == str(nobody)
 
 
-def test_a_cache_that_is_named_is_kept(nobody, monkeypatch):
+def test_a_given_cache_folder_is_kept(nobody, monkeypatch):
     monkeypatch.setenv("DRAMAEVAL_CACHE", "/scratch/features")
     ensure_home()
     assert os.environ["DRAMAEVAL_CACHE"] == "/scratch/features"
@@ -68,10 +68,12 @@ def test_a_user_with_a_home_keeps_it(nobody, monkeypatch, tmp_path, capsys):
     assert not nobody.exists()
 
 
-def test_a_home_that_cannot_be_written_stays_for_reading(nobody, monkeypatch, tmp_path):
+def test_a_home_that_cannot_be_written_is_kept_but_caches_are_moved(nobody, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/sys/kernel")
     monkeypatch.setenv("WANDB_CACHE_DIR", "/scratch/wandb")
-    monkeypatch.setattr(os, "access", lambda path, mode: not path.startswith("/sys"))  # root's can
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not path.startswith("/sys")
+    )  # root could write there
     ensure_home()
     assert os.environ["HOME"] == "/sys/kernel"
     assert os.environ["WANDB_CACHE_DIR"] == "/scratch/wandb"
@@ -79,7 +81,9 @@ def test_a_home_that_cannot_be_written_stays_for_reading(nobody, monkeypatch, tm
 
 
 @pytest.mark.parametrize("obstacle", ["file", "link", "open", "another's"])
-def test_a_folder_that_somebody_else_has_prepared_is_not_used(nobody, monkeypatch, obstacle):
+def test_a_temporary_home_that_others_could_have_prepared_is_not_used(
+    nobody, monkeypatch, obstacle
+):
     trap = nobody.parent / "trap"
     trap.mkdir()
     if obstacle == "file":
@@ -101,8 +105,8 @@ def test_a_folder_that_somebody_else_has_prepared_is_not_used(nobody, monkeypatc
     assert not list(trap.iterdir())
 
 
-class Asked(Exception):  # noqa: N818 - no error
-    """Raised in place of the work that would follow."""
+class EnsureHomeCalledError(Exception):
+    """Raised by `ensure_home` in the test, so that no further work is done."""
 
 
 @pytest.mark.parametrize(
@@ -113,10 +117,10 @@ class Asked(Exception):  # noqa: N818 - no error
         (job, job.SlurmRun("", [])),
     ],
 )
-def test_processes_on_other_machines_make_sure_of_a_home_first(monkeypatch, module, start):
+def test_processes_on_other_machines_call_ensure_home_first(monkeypatch, module, start):
     def ask():
-        raise Asked
+        raise EnsureHomeCalledError
 
     monkeypatch.setattr(module, "ensure_home", ask)
-    with pytest.raises(Asked):
+    with pytest.raises(EnsureHomeCalledError):
         start()

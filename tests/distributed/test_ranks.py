@@ -1,4 +1,4 @@
-"""Which process of a run this is: contradictions are refused, and a meeting says what it waits for and ends."""
+"""Ranks of processes: contradicting variables are refused, and a rendezvous reports what it waits for and ends."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ SECOND = {
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Set some of the variables, and none of the others."""
+    """A function that sets these variables and removes all other variables of launchers."""
 
     def set_to(given):
         for name in (*SECOND, "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID"):
@@ -41,7 +41,7 @@ def port():
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def immediate_messages(monkeypatch):
     monkeypatch.setattr(ranks, "FIRST_MESSAGE", 0.0)
 
 
@@ -58,12 +58,12 @@ def impatient(monkeypatch):
         {**SECOND, "OMPI_COMM_WORLD_SIZE": "2"},
     ],
 )
-def test_what_launchers_set_is_accepted(given):
+def test_variables_of_launchers_are_accepted(given):
     assert rank_problems(given) == []
 
 
 @pytest.mark.parametrize(
-    ("given", "word"),
+    ("given", "text"),
     [
         (
             {"RANK": "1", "WORLD_SIZE": "1"},
@@ -83,15 +83,15 @@ def test_what_launchers_set_is_accepted(given):
         ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, "srun has started 2 copies"),
     ],
 )
-def test_contradictions_are_refused(given, word, environment, capsys):
+def test_contradicting_variables_are_refused(given, text, environment, capsys):
     environment(given)
     (problem,) = rank_problems(os.environ)
-    assert word in problem
-    # Even where the variables say that another process is the first, this one says what is wrong.
+    assert text in problem
+    # The process reports the problem even if the variables say that it is not the first one.
     assert not follows([])
     with pytest.raises(SystemExit) as raised, user_facing_errors():
         startup.prepare()
-    assert word in str(raised.value)
+    assert text in str(raised.value)
 
 
 def test_ranks_of_unused_launchers_are_removed(environment, monkeypatch):
@@ -105,25 +105,27 @@ def test_ranks_of_unused_launchers_are_removed(environment, monkeypatch):
         not {"OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "MV2_COMM_WORLD_RANK"}
         & os.environ.keys()
     )
-    # Without ranks the store of a torchrun that is gone would be waited for.
+    # Without ranks, the process would wait for the store of a torchrun that has ended.
     environment({})
     startup.prepare()
     assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
 
 
-def test_the_first_process_names_the_missing_ones_and_stops(environment, port, impatient, caplog):
+def test_the_first_process_names_the_missing_ones_and_stops(
+    environment, port, immediate_messages, caplog
+):
     environment({**SECOND, "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": str(port)})
     with caplog.at_level(logging.WARNING), pytest.raises(RendezvousError) as raised:
         ranks.join("gloo", time_limit=0.3)
-    waits = f"Process 0 of 2 at 127.0.0.1:{port}"
+    place = f"Process 0 of 2 at 127.0.0.1:{port}"
     missing = "1 of 2 processes have arrived, process 1 is missing"
-    assert f"{waits} waits: {missing}" in caplog.text
-    assert str(raised.value).startswith(f"{waits} gave up after 0 s: {missing}.")
+    assert f"{place} waits: {missing}" in caplog.text
+    assert str(raised.value).startswith(f"{place} gave up after 0 s: {missing}.")
     assert "\n" not in str(raised.value)
 
 
 def test_another_process_reports_that_no_process_answers_and_stops(
-    environment, port, impatient, caplog
+    environment, port, immediate_messages, caplog
 ):
     environment({**SECOND, "MASTER_PORT": str(port)})
     with caplog.at_level(logging.WARNING), pytest.raises(RendezvousError) as raised:
@@ -133,10 +135,10 @@ def test_another_process_reports_that_no_process_answers_and_stops(
 
 
 def test_an_address_in_use_is_reported_in_one_line(environment):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        port = used.getsockname()[1]
         environment({**SECOND, "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": str(port)})
         with pytest.raises(
             RendezvousError, match=f"Process 0 of 2 at 127.0.0.1:{port}: "
@@ -156,7 +158,7 @@ def test_two_processes_of_one_rank_are_refused(port):
         Waiting(1, 2, ("127.0.0.1", port), 5).for_processes(store)
 
 
-def _meet(given, answers):
+def _join_and_sum(given, answers):
     import torch
     import torch.distributed
 
@@ -168,13 +170,13 @@ def _meet(given, answers):
     torch.distributed.destroy_process_group()
 
 
-def test_processes_that_start_one_after_the_other_meet(port, forkserver):
-    """The second is there before anybody listens."""
+def test_processes_that_start_at_different_times_form_a_group(port, forkserver):
+    """Process 1 starts before process 0 listens."""
     answers = forkserver.Queue()
     shared = {**SECOND, "MASTER_PORT": str(port)}
     others = [
         forkserver.Process(
-            target=_meet, args=({**shared, "RANK": rank, "LOCAL_RANK": rank}, answers)
+            target=_join_and_sum, args=({**shared, "RANK": rank, "LOCAL_RANK": rank}, answers)
         )
         for rank in ("1", "0")
     ]

@@ -1,4 +1,4 @@
-"""Two processes train as one does: DDP and ZeRO 1, 2, 3 on CPU with gloo, adapters and full models."""
+"""Two processes have the results of one: DDP and ZeRO 1, 2, 3 on the CPU with gloo, adapters and full models."""
 
 import json
 from pathlib import Path
@@ -8,27 +8,36 @@ import pytest
 import torch
 from clips import write_clips, write_pairs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # one start trains all that follows
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]  # one start runs the trainings of all tests
 
 #: Each kind of ZeRO, adapters and full models, a text-only model, and pairs of clips.
 CASES = [
     "none-lora", "zero1-lora", "zero2-none+causal", "zero3-lora", "zero3-none", "none-lora+pair", "zero2-lora+pair",
 ]  # fmt: skip
-#: What one process trains, for comparison.
-ALONE = ["none-lora", "none-none", "none-none+causal", "none-lora+pair"]
+#: The cases that one process trains for comparison.
+OF_ONE_PROCESS = ["none-lora", "none-none", "none-none+causal", "none-lora+pair"]
 RESUMED = ["none-lora+resume", "zero3-lora+resume"]
-#: By one process, from what two have saved.
+#: One process resumes from the checkpoints of two.
 RESUMED_BY_ONE = ["zero1-lora+other", "zero3-none+other"]
 
 
 @pytest.fixture(scope="module")
-def textual(tmp_path_factory):
+def judge(small_judge):
+    """The folder of the small judge."""
+    return small_judge.removeprefix("model.path=")
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory):
     """A small random language model with the tiny judge's tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from dramaeval.config.schema import PACKAGE
 
-    folder = tmp_path_factory.mktemp("textual")
+    folder = tmp_path_factory.mktemp("language_model")
     tokenizer = AutoTokenizer.from_pretrained(PACKAGE / "models" / "tiny")
     torch.manual_seed(0)
     config = AutoConfig.for_model(
@@ -42,20 +51,27 @@ def textual(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, textual, run_group):
-    """All cases with two processes, then some with one; returns what each said."""
+def trained(tmp_path_factory, judge, language_model, run_group):
+    """The results of all cases, by number of processes and case."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
     # Five clips in steps of four: the second step of an epoch has one clip, and one process has none.
     files = [write_clips(data, "train", 5), write_clips(data, "val", 5, seed=1)]
     for file in files:
         write_pairs(file)
     found = {}
-    # Plain ones first: accelerate does not forget DeepSpeed within a process.
+    # Cases without DeepSpeed come first, since accelerate keeps using DeepSpeed within a process.
     by_two = sorted([*CASES, *RESUMED], key=lambda case: not case.startswith("none-"))
-    for count, cases in ((2, ["score", *by_two]), (1, ["score", *ALONE, *RESUMED_BY_ONE])):
+    for count, cases in ((2, ["score", *by_two]), (1, ["score", *OF_ONE_PROCESS, *RESUMED_BY_ONE])):
         folder = root / f"by{count}"
         run_group(
-            count, folder, Path(__file__).with_name("training.py"), folder, *files, textual, *cases
+            count,
+            folder,
+            Path(__file__).with_name("training.py"),
+            folder,
+            *files,
+            judge,
+            language_model,
+            *cases,
         )
         found[count] = {
             "folder": folder,
@@ -64,35 +80,37 @@ def trained(tmp_path_factory, textual, run_group):
     return found
 
 
-def alone_of(case):
-    """The case of one process that is compared with this one."""
+def case_of_one_process(case):
+    """The case of one process with which this case is compared."""
     return "none-" + case.split("-")[1]
 
 
-def losses(told):
-    return [told["losses"][step] for step in sorted(told["losses"], key=int)]
+def losses(result):
+    return [result["losses"][step] for step in sorted(result["losses"], key=int)]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_have_the_losses_of_one(trained, case):
-    together = trained[2][case]
-    assert len(losses(together)) == 3
-    np.testing.assert_allclose(losses(together), losses(trained[1][alone_of(case)]), rtol=1e-4)
+    results_of_two = trained[2][case]
+    assert len(losses(results_of_two)) == 3
+    np.testing.assert_allclose(
+        losses(results_of_two), losses(trained[1][case_of_one_process(case)]), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_engine_has_the_configured_settings(trained, case):
     zero = case.split("-")[0]
-    told = trained[2][case]
+    result = trained[2][case]
     if zero == "none":
-        assert told["engine"] == "DistributedDataParallel"
-        assert told["differences"] == [
+        assert result["engine"] == "DistributedDataParallel"
+        assert result["differences"] == [
             "zero needs DeepSpeed, but the model runs as DistributedDataParallel"
         ]
         return
     stage = int(zero[-1])
-    assert (told["engine"], told["stage"]) == ("DeepSpeedEngine", stage)
-    assert told["differences"] == [
+    assert (result["engine"], result["stage"]) == ("DeepSpeedEngine", stage)
+    assert result["differences"] == [
         *([] if stage == 2 else [f"ZeRO stage: configured 2, runs with {stage}"]),
         "processes: configured 3, runs with 2",
         "clips a process: configured 2, runs with 1",
@@ -108,53 +126,49 @@ def test_evaluation_by_two_processes_has_the_same_results(trained):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_predictions_are_those_of_one_process_and_in_its_order(trained, case):
-    alone = trained[1][alone_of(case)]["predictions"]
-    together = trained[2][case]["predictions"]
+def test_predictions_equal_those_of_one_process_in_the_same_order(trained, case):
+    results_of_one = trained[1][case_of_one_process(case)]["predictions"]
+    results_of_two = trained[2][case]["predictions"]
     given, score = ("state", "ratings"), "expected"
     if case.endswith("+pair"):
         given, score = ("votes", "clip_a", "clip_b"), "margin"
     for key in ("id", "dimension", *given):
-        assert [one[key] for one in together] == [one[key] for one in alone]
-    for one, other in zip(together, alone, strict=True):
+        assert [one[key] for one in results_of_two] == [one[key] for one in results_of_one]
+    for one, other in zip(results_of_two, results_of_one, strict=True):
         assert one[score] == pytest.approx(other[score], abs=2e-3)
 
 
 @pytest.mark.parametrize("case", [*RESUMED, *RESUMED_BY_ONE])
 def test_a_resumed_training_has_the_same_result(trained, case):
-    """By two processes, or by one that takes over what two have begun."""
+    """Two processes resume, or one process resumes what two have begun."""
     whole = trained[2][case.split("+")[0]]
     resumed = trained[1 if case in RESUMED_BY_ONE else 2][case]
     assert resumed["losses"]["3"] == pytest.approx(whole["losses"]["3"], rel=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_saved_model_loads_without_deepspeed(trained, textual, case):
-    """In plain transformers or PEFT, with the weights that one process would have learnt."""
+def test_the_saved_model_loads_without_deepspeed(trained, judge, language_model, case):
+    """Plain transformers or PEFT load it, and its weights equal those trained by one process."""
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, Qwen2AudioForConditionalGeneration
 
-    from dramaeval.config.schema import PACKAGE
-
     saved = trained[2]["folder"] / case / "model"
-    alone = trained[1]["folder"] / alone_of(case) / "model"
+    results_of_one = trained[1]["folder"] / case_of_one_process(case) / "model"
     causal = case.endswith("+causal")
     plain = AutoModelForCausalLM if causal else Qwen2AudioForConditionalGeneration
     if "-lora" in case:
         from peft import PeftModel
 
-        PeftModel.from_pretrained(
-            plain.from_pretrained(textual if causal else PACKAGE / "models" / "tiny"), saved
-        )
+        PeftModel.from_pretrained(plain.from_pretrained(language_model if causal else judge), saved)
         name = "adapter_model.safetensors"
     else:
         _, report = plain.from_pretrained(saved, output_loading_info=True)
         assert not report["missing_keys"]
         assert not report["unexpected_keys"]
         name = "model.safetensors"
-    weights, expected = load_file(saved / name), load_file(alone / name)
+    weights, expected = load_file(saved / name), load_file(results_of_one / name)
     assert weights.keys() == expected.keys()
     for key, weight in expected.items():
         assert weights[key].shape == weight.shape
-        # Adam divides by the gradient's size: where that is nearly 0, rounding decides the direction.
+        # Adam divides by the size of the gradient; if that is nearly 0, rounding decides the sign of the step.
         assert float((weights[key] - weight).abs().mean()) < 2e-4, key

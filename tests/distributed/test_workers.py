@@ -1,4 +1,4 @@
-"""What is said when processes of a run end badly."""
+"""Errors of processes of a run: a killed process is named, and a message is not repeated."""
 
 import signal
 from pathlib import Path
@@ -12,9 +12,9 @@ WORKERS = [None, None]
 
 def test_a_killed_process_is_named_with_the_end_of_its_log(tmp_path: Path):
     worker_log(tmp_path, 1).parent.mkdir()
-    worker_log(tmp_path, 1).write_text("first\nlast words\n")
+    worker_log(tmp_path, 1).write_text("first\nlast line\n")
     with pytest.raises(
-        WorkerError, match=r"(?s)Process 1 of 2 was killed by SIGKILL.*last words.*memory"
+        WorkerError, match=r"(?s)Process 1 of 2 was killed by SIGKILL.*last line.*memory"
     ):
         _explain([(0, 1), (1, -signal.SIGKILL)], WORKERS, tmp_path)
 

@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration, and the check of the engine that runs."""
+"""DeepSpeed's configuration, and the check that the running engine has its settings."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from dramaeval.stages.train import make_trainer
 from dramaeval.training.resharding import count_parts
 
 
-def test_the_configuration_has_no_auto(composed):
+def test_the_filled_configuration_has_no_auto(composed):
     zero = composed("zero=zero3").zero
     filled = fill_zero_config(zero, {"max_grad_norm": 0.5, "bf16": True}, StepSize(4, 8, 2))
     assert filled["train_micro_batch_size_per_gpu"] == 4
@@ -24,10 +24,12 @@ def test_the_configuration_has_no_auto(composed):
 
 
 @pytest.mark.slow
-def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make_clips, tmp_path):
+def test_a_training_without_deepspeed_stops_before_its_first_step(
+    composed, make_clips, tmp_path, small_judge
+):
     file = make_clips("train", 2, seconds=[0.4])
     config = composed(
-        "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]", f"task.data.train={file}",
+        "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]", f"task.data.train={file}", small_judge,
         "trainer.args.save_strategy=no", "trainer.args.max_steps=1", f"task.data.val={file}",
         "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
@@ -41,7 +43,7 @@ def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make
     assert trainer.state.global_step == 0
 
 
-def test_the_number_of_parts_of_a_checkpoint(tmp_path):
+def test_the_parts_of_a_checkpoint_are_counted(tmp_path):
     assert count_parts(tmp_path) == 0
     (tmp_path / "latest").write_text("global_step3")
     (tmp_path / "global_step3").mkdir()

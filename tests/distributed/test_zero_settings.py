@@ -1,4 +1,4 @@
-"""Settings of DeepSpeed are checked before anything starts."""
+"""Settings of DeepSpeed are checked before a run starts."""
 
 import re
 
@@ -27,7 +27,7 @@ def test_settings_that_deepspeed_cannot_use_here(problems_of, monkeypatch, overr
 
 
 @pytest.mark.slow
-def test_every_file_gives_each_value(composed):
+def test_the_zero_files_have_their_stage_and_offloading_and_no_auto(composed):
     files = {}
     for name in ("zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"):
         settings = composed(f"zero={name}").zero.zero_optimization

@@ -1,12 +1,13 @@
-"""Trainings for the tests of several processes: ``python training.py FOLDER TRAIN VAL TEXTUAL CASE …``.
+"""Trainings for tests with several processes: ``python training.py FOLDER TRAIN VAL JUDGE LANGUAGE_MODEL CASE …``.
 
-Every process of a group runs this; the first leaves ``CASE.json`` with losses and predictions and the folder
-``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
+Every process of a group runs this; the first one writes ``CASE.json`` with losses and predictions, and the folder
+``CASE`` with the saved model. One start runs all cases, since starting takes longer than training.
 
-A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+pair`` for the pairs of clips in files
-beside TRAIN and VAL (``train.pairs.jsonl``), ``+resume`` to go on from step 2 of the same case, and ``+other`` to go on
-from that of the group beside, which has another number of processes.
-``score`` scores the judge as it is.
+A case is ``zero-peft`` and trains the judge in the folder JUDGE. ``+causal`` trains the model in LANGUAGE_MODEL
+instead, ``+pair`` takes the pairs of clips in the files beside TRAIN and VAL (``train.pairs.jsonl``). ``+resume``
+resumes from step 2 of the same case, and ``+other`` from step 2 of the same case of the group with another number of
+processes.
+``score`` scores the untrained judge.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ SETTINGS = (
     "trainer.args.warmup_steps=0",
     "logger=none",
 )
-#: What no training here is.
+#: Settings that differ from those of every training here.
 ANOTHER = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
 
 def build(words, folder, processes):
-    """A run with these settings."""
+    """The context of a run with these settings."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("launch", overrides=[*SETTINGS, *words, f"processes={processes.count}"])
     check(config)
@@ -59,21 +60,22 @@ def build(words, folder, processes):
 
 
 def pairs_beside(data, task):
-    """The settings for the pairs in files beside those of these settings."""
+    """The data settings of the pair files beside the files in ``data``."""
     pairs = [f"{word.removesuffix('.jsonl')}.pairs.jsonl" for word in data]
     return [*pairs, f"task={task}", "task.dimensions=[human_likeness,appropriateness]"]
 
 
-def train(case, folder, data, textual, processes):
-    """One training; what came of it."""
+def train(case, folder, data, judge, language_model, processes):
+    """Run one training; return its losses, engine and predictions."""
     name, *more = case.split("+")
+    model = [f"model.path={judge}"]
     if "causal" in more:
         name = f"{name}+causal"
-        data = [*data, "model=causal_lm", f"model.path={textual}"]
+        model = ["model=causal_lm", f"model.path={language_model}"]
     if "pair" in more:
         data = pairs_beside(data, "pair")
     zero, peft = name.removesuffix("+causal").split("-")
-    run = build([*data, f"zero={zero}", f"peft={peft}"], folder / case, processes)
+    run = build([*data, *model, f"zero={zero}", f"peft={peft}"], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
     resume = source / name / "run" / "checkpoints" / "checkpoint-2" if source else None
@@ -81,7 +83,7 @@ def train(case, folder, data, textual, processes):
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = trainer.state.log_history
     losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
-    # An odd number of batches: one process has none in the last turn.
+    # The number of batches is odd, so one process has no batch in the last turn.
     predictions = trainer.predict_records(run.splits["val"])
     if not resume:
         write_folder_atomic(folder / case / "model", lambda into: save(trainer, into), processes)
@@ -97,30 +99,30 @@ def train(case, folder, data, textual, processes):
     }
 
 
-def scored(folder, data, processes):
-    """The judge's predictions before any training."""
-    run = build(data, folder / "score", processes)
+def scored(folder, data, judge, processes):
+    """The predictions of the untrained judge."""
+    run = build([*data, f"model.path={judge}"], folder / "score", processes)
     found = score(
         run.model, run.splits["val"], run.record_encoder, clips_a_batch=2, processes=processes
     )
     return {"predictions": [one.to_json() for one in found]}
 
 
-def main(folder, train_file, val_file, textual, *cases):
-    """All cases, one after the other."""
+def main(folder, train_file, val_file, judge, language_model, *cases):
+    """Run all cases, one after the other."""
     registration.register()
     startup.prepare_device()
-    gc.freeze()  # the collections of each training skip the imported libraries
+    gc.freeze()  # exclude the imported libraries from garbage collection
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:
         for case in cases:
-            told = (
-                scored(Path(folder), data, processes)
+            result = (
+                scored(Path(folder), data, judge, processes)
                 if case == "score"
-                else train(case, Path(folder), data, textual, processes)
+                else train(case, Path(folder), data, judge, language_model, processes)
             )
             if processes.is_rank_zero:
-                (Path(folder) / f"{case}.json").write_text(json.dumps(told))
+                (Path(folder) / f"{case}.json").write_text(json.dumps(result))
             gc.collect()
 
 

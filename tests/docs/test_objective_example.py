@@ -1,4 +1,4 @@
-"""The objective of the guide by value, and the guide's table of a batch's attributes against real batches."""
+"""The example objective of the guide, and the guide's table of the attributes of a batch."""
 
 import math
 import re
@@ -30,7 +30,7 @@ def example():
 
 
 def test_the_example_is_the_entropy_over_the_scale(example):
-    """Two questions, the second with a scale of two scores, in a vocabulary of six tokens."""
+    """The batch has two questions, the second with a scale of two scores, and a vocabulary of six tokens."""
     logits = torch.tensor([[9.0, 1.0, 2.0, 4.0, 8.0, 7.0], [3.0, 0.0, 1.0, 5.0, 5.0, 5.0]])
     batch = Batch(
         inputs={},
@@ -46,12 +46,12 @@ def test_the_example_is_the_entropy_over_the_scale(example):
 
     def entropy(*values):
         total = sum(math.exp(value) for value in values)
-        shares = [math.exp(value) / total for value in values]
-        return -sum(share * math.log(share) for share in shares)
+        probabilities = [math.exp(value) / total for value in values]
+        return -sum(p * math.log(p) for p in probabilities)
 
     expected = [entropy(1, 2, 4), entropy(0, 1)]
     assert example(logits, batch).tolist() == pytest.approx(expected, rel=1e-5)
-    logits[:, [0, 4, 5]] += 3  # tokens that are no scores
+    logits[:, [0, 4, 5]] += 3  # tokens that are not scores
     assert example(logits, batch).tolist() == pytest.approx(expected, rel=1e-5)
 
 

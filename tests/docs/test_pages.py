@@ -29,7 +29,7 @@ _LINK = re.compile(r"\]\(([^)#:\s]+?)(?:#[^)]*)?\)")
 
 
 def launch_commands():
-    """The overrides of each command of launch.py in the pages that is not run by `run_page`."""
+    """The overrides of each command of launch.py that `run_page` does not run, with the name of its page."""
     commands = {}
     for page in WRITTEN:
         ran = [block.text for block in blocks_of(page) if block.kind == "runnable"]
@@ -46,7 +46,7 @@ def launch_commands():
 
 
 def without_sweep(word):
-    """An override with the first of its swept values."""
+    """An override with only the first of its swept values."""
     key, _, value = word.partition("=")
     swept = "," in value and not value.startswith(("[", "{"))
     if value.startswith("range("):
@@ -136,7 +136,7 @@ def test_the_groups_page_shows_every_file():
     assert shown == files - {"configs/hydra/help/dramaeval.yaml"}
 
 
-def test_shown_files_are_the_files():
+def test_files_shown_in_the_guide_equal_the_files_of_the_repository():
     shown = re.compile(r"<!-- shows: (\S+)(?: ([^>\n]+))? -->\n```python\n(.*?)```\n", re.DOTALL)
     page = (ROOT / "docs" / "guides" / "extending.md").read_text(encoding="utf-8")
     blocks = shown.findall(page)

@@ -1,4 +1,4 @@
-"""Builders of arrays and predictions, and the rows that a bootstrap draw resamples."""
+"""Fixtures that build arrays and predictions, and the rows of a bootstrap draw."""
 
 from collections.abc import Callable, Sequence
 
@@ -79,7 +79,7 @@ def make_prediction() -> Callable[..., Prediction]:
 
 @pytest.fixture
 def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
-    """The resampled rows of a draw: each row as often as its cluster is drawn."""
+    """A function that returns the rows of a draw; a row is repeated as often as its cluster is drawn."""
 
     def rows(arrays: DimensionArrays, counts: np.ndarray) -> np.ndarray:
         copies = [row for row in range(arrays.n) for _ in range(int(counts[arrays.cluster[row]]))]
@@ -90,19 +90,19 @@ def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
 
 @pytest.fixture
 def random_arrays() -> Callable[..., DimensionArrays]:
-    """Random arrays with clusters, ties on both sides and missing ratings."""
+    """A function that builds random arrays with clusters, ties in scores and ratings, and missing ratings."""
 
     def make(
         *, seed: int, n: int = 40, clusters: int = 12, scale: Sequence[float] = FIVE
     ) -> DimensionArrays:
         generator = np.random.default_rng(seed)
         truth = generator.normal(size=n)
-        middle, reach = np.mean(scale), (scale[-1] - scale[0]) / 4
-        noisy = middle + reach * (truth[:, None] + generator.normal(size=(n, 4)))
+        middle, width = np.mean(scale), (scale[-1] - scale[0]) / 4
+        noisy = middle + width * (truth[:, None] + generator.normal(size=(n, 4)))
         ratings = np.clip(np.rint(noisy), scale[0], scale[-1])
         ratings[:, 1:][generator.random((n, 3)) < 0.3] = np.nan
         # Rounding to a tenth makes ties among the predictions.
-        centre = np.round(middle + reach * (truth + generator.normal(size=n)), 1)
+        centre = np.round(middle + width * (truth + generator.normal(size=n)), 1)
         weights = np.exp(-((np.array(scale) - centre[:, None]) ** 2))
         distribution = weights / weights.sum(axis=1, keepdims=True)
         return arrays(

@@ -1,4 +1,4 @@
-"""The table shows the values of the summary at any width, and names missing values."""
+"""The table of agreement shows the values of the summary at any width, and explains missing values."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ def phases(make_prediction: Callable[..., Prediction]) -> dict[str, Any]:
         for key in KEYS:
             truth = np.random.default_rng(1).normal(size=40)
             for row in range(40):
-                people = np.clip(np.rint(3 + truth[row] + [0, 0.6, -0.6]), 1, 5).tolist()
+                ratings = np.clip(np.rint(3 + truth[row] + [0, 0.6, -0.6]), 1, 5).tolist()
                 score = float(np.clip(3 + truth[row] + noise * generator.normal(), 1, 5))
                 if phase == "final" and key == "rhythm":
                     score = 3.0
@@ -36,7 +36,7 @@ def phases(make_prediction: Callable[..., Prediction]) -> dict[str, Any]:
                     make_prediction(
                         f"clip-{row}",
                         None if unscored else score,
-                        people,
+                        ratings,
                         dimension=key,
                         group=f"character {row % 8}",
                         state="audio unreadable" if unscored else None,
@@ -61,7 +61,7 @@ def shown(value: float) -> str:
     return f"{value:.2f}".replace("-0.00", "0.00")
 
 
-def test_the_log_holds_every_figure(phases: dict[str, Any]) -> None:
+def test_the_plain_text_has_every_value(phases: dict[str, Any]) -> None:
     lines = agreement_text(phases, titles=TITLES).splitlines()
     head = next(line for line in lines if "dimension" in line)
     assert cells(head) == [
@@ -118,7 +118,7 @@ def test_output_other_than_a_terminal_is_plain_text(phases: dict[str, Any]) -> N
     assert text.isascii()
 
 
-def test_a_single_phase(phases: dict[str, Any]) -> None:
+def test_a_table_of_one_phase_does_not_name_the_other(phases: dict[str, Any]) -> None:
     text = agreement_text({"final": phases["final"]})
     assert "zero-shot" not in text
     assert "pitch" in text
@@ -126,7 +126,7 @@ def test_a_single_phase(phases: dict[str, Any]) -> None:
         agreement_text({"last": phases["final"]})
 
 
-def test_an_ascii_terminal_gets_the_table_too(phases, monkeypatch) -> None:
+def test_an_ascii_terminal_shows_escaped_characters(phases, monkeypatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     accept_any_text()

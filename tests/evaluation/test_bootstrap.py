@@ -16,27 +16,27 @@ def test_each_draw_has_as_many_clusters_as_the_data() -> None:
     draws = bootstrap_draws(7, 50, seed=0)
     assert draws.counts.shape == (50, 7)
     assert (draws.counts.sum(axis=1) == 7).all()
-    # Each cluster comes once a draw on average, and is missing from (6/7)^7 = 34 % of the draws.
+    # Each cluster is drawn once per draw on average, and is missing from (6/7)^7 = 34 % of the draws.
     many = bootstrap_draws(7, 20_000, seed=0).counts
     assert many.mean(axis=0) == pytest.approx(np.ones(7), abs=0.03)
     assert (many == 0).mean() == pytest.approx((6 / 7) ** 7, abs=0.01)
 
 
-def test_the_seed_decides() -> None:
+def test_draws_depend_on_the_seed() -> None:
     assert (bootstrap_draws(9, 20, 1).counts == bootstrap_draws(9, 20, 1).counts).all()
     assert (bootstrap_draws(9, 20, 1).counts != bootstrap_draws(9, 20, 2).counts).any()
 
 
-def test_sums_and_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_and_weights_of_draws_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = BootstrapDraws(np.array([[2, 0, 1], [1, 1, 1]]))
     cluster = np.array([0, 2, 0, 1])
     columns = np.array([[1.0, 10], [2, 20], [3, 30], [4, 40]])
-    # First draw: clusters 0 twice and 2 once: 2·(1+3) + 2 = 10.
+    # The first draw has cluster 0 twice and cluster 2 once: 2·(1+3) + 2 = 10.
     assert draws.sums(cluster, columns).tolist() == [[10, 100], [10, 100]]
     assert [weights.tolist() for _, weights in draws.weights(cluster)] == [
         [[2, 1, 2, 0], [1, 1, 1, 1]]
     ]
-    # In chunks of one draw the same.
+    # Chunks of one draw give the same values.
     monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 1)
     assert draws.sums(cluster, columns).tolist() == [[10, 100], [10, 100]]
     assert [(rows.start, weights.tolist()) for rows, weights in draws.weights(cluster)] == [
@@ -46,7 +46,7 @@ def test_sums_and_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interval_by_hand() -> None:
-    # 0 … 100: the 5th and 95th of a hundred steps.
+    # The 5 % and 95 % quantiles of 0 … 100 are 5 and 95.
     assert interval(np.arange(101.0), 0.9) == pytest.approx((5, 95))
 
 
@@ -69,19 +69,19 @@ def test_intervals_cover_a_known_correlation(make_arrays: Callable[..., Dimensio
         result = interval(Pearson().over_draws(of, bootstrap_draws(100, 400, trial)), 0.95)
         assert result is not None
         covered += result[0] <= 0.6 <= result[1]
-    # 95 % of 300, ± 3 standard errors of 1.3 %, and a little less as percentile intervals do.
+    # 95 % ± 3 standard errors of 1.3 %; percentile intervals cover a little less.
     assert 0.90 <= covered / 300 <= 0.99
 
 
 @pytest.mark.slow
-def test_intervals_have_their_level_only_with_whole_clusters(
+def test_intervals_of_clustered_records_cover_only_if_whole_clusters_are_drawn(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     generator = np.random.default_rng(1)
     cluster = np.repeat(np.arange(30), 10)
     covered = {"clusters": 0, "records": 0}
     for trial in range(200):
-        # The judge errs by a character, not by a clip: 300 records, but 30 independent errors.
+        # The error is that of the character: 300 records have only 30 independent errors.
         error = generator.normal(size=30)[cluster] + 0.1 * generator.normal(size=300)
         for kind, number in (("clusters", cluster), ("records", np.arange(300))):
             of = make_arrays(error.tolist(), [0.0] * 300, cluster=number.tolist())

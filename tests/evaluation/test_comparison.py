@@ -22,7 +22,7 @@ def judges(
 ) -> tuple[list[Prediction], list[Prediction]]:
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=n)
-    people = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(n, 3))), 1, 5)
+    ratings = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(n, 3))), 1, 5)
     result: list[list[Prediction]] = []
     for spread in noise:
         scores = np.clip(3 + truth + spread * generator.normal(size=n), 1, 5)
@@ -31,7 +31,7 @@ def judges(
                 make(
                     f"clip-{row}",
                     float(scores[row]),
-                    people[row].tolist(),
+                    ratings[row].tolist(),
                     dimension=dimension,
                     group=f"character {row % 12}",
                 )
@@ -69,19 +69,19 @@ def test_a_better_judge_is_significantly_better(make_prediction: Make) -> None:
     json.dumps(result, allow_nan=False)
 
 
-def test_p_is_that_of_all_exchanges(make_prediction: Make) -> None:
-    # Six records of their own: 64 ways to exchange, so the test can be written out.
-    people = [1, 2, 3, 4, 5, 3]
+def test_p_is_the_share_of_all_exchanges_with_as_large_a_difference(make_prediction: Make) -> None:
+    # Six records without groups have 64 exchanges, over which p can be computed exactly.
+    ratings = [1, 2, 3, 4, 5, 3]
     scores = {"a": [1.5, 2, 2.5, 4, 4, 3], "b": [3, 1, 4.5, 3.5, 2.5, 2]}
     a, b = (
         [
-            make_prediction(f"r{row}", float(score), [people[row]])
+            make_prediction(f"r{row}", float(score), [ratings[row]])
             for row, score in enumerate(scores[judge])
         ]
         for judge in "ab"
     )
     result = compare(a, b, ["trait_embodiment"], seed=0, draws=20_000, metrics=[MeanSquaredError()])
-    errors = np.array([np.subtract(scores[judge], people) ** 2 for judge in "ab"])
+    errors = np.array([np.subtract(scores[judge], ratings) ** 2 for judge in "ab"])
     observed = abs(errors[0].mean() - errors[1].mean())
     patterns = np.array(list(product([1, -1], repeat=6)))
     exchanged = np.abs((patterns * (errors[0] - errors[1])).mean(axis=1))
@@ -93,18 +93,18 @@ def test_p_is_that_of_all_exchanges(make_prediction: Make) -> None:
 
 
 def test_permutation_p_counts_the_observed_difference() -> None:
-    # |d*| ≥ 2 twice (3 and -2), one undefined: (1 + 2) / (1 + 4).
+    # |d*| ≥ 2 for 3 and -2, and one of five is undefined: (1 + 2) / (1 + 4).
     assert permutation_p(2.0, np.array([3, -2, 1, 0, np.nan])) == pytest.approx(3 / 5)
     assert permutation_p(2.0, np.array([np.nan])) is None
 
 
 def test_equal_judges_are_rarely_significant(make_prediction: Make) -> None:
-    small = 0
+    significant = 0
     for seed in range(100):
         a, b = judges(make_prediction, seed=seed, noise=(1, 1), n=36)
         result = compare(a, b, ["a"], seed=seed, draws=100, metrics=[Pearson()])
-        small += result["macro"]["pearson"]["p"] <= 0.05
-    assert small <= 12  # 5 expected, 3 standard errors of 2.2
+        significant += result["macro"]["pearson"]["p"] <= 0.05
+    assert significant <= 12  # 5 expected + 3 standard errors of 2.2
 
 
 def test_correlations_do_not_depend_on_the_use_of_the_scale(make_prediction: Make) -> None:
@@ -127,7 +127,7 @@ def test_macro_covers_all_dimensions_and_p_is_adjusted(make_prediction: Make) ->
     macro = result["macro"]["pearson"]
     assert macro["difference"] == pytest.approx((first["difference"] + second["difference"]) / 2)
     assert macro["dimensions_defined"] == 2
-    # Benjamini-Yekutieli over two: the smaller p times 2·(1 + 1/2), the larger times 3/2.
+    # Benjamini-Yekutieli with two tests: the smaller p times 2·(1 + 1/2), the larger times 3/2.
     low, high = sorted([first, second], key=lambda entry: entry["p"])
     assert high["p_adjusted"] == pytest.approx(min(1, 1.5 * high["p"]))
     assert low["p_adjusted"] == pytest.approx(min(3 * low["p"], high["p_adjusted"]))

@@ -1,4 +1,4 @@
-"""Predictions as arrays of the records that are both scored and rated, in any order."""
+"""Predictions as arrays of the records that are both scored and rated, whatever their order."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,9 @@ from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names
 from dramaeval.evaluation.predictions import Prediction
 
 
-def test_only_scored_and_rated_records_count(make_prediction: Callable[..., Prediction]) -> None:
+def test_arrays_have_only_records_that_are_scored_and_rated(
+    make_prediction: Callable[..., Prediction],
+) -> None:
     predictions = [
         make_prediction("a", 3.5, [4, None, 5], group="Élan", distribution=(0, 0, 0.5, 0.5, 0)),
         make_prediction("b", None, [1, 2, 3], group="Élan"),
@@ -30,14 +32,16 @@ def test_only_scored_and_rated_records_count(make_prediction: Callable[..., Pred
     np.testing.assert_equal(of.ratings, [[4, np.nan, 5], [2, 2, np.nan], [5, 5, 5]])
 
 
-def test_a_record_named_like_a_group_is_another_cluster(
+def test_a_record_and_a_group_of_the_same_name_are_different_clusters(
     make_prediction: Callable[..., Prediction],
 ) -> None:
     names = cluster_names([make_prediction("x", 3, [3]), make_prediction("y", 3, [3], group="x")])
     assert len(names) == 2
 
 
-def test_one_dimension_has_one_scale(make_prediction: Callable[..., Prediction]) -> None:
+def test_different_scales_of_one_dimension_are_refused(
+    make_prediction: Callable[..., Prediction],
+) -> None:
     mixed = [make_prediction("a", 1, [1]), make_prediction("b", 1, [1], scale=(0.0, 1.0))]
     with pytest.raises(ValueError, match=r"different scales: \[0.0, 1.0\] and \[1.0, 2.0"):
         dimension_arrays("trait_embodiment", mixed, cluster_names(mixed))

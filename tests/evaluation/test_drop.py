@@ -35,7 +35,7 @@ def pearson(predictions) -> float:
 
 
 @pytest.mark.parametrize("first", [0, 4], ids=["groups in both sets", "some groups in both sets"])
-def test_difference_and_interval_are_those_of_joint_draws_of_the_groups(
+def test_the_interval_is_from_joint_draws_of_the_groups_of_both_sets(
     make_prediction: Make, first: int
 ) -> None:
     studio = scored(make_prediction, "studio", noise=0.5, n=40, groups=8)

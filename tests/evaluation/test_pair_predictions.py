@@ -1,4 +1,4 @@
-"""One line of predictions about a pair of clips."""
+"""A prediction about a pair of clips, and its line in a file."""
 
 import json
 
@@ -22,7 +22,7 @@ ORDERS = {"order_ab": (0.6, 0.2, 0.2), "order_ba": (0.4, 0.2, 0.4)}
 
 
 @pytest.mark.parametrize(
-    "more",
+    "fields",
     [
         {},
         {"prompt": "x", "system_a": "s", "system_b": "t", "margin": -0.25, "language": "en"},
@@ -30,15 +30,15 @@ ORDERS = {"order_ab": (0.6, 0.2, 0.2), "order_ba": (0.4, 0.2, 0.4)}
         {"votes": (), "raters": UNKNOWN_RATERS},
     ],
 )
-def test_a_line_reads_back_as_the_same_prediction(more):
-    prediction = PairPrediction(**{**VALUES, **more})
+def test_a_line_reads_back_as_the_same_prediction(fields):
+    prediction = PairPrediction(**{**VALUES, **fields})
     values = json.loads(prediction_line(prediction))
     assert PairPrediction.from_json(values) == prediction
     assert is_pair_line(values)
     assert not is_pair_line({"id": "p1", "expected": 2.0})
 
 
-def test_the_mean_vote():
+def test_the_mean_vote_leaves_out_missing_votes():
     prediction = PairPrediction(**VALUES)
     assert prediction.mean_vote == pytest.approx(0.5 / 3)
     assert PairPrediction(**{**VALUES, "votes": (None,)}).mean_vote is None
@@ -83,7 +83,7 @@ def test_bad_json_values_are_named(wrong, message):
         PairPrediction.from_json(values)
 
 
-def test_an_absent_key_is_named():
+def test_a_missing_key_is_named():
     values = PairPrediction(**VALUES).to_json()
     del values["votes"], values["margin"]
     with pytest.raises(ValueError, match="'votes' must be a list, not absent"):

@@ -1,4 +1,4 @@
-"""Pairs scored by a real judge: the parity with single clips, and what the answers must not depend on."""
+"""Pairs scored by the tiny judge: scores equal those of single clips, whatever the order, batch and layout."""
 
 import json
 from dataclasses import replace
@@ -47,12 +47,12 @@ def encoder_of(judge, task):
     return RecordEncoder(task, judge.processor, judge.family, max_seconds=30, cache_clips=10)
 
 
-def compared(judge, task, records, **options):
+def scored(judge, task, records, **options):
     return score(judge.model, records, encoder_of(judge, task), **options)
 
 
-def mirrored(record):
-    """The pair with its clips exchanged."""
+def with_exchanged_clips(record):
+    """The record with its clips exchanged."""
     return replace(
         record,
         clip=record.clip_b,
@@ -66,7 +66,7 @@ def mirrored(record):
 def test_each_clip_has_the_score_that_it_has_by_itself(judge, composed, pairs):
     task = build_task(composed("task=pair", DIMENSIONS, "task.slope=1.5", "task.tie_weight=0.4"))
     records = task.read(pairs).records
-    predictions = compared(judge, task, records)
+    predictions = scored(judge, task, records)
     assert [(p.id, p.dimension) for p in predictions] == [
         (f"p{number}", key) for number in (0, 1) for key in ("human_likeness", "appropriateness")
     ]
@@ -92,20 +92,18 @@ def test_each_clip_has_the_score_that_it_has_by_itself(judge, composed, pairs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pair", "pair_direct"])
-def test_a_pair_and_its_mirror_image_have_the_same_answers(judge, composed, pairs, name):
+def test_a_pair_with_exchanged_clips_has_exactly_the_reversed_answers(judge, composed, pairs, name):
     task = build_task(composed(f"task={name}", DIMENSIONS))
     records = task.read(pairs).records
-    one_way = compared(judge, task, records)
-    other_way = compared(judge, task, list(map(mirrored, records)))
-    for prediction, mirror in zip(one_way, other_way, strict=True):
-        assert mirror.outcomes == prediction.outcomes[::-1]  # to the last bit
-    # Nor do batches, their order, padding or the layout matter.
+    one_way = scored(judge, task, records)
+    other_way = scored(judge, task, list(map(with_exchanged_clips, records)))
+    for prediction, exchanged in zip(one_way, other_way, strict=True):
+        assert exchanged.outcomes == prediction.outcomes[::-1]  # to the last bit
+    # The answers do not depend on the batch size, the order of records or the layout either.
     for options in ({"clips_a_batch": 1}, {"shared_prefix": False}):
-        for prediction, other in zip(
-            one_way, compared(judge, task, records, **options), strict=True
-        ):
+        for prediction, other in zip(one_way, scored(judge, task, records, **options), strict=True):
             assert other.outcomes == pytest.approx(prediction.outcomes, abs=1e-5)
-    backwards = compared(judge, task, records[::-1])
+    backwards = scored(judge, task, records[::-1])
     by_key = {(each.id, each.dimension): each for each in backwards}
     for prediction in one_way:
         other = by_key[prediction.id, prediction.dimension]
@@ -116,7 +114,7 @@ def test_a_pair_and_its_mirror_image_have_the_same_answers(judge, composed, pair
 def test_direct_answers_are_the_mean_of_both_orders(judge, composed, pairs):
     task = build_task(composed("task=pair_direct", "task.dimensions=[human_likeness]"))
     record, _ = task.read(pairs).records
-    (prediction,) = compared(judge, task, [record])
+    (prediction,) = scored(judge, task, [record])
     encoder = encoder_of(judge, task)
     orders = {}
     for question in task.questions(record, task.dimensions):
@@ -150,7 +148,7 @@ def test_a_training_batch_has_the_loss_of_the_scores(judge, composed, pairs):
     with torch.inference_mode():
         losses = bradley_terry(judge.model(**batch.inputs).logits, batch)
     expected = {}
-    for prediction in compared(judge, task, records):
+    for prediction in scored(judge, task, records):
         votes = [vote for vote in prediction.votes if vote is not None]
         a, b = np.mean(np.clip(votes, 0, 1)), np.mean(np.clip([-v for v in votes], 0, 1))
         loss = -np.dot([a, 1 - a - b, b], np.log(prediction.outcomes))
@@ -164,7 +162,7 @@ def test_a_training_batch_has_the_loss_of_the_scores(judge, composed, pairs):
 @pytest.mark.slow
 def test_direct_targets_follow_the_order_of_the_prompt(judge, composed, pairs):
     task = build_task(composed("task=pair_direct", "task.dimensions=[human_likeness]"))
-    record, _ = task.read(pairs).records  # votes a and tie: 1/2 for A where clip a is first
+    record, _ = task.read(pairs).records  # votes a and tie: 1/2 for A if clip a is the first clip
     encoder = encoder_of(judge, task)
     targets = task.targets(record, task.dimensions, np.random.default_rng(0))
     encoded = encoder.encode(record, task.questions(record, task.dimensions), targets)
@@ -178,30 +176,32 @@ def test_direct_targets_follow_the_order_of_the_prompt(judge, composed, pairs):
 
 
 @pytest.mark.slow
-def test_compare_in_python(judge, composed, pairs):
+def test_judge_compare_equals_scoring_in_a_run(judge, composed, pairs):
     folder = pairs.parent
     texts = {"question": "You are pilot 0. You say:"}
     task = build_task(composed("task=pair", DIMENSIONS))
     (record, _) = task.read(pairs).records
     dimensions = ["human_likeness", "appropriateness"]
     result = judge.compare(folder / "x.wav", folder / "y.wav", dimensions=dimensions, **texts)
-    for prediction in compared(judge, task, [record]):
+    for prediction in scored(judge, task, [record]):
         assert result[prediction.dimension].margin == pytest.approx(prediction.margin, abs=1e-5)
         assert result[prediction.dimension].p_a == pytest.approx(prediction.p_a, abs=1e-5)
-    # Arrays, exchanged: exactly reversed.
+    # Exchanged arrays give exactly the reversed probabilities.
     waves = [soundfile.read(folder / f"{name}.wav", dtype="float32")[0] for name in "xy"]
     arrays = judge.compare(*waves, dimensions=dimensions, sampling_rate=16_000, **texts)
-    back = judge.compare(*waves[::-1], dimensions=dimensions, sampling_rate=16_000, **texts)
+    reversed_order = judge.compare(
+        *waves[::-1], dimensions=dimensions, sampling_rate=16_000, **texts
+    )
     for key in dimensions:
-        there = arrays[key]
-        assert (back[key].p_a, back[key].p_tie, back[key].p_b) == (
-            there.p_b,
-            there.p_tie,
-            there.p_a,
+        forward = arrays[key]
+        assert (reversed_order[key].p_a, reversed_order[key].p_tie, reversed_order[key].p_b) == (
+            forward.p_b,
+            forward.p_tie,
+            forward.p_a,
         )
-        assert there.margin == pytest.approx(result[key].margin, abs=1e-4)
+        assert forward.margin == pytest.approx(result[key].margin, abs=1e-4)
     direct = build_task(composed("task=pair_direct", DIMENSIONS))
-    for prediction in compared(judge, direct, [record]):
+    for prediction in scored(judge, direct, [record]):
         one_prompt = judge.compare(
             folder / "x.wav", waves[1], "pair_direct", dimensions=[prediction.dimension], **texts
         )

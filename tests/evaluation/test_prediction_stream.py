@@ -1,4 +1,4 @@
-"""A growing predictions file: complete records are kept, incomplete ones are scored again."""
+"""Appending to a predictions file: complete records are kept after an interruption, incomplete ones are scored again."""
 
 import json
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ def records():
 
 @pytest.fixture
 def scorer(make_prediction):
-    """Scores two dimensions for each record, and stores which records it scored."""
+    """A function that scores two dimensions of each record and stores the ids of each call."""
 
     class Scorer:
         def __init__(self):
@@ -38,7 +38,7 @@ def scorer(make_prediction):
     return Scorer()
 
 
-def asked(record):
+def number_of_questions(record):
     return len(DIMENSIONS)
 
 
@@ -46,58 +46,56 @@ def scored_ids(path):
     return [prediction.id for prediction in read_predictions(path)]
 
 
-def test_a_new_file_gets_every_record_in_order(tmp_path, records, scorer):
+def test_a_new_file_has_every_record_in_order(tmp_path, records, scorer):
     path = tmp_path / "predictions.jsonl"
-    stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
+    stream(path, resume(path, records, number_of_questions), scorer, clips_a_batch=1)
     assert scored_ids(path) == [record.id for record in records for _ in DIMENSIONS]
     assert [len(window) for window in scorer.windows] == [BATCHES_A_WRITE, 11 - BATCHES_A_WRITE]
 
 
 @pytest.mark.parametrize("cut", [1, 40, 118, 119, 120, 300, -1, 10**6])
-def test_a_file_cut_off_by_a_kill_gets_the_content_of_a_complete_one(
-    tmp_path, monkeypatch, records, scorer, cut
-):
+def test_a_file_cut_off_by_a_kill_is_completed(tmp_path, monkeypatch, records, scorer, cut):
     """The process is killed during an append, before the manifest lists it."""
     path = tmp_path / "predictions.jsonl"
     with monkeypatch.context() as killed:
         killed.setattr(growing_file, "list_file", lambda *_: None)
-        stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
+        stream(path, resume(path, records, number_of_questions), scorer, clips_a_batch=1)
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
     lines = path.read_bytes().decode().split("\n")[:-1]
     complete = len(lines) // len(DIMENSIONS)
-    missing = resume(path, records, asked)
+    missing = resume(path, records, number_of_questions)
     assert [record.id for record in missing] == [record.id for record in records[complete:]]
     stream(path, missing, scorer, clips_a_batch=1)
     assert path.read_bytes() == whole
 
 
 def damaged(content):
-    """Cut off at and with a changed byte at several places, by a name."""
+    """The content cut off, and with one byte changed, at several places: (description, place, damaged content)."""
     for at in (0, 1, len(content) // 3, len(content) // 2, len(content) - 1):
         yield f"cut off after {at}", at, content[:at]
         yield f"changed at {at}", at, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-def test_the_undamaged_beginning_of_a_damaged_file_is_kept(tmp_path, records, scorer, caplog):
-    """Digits that were changed are good JSON; the first of two appends holds eight records."""
+def test_appends_before_the_damage_of_a_file_are_kept(tmp_path, records, scorer, caplog):
+    """A changed digit is still valid JSON, so hashes detect the damage. The first of two appends has eight records."""
     path = tmp_path / "predictions.jsonl"
-    stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
+    stream(path, resume(path, records, number_of_questions), scorer, clips_a_batch=1)
     whole = path.read_bytes()
     first = len(b"".join(whole.splitlines(keepends=True)[: BATCHES_A_WRITE * len(DIMENSIONS)]))
     for number, (name, at, content) in enumerate(damaged(whole), 1):
         path.write_bytes(content)
-        missing = resume(path, records, asked)
+        missing = resume(path, records, number_of_questions)
         kept = BATCHES_A_WRITE if at >= first else 0
         assert [record.id for record in missing] == [record.id for record in records[kept:]], name
         assert "it has other bytes than were written" in caplog.text
         assert len(list(tmp_path.glob("*.damaged*"))) == number
         stream(path, missing, scorer, clips_a_batch=1)
         assert path.read_bytes() == whole
-        assert resume(path, records, asked) == []
+        assert resume(path, records, number_of_questions) == []
 
 
-def test_many_appends_have_few_parts_and_the_last_is_one(tmp_path):
+def test_many_appends_are_listed_in_few_parts(tmp_path):
     path = tmp_path / "lines"
     file = GrowingFile(path)
     for number in range(500):
@@ -109,7 +107,7 @@ def test_many_appends_have_few_parts_and_the_last_is_one(tmp_path):
     content = path.read_bytes()
     assert undamaged_bytes(path, content) is None
     assert damage_of(path) is None
-    # Damage near the end costs little of what is before it.
+    # Damage near the end leaves more than 90 % of the file undamaged.
     assert undamaged_bytes(path, content[:-1]) > 0.9 * len(content)
 
 
@@ -117,7 +115,7 @@ def test_a_cut_inside_a_character_is_repaired(tmp_path, records, make_prediction
     path = tmp_path / "predictions.jsonl"
     line = prediction_line(make_prediction("clip-0", 3.0, (), dimension="语调")).encode()
     path.write_bytes(line[: line.index("语".encode()) + 1])
-    assert len(resume(path, records, asked)) == len(records)
+    assert len(resume(path, records, number_of_questions)) == len(records)
     assert path.read_bytes() == b""
 
 
@@ -132,7 +130,7 @@ def test_a_file_of_other_records_is_refused(tmp_path, records, make_prediction):
     path = tmp_path / "predictions.jsonl"
     path.write_text(prediction_line(make_prediction("other", 3.0, ())) + "\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"line 1: other is not among the records"):
-        resume(path, records, asked)
+        resume(path, records, number_of_questions)
 
 
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path, records, make_prediction):
@@ -140,4 +138,4 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path, records, make_predict
     good = prediction_line(make_prediction("clip-0", 3.0, ()))
     path.write_text(f"{good}\n{json.dumps({'id': 'clip-1'})}\n{good}\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match="line 2"):
-        resume(path, records, asked)
+        resume(path, records, number_of_questions)

@@ -1,4 +1,4 @@
-"""Predictions: values of a line, contradictions, and messages about bad lines of a file."""
+"""Predictions: derived values, reading and writing, contradicting values, and errors about lines of a file."""
 
 import json
 import math
@@ -75,7 +75,7 @@ def test_booleans_are_the_scores_of_a_pass_fail_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "problem"),
     [
         ({"ratings": (6.0,)}, "ratings hold 6.0, off the scale 1-5"),
         ({"scale": (3.0, 1.0)}, "rising order"),
@@ -90,8 +90,8 @@ def test_booleans_are_the_scores_of_a_pass_fail_scale() -> None:
         ({"state": "audio unreadable"}, "state is 'audio unreadable', yet"),
     ],
 )
-def test_contradictions_are_refused(changes: dict[str, object], named: str) -> None:
-    with pytest.raises(ValueError, match=named.replace("(", r"\(")):
+def test_contradicting_values_are_refused(changes: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem.replace("(", r"\(")):
         scored(**changes)
 
 

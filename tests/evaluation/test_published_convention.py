@@ -1,4 +1,4 @@
-"""The pooled figures of the published scripts; every expected value is worked out by hand in the test."""
+"""The pooled figures of the published scripts, compared with values by hand."""
 
 import math
 from pathlib import Path
@@ -26,7 +26,7 @@ def record(name, **annotations):
     )  # fmt: skip
 
 
-def test_all_dimensions_are_pooled_and_missing_ratings_are_scores(make_prediction):
+def test_all_dimensions_are_pooled_and_missing_ratings_count_as_scores(make_prediction):
     raw = written_by_raters(
         [
             record("a", pitch_variation=[None, "N/A"], rhythm=[3, None, "3"]),
@@ -68,7 +68,7 @@ def test_all_dimensions_are_pooled_and_missing_ratings_are_scores(make_predictio
     assert sections.published({"final": {}}) is None
 
 
-def test_a_pass_fail_dimension_counts_by_its_majority_in_the_fine_tuning_scripts(make_prediction):
+def test_the_fine_tuning_scripts_use_the_majority_of_a_pass_fail_dimension(make_prediction):
     raw = written_by_raters(
         [
             record("a", gate=[True, True, False], quality=[2, 4, None]),
@@ -84,11 +84,11 @@ def test_a_pass_fail_dimension_counts_by_its_majority_in_the_fine_tuning_scripts
     ]
     predictions += [make_prediction("a", 3.5, [], dimension="quality")]
     figures = published_figures(predictions, raw, PASS, **SETTINGS)
-    # Gate: a 1, b a tie, c 0, d without votes. Quality: a 3; b and c are rated, but not asked about.
+    # Gate: a 1, b a tie, c 0, d without votes. Quality: a 3; b and c are rated but have no prediction.
     tuned = figures["fine_tuning"]
     assert (tuned["n"], tuned["not_asked"]) == (3, 2)
     assert tuned["mae"] == pytest.approx((0.5 + 0.25 + 0.5) / 3)
-    # Quality alone: a (2 + 4 + 1)/3; b, c and also d, whose nulls are scores, are not asked about.
+    # Only quality: a (2 + 4 + 1)/3; b, c and d, whose nulls count as scores, have no prediction.
     zero = figures["zero_shot"]
     assert (zero["n"], zero["not_asked"]) == (1, 3)
     assert zero["mae"] == pytest.approx(3.5 - 7 / 3)
@@ -105,12 +105,12 @@ def test_the_interval_is_over_groups_of_records(make_prediction):
     figures = published_figures(predictions, raw, SCALES, **SETTINGS)["fine_tuning"]
     low, high = figures["interval"]["pearson"]
     assert low < figures["pearson"] < high
-    alike = [  # one group less than an interval needs
+    few_groups = [  # one group less than an interval needs
         make_prediction(p.id, p.expected, [], dimension="pitch", group=f"g{i % 4}")
         for i, p in enumerate(predictions)
     ]
     assert (
-        published_figures(alike, raw, SCALES, **SETTINGS)["fine_tuning"]["interval"]["pearson"]
+        published_figures(few_groups, raw, SCALES, **SETTINGS)["fine_tuning"]["interval"]["pearson"]
         is None
     )
 

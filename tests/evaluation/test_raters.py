@@ -1,4 +1,4 @@
-"""Ceiling, alpha, the alternative annotator test and the metrics with named, unknown and averaged raters."""
+"""Ceiling, alpha, alternative annotator test and metrics with named raters, unknown raters and mean ratings."""
 
 from dataclasses import replace
 
@@ -73,7 +73,7 @@ def test_unknown_raters_have_alpha_and_no_ceiling(positional):
     assert (found["pearson"], found["ece"]) == (expected["pearson"], expected["ece"])
 
 
-def test_of_mean_ratings_only_the_mean_counts(positional):
+def test_mean_ratings_have_metrics_of_the_mean_and_no_results_of_raters(positional):
     info = RaterInfo(mean_only=True, std=None, count=3)
     means = [replace(p, ratings=(p.mean_rating,), raters=info) for p in positional]
     found, expected = values_of(means)[1], values_of(positional)[1]
@@ -85,14 +85,14 @@ def test_of_mean_ratings_only_the_mean_counts(positional):
     assert found["alternative_annotator"]["undefined"] == ONLY_MEANS
     assert (found["ece"], found["undefined"]["ece"]) == (None, ONLY_MEANS)
     assert found["rater_spread"] is None
-    # Mean ratings beside the others leave the raters' own results as they were.
+    # Further mean ratings do not change the results of the raters.
     other = [replace(p, id=f"mean {p.id}") for p in means]
     mixed = values_of([*positional, *other])[1]
     assert mixed["ceiling"]["pearson_each"] == expected["ceiling"]["pearson_each"]
     assert mixed["ece"] == pytest.approx(expected["ece"])
 
 
-def test_validation_and_rewards_take_the_distribution_of_the_mean(make_prediction):
+def test_validation_and_rewards_use_the_distribution_estimated_from_the_mean(make_prediction):
     info = RaterInfo(mean_only=True, std=0.56**0.5)
     p = (0.5, 0.25, 0.25)
     one = make_prediction("r", 1.75, [2.2], distribution=p, scale=(1.0, 2.0, 3.0))

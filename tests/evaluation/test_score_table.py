@@ -1,4 +1,4 @@
-"""The table of scores: in a terminal, as CSV, as Parquet."""
+"""The table of scores in a terminal, as CSV, as Parquet and as JSONL."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_clip_is_a_row_and_a_missing_score_is_empty_with_its_reason(file, tmp_
     ]  # fmt: skip
     with (tmp_path / "s.csv").open(newline="") as stream:
         first, second = csv.DictReader(stream)
-    assert first["id"] == "'=a"  # a spreadsheet computes nothing
+    assert first["id"] == "'=a"  # so that a spreadsheet does not read a formula
     assert (first["warmth.spread"], second["warmth"], second["pace"]) == ("1.0", "", "2.0")
     assert (tmp_path / "s.jsonl").read_bytes() == file.read_bytes()
     assert not list(tmp_path.glob("*.unfinished"))
@@ -66,7 +66,7 @@ def shown(groups, dimensions, **options):
     return console.file.getvalue()
 
 
-def test_one_clip_shows_distributions_and_several_a_line_each(file):
+def test_one_clip_is_shown_with_distributions_and_several_with_one_line_each(file):
     groups = list(by_clip(file))
     text = shown(groups[:1], DIMENSIONS)
     assert "1: 50%  3: 50%" in text

@@ -1,4 +1,4 @@
-"""Slices: who is in which, and the figures of each part."""
+"""Slices: the records and the metrics of each part."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +20,21 @@ def record(number, seconds=1.0, **fields):
 
 @pytest.fixture
 def judged(make_prediction):
-    """Predictions about records, of middling quality."""
+    """A function that builds predictions with random errors about records."""
 
     def make(records, seed=0):
-        chance = np.random.default_rng(seed)
-        made = []
+        rng = np.random.default_rng(seed)
+        predictions = []
         for record in records:
             for key in ("pitch", "stress"):
-                rating = int(chance.integers(1, 6))
-                score = float(np.clip(rating + chance.normal(), 1, 5))
-                made.append(
+                rating = int(rng.integers(1, 6))
+                score = float(np.clip(rating + rng.normal(), 1, 5))
+                predictions.append(
                     make_prediction(
                         record.id, score, (rating,), dimension=key, group=f"g{record.line % 7}"
                     )
                 )
-        return made
+        return predictions
 
     return make
 
@@ -50,8 +50,8 @@ def test_a_slice_equals_an_evaluation_of_its_records(judged):
     assert list(parts) == ["en", "zh"]
     for language, part in parts.items():
         ids = {record.id for record in records if record.fields["language"] == language}
-        own = [prediction for prediction in predictions if prediction.id in ids]
-        whole = summarise(own, ["pitch", "stress"], seed=0, draws=50)["macro"]
+        predictions_of_part = [prediction for prediction in predictions if prediction.id in ids]
+        whole = summarise(predictions_of_part, ["pitch", "stress"], seed=0, draws=50)["macro"]
         for name in ("pearson", "mse", "bias"):
             assert part["macro"][name] == pytest.approx(whole[name])
             assert part["interval"][name] == pytest.approx(whole["interval"][name])
@@ -80,7 +80,7 @@ def test_an_undefined_division_has_a_reason(judged):
         assert reason in sliced(predictions, records, [name])[name]["undefined"]
 
 
-def test_length_in_thirds(judged):
+def test_length_divides_the_records_into_thirds(judged):
     records = [record(n, seconds=float(n)) for n in range(1, 10)]
     parts = sliced(judged(records), records, ["length"])["length"]["values"]
     # Terciles of 1…9: 3.67 and 6.33.
@@ -90,7 +90,7 @@ def test_length_in_thirds(judged):
     assert next(iter(parts)).startswith("up")
 
 
-def test_character_seen_or_unseen(judged):
+def test_character_seen_compares_characters_with_the_training_split(judged):
     train = [record(0, character="Ada  Quill")]
     records = [record(1, character="ada quill"), record(2, character="Bo"), record(3)]
     parts = sliced(judged(records), records, ["character_seen"], train)["character_seen"]["values"]
@@ -99,7 +99,7 @@ def test_character_seen_or_unseen(judged):
     }  # fmt: skip
 
 
-def test_recorded_or_synthetic(judged):
+def test_recorded_reads_several_keys_of_records(judged):
     kinds = ({"recorded": True}, {"recorded": False}, {"synthetic": True}, {"synthetic": False},
             {"source": "recorded"}, {"origin": "studio"})  # fmt: skip
     records = [record(n, **fields) for n, fields in enumerate(kinds)]

@@ -1,4 +1,4 @@
-"""The content of metrics.json: fixed names, counts by hand, and null with a reason where undefined."""
+"""The content of metrics.json: names, counts by hand, intervals, and null with a reason for undefined values."""
 
 import json
 import math
@@ -23,13 +23,13 @@ def judged(make: Make, dimension: str, *, seed: int, n: int = 60, noise: float =
     """Records of ten characters with four raters, some ratings missing."""
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=n)
-    people = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(n, 4))), 1, 5)
+    ratings = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(n, 4))), 1, 5)
     scores = np.clip(3 + truth + noise * generator.normal(size=n), 1, 5)
     return [
         make(
             f"clip-{row}",
             float(scores[row]),
-            [None if generator.random() < 0.1 else float(r) for r in people[row]],
+            [None if generator.random() < 0.1 else float(r) for r in ratings[row]],
             dimension=dimension,
             group=f"character {row % 10}",
             **more,
@@ -38,7 +38,7 @@ def judged(make: Make, dimension: str, *, seed: int, n: int = 60, noise: float =
     ]
 
 
-def test_counts_by_hand(make_prediction: Make) -> None:
+def test_scored_unscored_and_unrated_predictions_are_counted(make_prediction: Make) -> None:
     predictions = [
         make_prediction("a", 1.0, [1, 2]),
         make_prediction("b", 2.0, [2, None]),
@@ -68,10 +68,10 @@ def test_counts_by_hand(make_prediction: Make) -> None:
 
 
 def test_macro_is_the_mean_and_lists_undefined_dimensions(make_prediction: Make) -> None:
-    def three(dimension: str, scores: list[float], people: list[float]) -> list[Prediction]:
+    def three(dimension: str, scores: list[float], ratings: list[float]) -> list[Prediction]:
         return [
             make_prediction(f"r{row}", score, [rating], dimension=dimension)
-            for row, (score, rating) in enumerate(zip(scores, people, strict=True))
+            for row, (score, rating) in enumerate(zip(scores, ratings, strict=True))
         ]
 
     predictions = [
@@ -101,7 +101,7 @@ def test_macro_is_the_mean_and_lists_undefined_dimensions(make_prediction: Make)
     json.dumps(result, allow_nan=False)
 
 
-def test_intervals_stand_around_their_values(make_prediction: Make) -> None:
+def test_intervals_contain_their_values(make_prediction: Make) -> None:
     predictions = [
         *judged(make_prediction, "a", seed=1),
         *judged(make_prediction, "b", seed=2, noise=2.0),
@@ -120,14 +120,14 @@ def test_intervals_stand_around_their_values(make_prediction: Make) -> None:
             assert low < values[name] < high, name
     low, high = result["dimensions"]["a"]["ceiling"]["interval"]["pearson"]
     assert low < result["dimensions"]["a"]["ceiling"]["pearson"] < high
-    # The mean of two dimensions is known better than the worse known of them.
+    # The interval of the mean over two dimensions is narrower than the wider of theirs.
     widths = [high - low for low, high in (v["interval"]["pearson"] for v in (
         result["macro"], result["dimensions"]["a"], result["dimensions"]["b"]))]  # fmt: skip
     assert widths[0] < max(widths[1:])
     json.dumps(result, allow_nan=False)
 
 
-def test_the_macro_interval_is_that_of_resampled_records(make_prediction: Make) -> None:
+def test_the_macro_interval_equals_that_of_resampled_records(make_prediction: Make) -> None:
     predictions = [*judged(make_prediction, "a", seed=1), *judged(make_prediction, "b", seed=2)]
     result = summarise(predictions, ["a", "b"], seed=5, draws=200)
     # Characters 0 … 9 in the order of their names are the clusters 0 … 9.
@@ -138,14 +138,14 @@ def test_the_macro_interval_is_that_of_resampled_records(make_prediction: Make) 
             rows = [p for p in predictions if p.dimension == key]
             drawn = [p for p in rows for _ in range(int(counts[int(str(p.group)[-1])]))]
             judge = [p.expected for p in drawn if p.mean_rating is not None]
-            people = [p.mean_rating for p in drawn if p.mean_rating is not None]
-            values.append(np.corrcoef(np.array(judge, float), np.array(people, float))[0, 1])
+            ratings = [p.mean_rating for p in drawn if p.mean_rating is not None]
+            values.append(np.corrcoef(np.array(judge, float), np.array(ratings, float))[0, 1])
         macros.append(np.mean(values))
     expected = np.quantile(macros, [0.025, 0.975])
     assert result["macro"]["interval"]["pearson"] == pytest.approx(expected.tolist())
 
 
-def test_order_does_not_matter_and_the_seed_does(make_prediction: Make) -> None:
+def test_intervals_depend_on_the_seed_and_not_on_the_order(make_prediction: Make) -> None:
     predictions = [*judged(make_prediction, "a", seed=1), *judged(make_prediction, "b", seed=2)]
     shuffled = [predictions[row] for row in np.random.default_rng(0).permutation(120)]
 
@@ -157,7 +157,7 @@ def test_order_does_not_matter_and_the_seed_does(make_prediction: Make) -> None:
     assert intervals(predictions, 1)["pearson"] != intervals(predictions, 2)["pearson"]
 
 
-def test_no_intervals_when_not_asked_or_from_few_clusters(make_prediction: Make) -> None:
+def test_there_are_no_intervals_without_draws_or_with_few_clusters(make_prediction: Make) -> None:
     predictions = judged(make_prediction, "a", seed=1)
     without = summarise(predictions, ["a"], seed=0, draws=0)
     assert without["dimensions"]["a"]["interval"] == {}
@@ -199,7 +199,7 @@ def test_the_ceiling_is_the_same_for_every_judge(make_prediction: Make) -> None:
     assert "ceiling" not in summarise(good, ["a"], seed=0, ceiling=False)["macro"]
 
 
-def test_pass_fail_beside_five_points(make_prediction: Make) -> None:
+def test_a_pass_fail_dimension_has_further_metrics(make_prediction: Make) -> None:
     passing = [
         make_prediction("a", 0.9, [1, 1], dimension="content_pass", scale=(0.0, 1.0)),
         make_prediction("b", 0.2, [0, 0], dimension="content_pass", scale=(0.0, 1.0)),
@@ -211,7 +211,7 @@ def test_pass_fail_beside_five_points(make_prediction: Make) -> None:
     )
     values = result["dimensions"]["content_pass"]
     assert values["majority_ties"] == 1
-    assert values["auroc"] == 1  # 0.9 above 0.2 and 0.8
+    assert values["auroc"] == 1  # 0.9 is above 0.2 and 0.8
     assert values["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
     assert values["f1"] == pytest.approx(2 / 3)
     assert "auroc" not in result["dimensions"]["a"]
@@ -222,7 +222,7 @@ def test_pass_fail_beside_five_points(make_prediction: Make) -> None:
 
 
 def two_units(make_prediction: Make, slider: float = 10.0) -> list[Prediction]:
-    """Errors of 1 on the scale 1-5, and of ``slider`` on 0-100, above the ratings."""
+    """Predictions that are too high by 1 on the scale 1-5 and by ``slider`` on the scale 0-100."""
     ends = {"five": ((1.0, 2.0, 3.0, 4.0, 5.0), 1.0), "slider": ((0.0, 100.0), slider)}
     return [
         make_prediction(f"r{number}", rating + error, [rating], dimension=key, scale=scale)
@@ -231,7 +231,9 @@ def two_units(make_prediction: Make, slider: float = 10.0) -> list[Prediction]:
     ]
 
 
-def test_errors_on_scales_of_different_ranges_are_averaged_in_ranges(make_prediction: Make) -> None:
+def test_errors_on_different_scales_are_averaged_relative_to_the_range(
+    make_prediction: Make,
+) -> None:
     result = summarise(two_units(make_prediction), ["five", "slider"], seed=0, draws=20)
     assert result["dimensions"]["five"]["mse"] == pytest.approx(1)
     assert result["dimensions"]["slider"]["mse"] == pytest.approx(100)
@@ -242,12 +244,16 @@ def test_errors_on_scales_of_different_ranges_are_averaged_in_ranges(make_predic
     assert macro["interval"]["mse"] == pytest.approx([macro["mse"]] * 2)
     assert macro["pearson"] == pytest.approx(1)
     assert macro["units"] == dict.fromkeys(("mse", "mae", "bias"), "range")
-    alone = summarise(two_units(make_prediction)[:6], ["five", "slider"], seed=0, draws=0)["macro"]
-    assert alone["mse"] == pytest.approx(1)
-    assert "units" not in alone
+    one_dimension = summarise(two_units(make_prediction)[:6], ["five", "slider"], seed=0, draws=0)[
+        "macro"
+    ]
+    assert one_dimension["mse"] == pytest.approx(1)
+    assert "units" not in one_dimension
 
 
-def test_differences_and_drops_on_scales_of_different_ranges(make_prediction: Make) -> None:
+def test_differences_and_drops_on_different_scales_are_relative_to_the_range(
+    make_prediction: Make,
+) -> None:
     keys, settings = ["five", "slider"], {"seed": 0, "draws": 20}
     a, b = two_units(make_prediction), two_units(make_prediction, slider=50.0)
     for entry in (
@@ -260,13 +266,15 @@ def test_differences_and_drops_on_scales_of_different_ranges(make_prediction: Ma
         assert entry["unit"] == "range"
 
 
-def test_validation_counts_errors_in_ranges(make_prediction: Make) -> None:
+def test_the_error_in_validation_is_relative_to_the_range(make_prediction: Make) -> None:
     assert validation_metrics(two_units(make_prediction))["mse"] == pytest.approx(
         (1 / 16 + 1 / 100) / 2
     )
 
 
-def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
+def test_the_summary_has_results_of_systems_and_of_the_alternative_annotator(
+    make_prediction: Make,
+) -> None:
     predictions = [
         make_prediction(
             p.id, p.expected, p.ratings, dimension="a", group=p.group, system=f"tts-{row % 3}"
@@ -300,7 +308,7 @@ def test_a_custom_metric_is_added_to_the_standard_ones(make_prediction: Make) ->
     assert result["dimensions"]["b"]["undefined"]["largest_error"] == "the metric gave None"
 
 
-def test_predictions_must_fit_the_dimensions(make_prediction: Make) -> None:
+def test_unknown_dimensions_and_repeated_predictions_are_refused(make_prediction: Make) -> None:
     one = make_prediction("a", 3.0, [3], dimension="pitch")
     with pytest.raises(ValueError, match="'pitch', which is not among the dimensions rhythm"):
         summarise([one], ["rhythm"], seed=0)
@@ -308,7 +316,7 @@ def test_predictions_must_fit_the_dimensions(make_prediction: Make) -> None:
         summarise([one, one], ["pitch"], seed=0)
 
 
-def test_no_predictions() -> None:
+def test_a_summary_without_predictions() -> None:
     result = summarise([], ["pitch"], seed=0)
     assert result["macro"]["pearson"] is None
     assert result["macro"]["dimensions_defined"]["pearson"] == 0

@@ -1,4 +1,4 @@
-"""System level by hand: means, order of pairs, and what cannot be compared."""
+"""System-level agreement, compared with values by hand: means, order of pairs, and undefined values."""
 
 from collections.abc import Callable
 
@@ -17,13 +17,13 @@ def evaluate(predictions: list[Prediction]) -> dict:
     return result
 
 
-def test_by_hand(make_prediction: Callable[..., Prediction]) -> None:
-    # Judge's means 2, 3, 5, 3; raters' 1, 3, 2, 3. Of six pairs the raters tie b-d; the judge has
-    # a-b, a-c, a-d right and b-c, c-d wrong: 3 of 5.
+def test_metrics_of_four_systems_by_hand(make_prediction: Callable[..., Prediction]) -> None:
+    # The means of the judge are 2, 3, 5, 3 and those of the raters 1, 3, 2, 3. Of six pairs, b-d is a tie of the raters;
+    # the judge has a-b, a-c, a-d right and b-c, c-d wrong: 3 of 5.
     scores = {"a": (2, 1), "b": (3, 3), "c": (5, 2), "d": (3, 3)}
     predictions = [
-        make_prediction(f"{name}-{copy}", judge, [people], system=name)
-        for name, (judge, people) in scores.items()
+        make_prediction(f"{name}-{copy}", judge, [rating], system=name)
+        for name, (judge, rating) in scores.items()
         for copy in "xy"
     ]
     predictions += [
@@ -38,8 +38,8 @@ def test_by_hand(make_prediction: Callable[..., Prediction]) -> None:
     # Judge 2 3 5 3, people 1 3 2 3: deviations -1.25 -0.25 1.75 -0.25 and -1.25 0.75 -0.25 0.75:
     # Σdxdy = 1.5625 - 0.1875 - 0.4375 - 0.1875 = 0.75, Σdx² = 4.75, Σdy² = 2.75.
     assert result["pearson"] == pytest.approx(0.75 / np.sqrt(4.75 * 2.75))
-    # No two systems share a scene and none has any spread: each p is 0, ½ or 1. Raters against
-    # judge: a-b 1 1, a-c 1 1, a-d 1 1, b-c 0 1, b-d ½ ½, c-d 1 0: 1 - 2/6.
+    # No two systems have a common group and none has any variance, so each p is 0, ½ or 1. p of raters and judge:
+    # a-b 1 1, a-c 1 1, a-d 1 1, b-c 0 1, b-d ½ ½, c-d 1 0. The accuracy is 1 - 2/6.
     assert result["soft_pairwise_accuracy"] == pytest.approx(4 / 6)
     assert (result["pairs_tested"], result["pairs_on_shared_groups"]) == (6, 0)
 
@@ -70,7 +70,9 @@ def test_two_systems_are_too_few_to_correlate(make_prediction: Callable[..., Pre
     assert result["pairwise_accuracy"] is None  # the raters tie the only pair
 
 
-def test_records_without_systems(make_prediction: Callable[..., Prediction]) -> None:
+def test_records_without_systems_have_no_system_level(
+    make_prediction: Callable[..., Prediction],
+) -> None:
     predictions = [make_prediction("a", 3, [4])]
     of = dimension_arrays("trait_embodiment", predictions, cluster_names(predictions))
     assert system_level(predictions, of, seed=0) is None

@@ -1,4 +1,4 @@
-"""Several sampled thoughts about a question: the mean over them, its determinism, figures and cost."""
+"""Several sampled thoughts per question: the mean score over them, reproducibility, metrics and cost."""
 
 import json
 
@@ -39,7 +39,7 @@ def judge(family):
 
 @pytest.fixture
 def prepared(composed, make_clips, family):
-    """Builds a task, its records and their encoder."""
+    """A function that builds a task and returns its records and their encoder."""
     file = make_clips("clip", 3, seconds=(1.0, 2.3))
 
     def build(*overrides):
@@ -55,7 +55,7 @@ def by_key(predictions):
 
 
 def test_the_score_is_the_mean_over_single_given_thoughts(judge, prepared, monkeypatch):
-    """A thought that does not end, and one with markup, are left out; without any other there is no score."""
+    """Thoughts without an end or with markup are left out; if no other thought is left, there is no score."""
     texts = ["A flat voice.", "Slow and calm.", "Loud."]
 
     def fixed(records, *args, sampling, **kwargs):
@@ -99,29 +99,31 @@ def sampled_texts(judge, records, encoder, **settings):
 
 
 @pytest.mark.slow
-def test_sampled_thoughts_depend_on_seed_record_question_and_number_only(
+def test_sampled_thoughts_depend_only_on_seed_record_question_and_number(
     judge, prepared, monkeypatch
 ):
     records, encoder = prepared(*SAMPLED)
-    together = sampled_texts(judge, records, encoder)
-    every = [text for texts in together.values() for text in texts]
-    assert len(together) == 6
-    assert len(set(every)) == len(every) == 18
-    assert sampled_texts(judge, records[::-1], encoder, clips_a_batch=1) == together
+    texts_by_question = sampled_texts(judge, records, encoder)
+    all_texts = [text for texts in texts_by_question.values() for text in texts]
+    assert len(texts_by_question) == 6
+    assert len(set(all_texts)) == len(all_texts) == 18
+    assert sampled_texts(judge, records[::-1], encoder, clips_a_batch=1) == texts_by_question
     _, one = prepared(
         *TASK, *SAMPLED[3:], "task.dimensions=[rhythmic_naturalness]", "task.thought_samples=4"
     )
-    alone = sampled_texts(judge, records[1:2], one)
-    assert {key: texts[:3] for key, texts in alone.items()} == {key: together[key] for key in alone}
+    texts_of_one = sampled_texts(judge, records[1:2], one)
+    assert {key: texts[:3] for key, texts in texts_of_one.items()} == {
+        key: texts_by_question[key] for key in texts_of_one
+    }
     _, other = prepared(*SAMPLED, "task.thought_seed=1")
     others = [text for texts in sampled_texts(judge, records, other).values() for text in texts]
-    assert not set(others) & set(every)
+    assert not set(others) & set(all_texts)
     with monkeypatch.context() as patched:
         patched.setattr(generation, "ROWS", 2)
-        assert sampled_texts(judge, records, encoder) == together
+        assert sampled_texts(judge, records, encoder) == texts_by_question
     monkeypatch.setattr(scoring, "supports_cache", lambda model: False)
     assert sampled_texts(judge, records[:1], encoder) == {
-        key: texts for key, texts in together.items() if key[0] == records[0].id
+        key: texts for key, texts in texts_by_question.items() if key[0] == records[0].id
     }
 
 
@@ -130,16 +132,16 @@ def test_tokens_are_drawn_from_the_softmax_at_the_temperature():
     sampling = Sampling(seeds=[], temperature=2.0, tokens=4, suppressed=(2,))
     draw = generation._Draw(sampling, range(4000), logits.device)
     counts = np.bincount(draw(logits, ()), minlength=5)
-    # e^0.5 : e^0 : e^-0.5; token 2 is suppressed, token 4 is none of the tokenizer's.
-    shares = np.exp([0.5, 0, -0.5])
-    shares /= shares.sum()
+    # Odds e^0.5 : e^0 : e^-0.5; token 2 is suppressed, and the tokenizer has no token 4.
+    probabilities = np.exp([0.5, 0, -0.5])
+    probabilities /= probabilities.sum()
     assert counts[[2, 4]].tolist() == [0, 0]
-    deviations = np.sqrt(4000 * shares * (1 - shares))
-    assert (abs(counts[[0, 1, 3]] - 4000 * shares) < 4 * deviations).all()
+    deviations = np.sqrt(4000 * probabilities * (1 - probabilities))
+    assert (abs(counts[[0, 1, 3]] - 4000 * probabilities) < 4 * deviations).all()
 
 
 def test_a_killed_scoring_resumes_with_the_same_thoughts(judge, prepared, tmp_path, monkeypatch):
-    # The tiny judge rarely writes </think>: a letter ends its thoughts.
+    # The tiny judge rarely writes </think>, so a letter ends its thoughts here.
     monkeypatch.setattr(record_reply, "THOUGHT", "e")
     records, encoder = prepared(*SAMPLED)
 
@@ -151,11 +153,11 @@ def test_a_killed_scoring_resumes_with_the_same_thoughts(judge, prepared, tmp_pa
 
     whole = run(tmp_path / "whole.jsonl", records)
     lines = (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    torn = tmp_path / "torn.jsonl"
-    torn.write_text("".join(lines[:2]) + lines[2][:50], encoding="utf-8")
-    missing = resume(torn, records, lambda record: 2)
+    partial = tmp_path / "torn.jsonl"
+    partial.write_text("".join(lines[:2]) + lines[2][:50], encoding="utf-8")
+    missing = resume(partial, records, lambda record: 2)
     assert [record.id for record in missing] == [record.id for record in records[1:]]
-    resumed = run(torn, missing)
+    resumed = run(partial, missing)
     assert resumed.keys() == whole.keys()
     for key, prediction in resumed.items():
         assert prediction.thought_texts == whole[key].thought_texts
@@ -173,7 +175,7 @@ def prediction(at, thoughts, rating, wordings=None):
     )  # fmt: skip
 
 
-def test_figures_by_hand():
+def test_spread_and_correlation_of_thoughts_by_hand():
     predictions = [
         prediction(0, (1.0, 3.0, 2.0), 1.0),
         prediction(1, (2.0, 2.0, None), 2.0),
@@ -182,7 +184,7 @@ def test_figures_by_hand():
     ]
     summary = with_thoughts(summarise(predictions, ["d"], seed=0, draws=0), predictions)
     figures = summary["dimensions"]["d"]["thought"]
-    # Squares 2, 0, 2 with 2, 1, 2 degrees of freedom; Pearson 1, -1, and undefined for the third thought.
+    # Sums of squares 2, 0, 2 with 2, 1, 2 degrees of freedom; Pearson 1, -1, and undefined for the third thought.
     assert figures["spread"] == pytest.approx((4 / 5) ** 0.5)
     assert figures["pearson_single"] == pytest.approx(0)
     assert (figures["samples"], figures["thoughts"], figures["unscored"]) == (3, 12, 4)
@@ -192,7 +194,7 @@ def test_figures_by_hand():
     assert "4 of 12 thoughts have no score" in text
 
 
-def test_the_spread_between_thoughts_leaves_out_that_between_wordings():
+def test_the_spread_between_thoughts_excludes_the_spread_between_wordings():
     predictions = [prediction(at, (1.0, 2.0, 4.0, 5.0), at, (1.5, 4.5)) for at in (1.0, 2.0)]
     summary = with_thoughts(summarise(predictions, ["d"], seed=0, draws=0), predictions)
     assert summary["macro"]["thought"]["samples"] == 2
@@ -200,7 +202,7 @@ def test_the_spread_between_thoughts_leaves_out_that_between_wordings():
     assert deviation(np.array([[1.0, np.nan]])) is None
 
 
-def test_one_greedy_thought_has_no_figures():
+def test_one_greedy_thought_has_no_metrics():
     greedy = Prediction(
         id="a", dimension="d", scale=(1.0, 2.0), distribution=None, expected=1.0, ratings=(1.0,),
         state="scored",
@@ -213,20 +215,22 @@ def test_one_greedy_thought_has_no_figures():
 
 @pytest.mark.parametrize(
     ("samples", "thoughts", "groups"),
-    # Batches of two records and one, with two questions each. 1 and 3 thoughts: one group a batch; 20: of 16 and of 4
-    # thoughts about a question, the first with a group for each question.
+    # There is a batch of two records and one of one record, with two questions each. With 1 or 3 thoughts each batch is
+    # one group. 20 thoughts of a question are divided into groups of 16 and of 4; a group of 16 has only one question.
     [(1, 6, 2), (3, 18, 2), pytest.param(20, 120, 8, marks=pytest.mark.slow)],
 )
-def test_the_cost_of_thoughts(judge, prepared, monkeypatch, samples, thoughts, groups):
+def test_the_planned_cost_of_thoughts_equals_the_passes_of_scoring(
+    judge, prepared, monkeypatch, samples, thoughts, groups
+):
     records, encoder = prepared(*TASK, DIMENSIONS, f"task.thought_samples={samples}")
     cost = thought_cost({"train": records, "test": records}, encoder.task, clips_a_batch=2)
     assert (cost.questions, cost.thoughts, cost.tokens) == (6, thoughts, 6 * thoughts)
     assert cost.passes == 6 * groups
-    begun, begin = [], scoring.Passes.begin
+    passes_begun, begin = [], scoring.Passes.begin
     monkeypatch.setattr(
-        scoring.Passes, "begin", lambda *given: begun.append(given) or begin(*given)
+        scoring.Passes, "begin", lambda *given: passes_begun.append(given) or begin(*given)
     )
     score(judge, records, encoder, clips_a_batch=2)
-    assert len(begun) == groups
+    assert len(passes_begun) == groups
     _, without = prepared(*TASK, DIMENSIONS, "task.thought_in_scoring=skip")
     assert thought_cost({"test": records}, without.task, clips_a_batch=2) is None

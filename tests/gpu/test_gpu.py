@@ -1,4 +1,4 @@
-"""Scores and losses on a GPU beside those of the CPU, and every section of `python -m benchmarks.gpu` at tiny sizes.
+"""Scores and losses on a GPU equal those on the CPU, and every section of `python -m benchmarks.gpu` runs at small sizes.
 
 Run by `pytest -m gpu -n 0`; skipped without a GPU.
 """
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 DEVICE = "cuda"
-#: The names of all sections; a session that is not used builds them.
+#: The names of all sections.
 NAMES = [section.name for section in sections(None)] if torch.cuda.is_available() else []
 
 
@@ -41,7 +41,7 @@ def test_a_section_ends_without_an_error(session, name, monkeypatch):
 
 
 def run_of(session, name, device, *words):
-    """The objects of a run of the bundled judge on a device."""
+    """The context of a run of the bundled judge on a device."""
     given = ("model=tiny", "model.dtype=float32", f"device={device}", f"task.data.test={session.records}",
              f"task.data.train={session.records}")  # fmt: skip
     return session.context(f"{name}-{device}", [*TRAINING, *given, *words])
@@ -61,7 +61,7 @@ def losses(session, device):
 
 
 def test_scores_in_float32_are_those_of_the_cpu(session):
-    # The convolutions of the audio tower, which cuDNN computes with 10 bits by default.
+    # By default cuDNN computes the convolutions of the audio tower with 10-bit mantissas (TF32).
     allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     try:
         assert scores(session, DEVICE) == pytest.approx(scores(session, "cpu"), abs=1e-3)

@@ -1,4 +1,4 @@
-"""A folder of short clips, and an import of a table in it."""
+"""Fixtures that write short clips, and that import a table of ratings of such clips."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from dramaeval.importing.importer import read_import
 
 @pytest.fixture
 def clip(tmp_path):
-    """Write a clip of 0.2 s and return its name."""
+    """A function that writes a clip of 0.2 s and returns its name."""
 
     def write(name):
         path = tmp_path / name
@@ -23,8 +23,8 @@ def clip(tmp_path):
 
 
 @pytest.fixture
-def imported(tmp_path, clip):
-    """Write a source and import it; clips a.wav, b.wav and c.wav are beside it."""
+def import_text(tmp_path, clip):
+    """A function that writes a source and imports it; its folder has the clips a.wav, b.wav and c.wav."""
     for name in ("a.wav", "b.wav", "c.wav"):
         clip(name)
 

@@ -1,4 +1,4 @@
-"""Every format gives the same records as its content, written by hand or by the library of the format."""
+"""Each format of a source gives the expected records; the files are written by hand or by the library of the format."""
 
 import datetime
 import io
@@ -50,7 +50,7 @@ def workbook(tmp_path, clip):
     return write
 
 
-def test_excel(workbook):
+def test_an_excel_workbook_is_imported(workbook):
     imported = read(workbook(*ROWS))
     assert annotations(imported) == EXPECTED
     names = ("clip", "rater", "pace", "warmth")
@@ -66,7 +66,7 @@ def test_excel(workbook):
         ("1,5", "'1,5' can be 1.5 or two numbers"),
     ],
 )
-def test_cells_of_excel_that_are_not_scores(workbook, cell, problem):
+def test_excel_cells_that_are_not_scores_are_reported(workbook, cell, problem):
     with pytest.raises(BadSourceError) as error:
         read(workbook(*ROWS, ("b.wav", "r1", cell, 1)))
     first = error.value.problems[0]
@@ -74,14 +74,14 @@ def test_cells_of_excel_that_are_not_scores(workbook, cell, problem):
     assert problem in first.problem
 
 
-def test_the_sheet_of_several_must_be_named(workbook):
+def test_a_workbook_of_several_sheets_needs_the_name_of_one(workbook):
     path = workbook(*ROWS, sheets=("One", "Two"))
     with pytest.raises(BadSourceError, match="2 sheets with rows"):
         read(path)
     assert annotations(read(path, sheet="Two")) == EXPECTED
 
 
-def test_jsonl(tmp_path, clip):
+def test_a_jsonl_file_is_imported(tmp_path, clip):
     records = [
         {
             "id": "x",
@@ -114,7 +114,7 @@ def label_studio_task(number, audio, *annotations):
     return {"id": number, "data": {"audio": audio, "text": "hi"}, "annotations": annotations}
 
 
-def test_label_studio(tmp_path, clip):
+def test_an_export_of_label_studio_is_imported(tmp_path, clip):
     clip("a.wav")
     clip("up/7f3a-b.wav")
     rating = {"from_name": "pace", "type": "rating", "value": {"rating": 4}}
@@ -158,7 +158,7 @@ def test_parquet_with_audio_inside(tmp_path, clip):
     assert all(file.read_bytes() == sound for file in written)
 
 
-def test_typed_values_become_json(tmp_path, clip):
+def test_typed_values_of_parquet_are_written_as_json(tmp_path, clip):
     clip("a.wav")
     path = tmp_path / "ratings.parquet"
     day = datetime.date(2026, 5, 1)
@@ -213,7 +213,7 @@ def test_saved_datasets_with_splits_audio_and_class_labels(tmp_path, clip):
     assert imported.splits == ["train", "val"]
 
 
-def test_webdataset(tmp_path, clip):
+def test_a_webdataset_archive_is_imported(tmp_path, clip):
     clip("a.wav")
     path = tmp_path / "in" / "shard.tar"
     path.parent.mkdir()
@@ -240,10 +240,10 @@ def test_webdataset(tmp_path, clip):
     ("member", "content", "expected"),
     [("cls", b"3", [3]), ("json", b'{"pace": [4, null, 5]}', [4, None, 5])],
 )
-def test_keys_of_an_archive_are_not_ratings_and_lists_are(
+def test_in_an_archive_numbers_and_lists_are_ratings_and_keys_are_not(
     tmp_path, clip, member, content, expected
 ):
-    """Keys such as 0001 would else be a dimension with the scores 1, 2, …"""
+    """Keys such as 0001 look like scores of a dimension."""
     path, audio = tmp_path / "shard.tar", (tmp_path / clip("a.wav")).read_bytes()
     with tarfile.open(path, "w") as archive:
         for name, data in (("0001.wav", audio), (f"0001.{member}", content)):
@@ -254,7 +254,7 @@ def test_keys_of_an_archive_are_not_ratings_and_lists_are(
     assert list(only.values()) == [expected]
 
 
-def test_kaldi(tmp_path, clip):
+def test_a_kaldi_folder_is_imported_and_its_commands_are_not_run(tmp_path, clip):
     folder = tmp_path / "data"
     folder.mkdir()
     clip("a.wav")

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, loaded by the library datasets from its own offline cache."""
+"""Data sets of the Hugging Face hub, which the library datasets loads from its cache without a network."""
 
 import datasets
 import huggingface_hub.constants
@@ -17,7 +17,7 @@ NAME = "hf:owner/voices"
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
-    """The library datasets without a network, with an empty cache."""
+    """The library datasets without a network; returns the folder of its empty cache."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     return tmp_path / "hub"
@@ -95,13 +95,13 @@ def test_a_data_set_of_the_hub_is_a_file_of_records(tmp_path):
 def test_data_sets_that_cannot_be_loaded_are_reported_with_the_fix(name, problem, fix, tmp_path):
     with pytest.raises(BadSourceError) as refusal:
         read_import(ImporterConfig(file=name), tmp_path)
-    (only,) = refusal.value.problems
-    assert str(only.file) == name
-    assert problem in only.problem
-    assert fix in only.fix
+    (problem_found,) = refusal.value.problems
+    assert str(problem_found.file) == name
+    assert problem in problem_found.problem
+    assert fix in problem_found.fix
 
 
-def test_a_name_of_the_hub_without_its_beginning_is_recognised():
+def test_a_hub_name_without_hf_is_reported_with_the_fix():
     config = compose("task=speech", "task.data.train=owner/voices")
     assert missing_files(config) == [
         "task.data.train: owner/voices does not exist. A data set of the Hugging Face hub is named hf:owner/voices."

@@ -1,4 +1,4 @@
-"""The files of configs/importer: small imitations of each corpus, and the real corpora in the shared folder."""
+"""The presets in configs/importer, with small imitations of each corpus and with the real corpora of the shared folder."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ REAL = ROOT.parent / "shared" / "real"
 
 @pytest.fixture
 def corpus(tmp_path, clip):
-    """Write the files of a corpus and import it by its preset."""
+    """A function that writes the files of a corpus and imports it with its preset."""
 
     def read(name, contents, clips=(), file=".", **settings):
         for each in clips:
@@ -47,7 +47,7 @@ def reasons(imported):
     return cannot_train(rubric_values("x", "en", imported.dimensions), imported.records)
 
 
-def test_sheet(corpus):
+def test_sheet_mos_is_imported(corpus):
     text = (
         "wav_path,score,system_id,sample_id,listener_id\n"
         "w/a.wav,4,sysA,a,l1\nw/a.wav,2,sysA,a,l2\nw/b.wav,5,sysB,b,l2\n"
@@ -58,7 +58,7 @@ def test_sheet(corpus):
     assert reasons(imported) == []
 
 
-def test_bvcc(corpus):
+def test_bvcc_is_imported(corpus):
     row = "sys1,sys1-utt{}.wav,{},VDP1_1,{{}}_30-39_{}_Female_Valid_1_No\n"
     files = {
         "sets/TRAINSET": row.format(1, 4, "x") + row.format(1, 5, "y"),
@@ -72,7 +72,7 @@ def test_bvcc(corpus):
     assert imported.splits == ["train", "val"]
 
 
-def test_a_partial_copy_is_reported_and_can_be_read(corpus):
+def test_a_partial_copy_of_bvcc_is_reported_and_read_where_the_settings_allow_it(corpus):
     row = "sys1,sys1-utt1.wav,4,VDP1_1,{}_30-39_x_Female_Valid_1_No\n"
     with pytest.raises(BadSourceError, match="DEVSET"):
         corpus("bvcc", {"sets/TRAINSET": row}, ["wav/sys1-utt1.wav"])
@@ -80,7 +80,7 @@ def test_a_partial_copy_is_reported_and_can_be_read(corpus):
     assert len(corpus("bvcc", {"sets/TRAINSET": row}, files=files).records) == 1
 
 
-def test_somos(corpus):
+def test_somos_is_imported(corpus):
     head = "systemId,utteranceId,choice,listenerId\n"
     files = {
         f"training_files/split1/full/{name}SET": head
@@ -97,7 +97,7 @@ def test_somos(corpus):
     ]
 
 
-def test_nisqa(corpus):
+def test_nisqa_is_imported(corpus):
     head = "db,con,filename_deg,lang,votes,mos,noi,col,dis,loud,noi_std,col_std,dis_std,loud_std,mos_std\n"
     row = "NISQA_TRAIN_SIM,7,c1.wav,en,5,3.4,3,2.2,4.8,4,0.7,0.8,0.4,0,1.1\n"
     name = "NISQA_TRAIN_SIM/NISQA_TRAIN_SIM_file.csv"
@@ -110,7 +110,7 @@ def test_nisqa(corpus):
     assert (record["system"], record["language"], imported.splits) == ("7", "en", ["train"])
 
 
-def test_crema_d(corpus):
+def test_crema_d_is_imported(corpus):
     text = (
         '"","localid","pos","ans","ttr","queryType","clipName","respEmo","respLevel"\n'
         '"1","s1",1,"A_80",100,1,"1001_IEO_ANG_HI","A",80\n'
@@ -125,7 +125,7 @@ def test_crema_d(corpus):
     assert list(imported.dimensions[0].scale) == list(range(101))
 
 
-def test_ravdess(corpus):
+def test_ravdess_is_imported(corpus):
     text = "filename,rater,intensity,genuineness\n03-01-05-02-02-01-12.wav,r1,4,5\n"
     clips = ["Actor_12/03-01-05-02-02-01-12.wav"]
     imported = corpus("ravdess", {"ratings.csv": text}, clips, "ratings.csv")
@@ -136,7 +136,7 @@ def test_ravdess(corpus):
     assert (record["emotion"], record["transcript"]) == ("anger", "Dogs are sitting by the door")
 
 
-def test_speechjudge_pairs(corpus, tmp_path, composed):
+def test_pairs_of_speechjudge_are_imported_and_read_by_the_task_pair(corpus, tmp_path, composed):
     sounds = []
     for number, name in enumerate(("a.wav", "b.wav"), 1):
         soundfile.write(tmp_path / name, np.full(1600, number / 10), 16_000)
@@ -167,7 +167,7 @@ def test_speechjudge_pairs(corpus, tmp_path, composed):
     assert task.context_text(pair) == "Transcript: hello"
 
 
-def test_speech_drame(corpus):
+def test_speech_drame_is_imported(corpus):
     ratings = {name: [5, None, 3] for name in preset("speech_drame")["dimensions"]}
     record = {"id": "r-1", "wav_path": "a.wav", "transcript": "Hi", "annotations": ratings}
     imported = corpus("speech_drame", {"eval.jsonl": json.dumps(record)}, ["a.wav"], "eval.jsonl")
@@ -175,7 +175,7 @@ def test_speech_drame(corpus):
     assert reasons(imported) == []
 
 
-def test_speechocean762_in_kaldi_folders(corpus, tmp_path):
+def test_speechocean762_in_kaldi_folders_is_imported(corpus, tmp_path):
     scores = {
         "u1": {"accuracy": [8, 9, 10, 7, 8], "fluency": [1] * 5, "prosodic": [0] * 5, "total": 8}
     }
@@ -191,7 +191,7 @@ def test_speechocean762_in_kaldi_folders(corpus, tmp_path):
     assert summary(imported) == [("u1", expected, "0001")]
 
 
-def test_the_card_names_source_licence_and_limits(corpus):
+def test_the_card_has_the_source_the_licence_and_the_limits(corpus):
     text = "filename,rater,intensity,genuineness\n03-01-05-02-02-01-12.wav,r1,4,5\n"
     settings = ImporterConfig(**{**preset("ravdess"), "file": "ratings.csv"})
     imported = corpus("ravdess", {"ratings.csv": text}, ["03-01-05-02-02-01-12.wav"], "ratings.csv")
@@ -216,7 +216,7 @@ def real(name, tmp_path):
         ("emodb", {"train": 270, "val": 56, "test": 209}, "annotations"),
     ],
 )
-def test_real_corpora(tmp_path, name, splits, key):
+def test_real_corpora_are_imported_with_their_ratings(tmp_path, name, splits, key):
     folder, imported = real(name, tmp_path)
     assert {split: imported.splits.count(split) for split in splits} == splits
     originals = [
@@ -228,12 +228,11 @@ def test_real_corpora(tmp_path, name, splits, key):
     by_id = {record["id"]: record for record in imported.records}
     for original in originals:
         assert by_id[original["id"]]["annotations"] == original[key]
-    # The scale 0-10 of speechocean762 is an ordinary scale.
+    # The scale from 0 to 10 of speechocean762 can be trained too.
     assert reasons(imported) == []
 
 
-def test_every_text_column_of_a_preset_survives_csv(corpus):
-    """Quotes, line breaks and other scripts are read back unchanged."""
+def test_quotes_line_breaks_and_other_scripts_in_a_csv_file_are_read_unchanged(corpus):
     rows = [{"wav_path": "a.wav", "score": "4", "system_id": 's"1,\n', "sample_id": "拖延"}]
     text = ",".join(rows[0]) + "\n"
     text += ",".join('"' + value.replace('"', '""') + '"' for value in rows[0].values()) + "\n"

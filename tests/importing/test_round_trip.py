@@ -1,4 +1,4 @@
-"""Round trip: the records, written to JSONL and read back, give the rows and the ratings of the source."""
+"""Records that are written to JSONL and read again give the rows and the ratings of the source."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import pytest
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.importing.importer import read_import, records_text, source_rows
 
-#: Texts with quotes, line breaks and other scripts; numbers that only look like texts.
+#: Texts with quotes, line breaks and other scripts, and texts that look like numbers.
 ROWS = [
     {"clip": "a.wav", "rater": "007", "question": "pace", "score": 4, "note": 'He said "no",\nthen left'},
     {"clip": "a.wav", "rater": "007", "question": "warmth", "score": 2.5, "note": "拖延"},

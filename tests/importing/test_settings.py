@@ -1,4 +1,4 @@
-"""Settings of the importer that the schema cannot check."""
+"""Checks of the importer's settings that the types of the schema cannot express."""
 
 import pytest
 from presets import preset
@@ -26,11 +26,11 @@ PRESETS = sorted(path.stem for path in (ROOT / "configs" / "importer").glob("*.y
         ({"format": "excel", "delimiter": ";"}, "from the formats csv, not from excel"),
     ],
 )
-def test_problems(settings, problem):
+def test_wrong_settings_are_reported(settings, problem):
     (message,) = problems(ImporterConfig(file="ratings.csv", **settings))
     assert problem in message
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_have_none(name):
+def test_presets_have_no_problems(name):
     assert problems(ImporterConfig(**preset(name) | {"file": "folder"})) == []

@@ -19,7 +19,7 @@ from dramaeval.importing.sharded_folder import shards_with_splits
 
 @pytest.fixture
 def parquet(tmp_path, clip):
-    """Write a Parquet file of one rated clip, whose audio has the same name in every file."""
+    """A function that writes a Parquet file of one rated clip; the clip has the same name in every file."""
 
     def write(name, score, recording):
         path = tmp_path / "repo" / name
@@ -70,7 +70,7 @@ def test_a_repository_is_one_table_with_the_splits_of_its_file_names(tmp_path, p
     assert read(tmp_path / "repo", columns={"split": "none"}).splits == [None] * 4
 
 
-def test_the_records_of_a_split_are_those_of_task_data(tmp_path, parquet):
+def test_each_split_of_a_converted_folder_has_its_own_records(tmp_path, parquet):
     parquet("train/0000.parquet", 2, "a.wav")
     parquet("test/0000.parquet", 5, "b.wav")
     folder = str(tmp_path / "repo")
@@ -85,7 +85,9 @@ def test_the_records_of_a_split_are_those_of_task_data(tmp_path, parquet):
     assert [each.problem for each in error.value.problems] == [problem]
 
 
-def test_names_without_a_split_give_none_and_two_splits_are_refused(tmp_path, parquet):
+def test_file_names_without_a_split_give_none_and_names_of_two_splits_are_refused(
+    tmp_path, parquet
+):
     parquet("part-0.parquet", 2, "a.wav")
     parquet("part-1.parquet", 5, "b.wav")
     imported = read(tmp_path / "repo")
@@ -101,7 +103,7 @@ def test_names_without_a_split_give_none_and_two_splits_are_refused(tmp_path, pa
     assert read(tmp_path / "repo", files=files).splits == ["train", "train", "test"]
 
 
-def test_beside_audio_parquet_is_read_only_if_the_format_says_so(tmp_path, clip):
+def test_parquet_in_a_folder_of_audio_is_read_only_with_format_parquet(tmp_path, clip):
     clip("repo/a.wav")
     path = tmp_path / "repo" / "ratings.parquet"
     pq.write_table(pa.table({"clip": ["a.wav"], "pace": [4]}), path)
@@ -109,9 +111,9 @@ def test_beside_audio_parquet_is_read_only_if_the_format_says_so(tmp_path, clip)
     plain = read(tmp_path / "repo", dimensions=[])
     assert plain.records[0]["annotations"] == {}
     assert any("1 Parquet file beside the audio not read" in text for text in plain.notices)
-    chosen = ImporterConfig(format="parquet")
+    settings_with_format = ImporterConfig(format="parquet")
     settings = settings_for(
-        str(tmp_path / "repo"), chosen, audio_root=None, skips=False, rated=True
+        str(tmp_path / "repo"), settings_with_format, audio_root=None, skips=False, rated=True
     )
     assert '"pace": [4]' in convert(settings, tmp_path / "cache").file_of("train").read_text()
     (tmp_path / "empty").mkdir()
@@ -125,12 +127,15 @@ def test_beside_audio_parquet_is_read_only_if_the_format_says_so(tmp_path, clip)
         ("data/dev-00000-of-00001.parquet", "val"),
         ("en/train.clean.100/0000.parquet", "train"),
         ("evaluation/x.parquet", "test"),
-        ("train/test-0.parquet", "test"),  # the file's own name first
+        (
+            "train/test-0.parquet",
+            "test",
+        ),  # the name of the file has priority over that of the folder
         ("contest/latest.parquet", None),  # whole words only
         ("X.PARQUET", None),
     ],
 )
-def test_the_split_that_a_path_tells(tmp_path, name, split):
+def test_the_split_follows_from_the_words_of_a_path(tmp_path, name, split):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()

@@ -1,4 +1,4 @@
-"""Tables in long and wide form: records, round trip, and what is reported instead of guessed."""
+"""Tables in long and wide form: their records, and the ambiguous values that are reported."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ def annotations(imported):
     return {record["id"]: record["annotations"] for record in imported.records}
 
 
-#: Worked out by hand: two raters, the second of whom gives no warmth.
+#: Written by hand: two raters, the second of whom gives no warmth.
 EXPECTED = {
     "a": {"pace": [4, 5], "warmth": [2, None]},
     "b": {"pace": [None, 1], "warmth": [None, None]},
@@ -39,49 +39,49 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("text", [LONG, BY_RATER, WIDE_BY_RATER], ids=["long", "by rater", "wide"])
-def test_three_forms_of_the_same_ratings(imported, text):
-    assert annotations(imported(text)) == EXPECTED
+def test_three_forms_of_a_table_give_the_same_ratings(import_text, text):
+    assert annotations(import_text(text)) == EXPECTED
 
 
-def test_a_rater_has_one_name_in_the_columns_of_all_dimensions(imported):
+def test_a_rater_has_one_name_in_the_columns_of_all_dimensions(import_text):
     text = "clip,pace_rater1,pace_rater2,warmth_rater2,warmth_rater1\na.wav,1,2,3,4\n"
-    (record,) = imported(text).records
+    (record,) = import_text(text).records
     assert record["raters"] == ["rater1", "rater2"]
     assert record["annotations"] == {"pace": [1, 2], "warmth": [4, 3]}
 
 
 @pytest.mark.parametrize("text", [LONG, BY_RATER, WIDE_BY_RATER], ids=["long", "by rater", "wide"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
-def test_records_give_the_source_back(imported, text, delimiter):
+def test_the_rows_of_the_source_follow_from_the_records(import_text, text, delimiter):
     text = text.replace(",", delimiter)
     rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
-    assert source_rows(imported(text).records) == rows
+    assert source_rows(import_text(text).records) == rows
 
 
-def test_texts_raters_and_lookup_of_clips(imported, tmp_path):
-    first = imported(LONG).records[0]
+def test_a_record_has_its_transcript_raters_and_clip_path(import_text, tmp_path):
+    first = import_text(LONG).records[0]
     assert first["transcript"] == "hello"
     assert first["raters"] == ["r1", "r2"]
     assert first["wav_path"] == str(tmp_path / "a.wav")
 
 
-def test_numbers_of_trials_are_not_ratings(imported):
-    result = imported("clip,listener,Trial Number,Response\na.wav,r1,1,4\n")
+def test_numbers_of_trials_are_not_ratings(import_text):
+    result = import_text("clip,listener,Trial Number,Response\na.wav,r1,1,4\n")
     assert annotations(result) == {"a": {"Response": [4]}}
 
 
-def test_many_raters_are_listed_by_clip(imported):
+def test_with_many_raters_each_record_lists_only_its_own(import_text):
     rows = "".join(f"a.wav,r{n},{n % 5 + 1}\n" for n in range(3))
     rows += "".join(f"b.wav,s{n},{n % 5 + 1}\n" for n in range(70))
-    result = imported("clip,rater,score\n" + rows)
+    result = import_text("clip,rater,score\n" + rows)
     assert result.records[0]["annotations"] == {"score": [1, 2, 3]}
     assert result.records[0]["raters"] == ["r0", "r1", "r2"]
     assert any("73 raters" in notice for notice in result.notices)
 
 
-def problems(imported, text, **settings):
+def problems(import_text, text, **settings):
     with pytest.raises(BadSourceError) as error:
-        imported(text, **settings)
+        import_text(text, **settings)
     return error.value.problems
 
 
@@ -119,17 +119,17 @@ def problems(imported, text, **settings):
         ("clip,score\na.wav,\"4\n", None, None, "not a table"),
     ],
 )  # fmt: skip
-def test_values_with_two_readings_or_none_are_reported(imported, text, row, column, problem):
-    found = problems(imported, text)
+def test_ambiguous_and_invalid_values_are_reported(import_text, text, row, column, problem):
+    found = problems(import_text, text)
     assert any(
         (each.line, each.key) == (row, column) and problem in each.problem for each in found
     ), found
 
 
-def test_all_problems_are_in_one_table(imported):
+def test_all_problems_are_in_one_table(import_text):
     text = 'clip,rater,score\na.wav,r1,x\na.wav,r2,"2,5"\nz.wav,r1,3\nb.wav,,1\n'
     with pytest.raises(BadSourceError) as error:
-        imported(text)
+        import_text(text)
     shown = str(error.value)
     assert "4 problems in 4 records" in shown
     assert "file" in shown
@@ -139,10 +139,12 @@ def test_all_problems_are_in_one_table(imported):
         assert each in shown
 
 
-def test_two_delimiters_that_fit_are_reported(imported):
+def test_two_delimiters_that_fit_are_reported(import_text):
     text = "clip;x|score\na.wav;x|4\n"
-    assert "semicolon and bar both divide" in problems(imported, text)[0].problem
-    assert annotations(imported(text.replace("x|", "x;", 2), delimiter=";"))["a"] == {"score": [4]}
+    assert "semicolon and bar both divide" in problems(import_text, text)[0].problem
+    assert annotations(import_text(text.replace("x|", "x;", 2), delimiter=";"))["a"] == {
+        "score": [4]
+    }
 
 
 @pytest.mark.parametrize(
@@ -153,48 +155,51 @@ def test_two_delimiters_that_fit_are_reported(imported):
         ({"missing": ["1,5"]}, {"a": {"score": [None]}}),
     ],
 )
-def test_settings_decide_between_two_readings(imported, settings, expected):
+def test_settings_say_how_an_ambiguous_value_is_read(import_text, settings, expected):
     text = 'clip,rater,score\na.wav,r1,"1,5"\n'
-    assert annotations(imported(text, **settings)) == expected
+    assert annotations(import_text(text, **settings)) == expected
 
 
-def test_a_missing_mean_is_null(imported):
+def test_a_missing_mean_is_null(import_text):
     text = "clip,mos\na.wav,3.42\nb.wav,\n"
-    assert annotations(imported(text, values="means")) == {"a": {"mos": 3.42}, "b": {"mos": None}}
-    found = problems(imported, LONG, values="means")
+    assert annotations(import_text(text, values="means")) == {
+        "a": {"mos": 3.42},
+        "b": {"mos": None},
+    }
+    found = problems(import_text, LONG, values="means")
     assert "importer.values=means, but clips have several ratings" in found[0].problem
 
 
-def test_the_delimiter_that_a_spreadsheet_names(imported):
+def test_a_first_line_with_sep_gives_the_delimiter(import_text):
     text = "sep=;\nclip;rater;score\na.wav;r1;4\na.wav;r2;x\n"
-    assert problems(imported, text)[0].line == 4
-    assert annotations(imported(text.replace("x", "5"))) == {"a": {"score": [4, 5]}}
+    assert problems(import_text, text)[0].line == 4
+    assert annotations(import_text(text.replace("x", "5"))) == {"a": {"score": [4, 5]}}
 
 
-def test_questions_with_similar_names_get_different_keys(imported):
+def test_questions_with_similar_names_get_different_keys(import_text):
     text = "clip,rater,question,score\na.wav,r,How warm?,1\na.wav,r,How warm!,2\n"
-    result = imported(text)
+    result = import_text(text)
     rubric = rubric_values("x", "en", result.dimensions)
     assert [each["key"] for each in rubric["dimensions"]] == ["how_warm", "how_warm_2"]
     assert [each["annotation"] for each in rubric["dimensions"]] == ["How warm?", "How warm!"]
 
 
 @pytest.mark.parametrize(("repeats", "kept"), [("first", 4), ("last", 5)])
-def test_repeated_ratings(imported, repeats, kept):
+def test_of_repeated_ratings_the_first_or_the_last_is_kept(import_text, repeats, kept):
     text = "clip,rater,score\na.wav,r1,4\na.wav,r1,5\n"
-    assert annotations(imported(text, repeats=repeats)) == {"a": {"score": [kept]}}
+    assert annotations(import_text(text, repeats=repeats)) == {"a": {"score": [kept]}}
 
 
-def test_clips_with_problems_are_left_out_and_counted(imported):
-    result = imported("clip,rater,score\na.wav,r1,x\nb.wav,r1,3\n", bad_records="skip")
+def test_clips_with_problems_are_left_out_and_counted(import_text):
+    result = import_text("clip,rater,score\na.wav,r1,x\nb.wav,r1,3\n", bad_records="skip")
     assert list(annotations(result)) == ["b"]
     assert [(each.line, each.id) for each in result.skipped] == [(2, "a.wav")]
 
 
-def test_means(imported):
+def test_mean_ratings_with_and_without_spread(import_text):
     text = "clip,mos,mos_std,votes\na.wav,3.42,0.9,12\nb.wav,4,0.5,8\n"
-    assert annotations(imported(text, values="means")) == {"a": {"mos": 3.42}, "b": {"mos": 4}}
-    spread = imported(text, dimensions={"mos": {"mean": "mos", "std": "mos_std", "n": "votes"}})
+    assert annotations(import_text(text, values="means")) == {"a": {"mos": 3.42}, "b": {"mos": 4}}
+    spread = import_text(text, dimensions={"mos": {"mean": "mos", "std": "mos_std", "n": "votes"}})
     assert annotations(spread)["a"] == {"mos": {"mean": 3.42, "std": 0.9, "n": 12}}
 
 
@@ -207,29 +212,29 @@ def test_means(imported):
         ([1, 2, 4], [1, 2, 4]),
     ],
 )
-def test_scales(imported, scale, points):
-    result = imported("clip,rater,score\na.wav,r1,2\na.wav,r2,4\n", scale=scale)
+def test_the_scale_of_a_dimension_is_given_or_follows_from_its_ratings(import_text, scale, points):
+    result = import_text("clip,rater,score\na.wav,r1,2\na.wav,r2,4\n", scale=scale)
     assert list(result.dimensions[0].scale) == points
     assert result.dimensions[0].is_given == (scale is not None)
 
 
-def test_ratings_off_the_scale_are_reported(imported):
-    found = problems(imported, "clip,rater,score\na.wav,r1,6\na.wav,r2,2.5\n", scale="1..5")
+def test_ratings_off_the_scale_are_reported(import_text):
+    found = problems(import_text, "clip,rater,score\na.wav,r1,6\na.wav,r2,2.5\n", scale="1..5")
     assert [(each.line, each.problem[:3]) for each in found] == [(2, "6 i"), (3, "2.5")]
 
 
-def test_unknown_names_in_settings_are_reported(imported):
+def test_unknown_names_in_settings_are_reported(import_text):
     found = problems(
-        imported, "clip,rater,score\na.wav,r1,6\n", columns={"clipp": "clip", "rater": "rate"}
+        import_text, "clip,rater,score\na.wav,r1,6\n", columns={"clipp": "clip", "rater": "rate"}
     )
     assert "clipp is not a role" in found[0].problem
     assert "rater names a column that is absent" in found[1].problem
     assert "rater" in found[1].problem
 
 
-def test_dimensions_that_cannot_be_trained_are_stated(imported):
+def test_dimensions_that_cannot_be_trained_are_stated(import_text):
     def reasons(text, **settings):
-        result = imported(text, **settings)
+        result = import_text(text, **settings)
         return cannot_train(rubric_values("x", "en", result.dimensions), result.records)
 
     assert reasons("clip,rater,score\na.wav,r1,2\na.wav,r2,4\n", scale="1..5") == []

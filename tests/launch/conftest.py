@@ -1,4 +1,4 @@
-"""Sweeps on a private SLURM; skipped, with the reason, where its packages are not installed."""
+"""Fixtures of sweeps on a private SLURM cluster. Their tests are skipped if its packages are not installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from clips import write_clips
-from launch_fixtures import Going
+from launch_fixtures import RunningLaunch
 from private_slurm import PrivateSlurm, missing
 from repository import ROOT
 
@@ -30,7 +30,7 @@ QUICK = (
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "logger=none",
 )
-#: One core a process, so that several jobs find room on the two nodes.
+#: One core per process, so that several jobs fit on the two nodes.
 SMALL = (
     "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.mem_gb=1",
@@ -41,7 +41,7 @@ SMALL = (
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[PrivateSlurm]:
-    """A running cluster."""
+    """A running SLURM cluster."""
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -55,9 +55,9 @@ def slurm() -> Iterator[PrivateSlurm]:
 
 
 class Sweep:
-    """``python launch.py …`` against the cluster, and the folder that it fills.
+    """Runs ``python launch.py …`` with the cluster, and reads the sweep folder that it writes.
 
-    The commands run in processes that have the libraries loaded; the jobs that SLURM starts are new Pythons.
+    The commands run in forked processes that have the libraries loaded; SLURM's jobs start Python anew.
     """
 
     quick, small = QUICK, SMALL
@@ -68,69 +68,69 @@ class Sweep:
         folder: Path,
         data: list[str],
         launch: Callable[..., subprocess.CompletedProcess[str]],
-        start_launch: Callable[..., Going],
+        start_launch: Callable[..., RunningLaunch],
     ) -> None:
         self.cluster, self.folder, self.data = cluster, folder, data
         self._launch, self._start_launch = launch, start_launch
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return {**self.cluster.environment, **own}
+        added = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return {**self.cluster.environment, **added}
 
     @property
     def quoted(self) -> str:
-        """The folder as a value for Hydra, whatever its name."""
+        """The sweep folder, quoted as a value for Hydra."""
         return "'{}'".format(str(self.folder).replace("\\", "\\\\").replace("'", "\\'"))
 
-    def words(self, *words: str, launcher: str = "slurm_cpu") -> list[str]:
+    def arguments(self, *arguments: str, launcher: str = "slurm_cpu") -> list[str]:
         """The arguments of launch.py for a new sweep."""
         return [
             "-m", f"hydra/launcher={launcher}", *SMALL, *QUICK, *self.data,
-            f"hydra.sweep.dir={self.quoted}", *words,
+            f"hydra.sweep.dir={self.quoted}", *arguments,
         ]  # fmt: skip
 
-    def start(self, *words: str, **options: Any) -> Going:
-        """Begin, and come back."""
-        return self.begin(*self.words(*words, **options))
+    def start(self, *arguments: str, **options: Any) -> RunningLaunch:
+        """Start the sweep and return at once."""
+        return self.start_command(*self.arguments(*arguments, **options))
 
-    def begin(self, *words: str) -> Going:
-        """Begin any command of launch.py, and come back."""
-        return self._start_launch(*words, environment=self.environment)
+    def start_command(self, *arguments: str) -> RunningLaunch:
+        """Start any command of launch.py and return at once."""
+        return self._start_launch(*arguments, environment=self.environment)
 
-    def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Go on to the end."""
-        return self.go(*self.words(*words, **options))
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the sweep to its end."""
+        return self.run_command(*self.arguments(*arguments, **options))
 
-    def again(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command about this sweep."""
-        return self.go(f"sweep={self.quoted}", *words)
+    def run_on_sweep(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command about the finished or interrupted sweep, such as resume=true, to its end."""
+        return self.run_command(f"sweep={self.quoted}", *arguments)
 
-    def go(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Any command of launch.py, to its end; stdout has its stderr too."""
-        done = self._launch(*words, environment=self.environment, timeout=400)
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run any command of launch.py to its end; its stderr is appended to stdout."""
+        done = self._launch(*arguments, environment=self.environment, timeout=400)
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout + done.stderr)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The table's runs."""
+        """The runs in the table of the sweep."""
         return json.loads((self.folder / "sweep.json").read_text(encoding="utf-8"))["runs"]
 
     def run_folder(self, number: int) -> Path:
-        """The folder of a run."""
+        """The folder of the run with this number."""
         (found,) = self.folder.glob(f"{number}-*")
         return found
 
-    def job(self, number: int) -> str:
-        """SLURM's number of a run."""
+    def job_id(self, number: int) -> str:
+        """SLURM's job id of the run with this number."""
         return json.loads((self.run_folder(number) / "slurm.json").read_text())["job"]
 
-    def until(self, true: Callable[[], Any], seconds: float = 240) -> Any:
-        """Wait for something; a table or folder that is not there yet is not it."""
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 240) -> Any:
+        """Wait until ``condition`` returns a true value, and return that. A missing file counts as false."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                if found := true():
+                if found := condition():
                     return found
             except (OSError, ValueError):
                 pass
@@ -138,8 +138,8 @@ class Sweep:
         logs = [log.read_text()[-3000:] for log in self.folder.glob(".submitit/*.out")]
         raise AssertionError("\n".join(["not within the time:", *logs]))
 
-    def step(self, number: int, at: int, after: int = 0) -> bool:
-        """Whether a run's log has come to a step, ``after`` so many characters."""
+    def has_reached(self, number: int, at: int, after: int = 0) -> bool:
+        """Whether the log of a run reports the step ``at``; the first ``after`` characters are left out."""
         return f"step {at} of" in (self.run_folder(number) / "train.log").read_text()[after:]
 
 
@@ -148,9 +148,9 @@ def sweep(
     slurm: PrivateSlurm,
     tmp_path: Path,
     launch: Callable[..., subprocess.CompletedProcess[str]],
-    start_launch: Callable[..., Going],
+    start_launch: Callable[..., RunningLaunch],
 ) -> Sweep:
-    """A sweep to be."""
+    """A sweep with data of 10 and 6 clips that is not started yet."""
     data = [
         f"task.data.{split}={write_clips(tmp_path, split, count, seed=seed)}"
         for seed, (split, count) in enumerate({"train": 10, "val": 6}.items())
@@ -160,7 +160,7 @@ def sweep(
 
 @pytest.fixture(autouse=True)
 def not_in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may themselves run under SLURM or torchrun."""
+    """Remove SLURM's variables, since the tests may themselves run in a SLURM job."""
     for name in list(os.environ):
         if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")):
             monkeypatch.delenv(name)

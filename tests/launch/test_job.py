@@ -1,4 +1,4 @@
-"""The state that a run of a sweep records at each kind of end, and the effect of signals."""
+"""The state that a run of a sweep records when it ends, fails or is stopped by a signal."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from dramaeval.launch.sweeps.state import Pruned, read_state
 
 @pytest.fixture(autouse=True)
 def requests(monkeypatch):
-    """Fresh requests; the signal handlers are restored afterwards."""
+    """A new `StopRequests`; the signal handlers are restored afterwards."""
     kept = {number: signal.getsignal(number) for number in (SOON, NOW)}
     fresh = StopRequests()
     monkeypatch.setattr(job, "STOP_REQUESTS", fresh)
@@ -30,34 +30,34 @@ def folder(tmp_path):
     return run
 
 
-def test_a_request_interrupts_work_that_does_not_only_note_it(requests):
+def test_a_stop_signal_interrupts_work_except_within_noted_only(requests):
     requests.listen()
     with pytest.raises(Interrupted, match="SIGTERM"):
         os.kill(os.getpid(), NOW)
     requests.received.clear()
-    steps = []
+    stop_requested = []
 
     def train():
         with requests.deferred():
             os.kill(os.getpid(), SOON)
-            steps.append(requests.stop)
+            stop_requested.append(requests.stop)
 
     with pytest.raises(Interrupted, match="SIGUSR2"):
         train()
-    assert steps == [True]
+    assert stop_requested == [True]
     assert requests.requeue
 
 
-def test_a_run_that_finishes(folder):
-    with job.recorded(folder) as tell:
+def test_a_finished_run_records_its_objective_and_updates_the_table(folder):
+    with job.recorded(folder) as set_objective:
         assert read_state(folder).state == "running"
-        tell(0.5)
+        set_objective(0.5)
     state = read_state(folder)
     assert (state.state, state.objective, state.process) == ("done", 0.5, None)
     assert json.loads((folder.parent / "sweep.json").read_text())["best"]["runs"] == [0]
 
 
-def test_a_run_that_fails(folder):
+def test_a_failed_run_records_the_first_line_of_the_error(folder):
     with pytest.raises(SystemExit) as raised, job.recorded(folder):
         raise ValueError("no such thing\nas this")
     assert raised.value.code == 1
@@ -65,7 +65,7 @@ def test_a_run_that_fails(folder):
     assert (state.state, state.reason) == ("failed", "ValueError: no such thing")
 
 
-def test_a_run_whose_processes_have_printed_the_reason(folder):
+def test_the_reason_of_a_bare_exit_is_the_last_line_of_the_console_file(folder):
     job.console_of(folder).parent.mkdir()
     job.console_of(folder).write_text("Traceback\nValueError: in process 0\n\n")
     with pytest.raises(SystemExit), job.recorded(folder):
@@ -73,7 +73,7 @@ def test_a_run_whose_processes_have_printed_the_reason(folder):
     assert read_state(folder).reason == "ValueError: in process 0"
 
 
-def test_a_pruned_run_is_not_a_failure(folder):
+def test_a_pruned_run_records_its_step_and_objective(folder):
     with job.recorded(folder):
         raise Pruned("at step 4", 0.25)
     state = read_state(folder)
@@ -81,11 +81,11 @@ def test_a_pruned_run_is_not_a_failure(folder):
 
 
 @pytest.mark.parametrize(("timed_out", "counts"), [(False, (1, 0)), (True, (0, 1))])
-def test_a_warned_run_is_requeued(folder, requests, timed_out, counts):
+def test_a_run_warned_by_slurm_is_requeued(folder, requests, timed_out, counts):
     queue = []
 
     def requeue():
-        # SLURM ends all of the job while it is put back.
+        # SLURM sends SIGTERM to the whole job while it requeues it.
         assert signal.getsignal(NOW) is signal.SIG_IGN
         queue.append(read_state(folder).state)
         raise SystemExit(-1)  # as submitit does
@@ -102,7 +102,7 @@ def test_a_warned_run_is_requeued(folder, requests, timed_out, counts):
     assert (state.preempted, state.timed_out) == counts
 
 
-def test_a_run_that_cannot_be_requeued_has_failed(folder, requests):
+def test_a_run_that_cannot_be_requeued_is_recorded_as_failed(folder, requests):
     def requeue():
         raise RuntimeError("Job not requeued because: timed-out too many times.")
 
@@ -115,8 +115,8 @@ def test_a_run_that_cannot_be_requeued_has_failed(folder, requests):
     assert state.timed_out == 1
 
 
-def test_an_error_after_a_warning_is_its_consequence(folder, requests):
-    """Another process has received the request first and has ended, so the connection to it is lost."""
+def test_an_error_after_a_warning_requeues_the_run(folder, requests):
+    """If another process receives the request first and ends, this one fails with a lost connection."""
     queue = []
     requests.received.append(SOON)
     with pytest.raises(SystemExit), job.recorded(folder, requeue=lambda: queue.append(1)):
@@ -134,13 +134,13 @@ def test_a_run_ended_without_a_warning_is_not_requeued(folder, requests):
     assert read_state(folder).state == "interrupted"
 
 
-def test_a_worker_records_why_it_failed(folder):
+def test_a_worker_process_records_its_rank_and_the_error(folder):
     with pytest.raises(ValueError, match="lost"), job.recorded_on_worker(folder, 2):
         raise ValueError("lost")
     assert read_state(folder).reason == "process 2: ValueError: lost"
 
 
-def test_a_worker_leaves_requests_to_rank_zero(folder, requests):
+def test_a_worker_process_records_no_state_after_a_stop_request(folder, requests):
     for error in (Interrupted("SIGUSR2"), RuntimeError("Connection closed by peer")):
         requests.received.append(SOON)
         with pytest.raises(SystemExit) as raised, job.recorded_on_worker(folder, 1):

@@ -1,4 +1,4 @@
-"""The scripts that the launchers submit, and the messages about options that they cannot use."""
+"""The scripts that the launchers submit to SLURM, and the errors about invalid options of launchers."""
 
 import shlex
 import subprocess
@@ -37,7 +37,7 @@ def script(name, *overrides, count=3, folder="/sweep"):
     return f"{shlex.join(command)}\n\n{text}"
 
 
-def test_the_launchers_of_these_tests_are_complete():
+def test_these_tests_cover_every_launcher_in_configs():
     assert LAUNCHERS == ["local_processes", "slurm", "slurm_cpu"]
 
 
@@ -60,7 +60,7 @@ def test_the_launchers_of_these_tests_are_complete():
         ),
     ],
 )  # fmt: skip
-def test_the_script_is_the_golden_one(file, name, overrides):
+def test_the_submitted_script_equals_the_golden_file(file, name, overrides):
     words = [word.replace("a100,h100", "'a100,h100'") for word in overrides]
     assert script(name, *words) == (GOLDEN / file).read_text()
 
@@ -86,8 +86,8 @@ def test_the_script_quotes_a_hostile_folder_name():
     assert shown[-2] == f"{folder}/.submitit"
 
 
-def test_the_executor_has_the_name_that_submitit_expects():
-    """The variable by which submitit knows in the job where it is."""
+def test_the_executor_is_named_slurm():
+    """Inside the job, submitit compares this name with the variable SUBMITIT_EXECUTOR."""
     assert Executor.name() == "slurm"
 
 
@@ -109,7 +109,7 @@ def test_the_executor_has_the_name_that_submitit_expects():
         ({"srun_args": ["a\u2028b"]}, "must be a list of texts of one line each"),
     ],
 )  # fmt: skip
-def test_bad_options_are_errors_that_list_the_valid_ones(given, expected):
+def test_an_invalid_option_is_an_error_that_says_what_is_valid(given, expected):
     (problem,) = fields.problems(SlurmOptions, {**options("slurm"), **given}, "hydra.launcher")
     assert expected in problem
 
@@ -118,7 +118,7 @@ def test_bad_options_are_errors_that_list_the_valid_ones(given, expected):
     "name",
     ["comment\ntouch hurt\n#SBATCH --x", "a b", "a=b", "--mail-user", "-p", "", "a;b", "Ä", "a--b", 3],
 )  # fmt: skip
-def test_the_name_of_an_additional_option_stays_on_its_line(name):
+def test_an_additional_option_with_an_invalid_name_is_refused(name):
     (problem,) = additional_problems({name: "x"})
     assert f"{name!r} is not the name of an sbatch option" in problem
 
@@ -144,13 +144,13 @@ def test_other_additional_options_are_accepted():
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_the_files_hold_every_option_and_no_other(name):
+def test_the_config_files_of_launchers_have_exactly_the_declared_options(name):
     declared = LocalOptions if name == "local_processes" else SlurmOptions
     assert set(options(name)) == set(fields.settings_of(declared))
     assert fields.problems(declared, options(name)) == []
 
 
-def test_runs_at_the_same_time_see_different_gpus(monkeypatch):
+def test_parallel_runs_use_different_gpus(monkeypatch):
     job_runner = LocalJobRunner(parallel=2, gpus_per_run=2, poll_seconds=1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert job_runner._environment(1)["CUDA_VISIBLE_DEVICES"] == "2,3"
@@ -161,12 +161,12 @@ def test_runs_at_the_same_time_see_different_gpus(monkeypatch):
 
 @pytest.fixture
 def sweep(launch):
-    """Run the command of a sweep that ends before it submits anything."""
+    """Run the command of a sweep; in these tests it ends before it submits anything."""
     return partial(launch, "-m")
 
 
 @pytest.mark.slow
-def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(sweep, tmp_path):
+def test_launch_check_prints_the_script_and_ranks_and_writes_no_file(sweep, tmp_path):
     done = sweep(
         "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=2", "launch.check=true", "seed=0,1",
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
@@ -212,7 +212,7 @@ def test_all_problems_of_a_launcher_are_reported_together(sweep, tmp_path):
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )  # fmt: skip
-def test_problems_are_reported_without_a_traceback(sweep, tmp_path, words, expected):
+def test_problems_of_a_sweep_are_reported_without_a_traceback(sweep, tmp_path, words, expected):
     done = sweep(*words, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1
     assert expected in done.stderr

@@ -24,7 +24,7 @@ def weights(folder):
     return load_file(folder / "model" / "adapter_model.safetensors")
 
 
-def same(one, other):
+def equal_weights(one, other):
     return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
 
 
@@ -39,29 +39,33 @@ def log_of(sweep, number=0):
 @pytest.mark.slow
 def test_runs_that_fail_or_are_killed_do_not_affect_the_others(sweep):
     """Three runs: one that finishes, one that is killed while it trains, and one whose setting is refused."""
-    going = sweep.start("trainer.args.max_steps=2,60,none")
-    sweep.until(lambda: sweep.step(1, 2))
+    running = sweep.start("trainer.args.max_steps=2,60,none")
+    sweep.wait_for(lambda: sweep.has_reached(1, 2))
     os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
-    done = going.end()
-    printed = done.stdout + done.stderr
-    assert done.returncode == 1, printed
-    fine, killed, refused = sweep.rows
+    done = running.wait()
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    finished, killed, refused = sweep.rows
     assert [row["state"] for row in sweep.rows] == ["done", "failed", "failed"]
-    metrics = json.loads((sweep.folder / fine["folder"] / "metrics.json").read_text())
-    assert fine["objective"] == fine["val_pearson"] == metrics["val"]["final"]["macro"]["pearson"]
+    metrics = json.loads((sweep.folder / finished["folder"] / "metrics.json").read_text())
+    assert (
+        finished["objective"]
+        == finished["val_pearson"]
+        == metrics["val"]["final"]["macro"]["pearson"]
+    )
     assert killed["reason"].startswith("SLURM: FAILED, NonZeroExitCode, exit code ")
     assert "trainer.args.max_steps=none must be a whole number" in refused["reason"]
     for row in (killed, refused):
-        assert row["folder"] in printed.split("2 of 3 runs did not finish:")[1]
+        assert row["folder"] in output.split("2 of 3 runs did not finish:")[1]
     # One array; SLURM saw the failing run fail.
-    assert len({sweep.job(number).split("_")[0] for number in range(3)}) == 1
-    sweep.until(lambda: sweep.cluster.job(sweep.job(2))["JobState"] == "FAILED")
-    # The table comes back from the folders alone.
+    assert len({sweep.job_id(number).split("_")[0] for number in range(3)}) == 1
+    sweep.wait_for(lambda: sweep.cluster.job(sweep.job_id(2))["JobState"] == "FAILED")
+    # The table is written again from the folders of the runs.
     before = {name: (sweep.folder / name).read_text() for name in ("sweep.csv", "sweep.html")}
     for name in before:
         (sweep.folder / name).unlink()
-    again = sweep.again("stages=[report]")
-    assert again.returncode == 0, again.stdout
+    report = sweep.run_on_sweep("stages=[report]")
+    assert report.returncode == 0, report.stdout
     assert {name: (sweep.folder / name).read_text() for name in before} == before
 
 
@@ -69,62 +73,64 @@ def test_runs_that_fail_or_are_killed_do_not_affect_the_others(sweep):
 def test_a_preempted_run_has_the_result_of_an_uninterrupted_one(sweep, tmp_path):
     """A job of the higher partition takes the nodes in the middle of training."""
     steps = "trainer.args.max_steps=16"
-    going = sweep.start(steps, "hydra.launcher.partition=low", "hydra.launcher.timeout_min=60")
-    sweep.until(lambda: sweep.step(0, 3))
+    running = sweep.start(steps, "hydra.launcher.partition=low", "hydra.launcher.timeout_min=60")
+    sweep.wait_for(lambda: sweep.has_reached(0, 3))
     sweep.cluster.run(
         "sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1"
     )
     folder = sweep.run_folder(0)
-    state = sweep.until(
+    state = sweep.wait_for(
         lambda: (one := json.loads((folder / "state.json").read_text()))["preempted"] and one
     )
     assert state["state"] == "interrupted"
     at = int(state["reason"].removeprefix("stopped at step "))
     assert (folder / "checkpoints" / f"checkpoint-{at}" / "trainer_state.json").is_file()
-    done = going.end()
+    done = running.wait()
     assert done.returncode == 0, done.stdout + done.stderr
     row = sweep.rows[0]
     assert (row["state"], row["preempted"], row["timed_out"]) == ("done", 1, 0)
     assert f"Resuming from checkpoint-{at}" in (folder / "train.log").read_text()
     assert "preempted 1 time" in done.stdout + done.stderr
-    # The same without SLURM and in one go.
-    whole = sweep.go(*sweep.data, *sweep.quick, steps, f"hydra.run.dir={tmp_path / 'whole'}")
+    # The same run without SLURM and without an interruption.
+    whole = sweep.run_command(
+        *sweep.data, *sweep.quick, steps, f"hydra.run.dir={tmp_path / 'whole'}"
+    )
     assert whole.returncode == 0, whole.stdout
-    assert same(weights(folder), weights(tmp_path / "whole"))
+    assert equal_weights(weights(folder), weights(tmp_path / "whole"))
     assert (folder / "predictions.jsonl").read_text() == (
         tmp_path / "whole" / "predictions.jsonl"
     ).read_text()
 
 
 @pytest.mark.slow
-def test_a_run_of_two_nodes_that_is_out_of_time_continues_in_its_folder_as_often_as_it_may(sweep):
-    """A process on each node, and SLURM's signal sent early; below ten minutes submitit counts each as a time-out."""
-    going = sweep.start(
+def test_a_timed_out_run_on_two_nodes_is_requeued_up_to_max_num_timeout_and_then_resumed(sweep):
+    """SLURM's signal is sent early; with a limit of less than ten minutes submitit counts each one as a time-out."""
+    running = sweep.start(
         "trainer.args.max_steps=30", "hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=60",
         "hydra.launcher.max_num_timeout=1", "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1",
         "trainer.args.per_device_train_batch_size=1", "zero=zero2",
     )  # fmt: skip
 
     def send_time_out(count, after):
-        sweep.until(lambda: "train: step" in log_of(sweep)[after:])
-        sweep.cluster.run("scancel", "--signal=USR2", sweep.job(0))
-        sweep.until(lambda: state_of(sweep)["timed_out"] == count)
+        sweep.wait_for(lambda: "train: step" in log_of(sweep)[after:])
+        sweep.cluster.run("scancel", "--signal=USR2", sweep.job_id(0))
+        sweep.wait_for(lambda: state_of(sweep)["timed_out"] == count)
 
     send_time_out(1, 0)
     send_time_out(2, len(log_of(sweep)))
-    done = going.end()
+    done = running.wait()
     assert done.returncode == 1, done.stdout
     assert "timed-out too many times" in sweep.rows[0]["reason"]
     assert "timed out 2 times" in done.stdout + done.stderr
     # With resume=true it continues from its checkpoint.
-    resumed = sweep.again("resume=true")
+    resumed = sweep.run_on_sweep("resume=true")
     assert resumed.returncode == 0, resumed.stdout
     assert sweep.rows[0]["state"] == "done"
     log = log_of(sweep)
     assert log.count("Resuming from checkpoint-") == 2
-    assert sweep.again("resume=true").returncode == 0
-    # The two nodes have shared the run.
-    assert sweep.cluster.job(sweep.job(0))["NodeList"] == "first,second"
+    assert sweep.run_on_sweep("resume=true").returncode == 0
+    # Each node ran one of the two processes.
+    assert sweep.cluster.job(sweep.job_id(0))["NodeList"] == "first,second"
     assert "30 of 2 clips: 1 a pass, 1 accumulated, 2 processes" in log
     assert "(ZeRO stage 2)" in log
     folder = sweep.run_folder(0)
@@ -133,23 +139,23 @@ def test_a_run_of_two_nodes_that_is_out_of_time_continues_in_its_folder_as_often
 
 
 @pytest.mark.slow
-def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_path):
-    """An array of two shards; the second is killed between two of its writes, and resumed."""
+def test_shards_of_which_one_is_killed_and_resumed_are_joined_without_duplicates(sweep, tmp_path):
+    """Two shards run as a job array; the second is killed after its first predictions."""
     clips = write_clips(tmp_path, "input", 200, seconds=(0.2,))
     score = [
         "stages=[score]", f"input={clips}", "task.dimensions=[pitch_dynamics]", "device=cpu",
         "logger=none", "cache.enabled=false", "batch.eval_clips=1",
     ]  # fmt: skip
     shards = ["shards=2", "hydra/launcher=slurm_cpu", *sweep.small]
-    going = sweep.begin(*score, *shards, f"hydra.sweep.dir={sweep.folder}")
+    running = sweep.start_command(*score, *shards, f"hydra.sweep.dir={sweep.folder}")
 
     def scored(number):
         text = (sweep.run_folder(number) / "predictions.jsonl").read_text(encoding="utf-8")
         return text.split("\n")[:-1]
 
-    sweep.until(lambda: scored(1))
+    sweep.wait_for(lambda: scored(1))
     os.kill(state_of(sweep, 1)["process"], signal.SIGKILL)
-    done = going.end()
+    done = running.wait()
     assert done.returncode == 1, done.stdout + done.stderr
     assert [row["state"] for row in sweep.rows] == ["done", "failed"]
     before = len(scored(1))
@@ -157,19 +163,19 @@ def test_the_shards_of_an_input_are_joined_once_also_after_a_kill(sweep, tmp_pat
     joined = sweep.folder / "predictions.jsonl"
     assert not joined.exists()
 
-    resumed = sweep.again("resume=true")
+    resumed = sweep.run_on_sweep("resume=true")
     assert resumed.returncode == 0, resumed.stdout
     assert "200 clips, joined from 2 shards" in resumed.stdout
     assert f"{before} of 100 clips were scored before" in log_of(sweep, 1)
     assert [len(scored(number)) for number in (0, 1)] == [100, 100]
-    whole = sweep.go(*score, f"hydra.run.dir={tmp_path / 'whole'}")
+    whole = sweep.run_command(*score, f"hydra.run.dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stdout
     assert joined.read_text() == (tmp_path / "whole" / "predictions.jsonl").read_text()
 
 
 @pytest.mark.slow
 def test_a_detached_run_with_a_gpu_in_a_folder_with_a_hostile_name(sweep, tmp_path):
-    """Blanks, quotes, a dollar and a newline that would begin a command, in the folder and in a setting."""
+    """The folder and a setting contain blanks, quotes, a dollar sign, and a line that would be a shell command."""
     name = 'it\'s $(touch hurt) "so";\ntouch hurt #'
     sweep.folder = tmp_path / name
     setting = name.replace("'", "\\'")
@@ -180,13 +186,13 @@ def test_a_detached_run_with_a_gpu_in_a_folder_with_a_hostile_name(sweep, tmp_pa
     assert done.returncode == 0, done.stdout
     assert "1 runs are submitted" in done.stdout
     assert sweep.rows[0]["state"] in ("waiting", "running")
-    report = sweep.again("stages=[report]")
+    report = sweep.run_on_sweep("stages=[report]")
     assert report.returncode == 0, report.stdout
     assert "PENDING" in report.stdout or "RUNNING" in report.stdout
-    # No launcher watches: the run itself updates the table.
-    sweep.until(lambda: sweep.rows[0]["state"] == "done")
-    assert "gres:gpu:1" in str(sweep.cluster.job(sweep.job(0)))
-    assert "GPUs: 0" in (sweep.folder / ".submitit" / f"{sweep.job(0)}_0_log.out").read_text()
+    # The launcher has ended, so the run itself updates the table.
+    sweep.wait_for(lambda: sweep.rows[0]["state"] == "done")
+    assert "gres:gpu:1" in str(sweep.cluster.job(sweep.job_id(0)))
+    assert "GPUs: 0" in (sweep.folder / ".submitit" / f"{sweep.job_id(0)}_0_log.out").read_text()
     config = yaml.safe_load((sweep.run_folder(0) / "config.yaml").read_text(encoding="utf-8"))
     assert config["task"]["system"] == name
     assert not list(tmp_path.rglob("hurt"))
@@ -196,43 +202,43 @@ def test_a_detached_run_with_a_gpu_in_a_folder_with_a_hostile_name(sweep, tmp_pa
 @pytest.mark.slow
 def test_ctrl_c_asks_before_it_cancels_the_jobs(sweep):
     master, slave = pty.openpty()
-    going = subprocess.Popen(
+    running = subprocess.Popen(
         [
             sys.executable, "launch.py",
-            *sweep.words("trainer.args.max_steps=40", "seed=0,1", "hydra.launcher.array_parallelism=1"),
+            *sweep.arguments("trainer.args.max_steps=40", "seed=0,1", "hydra.launcher.array_parallelism=1"),
         ],
         cwd=ROOT, env={**sweep.environment, "TERM": "xterm", "COLUMNS": "200"},
         stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
     )  # fmt: skip
     os.close(slave)
-    said = b""
+    output = b""
 
-    def hear(words, seconds=240):
-        nonlocal said
+    def read_until(text, seconds=240):
+        nonlocal output
         deadline = time.monotonic() + seconds
-        while words not in said and time.monotonic() < deadline:
+        while text not in output and time.monotonic() < deadline:
             if select.select([master], [], [], 0.2)[0]:
                 try:
-                    said += os.read(master, 65536)
+                    output += os.read(master, 65536)
                 except OSError:
                     break
-        assert words in said, said[-3000:].decode(errors="replace")
+        assert text in output, output[-3000:].decode(errors="replace")
 
-    sweep.until(lambda: sweep.step(0, 2))
-    hear(b"running")
-    going.send_signal(signal.SIGINT)
-    hear(b"[c]ancel the jobs, [l]eave them running")
+    sweep.wait_for(lambda: sweep.has_reached(0, 2))
+    read_until(b"running")
+    running.send_signal(signal.SIGINT)
+    read_until(b"[c]ancel the jobs, [l]eave them running")
     os.write(master, b"c\n")
-    hear(b"The runs were stopped.")
-    assert going.wait(timeout=120) == 130
+    read_until(b"The runs were stopped.")
+    assert running.wait(timeout=120) == 130
     os.close(master)
-    sweep.until(lambda: sweep.cluster.job(sweep.job(0))["JobState"] == "CANCELLED")
-    told = sweep.again("stages=[report]")
-    working, waiting = sweep.rows
-    assert waiting["state"] == "never started", told.stdout
-    assert working["state"] == "failed"
-    assert "CANCELLED" in working["reason"]
-    # It was given the time to save a checkpoint.
+    sweep.wait_for(lambda: sweep.cluster.job(sweep.job_id(0))["JobState"] == "CANCELLED")
+    report = sweep.run_on_sweep("stages=[report]")
+    stopped_run, waiting_run = sweep.rows
+    assert waiting_run["state"] == "never started", report.stdout
+    assert stopped_run["state"] == "failed"
+    assert "CANCELLED" in stopped_run["reason"]
+    # The run had the time to save a checkpoint.
     assert "Asked to stop: saving a checkpoint" in (sweep.run_folder(0) / "train.log").read_text()
 
 

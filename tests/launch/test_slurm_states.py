@@ -1,4 +1,4 @@
-"""Output of scontrol and sacct, as SLURM 22.05 prints it."""
+"""Parsing the output of scontrol and sacct, which is written here as SLURM 22.05 prints it."""
 
 import pytest
 
@@ -20,7 +20,7 @@ SACCT = """\
 """
 
 
-def test_the_controllers_lines():
+def test_parse_scontrol_returns_the_state_of_each_job_and_array_task():
     states = parse_scontrol(SCONTROL)
     assert states["5_1"].description == "FAILED, NonZeroExitCode, exit code 0:9, on first"
     assert states["5_1"].ended
@@ -31,7 +31,7 @@ def test_the_controllers_lines():
     assert set(states) == {"5_1", "5_2", "5_3", "5_6", "9"}
 
 
-def test_the_accounts_lines():
+def test_parse_sacct_returns_the_state_of_each_job_and_array_task():
     states = parse_sacct(SACCT)
     assert states["5_1"].description == "OUT_OF_MEMORY, exit code 0:125, on node7"
     assert states["5_2"].description == "CANCELLED, by 1000"
@@ -48,7 +48,7 @@ def test_the_accounts_lines():
         ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {}),
     ],
 )
-def test_jobs_have_not_ended_if_the_controller_does_not_answer(
+def test_states_are_none_if_slurm_does_not_answer_and_empty_for_unknown_jobs(
     tmp_path, monkeypatch, script, states
 ):
     for name in ("scontrol", "sacct"):

@@ -1,4 +1,4 @@
-"""Settings of adapters that do not go together are reported with the reason and the fix; others pass."""
+"""Contradicting settings of adapters are reported with the reason and the fix; valid ones are accepted."""
 
 import pytest
 
@@ -43,7 +43,7 @@ import pytest
         ),
     ],
 )  # fmt: skip
-def test_contradictions(problems_of, overrides, messages):
+def test_contradicting_settings_of_adapters_are_reported(problems_of, overrides, messages):
     found = "\n".join(problems_of(*overrides))
     for message in messages:
         assert message in found
@@ -61,5 +61,5 @@ def test_contradictions(problems_of, overrides, messages):
          "trainer.args.save_strategy=no", "trainer.args.load_best_model_at_end=false"],
     ],
 )  # fmt: skip
-def test_valid_combinations(problems_of, overrides):
+def test_valid_settings_of_adapters_are_accepted(problems_of, overrides):
     assert problems_of(*overrides) == []

@@ -1,4 +1,4 @@
-"""Every name in PEFT's settings matches something, and nothing outside ``adapt`` is trained."""
+"""Names in PEFT's settings must match layers of the model, and only the parts in ``adapt`` are trained."""
 
 import copy
 import re
@@ -48,7 +48,7 @@ def skeleton(family):
         ({"layers_to_transform": [0], "layers_pattern": ["blocks"]}, "layers_pattern=['blocks'] matches no list"),
     ],
 )  # fmt: skip
-def test_a_name_that_matches_nothing_is_named(family, skeleton, settings, message):
+def test_a_name_that_matches_no_layer_is_reported(family, skeleton, settings, message):
     (problem,) = name_problems(settings, skeleton, family, "llm")
     assert message in problem
 
@@ -101,7 +101,7 @@ def sorted_initialisations():
     return {value.partition("_niter_")[0] for value in literal}
 
 
-def test_every_initialisation_of_this_peft_is_accepted_or_refused():
+def test_every_initialisation_of_peft_is_accepted_or_refused():
     tables = {*INITIALISATIONS, *REFUSED_INITIALISATIONS}
     assert sorted_initialisations() | {"true", "false", "lora_ga"} == tables
     for value in (*REFUSED_INITIALISATIONS, "pissa_niter_4", "brand_new"):

@@ -1,4 +1,4 @@
-"""Adapters from other people: their settings import no module, and their weights are not unpickled."""
+"""Adapters of other people: loading them imports no module that they name and unpickles no object."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from dramaeval.models.errors import ModelError
 
 @pytest.fixture
 def saved(tmp_path):
-    """Save an adapter of the tiny judge with some of its settings replaced; returns a base and the folder."""
+    """A function that saves an adapter with changed settings; it returns the tiny judge's model and the folder."""
 
     def save(config, **changes):
         model = Judge.load("tiny", device="cpu").model
@@ -33,7 +33,7 @@ PROMPT = {"num_virtual_tokens": 2, "task_type": "CAUSAL_LM"}
 
 
 @pytest.mark.slow
-def test_megatron_module_is_not_imported(saved):
+def test_the_megatron_module_of_an_adapter_is_not_imported(saved):
     model, folder = saved(
         LoraConfig(**LORA), megatron_config={"a": 1}, megatron_core="megatron.evil"
     )
@@ -42,14 +42,14 @@ def test_megatron_module_is_not_imported(saved):
 
 
 @pytest.mark.slow
-def test_class_of_the_base_is_not_read_from_the_adapter(saved):
+def test_the_class_of_the_base_is_not_read_from_the_adapter(saved):
     mapping = {"base_model_class": "Evil", "parent_library": "evil"}
     model, folder = saved(LoraConfig(**LORA), auto_mapping=mapping)
     loaded = load_adapter(model, folder, trainable=False)
     assert loaded.peft_config["default"].auto_mapping is None
 
 
-def test_training_continues_without_the_tokenizer_of_the_initial_text(saved):
+def test_prompt_tuning_is_loaded_without_the_tokenizer_of_its_initial_text(saved):
     model, folder = saved(
         PromptTuningConfig(**PROMPT),
         prompt_tuning_init="TEXT",
@@ -71,7 +71,7 @@ class Touch:
         return (open, (str(self.file), "w"))
 
 
-def test_pickled_adapter_is_refused(saved, tmp_path):
+def test_a_pickled_adapter_with_other_objects_is_refused(saved, tmp_path):
     model, folder = saved(LoraConfig(**LORA))
     (folder / "adapter_model.safetensors").unlink()
     torch.save({"a": Touch(tmp_path / "created")}, folder / "adapter_model.bin")
@@ -80,7 +80,7 @@ def test_pickled_adapter_is_refused(saved, tmp_path):
     assert not (tmp_path / "created").exists()
 
 
-def test_pickled_model_is_refused(tmp_path):
+def test_a_pickled_model_with_other_objects_is_refused(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(PACKAGE / "models" / "tiny", folder)
     (folder / "model.safetensors").unlink()

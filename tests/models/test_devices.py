@@ -14,7 +14,7 @@ from dramaeval.stages.builders import build_task
 
 TINY = str(PACKAGE / "models" / "tiny")
 CPU = torch.device("cpu")
-#: Weights on disk are read when their layer is called, as with a GPU that is too small.
+#: Where the weights are; weights on disk are read when their layer is called, as with a GPU that is too small.
 SPREAD = {
     "model.audio_tower": "cpu",
     "model.multi_modal_projector": "disk",
@@ -32,7 +32,7 @@ TOWER_ON_DISK = {**SPREAD, "model.audio_tower": "disk"}
     [("cpu", True), ("auto", True), (SPREAD, True), (SPREAD, False), (TOWER_ON_DISK, True)],
     ids=["cpu", "auto", "disk", "disk, rows", "tower"],
 )
-def test_scores_do_not_depend_on_device_map(composed, make_clips, tmp_path, placed, shared):
+def test_scores_do_not_depend_on_the_device_map(composed, make_clips, tmp_path, placed, shared):
     task = build_task(composed("task.dimensions=[pitch_dynamics,trait_embodiment]"))
     records = read_records(make_clips("clip", 3), task.record_format()).records
     predictions = []
@@ -50,7 +50,7 @@ def test_scores_do_not_depend_on_device_map(composed, make_clips, tmp_path, plac
         assert reference.distribution == pytest.approx(prediction.distribution, abs=1e-5)
 
 
-def test_adapter_is_refused_on_offloaded_model(tmp_path):
+def test_an_adapter_on_a_model_with_weights_on_disk_is_refused(tmp_path):
     spread = Qwen2Audio(path=TINY, device_map=SPREAD, offload_folder=str(tmp_path)).load(CPU)
     with pytest.raises(ModelError, match="Merge the adapter into its model first"):
         check_adapter_fits(spread)

@@ -24,7 +24,7 @@ EVALUATE = "stages=[evaluate]"
          ["model.train_projector=false: this model has no separate projector part"]),
     ],
 )  # fmt: skip
-def test_settings_without_support(problems_of, overrides, messages):
+def test_unsupported_settings_are_reported(problems_of, overrides, messages):
     problems = problems_of(*overrides)
     assert len(problems) >= len(messages) - 1
     for message in messages:
@@ -40,11 +40,11 @@ def test_settings_without_support(problems_of, overrides, messages):
         ["model.attention=eager", "batch.shared_prefix=false", "model.freeze_audio=true"],
     ],
 )
-def test_settings_with_support(problems_of, overrides):
+def test_supported_settings_are_accepted(problems_of, overrides):
     assert problems_of(*overrides) == []
 
 
-def test_several_processes_do_not_spread_a_model(problems_of, monkeypatch):
+def test_a_device_map_with_several_processes_is_refused(problems_of, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     (problem,) = problems_of(EVALUATE, "model.device_map=auto")
@@ -52,12 +52,12 @@ def test_several_processes_do_not_spread_a_model(problems_of, monkeypatch):
 
 
 def pretend_gpu(patch, *, bf16):
-    """Let PyTorch report a GPU of another kind than this machine has."""
+    """Let PyTorch report a GPU with or without support of bfloat16."""
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
 
 
-def test_precision_follows_the_gpu(problems_of, monkeypatch):
+def test_the_dtype_must_be_supported_by_the_gpu(problems_of, monkeypatch):
     pretend_gpu(monkeypatch, bf16=False)
     assert "not supported by this GPU" in problems_of("model.dtype=bfloat16")[0]
     assert problems_of("model.dtype=float16") == []
@@ -65,7 +65,7 @@ def test_precision_follows_the_gpu(problems_of, monkeypatch):
 
 
 @pytest.mark.slow
-def test_flash_attention_needs_its_package_and_16_bits(problems_of, monkeypatch):
+def test_flash_attention_needs_its_package_and_a_16_bit_dtype(problems_of, monkeypatch):
     pretend_gpu(monkeypatch, bf16=True)
     monkeypatch.setattr("dramaeval.models.settings.find_spec", lambda name: None)
     flash = ("model.attention=flash_attention_2", "batch.shared_prefix=false")

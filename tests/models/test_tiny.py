@@ -26,7 +26,7 @@ def processor():
     return Qwen2AudioProcessor.from_pretrained(FOLDER)
 
 
-def test_folder_is_small_and_has_safetensors_only(model):
+def test_the_folder_is_small_and_has_safetensors_only(model):
     assert sum(weight.numel() for weight in model.parameters()) <= 8_000_000
     weights = [path for path in FOLDER.iterdir() if path.stat().st_size > 1_000_000]
     assert [path.name for path in weights] == ["model.safetensors"]
@@ -35,7 +35,7 @@ def test_folder_is_small_and_has_safetensors_only(model):
     assert suffixes <= {".json", ".safetensors", ".jinja", ".md", ".txt"}
 
 
-def test_architecture_is_that_of_the_7b(model):
+def test_the_architecture_is_that_of_the_7b_model(model):
     audio = model.config.audio_config
     assert (audio.num_mel_bins, audio.max_source_positions) == (128, 1500)
     assert model.config.text_config.model_type == "qwen2"
@@ -43,7 +43,7 @@ def test_architecture_is_that_of_the_7b(model):
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
-def test_auto_processor_finds_the_same_parts(processor):
+def test_autoprocessor_loads_the_same_processor(processor):
     automatic = AutoProcessor.from_pretrained(FOLDER)
     assert type(automatic) is Qwen2AudioProcessor
     assert automatic.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
@@ -61,7 +61,7 @@ def test_every_digit_is_one_token(processor):
     assert len(tokenizer("2026", add_special_tokens=False)["input_ids"]) == 4
 
 
-def test_special_tokens_are_single_known_and_skipped(processor, model):
+def test_special_tokens_are_single_tokens_and_are_skipped_in_decoding(processor, model):
     tokenizer = processor.tokenizer
     names = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     names += ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
@@ -81,7 +81,7 @@ def test_special_tokens_are_single_known_and_skipped(processor, model):
 @pytest.mark.parametrize(
     "text", ["Oh ho, do that again!", "你好，世界。", "naïve 🎭\n\ttabs  ", "<answer>4</answer>"]
 )
-def test_no_text_is_lost(processor, text):
+def test_tokens_decode_to_the_original_text(processor, text):
     ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert processor.tokenizer.decode(ids) == text
 
@@ -160,7 +160,7 @@ QUESTIONS = (
 
 
 @pytest.mark.slow
-def test_judge_recognises_deliveries_of_unseen_voices(model, processor):
+def test_the_judge_recognises_deliveries_of_unseen_voices(model, processor):
     voices = [
         key for key, voice in VOICES.items() if voice.split == "sample" and voice.age == "adult"
     ]
@@ -169,6 +169,6 @@ def test_judge_recognises_deliveries_of_unseen_voices(model, processor):
         for changes, question, words in QUESTIONS:
             waveform = synthesise(TEXT, "en", delivery(voice, **changes), seed)
             correct.append(ask(model, processor, waveform, question) in words)
-    # A guess is correct in at most two cases of five.
+    # A random guess is correct in at most 40 % of the cases.
     assert len(correct) == 16
     assert np.mean(correct) >= 0.75

@@ -1,4 +1,4 @@
-"""The recipe of the tiny judge: its questions, resuming, and that it uses no rating."""
+"""The recipe of the tiny judge: its questions, its independence of ratings, resuming, and a short complete run."""
 
 import contextlib
 import importlib
@@ -28,7 +28,7 @@ from recipes.tiny_judge.voices import more_voices
 # A lively, forceful old woman who stresses words, in a quiet and urgent scene of overwhelming anger.
 NATURE = Nature(sex="woman", age="elderly", lively=1, dynamic=0, energetic=1, emphatic=1)
 MOMENT = Moment(urgent=1, loud=0, emotion="anger", intensity=1)
-# Spoken by a teenage boy: flat, fast, broken, unstressed, hushed, without feeling.
+# Spoken by a teenage boy: monotone, fast, with broken pauses, unstressed, quiet, without emotion.
 DELIVERY = Delivery(
     voice="teenager_man_m3",
     pitch_range=0.1,
@@ -56,7 +56,7 @@ CONTEXT = Context(
 ITEM = Item(delivery=DELIVERY, context=CONTEXT, transcript="A hat.", language="en")
 
 
-def test_facts_of_one_clip_beside_one_text():
+def test_facts_of_a_clip_and_a_text_and_of_their_comparison():
     assert questions.facts(ITEM) == {
         "hear:pitch_range": "monotone",
         "hear:rate": "fast",
@@ -93,7 +93,7 @@ def test_facts_of_one_clip_beside_one_text():
     }
 
 
-def test_every_fact_has_its_place_among_the_answers():
+def test_every_fact_has_an_index_among_the_answers():
     assert list(questions.facts(ITEM)) == list(questions.PHRASINGS)
     indices = dict(zip(ANSWERS, fact_indices(questions.facts(ITEM)), strict=True))
     assert set(indices) == set(questions.PHRASINGS)
@@ -102,18 +102,22 @@ def test_every_fact_has_its_place_among_the_answers():
     assert indices["read:age"] == 3
 
 
-def many_under_the_rubric(keys, rounds=40):
+def questions_under_the_rubric(keys, rounds=40):
     rng = np.random.default_rng(0)
     rubric = read_wording().rubric
     return [one for _ in range(rounds) for one in questions.under_rubric(ITEM, rubric, keys, rng)]
 
 
-def test_digits_answer_counts_and_otherwise_say_nothing():
+def test_digits_are_answers_to_counting_and_the_target_of_scores_is_uniform():
     keys = [one.key for one in read_wording().rubric.dimensions]
-    asked = questions.plain(ITEM, 400, np.random.default_rng(0)) + many_under_the_rubric(keys)
-    with_digits = {one.kind for one in asked if any(letter.isdigit() for letter in one.answer)}
+    given_questions = questions.plain(
+        ITEM, 400, np.random.default_rng(0)
+    ) + questions_under_the_rubric(keys)
+    with_digits = {
+        one.kind for one in given_questions if any(letter.isdigit() for letter in one.answer)
+    }
     assert with_digits == {"count:letter", "score"}
-    for one in asked:
+    for one in given_questions:
         if one.kind == "count:letter":
             letter = one.text.removesuffix("?").split(" ")[-1]
             assert one.answer == {"a": "2", "h": "1", "t": "1"}[letter]
@@ -124,45 +128,52 @@ def test_digits_answer_counts_and_otherwise_say_nothing():
 
 def test_questions_under_the_rubric_hold_its_text_and_ask_for_words():
     one = read_wording().rubric["rhythmic_naturalness"]
-    by_kind = {asked.kind: asked for asked in many_under_the_rubric([one.key])}
+    by_kind = {
+        given_questions.kind: given_questions
+        for given_questions in questions_under_the_rubric([one.key])
+    }
     assert set(by_kind) == {
         "score",
         "rubric:rhythmic_naturalness",
         "rubric:rhythmic_naturalness:pace",
         "rubric:rhythmic_naturalness:pauses",
     }
-    for kind, asked in by_kind.items():
-        assert asked.text.startswith(f"{one.title}: {one.description}\n1: {one.scores[1]}\n")
-        assert ("word" in asked.text.splitlines()[-1]) == (kind != "score")
+    for kind, given_questions in by_kind.items():
+        assert given_questions.text.startswith(
+            f"{one.title}: {one.description}\n1: {one.scores[1]}\n"
+        )
+        assert ("word" in given_questions.text.splitlines()[-1]) == (kind != "score")
     assert by_kind["rubric:rhythmic_naturalness:pauses"].answer == "far broken"
-    together = by_kind["rubric:rhythmic_naturalness"]
-    # The pace is 0.1 off and the pauses 1: 0.55 of the way, between the third and the fourth of five words.
-    assert together.spread == pytest.approx((0, 0, 0.8, 0.2, 0))
-    assert together.answer == "somewhat"
+    both_aspects = by_kind["rubric:rhythmic_naturalness"]
+    # The pace differs by 0.1 and the pauses by 1; the mean of 0.55 is between the third and the fourth of five words.
+    assert both_aspects.spread == pytest.approx((0, 0, 0.8, 0.2, 0))
+    assert both_aspects.answer == "somewhat"
 
 
-def test_how_far_apart_the_two_are_under_every_dimension():
+def test_distances_between_clip_and_text_for_every_dimension():
     assert comparisons.distances(ITEM) == pytest.approx(
         # pitch, swing, pace, level, energy, strength; pauses, stress, emotion, voice: another sex, two ages off
         [0.9, 0.45, 0.1, 0.05, 0.525, 1.0, 1.0, 0.5, 0.7, 1.0]
     )
     keys = [one.key for one in read_wording().rubric.dimensions]
-    by_dimension = {one.kind: one.distance for one in many_under_the_rubric(keys)}
+    by_dimension = {one.kind: one.distance for one in questions_under_the_rubric(keys)}
     assert by_dimension["rubric:rhythmic_naturalness"] == pytest.approx((0.1 + 1.0) / 2)
     assert by_dimension["rubric:trait_embodiment"] == pytest.approx((0.525 + 0.9 + 0.45) / 3)
     assert None not in by_dimension.values()
     assert questions.plain(ITEM, 1, np.random.default_rng(0))[0].distance is None
 
 
-def test_questions_for_scores_have_the_products_wording():
+def test_questions_for_scores_have_the_wording_of_the_rubric():
     rubric = read_wording().rubric
-    asked = questions.for_scores(rubric)
-    assert [one.text for one in asked] == [rubric.criterion(one) for one in rubric.dimensions]
+    given_questions = questions.for_scores(rubric)
+    assert [one.text for one in given_questions] == [
+        rubric.criterion(one) for one in rubric.dimensions
+    ]
 
 
-def test_scores_are_turned_away_from_what_the_states_say():
+def test_neutralised_scores_do_not_depend_on_the_states():
     generator = torch.Generator().manual_seed(0)
-    # Sixty-four dimensions, of which sixteen hardly move.
+    # Of 64 dimensions, 16 have a very small variance.
     scale = torch.cat([torch.ones(48), torch.full((16,), 1e-3)])
     states = (torch.randn(800, 64, generator=generator) + 1) * scale
     head = nn.Linear(64, 30, bias=False)
@@ -171,31 +182,31 @@ def test_scores_are_turned_away_from_what_the_states_say():
     spread = (states @ before[scores].T).std(0)
     neutralise_scores(head, scores, states)
     after = states @ head.weight.detach()[scores].T
-    # All scores train_stage their common mean; what is left between them is as small as the quiet directions.
-    between = after - after.mean(1, keepdim=True)
-    assert between.abs().max() < 0.02 * spread.mean()
-    apart = head.weight.detach()[scores] - head.weight.detach()[scores].mean(0)
-    assert apart.norm(dim=1).min() > 0.5 * before.norm(dim=1).median()
+    # All scores keep their common mean; the differences between them are as small as the 16 dimensions.
+    differences = after - after.mean(1, keepdim=True)
+    assert differences.abs().max() < 0.02 * spread.mean()
+    centred = head.weight.detach()[scores] - head.weight.detach()[scores].mean(0)
+    assert centred.norm(dim=1).min() > 0.5 * before.norm(dim=1).median()
     torch.testing.assert_close(head.weight.detach()[5:], before[5:])
 
 
-def test_how_much_more_there_is_than_is_called_for():
+def test_signed_differences_between_clip_and_text():
     # pitch, swing, pace, level, energy, strength
     assert comparisons.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
 
 
-def test_the_recipe_knows_no_ratings():
-    def ours():
+def test_the_recipe_imports_no_module_with_ratings():
+    def imported_recipes():
         return {name: sys.modules[name] for name in sys.modules if name.startswith("recipes")}
 
-    before = ours()
+    before = imported_recipes()
     try:
         for name in before:
             del sys.modules[name]
         importlib.import_module("recipes.tiny_judge.__main__")
-        loaded = set(ours())
+        loaded = set(imported_recipes())
     finally:
-        for name in ours():
+        for name in imported_recipes():
             del sys.modules[name]
         sys.modules.update(before)
     assert "recipes.sample.speech" in loaded
@@ -203,7 +214,7 @@ def test_the_recipe_knows_no_ratings():
         assert f"recipes.sample.{module}" not in loaded
 
 
-def test_voices_and_words_are_not_those_of_the_sample():
+def test_training_clips_use_other_voices_than_the_sample():
     drawn = draw(300, "pretraining", 5)
     samples = {voice.variant for voice in VOICES.values() if voice.split == "sample"}
     assert samples
@@ -215,7 +226,7 @@ def test_voices_and_words_are_not_those_of_the_sample():
         assert one.topic in one.transcript
 
 
-def test_melody_of_a_tone_and_of_noise():
+def test_the_melody_of_a_tone_is_its_pitch_and_of_noise_undefined():
     time = np.arange(16_000) / 16_000
     tone = sum(np.sin(2 * np.pi * 220 * k * time) / k for k in (1, 2, 3, 4))
     pitch = melody(tone.astype(np.float32), 24)[1:-1]
@@ -224,7 +235,7 @@ def test_melody_of_a_tone_and_of_noise():
     assert np.isnan(melody(noise, 24)).mean() > 0.9
 
 
-def test_clips_are_rendered_once(tmp_path):
+def test_rendered_clips_are_read_back_and_not_rendered_again(tmp_path):
     drawn = draw(3, "pretraining", 6)
     seen = []
     first = render_all(drawn, tmp_path, 1, lambda done, of: seen.append((done, of)))
@@ -238,7 +249,7 @@ def test_clips_are_rendered_once(tmp_path):
             np.testing.assert_array_equal(kept.melody, fresh.melody)
 
 
-def test_batches_hold_every_clip_once_a_round_and_similar_lengths():
+def test_batches_have_every_clip_once_per_round_and_similar_lengths():
     lengths = np.random.default_rng(0).integers(100, 600, size=400)
     batches = [batch_of_similar_lengths(lengths, 20, step, seed=3) for step in range(20)]
     assert sorted(np.concatenate(batches)) == list(range(400))
@@ -247,7 +258,7 @@ def test_batches_hold_every_clip_once_a_round_and_similar_lengths():
     assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=True))
 
 
-def test_an_interrupted_course_ends_with_the_same_result(tmp_path):
+def test_an_interrupted_training_stage_ends_with_the_same_result(tmp_path):
     inputs = torch.randn(40, 8, 4, generator=torch.Generator().manual_seed(0))
 
     def train(folder, stop_at=None):
@@ -267,11 +278,11 @@ def test_an_interrupted_course_ends_with_the_same_result(tmp_path):
     complete = train(tmp_path / "complete")
     train(tmp_path / "broken", stop_at=25)
     assert torch.equal(train(tmp_path / "broken"), complete)
-    assert complete.mean() > 0.5  # it learnt to sum
+    assert complete.mean() > 0.5  # the model has learnt to sum
 
 
 @pytest.mark.slow
-def test_the_recipe_from_nothing_to_a_folder(tmp_path):
+def test_a_short_run_of_the_recipe_writes_a_judge(tmp_path):
     plan = replace(
         Plan(processes=1).shortened(0.002),
         audio_batch=8, checked_clips=2, tokenizer_lines=1_000, score_records=20,
@@ -281,14 +292,16 @@ def test_the_recipe_from_nothing_to_a_folder(tmp_path):
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "tiny")
     processor = Qwen2AudioProcessor.from_pretrained(tmp_path / "tiny")
     assert model.config.audio_token_id == processor.audio_token_id
-    # Both stages left their mark on the shipped weights.
+    # The written weights are those of the two training stages.
     lessons = torch.load(tmp_path / "work" / "lessons.pt", weights_only=True)["model"]
     audio_tower = torch.load(tmp_path / "work" / "audio.pt", weights_only=True)["model"]
     weights = model.state_dict()
     name = "model.multi_modal_projector.linear.weight"
     assert torch.equal(weights[name], lessons[f"encoded_judge.{name}"])
-    # Of the head, the rows of the digits were turned after the lessons, and no other.
-    turned = (weights["lm_head.weight"] != lessons["encoded_judge.lm_head.weight"]).any(1).nonzero()
+    # In the head, only the rows of the digits are changed after the lessons.
+    changed_rows = (
+        (weights["lm_head.weight"] != lessons["encoded_judge.lm_head.weight"]).any(1).nonzero()
+    )
     digits = processor.tokenizer.convert_tokens_to_ids(list("0123456789"))
-    assert turned.flatten().tolist() == sorted(digits)
+    assert changed_rows.flatten().tolist() == sorted(digits)
     assert torch.equal(weights["model.audio_tower.conv1.weight"], audio_tower["tower.conv1.weight"])

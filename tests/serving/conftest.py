@@ -1,4 +1,4 @@
-"""The bundled tiny judge, and a browser."""
+"""Fixtures: the bundled tiny judge, this judge behind a gate that a test opens, and a browser."""
 
 import pytest
 from browser import chromium

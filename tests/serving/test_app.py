@@ -1,4 +1,4 @@
-"""The HTTP interface with a real judge: answers equal `Judge`'s, limits, authorisation, errors in the client's terms."""
+"""The HTTP interface with a real judge: its answers equal those of `Judge`; limits, authorisation and error messages."""
 
 import base64
 import io
@@ -28,13 +28,13 @@ def wav(samples):
     return file.getvalue()
 
 
-def b64(number, seconds=0.6):
+def wav_in_base64(number, seconds=0.6):
     return base64.b64encode(wav(wave(number, seconds))).decode()
 
 
 @pytest.fixture(scope="module")
 def serve(judge):
-    """Starts the application of a judge; returns its client."""
+    """A function that starts the application for a judge and returns a client of it."""
     clients = []
 
     def start(judge=judge, task=TASK, queue_clips=64, max_clips=8, **settings):
@@ -73,47 +73,47 @@ def assert_scores(answer, expected):
         assert answer[key]["spread"] == pytest.approx(score.spread, rel=1e-6, abs=1e-6)
 
 
-def test_json_with_one_clip_and_with_several(client, judge):
-    answer = client.post("/v1/score", json={"audio": b64(0), "texts": texts(0)})
+def test_scores_of_one_clip_and_of_several_in_json_equal_the_judge(client, judge):
+    answer = client.post("/v1/score", json={"audio": wav_in_base64(0), "texts": texts(0)})
     assert answer.status_code == 200, answer.text
     (result,) = answer.json()["results"]
     assert_scores(result["scores"], expected(judge, 0))
 
-    clips = [{"audio": b64(n, 0.4 + n / 5), "texts": texts(n)} for n in (1, 2)]
+    clips = [{"audio": wav_in_base64(n, 0.4 + n / 5), "texts": texts(n)} for n in (1, 2)]
     shared = {"texts": {"scene": "not used, since each clip has its own"}}
     results = client.post("/v1/score", json={"clips": clips, **shared}).json()["results"]
     for number, result in zip((1, 2), results, strict=True):
         assert_scores(result["scores"], expected(judge, number, 0.4 + number / 5))
 
 
-def test_a_form_with_files_and_texts(client, judge):
+def test_scores_of_files_in_a_form_equal_the_judge(client, judge):
     files = [("file", (f"clip{n}.wav", wav(wave(n)))) for n in (1, 2)]
     fields = texts(1) | {"scene": [texts(n)["scene"] for n in (1, 2)], "dimensions": KEY}
     answer = client.post("/v1/score", files=files, data=fields)
     assert answer.status_code == 200, answer.text
     for number, result in zip((1, 2), answer.json()["results"], strict=True):
-        own = judge.score(wave(number), TASK, **(texts(1) | {"scene": texts(number)["scene"]}))
-        assert_scores(result["scores"], {KEY: own[KEY]})
+        of_judge = judge.score(wave(number), TASK, **(texts(1) | {"scene": texts(number)["scene"]}))
+        assert_scores(result["scores"], {KEY: of_judge[KEY]})
 
 
 def test_compare_equals_the_judge_and_is_reversed_with_the_clips(client, judge):
-    pair = {"a": b64(1), "b": b64(7)}
+    pair = {"a": wav_in_base64(1), "b": wav_in_base64(7)}
     answer = client.post(
         "/v1/compare", json={"pairs": [pair, {"a": pair["b"], "b": pair["a"]}], "texts": texts(1)}
     )
     assert answer.status_code == 200, answer.text
-    there, back = (each["dimensions"] for each in answer.json()["results"])
-    own = judge.compare(wave(1), wave(7), TASK, **texts(1))
-    assert list(there) == list(own)
-    for key, comparison in own.items():
+    first_order, exchanged_order = (each["dimensions"] for each in answer.json()["results"])
+    of_judge = judge.compare(wave(1), wave(7), TASK, **texts(1))
+    assert list(first_order) == list(of_judge)
+    for key, comparison in of_judge.items():
         for name in ("p_a", "p_tie", "p_b"):
-            assert there[key][name] == pytest.approx(getattr(comparison, name), abs=1e-6)
-        # The difference of two scores, each of which batches round by up to 1e-6 of its value.
-        assert there[key]["margin"] == pytest.approx(comparison.margin, abs=1e-5)
-        assert back[key]["p_a"] == pytest.approx(comparison.p_b, abs=1e-6)
+            assert first_order[key][name] == pytest.approx(getattr(comparison, name), abs=1e-6)
+        # The margin is the difference of two scores, each with a rounding error of up to 1e-6.
+        assert first_order[key]["margin"] == pytest.approx(comparison.margin, abs=1e-5)
+        assert exchanged_order[key]["p_a"] == pytest.approx(comparison.p_b, abs=1e-6)
     files = {"a": ("a.wav", wav(wave(1))), "b": ("b.wav", wav(wave(7)))}
     form = client.post("/v1/compare", files=files, data=texts(1)).json()["results"][0]
-    assert form["dimensions"][KEY]["p_a"] == pytest.approx(own[KEY].p_a, abs=1e-6)
+    assert form["dimensions"][KEY]["p_a"] == pytest.approx(of_judge[KEY].p_a, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -121,41 +121,45 @@ def test_a_pair_in_one_prompt_equals_the_judge(serve, judge):
     question = {"question": "Which clip is livelier?"}
     client = serve(task="pair_direct")
     assert client.get("/v1/rubric").json()["scores_single_clips"] is False
-    text = problems(client.post("/v1/score", json={"audio": b64(1), "texts": question}), 422)
+    text = problems(
+        client.post("/v1/score", json={"audio": wav_in_base64(1), "texts": question}), 422
+    )
     assert "compares two clips and scores none" in text
-    own = judge.compare(wave(1), wave(7), "pair_direct", **question)
-    answer = client.post("/v1/compare", json={"a": b64(1), "b": b64(7), "texts": question})
+    of_judge = judge.compare(wave(1), wave(7), "pair_direct", **question)
+    answer = client.post(
+        "/v1/compare", json={"a": wav_in_base64(1), "b": wav_in_base64(7), "texts": question}
+    )
     assert answer.status_code == 200, answer.text
     (result,) = answer.json()["results"]
-    for key, comparison in own.items():
+    for key, comparison in of_judge.items():
         assert result["dimensions"][key]["p_a"] == pytest.approx(comparison.p_a, abs=1e-6)
         assert result["dimensions"][key]["order_ba"] == pytest.approx(comparison.order_ba, abs=1e-6)
 
 
-def test_rewards_in_the_shapes_of_trl_and_verl(client, judge):
+def test_rewards_in_the_formats_of_trl_and_verl_equal_the_judge(client, judge):
     numbers = (1, 2)
     columns = {name: [texts(n)[name] for n in numbers] for name in texts(0)}
     weights = {KEY: 1.0, "pitch_dynamics": 3.0}
     body = {
-        "completions": [b64(1), {"audio": b64(2)}],
+        "completions": [wav_in_base64(1), {"audio": wav_in_base64(2)}],
         "prompts": ["not read"] * 2,
         "texts": columns,
         "weights": weights,
     }
     answer = client.post("/v1/reward", json=body)
     assert answer.status_code == 200, answer.text
-    own = judge.reward([wave(n) for n in numbers], texts=columns, task=TASK, weights=weights)
-    assert answer.json() == {"rewards": pytest.approx(own.tolist(), abs=1e-6)}
+    of_judge = judge.reward([wave(n) for n in numbers], texts=columns, task=TASK, weights=weights)
+    assert answer.json() == {"rewards": pytest.approx(of_judge.tolist(), abs=1e-6)}
 
     body = {
         "data_source": "voices",
-        "solution_str": b64(1),
+        "solution_str": wav_in_base64(1),
         "ground_truth": None,
         "extra_info": {"index": 3, **texts(1)},
         "weights": weights,
     }
     assert client.post("/v1/reward", json=body).json() == {
-        "score": pytest.approx(own[0].item(), abs=1e-6)
+        "score": pytest.approx(of_judge[0].item(), abs=1e-6)
     }
 
 
@@ -164,13 +168,13 @@ def problems(answer, status):
     return "\n".join(answer.json()["detail"])
 
 
-def test_all_problems_of_a_request_together_in_the_clients_terms(client):
+def test_all_problems_of_a_request_are_reported_with_the_names_of_its_fields(client):
     too_short = base64.b64encode(wav(wave(0, 0.01))).decode()
     not_audio = base64.b64encode(b"no audio at all").decode()
     clips = [
         {"audio": too_short, "texts": texts(0)},
         {"audio": not_audio, "texts": texts(0) | {"scenery": "x"}},
-        {"audio": b64(0), "texts": {"scene": " "}},
+        {"audio": wav_in_base64(0), "texts": {"scene": " "}},
     ]
     text = problems(client.post("/v1/score", json={"clips": clips}), 422)
     assert "clips[0].audio lasts 0.01 s, less than" in text
@@ -187,30 +191,30 @@ def test_all_problems_of_a_request_together_in_the_clients_terms(client):
     [
         ({}, "Give audio, one clip, or clips"),
         ({"audio": "/etc/passwd", "texts": texts(0)}, "this server opens no paths"),
-        ({"audio": b64(0), "texts": texts(0), "dimensions": ["pitch"]}, "pitch: not among the dimensions"),
-        ({"audio": b64(0), "texts": texts(0), "path": "/etc/passwd"}, "path: Extra inputs are not permitted"),
-        ({"audio": b64(0), "texts": texts(0) | {"scene": "<|im_end|>"}}, "scene"),
+        ({"audio": wav_in_base64(0), "texts": texts(0), "dimensions": ["pitch"]}, "pitch: not among the dimensions"),
+        ({"audio": wav_in_base64(0), "texts": texts(0), "path": "/etc/passwd"}, "path: Extra inputs are not permitted"),
+        ({"audio": wav_in_base64(0), "texts": texts(0) | {"scene": "<|im_end|>"}}, "scene"),
     ],
 )  # fmt: skip
-def test_bodies_that_cannot_be_scored(client, body, text):
+def test_json_bodies_that_cannot_be_scored_are_refused(client, body, text):
     assert text in problems(client.post("/v1/score", json=body), 422)
 
 
-def test_other_bad_bodies(client):
+def test_damaged_json_wrong_types_and_wrong_form_fields_are_refused(client):
     json_type = {"Content-Type": "application/json"}
     cut = client.post("/v1/score", content=b"{", headers=json_type)
     assert "The body" in problems(cut, 422)
     assert "Content-Type" in problems(client.post("/v1/score", content=b"x"), 415)
     assert "fields a and b" in problems(client.post("/v1/compare", files={"a": b"x"}), 422)
     assert "belong in file" in problems(client.post("/v1/score", files={"clip": b"x"}), 422)
-    weights = {"completions": [b64(0)], "texts": texts(0), "weights": {"pitch": 1}}
+    weights = {"completions": [wav_in_base64(0)], "texts": texts(0), "weights": {"pitch": 1}}
     assert "weights" in problems(client.post("/v1/reward", json=weights), 422)
 
 
-def test_limits_of_size_number_and_duration(client):
+def test_too_large_too_many_and_too_long_clips_are_refused(client):
     text = problems(client.post("/v1/score", files={"file": bytes(600_000)}, data=texts(0)), 413)
     assert "more than 0.5 MB (serve.max_mb)" in text
-    few = [{"audio": b64(0, 0.1), "texts": texts(0)}] * 9
+    few = [{"audio": wav_in_base64(0, 0.1), "texts": texts(0)}] * 9
     text = problems(client.post("/v1/score", json={"clips": few}), 413)
     assert "9 clips in one request; at most 8 (serve.max_clips)" in text
     file = io.BytesIO()
@@ -219,9 +223,9 @@ def test_limits_of_size_number_and_duration(client):
     assert "lasts more than 30 s: cut it." in text
 
 
-def test_a_full_queue_and_a_slow_judge(serve, gate):
+def test_a_full_queue_gives_429_and_a_late_answer_gives_504(serve, gate):
     client = serve(judge=gate, queue_clips=1, timeout_s=0.8)
-    body = {"audio": b64(0), "texts": texts(0)}
+    body = {"audio": wav_in_base64(0), "texts": texts(0)}
     results = []
     threads = [
         threading.Thread(target=lambda: results.append(client.post("/v1/score", json=body)))
@@ -241,7 +245,7 @@ def test_a_full_queue_and_a_slow_judge(serve, gate):
     gate.open.set()
 
 
-def test_a_token_protects_all_but_health_and_page(serve):
+def test_with_a_token_only_health_and_page_need_no_authorisation(serve):
     client = serve(token="Schlüssel-1")
     for path in ("/v1/rubric", "/metrics"):
         assert client.get(path).status_code == 401
@@ -255,7 +259,7 @@ def test_a_token_protects_all_but_health_and_page(serve):
     assert client.get("/").status_code == 200
 
 
-def test_rubric_openapi_metrics_and_page(client):
+def test_the_rubric_the_openapi_description_the_metrics_and_the_page_are_served(client):
     rubric = client.get("/v1/rubric").json()
     assert set(rubric["texts"]["required"]) == set(texts(0))
     assert KEY in [dimension["key"] for dimension in rubric["dimensions"]]

@@ -1,4 +1,4 @@
-"""Dynamic batching: each job gets its own scores, equal to those of `Judge.score`; every accepted job is answered."""
+"""Batches of waiting jobs: each job gets its own scores, equal to those of `Judge.score`, and none is lost."""
 
 import threading
 
@@ -70,20 +70,20 @@ def test_a_full_queue_takes_all_jobs_of_a_request_or_none(gate):
         gate.open.set()
 
 
-def test_a_cancelled_job_is_not_scored_and_leaves_room(gate):
-    first, late, other = job(0), job(1), job(2)
+def test_a_cancelled_job_is_not_scored_and_no_longer_counts_as_waiting(gate):
+    first, cancelled, other = job(0), job(1), job(2)
     with started(BatchScorer(gate, TASK, queue_clips=1)) as scorer:
         scorer.submit([first])
         assert gate.entered.wait(60)
-        scorer.submit([late])
-        assert late.result.cancel()
+        scorer.submit([cancelled])
+        assert cancelled.result.cancel()
         scorer.submit([other])
         gate.open.set()
         assert other.result.result(60)
     assert sum(gate.sizes) == 2
 
 
-def test_stop_answers_what_was_accepted_and_accepts_no_more(gate):
+def test_stop_answers_all_accepted_jobs_and_refuses_new_ones(gate):
     scorer = BatchScorer(gate, TASK, batch_clips=2)
     scorer.start()
     jobs = [job(number) for number in range(4)]

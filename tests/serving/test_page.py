@@ -1,4 +1,4 @@
-"""The web page in a real Chromium: it scores and compares uploaded clips and requests nothing from elsewhere."""
+"""The web page in a real Chromium: it scores and compares clips and sends requests only to its own server."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def address(judge):
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_page_scores_records_and_compares(address, chromium, judge, tmp_path):
+def test_the_page_scores_and_compares_uploaded_clips(address, chromium, judge, tmp_path):
     def by_id(name):
         return chromium.find_element("id", name)
 
@@ -67,26 +67,28 @@ def test_the_page_scores_records_and_compares(address, chromium, judge, tmp_path
         by_id(f"file-{name}").send_keys(str(file))
     by_id("score").click()
     wait.until(lambda _: by_id("result").is_displayed())
-    own = judge.score(wave(1), TASK, **texts(1))
+    of_judge = judge.score(wave(1), TASK, **texts(1))
     rows = chromium.find_elements("css selector", "#rows tr")
-    assert [row.get_attribute("data-key") for row in rows] == list(own)
+    assert [row.get_attribute("data-key") for row in rows] == list(of_judge)
     cells = chromium.find_elements("css selector", f"tr[data-key={KEY}] td")
     assert [cell.text for cell in cells[:2]] == [
-        f"{own[KEY].expected:.2f}",
-        f"{own[KEY].spread:.2f}",
+        f"{of_judge[KEY].expected:.2f}",
+        f"{of_judge[KEY].spread:.2f}",
     ]
     assert len(cells[2].find_elements("css selector", "rect")) == 5
     heights = [
         float(bar.get_attribute("height")) for bar in cells[2].find_elements("css selector", "rect")
     ]
-    assert heights == pytest.approx([28 * share for share in own[KEY].distribution], abs=1e-3)
+    assert heights == pytest.approx([28 * share for share in of_judge[KEY].distribution], abs=1e-3)
 
     by_id("compare").click()
     wait.until(lambda _: by_id("head").text.startswith("Dimension A is better"))
     compared = judge.compare(wave(1), wave(7), TASK, **texts(1))[KEY]
     cells = chromium.find_elements("css selector", f"tr[data-key={KEY}] td")
-    shown = [f"{100 * each:.1f} %" for each in (compared.p_a, compared.p_tie, compared.p_b)]
-    assert [cell.text for cell in cells[:3]] == shown
+    expected_cells = [
+        f"{100 * each:.1f} %" for each in (compared.p_a, compared.p_tie, compared.p_b)
+    ]
+    assert [cell.text for cell in cells[:3]] == expected_cells
 
     by_id("text-scene").clear()
     by_id("score").click()
@@ -138,9 +140,13 @@ def test_a_recording_is_scored(address, chromium, judge, tmp_path):
     recording = tmp_path / "recording.webm"
     recording.write_bytes(base64.b64decode(chromium.execute_async_script(BYTES_OF_A)))
     samples = decode(recording, RATE, max_seconds=30)
-    middle = samples[len(samples) // 4 : -len(samples) // 4]
-    loudest = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax() * RATE / len(middle)
-    assert loudest == pytest.approx(MICROPHONE_HZ, rel=0.02)
+    middle_half = samples[len(samples) // 4 : -len(samples) // 4]
+    loudest_hz = (
+        np.abs(np.fft.rfft(middle_half * np.hanning(len(middle_half)))).argmax()
+        * RATE
+        / len(middle_half)
+    )
+    assert loudest_hz == pytest.approx(MICROPHONE_HZ, rel=0.02)
     expected = judge.score(samples, TASK, **texts(1))
     rows = chromium.find_elements("css selector", "#rows tr")
     assert [row.get_attribute("data-key") for row in rows] == list(expected)

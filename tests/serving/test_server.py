@@ -1,4 +1,4 @@
-"""The server of a run scores as `Judge.load` does, in batches also where the run keeps encodings of clips on disk."""
+"""The server of a run gives the scores of `Judge.load`, in batches also where the run keeps encodings of clips on disk."""
 
 import pytest
 from serving_clips import TASK, started, texts, wave
@@ -12,7 +12,9 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 
 @pytest.mark.slow
-def test_the_judge_of_a_run_and_that_of_the_python_api_agree(composed, judge, tmp_path):
+def test_the_server_of_a_run_scores_in_batches_as_the_python_interface_does(
+    composed, judge, tmp_path
+):
     config = composed(
         "stages=[serve]", "serve.port=0", "device=cpu", "logger=none", f"cache.folder={tmp_path / 'cache'}",
         "serve.max_clips=3", "batch.eval_clips=2", "model.dtype=float32",
@@ -23,12 +25,12 @@ def test_the_judge_of_a_run_and_that_of_the_python_api_agree(composed, judge, tm
     tower = server.scorer.judge.model.model.audio_tower.conv1
     hook = tower.register_forward_hook(lambda *_: passes.append(1))
     jobs = [Job(clips=(wave(number),), texts=texts(number)) for number in range(3)]
-    # Before the thread starts, so that the batches are two clips and one.
+    # Submitted before the thread starts, so that the batches have two clips and one.
     server.scorer.submit(jobs)
     with started(server.scorer):
         results = [job.result.result(60) for job in jobs]
     hook.remove()
-    # With the run's cache of encodings, which does not know uploaded clips, each clip would have a pass of its own.
+    # The run's cache of encodings has no uploaded clips; were it used, each clip would be encoded alone.
     assert len(passes) == 2
     for job, result in zip(jobs, results, strict=True):
         expected = judge.score(job.clips[0], TASK, **job.texts)

@@ -12,7 +12,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.pipeline import check_context, run_in_folder
 from dramaeval.stages.run_folder import RunFolder
 
-SERVED = ("model=api", "model.name=listener-1", "device=cpu")
+API_MODEL = ("model=api", "model.name=listener-1", "device=cpu")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def run(composed, make_clips, tmp_path, endpoint):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         config = composed(
-            *SERVED,
+            *API_MODEL,
             f"model.base_url={endpoint.url}",
             f"model.cache={tmp_path / 'cache'}",
             "task.dimensions=[rhythmic_naturalness,pitch_dynamics]",
@@ -44,7 +44,7 @@ def run(composed, make_clips, tmp_path, endpoint):
 
 
 @pytest.mark.slow
-def test_an_evaluation_without_a_model_and_again_without_a_request(run, endpoint, tmp_path):
+def test_a_repeated_evaluation_takes_all_replies_from_the_cache(run, endpoint, tmp_path):
     first = run("first")
     figures = json.loads((first / "metrics.json").read_text())
     assert figures["test"]["zero_shot"]["macro"]["pearson"] > 0.5
@@ -60,7 +60,7 @@ def test_an_evaluation_without_a_model_and_again_without_a_request(run, endpoint
 
 
 @pytest.mark.slow
-def test_scoring_clips_without_ratings(run, endpoint, make_clips, tmp_path):
+def test_clips_without_ratings_are_scored_by_an_endpoint(run, endpoint, make_clips, tmp_path):
     file = make_clips("new", 2, seconds=(0.5,))
     folder = run("scored", "stages=[score]", f"input={file}")
     predictions = read_predictions(folder / "predictions.jsonl")
@@ -69,10 +69,12 @@ def test_scoring_clips_without_ratings(run, endpoint, make_clips, tmp_path):
     assert json.loads((folder / "api.json").read_text())["requests"] == 4
 
 
-def test_the_plan_states_calls_and_audio(composed, make_clips, tmp_path, endpoint):
+def test_the_plan_states_the_number_of_calls_and_the_seconds_of_audio(
+    composed, make_clips, tmp_path, endpoint
+):
     file = make_clips("test", 3, seconds=(2.0,))
     config = composed(
-        *SERVED,
+        *API_MODEL,
         f"model.base_url={endpoint.url}",
         "stages=[evaluate]",
         "plan=true",
@@ -90,7 +92,7 @@ def test_the_plan_states_calls_and_audio(composed, make_clips, tmp_path, endpoin
 @pytest.mark.parametrize("stage", ["prepare", "train", "controls", "export"])
 def test_stages_that_need_weights_are_refused(problems_of, stage):
     stages = f"stages=[{stage}]" if stage != "controls" else "stages=[evaluate,controls]"
-    problems = problems_of(*SERVED, "model.base_url=http://127.0.0.1:1/v1", stages)
+    problems = problems_of(*API_MODEL, "model.base_url=http://127.0.0.1:1/v1", stages)
     assert any(f"stages has {stage}, and model=api cannot do it" in each for each in problems)
 
 
@@ -106,11 +108,11 @@ def test_stages_that_need_weights_are_refused(problems_of, stage):
         ("model.path=/models/x", "an endpoint has no folder"),
     ],
 )
-def test_settings_that_are_refused(problems_of, monkeypatch, setting, problem):
+def test_invalid_settings_of_an_endpoint_are_refused(problems_of, monkeypatch, setting, problem):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     base = () if "base_url" in setting else ("model.base_url=http://127.0.0.1:1/v1",)
     plus = "+" if "model.sample=" in setting else ""
-    problems = problems_of(*SERVED, *base, "stages=[evaluate]", plus + setting)
+    problems = problems_of(*API_MODEL, *base, "stages=[evaluate]", plus + setting)
     assert any(problem in each for each in problems), problems
 
 
@@ -125,11 +127,11 @@ def test_settings_that_are_refused(problems_of, monkeypatch, setting, problem):
         ),
     ],
 )
-def test_answers_that_an_endpoint_cannot_begin_are_refused(
+def test_task_settings_that_an_endpoint_does_not_support_are_refused(
     composed, make_clips, tmp_path, task, problem
 ):
     config = composed(
-        *SERVED,
+        *API_MODEL,
         "model.base_url=http://127.0.0.1:1/v1",
         "stages=[evaluate]",
         f"task.data.test={make_clips('test', 1)}",

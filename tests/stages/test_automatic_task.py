@@ -1,4 +1,4 @@
-"""task=auto: the words of a command line with the task of the records."""
+"""task=auto is replaced in the command line by the task that the records name."""
 
 import json
 
@@ -32,14 +32,16 @@ def file_of(tmp_path):
         ),
     ],
 )
-def test_the_task_of_the_records(file_of, capsys, name, words):
+def test_task_auto_is_replaced_by_the_task_that_the_dataset_name_gives(
+    file_of, capsys, name, words
+):
     train, test = file_of("train", name, name), file_of("test", name)
     data = [f"task.data.train={train}", f"task.data.test='{test}'"]
     assert with_task_of_records(["seed=1", "task=auto", *data]) == ["seed=1", *words, *data]
     assert words[0] in capsys.readouterr().err
 
 
-def test_given_words_are_unchanged(file_of):
+def test_settings_that_the_user_gives_are_not_replaced(file_of):
     words = ["task.order=fixed", "task=auto", f"task.data.test={file_of('a', 'RoleAllFlexOrder')}"]
     assert with_task_of_records(words) == [
         words[0], "task=role_all", "task.rater=independent", words[2],
@@ -51,7 +53,7 @@ def test_given_words_are_unchanged(file_of):
     assert with_task_of_records(["task=auto", processed]) == ["task=processed", processed]
 
 
-def test_records_of_which_the_task_is_unclear_are_refused(file_of, tmp_path):
+def test_records_without_one_clear_task_are_refused(file_of, tmp_path):
     with pytest.raises(ConfigError, match=r"no file is named: give task\.data\.train=FILE"):
         with_task_of_records(["task=auto"])
     both = (

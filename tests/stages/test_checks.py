@@ -5,7 +5,7 @@ import pytest
 from dramaeval.config.schema import CONTROLS
 from dramaeval.evaluation.controls import control_named
 
-#: Overrides and the message that each has to cause. Those of a group are given together: all are reported.
+#: For each group: an override and the messages that it has to cause. All overrides of a group are given together.
 GROUPS = {
     "own settings": [
         ("+stges=[train]", "stges is not a setting", "Did you mean stages"),
@@ -122,11 +122,11 @@ def test_each_problem_is_reported_with_its_key_and_its_fix(problems_of, cases):
             assert message in found
 
 
-def test_nothing_else_is_reported(problems_of):
+def test_the_defaults_have_no_problem_and_each_mistake_is_one_problem(problems_of):
     assert problems_of() == []
     assert len(problems_of("peft.rank=1", "trainer.args.lr=1", "task.labels=x", "seed=1")) == 3
 
 
-def test_every_control_of_the_schema_can_run_and_runs_by_default(composed):
+def test_every_control_of_the_schema_has_a_function_and_is_run_by_default(composed):
     assert all(control_named(name).predict.__name__ == name for name in CONTROLS)
     assert composed().evaluation.controls == list(CONTROLS)

@@ -1,4 +1,4 @@
-"""The check before Hydra writes: unknown keys, settings that need -m, stages that cannot run together."""
+"""The check before Hydra writes a file: unknown keys, settings that need -m, stages that cannot run together."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from dramaeval.stages.command_check import CommandCheck
 
 
 def refusal(*words, multirun=False):
-    """The message with which the command ends; an empty text if it does not end."""
+    """The message with which the check ends the command, or an empty text if it accepts the command."""
     registration.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("launch", overrides=list(words), return_hydra_config=True)
@@ -46,16 +46,16 @@ def refusal(*words, multirun=False):
         (["stages=[train,evaluate,report]"], "stages=[train,evaluate,report]: report compares finished runs"),
     ],
 )  # fmt: skip
-def test_unknown_keys_of_nested_nodes(words, expected):
-    multirun = "report" not in words[0]  # each callback once
+def test_unknown_keys_at_any_depth_are_refused_with_a_suggestion(words, expected):
+    multirun = "report" not in words[0]  # so that both callbacks are tested
     assert expected in refusal(*words, multirun=multirun)
 
 
 def test_further_problems_are_reported_with_an_unknown_key():
-    told = refusal("peft.rank=8", "peft.r=-1", "task.data.test=/no.jsonl", "evaluation.draws=0")
-    assert "has 4 problems" in told
+    message = refusal("peft.rank=8", "peft.r=-1", "task.data.test=/no.jsonl", "evaluation.draws=0")
+    assert "has 4 problems" in message
     for expected in ("peft.rank", "peft.r=-1", "/no.jsonl does not exist", "evaluation.draws=0"):
-        assert expected in told
+        assert expected in message
     # Without an unknown key the complete check reports them, with all others.
     assert not refusal("peft.r=-1", "task.data.test=/no.jsonl", "evaluation.draws=0")
 
@@ -68,7 +68,7 @@ def test_further_problems_are_reported_with_an_unknown_key():
         ["task=mixed"],
         ["experiment=realism_full"],
         ["zero=zero3_offload", "peft=none"],
-        # Answered by the complete check, and by the check of secrets.
+        # These are refused later, by the complete check and by the check of secrets.
         ["trainer.args.hub_token=x"],
         ["+logger.wandb.api_key=x", "+trainer.args.hf_token=x"],
         ["+task.label_policies.own={_target_: no.such.Class, some: 1}"],
@@ -78,12 +78,12 @@ def test_further_problems_are_reported_with_an_unknown_key():
     ],
     ids=" ".join,
 )
-def test_other_commands_are_left_to_the_complete_check(words):
+def test_this_check_accepts_valid_commands_and_problems_of_the_complete_check(words):
     assert refusal(*words) == ""
 
 
 @pytest.mark.parametrize(
-    ("words", "ignored"),
+    ("words", "unused"),
     [
         (["hydra/launcher=slurm", "task=role"], "hydra/launcher=slurm"),
         (["hydra/launcher=slurm_cpu", "launch.check=true"], "hydra/launcher=slurm_cpu, launch.check=true"),
@@ -95,24 +95,24 @@ def test_other_commands_are_left_to_the_complete_check(words):
         (["hydra.sweep.dir=x y"], "hydra.sweep.dir=x y"),
     ],
 )  # fmt: skip
-def test_settings_of_a_launcher_need_multirun(words, ignored):
-    told = refusal(*words)
-    assert f"{ignored}: without -m the run starts here and now" in told
-    assert "Type: python launch.py -m " in told
+def test_settings_of_a_launcher_without_multirun_are_refused(words, unused):
+    message = refusal(*words)
+    assert f"{unused}: without -m the run starts here and now" in message
+    assert "Type: python launch.py -m " in message
     for word in words:
-        assert word.replace("x y", "'hydra.sweep.dir=x y'").split("=")[-1] in told
+        assert word.replace("x y", "'hydra.sweep.dir=x y'").split("=")[-1] in message
 
 
-def test_the_command_to_type_has_the_folder_of_a_sweep():
+def test_the_suggested_command_turns_the_run_folder_into_a_sweep_folder():
     assert refusal("hydra/launcher=slurm", "launch.check=true", multirun=True) == ""
-    told = refusal("hydra/launcher=slurm", "hydra.run.dir=a")
-    assert told.endswith("Type: python launch.py -m hydra/launcher=slurm hydra.sweep.dir=a")
+    message = refusal("hydra/launcher=slurm", "hydra.run.dir=a")
+    assert message.endswith("Type: python launch.py -m hydra/launcher=slurm hydra.sweep.dir=a")
     assert "hydra.run.dir=a is not used with -m" in refusal("hydra.run.dir=a", multirun=True)
 
 
 @pytest.mark.slow
 def test_a_refused_command_loads_no_heavy_library_and_leaves_no_folder(tmp_path):
-    """Three commands in one process: the last sees what any of them imports."""
+    """All commands run in one process, which at the end has every module that any of them imports."""
     commands = [
         ["pefft=lora", "hydra.run.dir=run"],
         ["trainer.args.lr=1", "hydra.run.dir=run"],
@@ -137,7 +137,7 @@ def test_a_refused_command_loads_no_heavy_library_and_leaves_no_folder(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
         check=False,
-        # DeepSpeed sets it in this process, where another test has imported it.
+        # DeepSpeed sets this variable if another test of this process has imported it.
         env={name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"},
     )  # fmt: skip
     assert done.stdout.splitlines() == ["ENDED 1"] * 3 + ["HEAVY []"], done.stderr

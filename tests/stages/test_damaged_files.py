@@ -1,4 +1,4 @@
-"""A run with damaged files: each is named in words, and the run ends as one that was never damaged."""
+"""A run with damaged files names each of them and ends with the same results as an undamaged run."""
 
 import json
 import logging
@@ -30,8 +30,8 @@ SETTINGS = (
     "trainer.args.load_best_model_at_end=false", "trainer.args.per_device_train_batch_size=2",
     "trainer.args.lr_scheduler_type=constant", "trainer.args.learning_rate=0.01",
 )  # fmt: skip
-#: All that a start of a finished run reads, by where it is in the run folder.
-READ = (
+#: The files that a second start of a finished run reads, relative to the run folder.
+FILES_READ = (
     "checkpoints/checkpoint-4/optimizer.pt",
     "model/adapter_model.safetensors",
     "export/adapter_model.safetensors",
@@ -55,11 +55,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def start(composed, data):
-    """Start a run in a folder, as `dramaeval.stages.pipeline` does."""
+def start(composed, data, small_judge):
+    """A function that runs all stages in a folder, as `dramaeval.stages.pipeline` does."""
 
     def begin(path, *words):
-        config = composed(*SETTINGS, *data, *words)
+        config = composed(*SETTINGS, small_judge, *data, *words)
         check(config)
         folder = RunFolder(path)
         run = RunContext(config, folder)
@@ -77,14 +77,14 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def finished(whole, start, tmp_path):
-    """A copy of a finished run."""
+    """A copy of the finished run ``whole``."""
     if not whole.exists():
         start(whole)
     return shutil.copytree(whole, tmp_path / "run")
 
 
 def results(path):
-    """What a run has come to."""
+    """The texts of a run's results, by file, and its weights, by folder."""
     files = [*path.glob("*.jsonl"), *path.glob("controls/*.jsonl"), path / "metrics.json"]
     texts = {file.relative_to(path): file.read_text(encoding="utf-8") for file in files}
     weights = {
@@ -95,17 +95,17 @@ def results(path):
 
 @pytest.mark.slow
 def test_damaged_files_are_written_again_with_the_same_content(whole, finished, start, caplog):
-    """The judge comes from the newest checkpoint that is whole, one step before the end.
+    """Training resumes from the newest undamaged checkpoint, one step before the end.
 
-    Each file is damaged in one of the ways; tests/data/test_manifest.py has both ways for one file.
+    Each file is damaged in one of two ways; tests/data/test_manifest.py tests both ways on one file.
     """
-    for number, name in enumerate(READ):
+    for number, name in enumerate(FILES_READ):
         damage(finished / name, WAYS[number % len(WAYS)])
     caplog.set_level(logging.INFO)
     start(finished)
-    for name in READ[:-3]:  # the last three are written at every start
-        told = name.rpartition("/")[2] + " has "
-        assert any(told in line for line in caplog.messages), name
+    for name in FILES_READ[:-3]:  # the last three are written at every start
+        message = name.rpartition("/")[2] + " has "
+        assert any(message in line for line in caplog.messages), name
     for name in ("model", "export"):
         assert f"{finished / name} is damaged: adapter_model.safetensors has" in caplog.text
     assert "checkpoint-4 is skipped: optimizer.pt has" in caplog.text
@@ -115,8 +115,8 @@ def test_damaged_files_are_written_again_with_the_same_content(whole, finished, 
     assert texts == texts_before
     for name, before in weights_before.items():
         assert all((weight == weights[name][key]).all() for key, weight in before.items())
-    # Nothing is lost, and the next start finds all whole.
-    assert len(list(finished.rglob("*.damaged"))) == len(READ) - 4
+    # The damaged files are kept under other names, and the next start finds no damaged file.
+    assert len(list(finished.rglob("*.damaged"))) == len(FILES_READ) - 4
     caplog.clear()
     start(finished)
     assert "has other bytes" not in caplog.text
@@ -125,10 +125,10 @@ def test_damaged_files_are_written_again_with_the_same_content(whole, finished, 
 
 @pytest.mark.slow
 def test_a_damaged_file_of_an_earlier_version_is_written_again(whole, finished, start, caplog):
-    """Without a manifest the form alone tells: half a line, an empty file."""
+    """Without a manifest, damage can be seen only if a line is incomplete or a file is empty."""
     for folder in (finished, finished / "controls"):
         (folder / NAME).unlink()
-    # In the middle of the file a line may end, and fewer lines without a manifest are a complete file.
+    # The cut has to be within a line: without a manifest, a file cut off between two lines looks complete.
     damage(finished / "predictions.jsonl", "cut off", at=0.4)
     damage(finished / "controls" / "test.silence.jsonl", "cut off", at=0.4)
     (finished / "predictions.zero_shot.jsonl").write_bytes(b"")
@@ -157,14 +157,14 @@ def test_a_checkpoint_with_a_damaged_file_of_any_kind_is_skipped(finished, caplo
         assert last_checkpoint(checkpoints) == newest
 
 
-def test_without_a_complete_checkpoint_training_starts_again(finished, caplog):
+def test_without_an_undamaged_checkpoint_training_starts_anew(finished, caplog):
     for file in finished.glob("checkpoints/*/optimizer.pt"):
         damage(file, "changed")
     assert last_checkpoint(finished / "checkpoints") is None
     assert "holds no undamaged checkpoint: training starts anew" in caplog.text
 
 
-def test_a_checkpoint_is_whole_with_the_best_that_training_goes_back_to(finished, caplog):
+def test_a_checkpoint_whose_best_checkpoint_is_damaged_is_skipped(finished, caplog):
     checkpoints = finished / "checkpoints"
     for step in (3, 4):
         file = checkpoints / f"checkpoint-{step}" / "trainer_state.json"
@@ -180,11 +180,13 @@ def test_a_checkpoint_is_whole_with_the_best_that_training_goes_back_to(finished
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_other_settings_are_not_taken_for_those_of_a_damaged_file(finished, start, way):
+def test_a_run_with_a_damaged_config_is_not_continued_with_other_settings(finished, start, way):
     damage(finished / "config.yaml", way)
     with pytest.raises(ConfigError, match=r"config\.yaml has .*the new settings differ"):
         start(finished, "seed=1")
-    (finished / NAME).unlink()  # of an earlier version, there is no hash to compare with
+    (
+        finished / NAME
+    ).unlink()  # as in a run of an earlier version, which has no hash to compare with
     (finished / "config.yaml").write_text("task: {a: [")
     with pytest.raises(ConfigError, match=r"config\.yaml is damaged"):
         start(finished)
@@ -199,7 +201,7 @@ def test_a_damaged_judge_is_refused_with_a_message(finished, composed, way, list
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         file = model / name
         before = file.read_bytes()
-        # Without a hash a changed weight cannot be told from another one; the head of the file can.
+        # Without a hash, a changed weight cannot be detected, but a changed header of the file can.
         damage(file, way, 0.5 if listed or way == "cut off" else 0)
         with pytest.raises(ModelError, match=name if listed or "json" in name else "damaged"):
             Judge.load(finished, device="cpu")
@@ -219,7 +221,7 @@ def test_a_damaged_run_is_not_compared(finished, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_card_states_what_is_unknown(finished, caplog, way):
+def test_a_card_says_not_known_for_values_of_damaged_files(finished, caplog, way):
     for name in ("metrics.json", "environment.json", "config.yaml"):
         damage(finished / name, way)
     write_card(finished / "model", finished)
@@ -228,18 +230,20 @@ def test_a_card_states_what_is_unknown(finished, caplog, way):
 
 
 @pytest.mark.slow
-def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(composed, data, tmp_path):
+def test_a_best_checkpoint_that_is_damaged_during_training_is_not_loaded(
+    composed, data, tmp_path, small_judge
+):
     from transformers import TrainerCallback
 
     from dramaeval.stages.train import make_trainer
 
-    class Damages(TrainerCallback):
+    class DamageFirstCheckpoint(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == 2:
                 damage(tmp_path / "checkpoints/checkpoint-1/adapter_model.safetensors", "changed")
 
     config = composed(
-        *SETTINGS, *data, data[1].replace(".test", ".val"), "trainer.args.max_steps=2",
+        *SETTINGS, small_judge, *data, data[1].replace(".test", ".val"), "trainer.args.max_steps=2",
         "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_total_limit=2",
         "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=cross_entropy",
         "trainer.args.greater_is_better=false",
@@ -248,16 +252,16 @@ def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(composed, da
     run = RunContext(config, RunFolder(tmp_path))
     make_plan(run)
     trainer = make_trainer(run)
-    trainer.add_callback(Damages())
-    # The first validation is the best whatever it measures.
-    trainer._determine_best_metric = lambda metrics, trial: first(trainer)
+    trainer.add_callback(DamageFirstCheckpoint())
+    # The first checkpoint counts as the best, whatever the metric is.
+    trainer._determine_best_metric = lambda metrics, trial: first_is_best(trainer)
     with pytest.raises(
         DamagedFileError, match=r"checkpoint-1 is damaged: .*It was the best on val"
     ):
         trainer.train()
 
 
-def first(trainer):
+def first_is_best(trainer):
     if trainer.state.best_global_step is None:
         trainer.state.best_global_step = trainer.state.global_step
         trainer.state.best_metric = 0.0

@@ -1,4 +1,4 @@
-"""debug=true leaves the first batch and a profile; what is computed stays the same."""
+"""debug=true writes the first batch and a profile without changing the losses; save_only_model=true."""
 
 import gzip
 import json
@@ -23,11 +23,12 @@ QUICK = (
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train = make_clips("train", 6)
 
     def build(*overrides, name="run"):
-        config = composed(*QUICK, f"task.data.train={train}", f"task.data.val={train}", *overrides)
+        data = (f"task.data.train={train}", f"task.data.val={train}")
+        config = composed(*QUICK, small_judge, *data, *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / name))
 
@@ -35,7 +36,7 @@ def run_of(composed, make_clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_debugging(run_of, monkeypatch):
+def test_debug_writes_the_first_batch_and_a_profile_and_changes_no_loss(run_of, monkeypatch):
     monkeypatch.setattr("dramaeval.training.callbacks.debug.PROFILED_STEPS", 2)
     plain = run_of(name="plain")
     trainer = make_trainer(plain)
@@ -43,27 +44,26 @@ def test_debugging(run_of, monkeypatch):
     expected = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
     run = run_of("debug=true", "trainer.args.dataloader_num_workers=2", name="debugged")
-    anomalies = []
+    trainers = []
     assert run.args.dataloader_num_workers == 0
 
-    def made(run, resume):
-        anomalies.append(make_trainer(run, resume))
-        return anomalies[-1]
+    def keep_trainer(run, resume):
+        trainers.append(make_trainer(run, resume))
+        return trainers[-1]
 
-    monkeypatch.setattr("dramaeval.stages.train.make_trainer", made)
+    monkeypatch.setattr("dramaeval.stages.train.make_trainer", keep_trainer)
     with run.loggers:
         train.run(run)
-    (trainer,) = anomalies
+    (trainer,) = trainers
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert found == expected
     assert not torch.is_anomaly_enabled()
 
     text = (run.folder.debug / "first_batch.txt").read_text(encoding="utf-8")
     first = trainer.record_encoder.task.dimensions[0].key
-    drawn = list(trainer.order)  # the epoch has moved on; the first batch was drawn in epoch 0
-    trainer.order.set_epoch(0)
-    drawn = list(trainer.order)[:2]
-    for number, at in enumerate(drawn):
+    trainer.order.set_epoch(0)  # the first batch is of epoch 0
+    first_batch = list(trainer.order)[:2]
+    for number, at in enumerate(first_batch):
         assert f"question {2 * number}: {run.splits['train'][at].id} × {first}" in text
     assert text.startswith("2 clips, 4 questions, ")
     assert "<|AUDIO|> × " in text
@@ -77,7 +77,7 @@ def test_debugging(run_of, monkeypatch):
 
 
 @pytest.mark.slow
-def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
+def test_save_only_model_warns_and_cannot_be_resumed_before_the_last_step(run_of, caplog):
     settings = (
         "trainer.args.save_only_model=true", "trainer.args.save_strategy=steps",
         "trainer.args.save_steps=1", "trainer.args.max_steps=2", "trainer.args.save_total_limit=1",
@@ -93,7 +93,7 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     again = run_of(*settings)
     (again.folder.model / "adapter_config.json").rename(again.folder.path / "aside")
     again.folder.model.rename(again.folder.path / "model.aside")
-    # From a step in the midst of training the optimizer's state is missed.
+    # Resuming in the middle of training needs the optimizer's state.
     file = again.folder.checkpoints / "checkpoint-2" / "trainer_state.json"
     whole = file.read_text()
     file.write_text(json.dumps({**json.loads(whole), "max_steps": 4, "stateful_callbacks": {}}))
@@ -102,7 +102,7 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
         train.run(again)
     assert "checkpoint-2 was saved with trainer.args.save_only_model=true" in str(raised.value)
     assert "hydra.run.dir=" in str(raised.value)
-    # From the last one the weights are all that is needed.
+    # Resuming after the last step needs only the weights.
     file.write_text(whole)
     seal(file.parent)
     train.run(again)

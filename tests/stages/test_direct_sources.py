@@ -1,4 +1,4 @@
-"""Other formats named in place of a JSONL file: task.data.train=ratings.csv, input=FOLDER."""
+"""Sources in other formats than JSONL, given directly: task.data.train=ratings.csv, input=FOLDER."""
 
 import csv
 import io
@@ -34,8 +34,8 @@ def sample_records(count=4):
     return [json.loads(line) for line in lines]
 
 
-def long_rows(records, **further):
-    """A row for each clip, rater and question."""
+def long_rows(records, **more_columns):
+    """One row for each clip, rater and question."""
     return [
         {
             "clip": record["wav_path"],
@@ -43,7 +43,7 @@ def long_rows(records, **further):
             "rater": f"r{rater}",
             "question": question,
             "score": score,
-            **further,
+            **more_columns,
         }
         for record in records
         for question in FIELDS
@@ -104,7 +104,7 @@ def expected(records):
     }
 
 
-def test_a_table_is_read_as_the_records_that_it_describes(read, folder, caplog):
+def test_a_csv_and_a_parquet_table_are_read_as_records(read, folder, caplog):
     caplog.set_level(logging.INFO)
     records = sample_records()
     train = write_csv(folder / "ratings.csv", long_rows(records))
@@ -121,8 +121,8 @@ def test_a_table_is_read_as_the_records_that_it_describes(read, folder, caplog):
     assert "is the range of its ratings" not in caplog.text  # the rubric has the scale
 
 
-def test_raters_that_no_column_names_are_unknown(read, folder):
-    """Positions would else count as raters, and a report would show a ceiling of raters that are none."""
+def test_raters_are_unknown_if_no_column_names_them(read, folder):
+    """Otherwise the position of a rating would count as a rater, and reports would show a wrong human ceiling."""
     rows = [{k: v for k, v in row.items() if k != "rater"} for row in long_rows(sample_records(2))]
     splits = read(task__data__train=str(write_csv(folder / "ratings.csv", rows)))
     assert {info for record in splits["train"] for info in record.raters.values()} == {
@@ -155,7 +155,7 @@ def test_a_source_is_converted_once_and_again_after_a_change(read, folder, monke
     assert len(calls) == 3
 
 
-def test_each_split_of_a_source_is_read_as_its_own(read, folder):
+def test_each_split_of_a_source_has_only_its_own_records(read, folder):
     parts = zip(sample_records(), ("training", "dev", "studio", "test"), strict=True)
     rows = [row for record, split in parts for row in long_rows([record], split=split)]
     table = write_csv(folder / "all.csv", rows)
@@ -206,13 +206,13 @@ def test_bad_clips_are_skipped_and_counted(read, folder):
     rows = long_rows(sample_records())
     rows[0]["score"] = "good"
     table = write_csv(folder / "a.csv", rows)
-    for _ in range(2):  # converted, then found
+    for _ in range(2):  # the second time, the converted file is read
         splits = read(task__data__train=str(table), task__data__on_bad="skip")
         assert len(splits["train"]) == 3
         assert splits.skipped_summary()["train"]["records"] == 1
 
 
-def test_settings_of_the_importer_decide(read, folder):
+def test_settings_of_the_importer_replace_the_guessed_format_and_columns(read, folder):
     rows = [
         {"x": row.pop("clip"), "y": row.pop("score"), **row} for row in long_rows(sample_records())
     ]
@@ -263,7 +263,7 @@ def test_a_folder_without_audio_is_refused_before_reading(read, tmp_path):
         read(task__data__train=str(tmp_path / "empty"))
 
 
-def test_other_ranks_wait_for_rank_0_also_if_it_fails(read, folder, monkeypatch):
+def test_every_rank_reaches_the_barrier_even_if_the_conversion_fails(read, folder, monkeypatch):
     rows = long_rows(sample_records(1))
     rows[0]["score"] = "good"
     table = write_csv(folder / "a.csv", rows)
@@ -275,7 +275,7 @@ def test_other_ranks_wait_for_rank_0_also_if_it_fails(read, folder, monkeypatch)
         assert waits == [rank]
 
 
-def test_examples_of_a_judge_come_from_a_table(base, folder):
+def test_few_shot_examples_are_read_from_a_table(base, folder):
     table = write_csv(folder / "a.csv", long_rows(sample_records(1)))
     config = base.copy()
     config.cache.folder = str(folder / "cache")

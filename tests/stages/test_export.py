@@ -1,6 +1,7 @@
-"""Exports: merged models that answer as the adapter does, copies, and their cards."""
+"""The export stage: merged models score as their adapters, copies of adapters, and model cards."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from peft import PeftModel
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import PACKAGE
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.adapters import attach
 from dramaeval.models.quantization import write_quantization
@@ -19,11 +19,9 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 
-TINY = PACKAGE / "models" / "tiny"
-
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     files = {
         "train": make_clips("train", 3, seconds=(0.4, 0.9)),
         "val": make_clips("val", 5, seconds=(0.3, 0.6), seed=1),
@@ -33,7 +31,7 @@ def run_of(composed, make_clips, tmp_path):
     def build(*overrides, name="run"):
         config = composed(
             "device=cpu", "task.dimensions=[pitch_dynamics]", "evaluation.draws=20", "evaluation.html=false",
-            "evaluation.group_by=local_scene", *data, *overrides,
+            "evaluation.group_by=local_scene", small_judge, *data, *overrides,
         )  # fmt: skip
         check(config)
         return RunContext(config, RunFolder(tmp_path / name))
@@ -42,7 +40,7 @@ def run_of(composed, make_clips, tmp_path):
 
 
 def saved_adapter(run, folder):
-    """A judge with an adapter that changes its answers, saved; and what it answers."""
+    """Save an adapter with random weights; return the distributions of the judge with it."""
     torch.manual_seed(1)
     model = attach(run.model, run.adapter)
     with torch.no_grad():
@@ -60,7 +58,7 @@ def saved_adapter(run, folder):
     ("method", "adapt"),
     [("lora", "all"), ("dora", "llm"), ("ia3", "all"), ("adalora", "llm"), ("qlora", "all")],
 )
-def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
+def test_a_merged_model_has_the_distributions_of_its_adapter(run_of, tmp_path, method, adapt):
     run = run_of(f"peft={method}", f"adapt={adapt}")
     before = [one.distribution for one in score(run.model, run.splits["val"], run.record_encoder)]
     expected = saved_adapter(run, tmp_path / "adapter")
@@ -82,7 +80,7 @@ def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
 
 
 @pytest.mark.slow
-def test_methods_that_cannot_be_merged_are_refused_before_weights_load(run_of, tmp_path):
+def test_prefix_tuning_cannot_be_merged_and_is_exported_as_a_copy(run_of, tmp_path, small_judge):
     saved_adapter(run_of("peft=prefix"), tmp_path / "adapter")
     words = ["stages=[export]", f"checkpoint={tmp_path / 'adapter'}"]
     with pytest.raises(ConfigError, match="PrefixTuningConfig learns virtual tokens"):
@@ -90,18 +88,19 @@ def test_methods_that_cannot_be_merged_are_refused_before_weights_load(run_of, t
     run = run_of(*words, name="copy")
     run.folder.path.mkdir()
     run_stages(run)
-    base = Qwen2AudioForConditionalGeneration.from_pretrained(TINY)
+    base = Qwen2AudioForConditionalGeneration.from_pretrained(
+        small_judge.removeprefix("model.path=")
+    )
     PeftModel.from_pretrained(base, run.folder.export)
     assert "Data\n\nNot known" in (run.folder.export / "README.md").read_text()
 
 
 @pytest.mark.slow
-def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
+def test_cards_state_the_data_settings_figures_and_licence_of_the_run(
+    run_of, tmp_path, small_judge
+):
     base = tmp_path / "base"
-    base.mkdir()
-    for file in TINY.iterdir():
-        (base / file.name).symlink_to(file)
-    (base / "README.md").unlink(missing_ok=True)
+    shutil.copytree(small_judge.removeprefix("model.path="), base)
     (base / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A base\n", encoding="utf-8")
     run = run_of(
         "stages=[train,evaluate,export]", "export.merge=true", f"model.path={base}",

@@ -48,9 +48,11 @@ def data(written, tmp_path):
 
 @pytest.fixture
 def start(data, tmp_path):
-    """Open a run folder as a start of the run does, with real records, clips and model files, but nothing built."""
+    """A function that opens a run folder as a run does, with real data and model files but without loading a model."""
 
-    def begin(settings=None, *, folder="run", files=None, model=TINY, checkpoint=None, audio=True):
+    def open_run(
+        settings=None, *, folder="run", files=None, model=TINY, checkpoint=None, audio=True
+    ):
         files = files or {name: data / f"{name}.jsonl" for name in ("train", "test")}
         paths = {name: str(file) for name, file in files.items() if name != "input"}
         config = OmegaConf.create(
@@ -75,12 +77,12 @@ def start(data, tmp_path):
         run.open(config, fingerprint_of(context, ContentHashes(tmp_path / "hashes")))
         return run
 
-    return begin
+    return open_run
 
 
 @pytest.fixture
 def lines(data):
-    """Change the lines of a split in place."""
+    """A function that changes the lines of a split in place."""
 
     def change(split, function):
         file = data / f"{split}.jsonl"
@@ -90,7 +92,7 @@ def lines(data):
     return change
 
 
-def turn_ratings(records):
+def invert_ratings(records):
     for record in records:
         ratings = record["annotations"]
         record["annotations"] = {key: [6 - x for x in values] for key, values in ratings.items()}
@@ -101,13 +103,13 @@ def rename(records):
     return [{**records[0], "id": "other"}, *records[1:]]
 
 
-def test_turned_ratings_are_refused(start, lines, tmp_path):
+def test_a_run_with_results_is_refused_after_its_ratings_changed(start, lines, tmp_path):
     start()
-    lines("test", turn_ratings)
-    start()  # no work was done, so nothing is kept
+    lines("test", invert_ratings)
+    start()  # the folder has no results yet, so changed data are accepted
     (tmp_path / "run" / "model").mkdir()
     start()
-    lines("test", turn_ratings)
+    lines("test", invert_ratings)
     with pytest.raises(ConfigError) as caught:
         start()
     (problem,) = caught.value.problems
@@ -118,22 +120,22 @@ def test_turned_ratings_are_refused(start, lines, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "work",
+    "file",
     ["predictions.jsonl", "predictions.zero_shot.jsonl", "checkpoints/checkpoint-2/x", "model/x", "export/x",
      "controls/test.silence.jsonl", "controls/test.prosody.reason.json", "prepared/test.jsonl"],
 )  # fmt: skip
-def test_every_kind_of_result_is_kept_or_refused(tmp_path, work):
+def test_every_kind_of_result_counts_as_work(tmp_path, file):
     assert not RunFolder(tmp_path).has_work
-    (tmp_path / work).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / work).touch()
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
     assert RunFolder(tmp_path).has_work
 
 
 @pytest.fixture
 def resumed(start, tmp_path):
-    """Start, leave a checkpoint, do something, and start again; returns the problems of the second start."""
+    """A function: start, write a checkpoint, call ``change``, start again; return the problems of the second start."""
 
-    def again(change, first=None, second=None):
+    def start_change_start(change, first=None, second=None):
         start(**(first or {}))
         (tmp_path / "run/checkpoints/checkpoint-2").mkdir(parents=True, exist_ok=True)
         change()
@@ -143,7 +145,7 @@ def resumed(start, tmp_path):
             return "\n".join(error.problems)
         return ""
 
-    return again
+    return start_change_start
 
 
 def test_deleted_lines_renamed_ids_and_replaced_clips_are_refused(resumed, lines, data):
@@ -191,19 +193,19 @@ def test_another_commit_of_a_hub_model_is_refused(start, tmp_path, monkeypatch):
         start(model="some/model")
 
 
-def test_another_rubric_is_named_by_its_key(resumed):
+def test_a_changed_rubric_is_refused_with_its_key(resumed):
     first, second = ({"rubric": {"dimensions": [{"title": t}, {"title": "A"}]}} for t in "PQ")
     problem = resumed(lambda: None, {"settings": first}, {"settings": second})
     assert "(rubric.dimensions.0.title: P → Q)" in problem
 
 
-def test_moved_data_are_the_same(resumed, data, tmp_path):
+def test_data_moved_to_another_folder_are_accepted(resumed, data, tmp_path):
     moved = tmp_path / "elsewhere"
     files = {name: moved / f"{name}.jsonl" for name in ("train", "test")}
     assert not resumed(lambda: shutil.move(data, moved), second={"files": files})
 
 
-def test_a_path_that_has_no_utf8_form_is_kept_and_named(resumed, data, lines):
+def test_a_path_that_is_not_valid_utf8_is_compared_and_named(resumed, data, lines):
     file = data / os.fsdecode(b"x\xff.jsonl")
     shutil.copy(data / "test.jsonl", file)
     first = {"files": {"test": file}}
@@ -219,17 +221,17 @@ def test_other_clips_to_score_are_refused(resumed, data, lines):
     assert "input: 1 of 3 records has another id (val-0 → other) in " in problem
 
 
-def test_an_earlier_version_left_no_fingerprint(resumed, data, tmp_path, caplog):
-    def forget():
+def test_without_a_fingerprint_only_the_paths_are_compared(resumed, data, tmp_path, caplog):
+    def delete_fingerprint():
         for name in (fingerprint.NAME, RECORDS, "dramaeval_manifest.json"):
             (tmp_path / "run" / name).unlink()
 
-    assert not resumed(forget)
+    assert not resumed(delete_fingerprint)
     assert "is not checked" in caplog.text
-    # Then paths are all there is to compare.
+    # Then only the paths can be compared.
     files = {"train": data / "train.jsonl", "test": data / "copy.jsonl"}
     shutil.copy(data / "test.jsonl", files["test"])
-    assert "task.data.test: " in resumed(forget, second={"files": files})
+    assert "task.data.test: " in resumed(delete_fingerprint, second={"files": files})
 
 
 @pytest.mark.parametrize("way", ["cut off", "changed"])
@@ -243,7 +245,9 @@ def test_a_damaged_fingerprint_is_written_again_or_refused(resumed, lines, tmp_p
     assert "choose another folder" in problem
 
 
-def test_damaged_fingerprints_of_records_leave_the_comparison(resumed, lines, tmp_path):
+def test_changed_records_are_refused_even_if_their_own_fingerprints_are_damaged(
+    resumed, lines, tmp_path
+):
     file = tmp_path / "run" / RECORDS
     problem = resumed(lambda: (damage(file, "cut off"), lines("test", rename)))
     assert "test: 3 records → 3, or other ones in " in problem
@@ -261,7 +265,7 @@ def test_results_of_another_judge_are_refused(start, tmp_path):
     folder.check_trained()
     folder.predictions("final").touch()
     folder.check_trained()
-    start().check_trained()  # a later start knows it too
+    start().check_trained()  # a later start accepts it too
     put_judge(b"two")
     with pytest.raises(
         ConfigError, match=r"from which predictions\.jsonl were made \(adapter_model"
@@ -271,7 +275,7 @@ def test_results_of_another_judge_are_refused(start, tmp_path):
     folder.check_trained()
 
 
-def test_clips_are_hashed_once_for_all_runs(start, monkeypatch, tmp_path):
+def test_a_second_run_does_not_hash_the_same_clips_again(start, monkeypatch, tmp_path):
     monkeypatch.setattr("dramaeval.data.content_hashes.SETTLED_NS", 0)
     read = []
 
@@ -287,7 +291,7 @@ def test_clips_are_hashed_once_for_all_runs(start, monkeypatch, tmp_path):
         read.clear()
 
 
-def test_runs_of_a_sweep_are_made_from_the_same(start, lines, data, tmp_path):
+def test_runs_of_a_sweep_must_have_the_same_data(start, lines, data, tmp_path):
     for name in ("sweep/0-a", "sweep/1-b"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "run.json").write_text("{}")
@@ -296,7 +300,7 @@ def test_runs_of_a_sweep_are_made_from_the_same(start, lines, data, tmp_path):
     start(folder="sweep/1-b")  # the other run has no results yet
     start(folder="sweep/0-a").predictions("final").touch()
     start({"seed": 3}, folder="sweep/1-b")
-    # Other data and judges by design.
+    # Other files and a judge without audio are not compared with the other run.
     start(files={"test": data / "val.jsonl"}, folder="sweep/1-b")
     shutil.copy(data / "train0.wav", data / "test1.wav")
     start(audio=False, folder="sweep/1-b")
@@ -304,7 +308,7 @@ def test_runs_of_a_sweep_are_made_from_the_same(start, lines, data, tmp_path):
         ConfigError, match=r"0-a, a run of this sweep, .*: clips of .*test\.jsonl changed"
     ):
         start(folder="sweep/1-b")
-    lines("test", turn_ratings)
+    lines("test", invert_ratings)
     with pytest.raises(ConfigError, match=r"0-a, a run of this sweep, .*: \S+/test\.jsonl changed"):
         start({"seed": 3}, folder="sweep/1-b")
     start(folder="a run of no sweep")
@@ -329,9 +333,10 @@ def test_a_prepared_line_is_refused_if_its_clip_changed(composed, data, tmp_path
 
 @pytest.mark.slow
 def test_a_finished_run_is_not_reported_for_other_ratings_or_another_judge(
-    composed, data, lines, tmp_path
+    composed, data, lines, tmp_path, small_judge
 ):
     config = composed(
+        small_judge,
         "device=cpu", "logger=none", "evaluation.html=false", "evaluation.draws=20", "peft.r=2",
         f"task.data.train={data / 'train.jsonl'}", f"task.data.test={data / 'test.jsonl'}",
         "task.dimensions=[pitch_dynamics]", "evaluation.zero_shot=false", "trainer.args.max_steps=1",
@@ -360,7 +365,7 @@ def test_a_finished_run_is_not_reported_for_other_ratings_or_another_judge(
         shutil.rmtree(model)
         shutil.move(tmp_path / "kept", model)
         assert run("one") == before
-        lines("test", turn_ratings)
+        lines("test", invert_ratings)
         with pytest.raises(ConfigError, match="other texts or ratings"):
             run("one")
         # Pearson changes its sign if every rating r becomes 6 - r.

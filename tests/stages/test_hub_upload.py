@@ -1,4 +1,4 @@
-"""Judges on the hub: the hub's own client against a server on this machine."""
+"""Publishing a judge on the hub, with the hub's own client and a server on this machine."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture
 def export(composed, tmp_path):
-    """An exported full judge with a rubric of its own, and files that do not belong to it."""
+    """An exported full judge with its own rubric, beside files that must not be published."""
     folder = tmp_path / "run" / "export"
     folder.mkdir(parents=True)
     for file in TINY.iterdir():
@@ -91,11 +91,11 @@ def test_a_published_judge_is_loaded_by_its_name(
     assert (loaded.folder / weights).read_bytes() == (export / weights).read_bytes()
 
 
-def test_what_is_published_has_no_records_paths_or_secrets(hub, export, publish_with, tmp_path):
+def test_published_files_have_no_records_paths_or_secrets(hub, export, publish_with, tmp_path):
     publish_with()
     files = hub.repositories["alice/judge"]["files"]
-    own = {file.name for file in TINY.iterdir()} - {"MODELCARD.md"}
-    assert set(files) == own | {
+    judge_files = {file.name for file in TINY.iterdir()} - {"MODELCARD.md"}
+    assert set(files) == judge_files | {
         "README.md", "judge.yaml", "rubric.yaml", "metrics.json", "dramaeval_manifest.json",
     }  # fmt: skip
     everything = b"".join(files.values())
@@ -124,7 +124,7 @@ def test_a_dry_run_lists_the_files_and_sends_nothing(hub, export, publish_with, 
     assert "train.jsonl" in caplog.text.partition("Left out:")[2]
 
 
-def test_a_public_repository_is_not_taken_for_a_private_one(hub, export, publish_with):
+def test_a_public_repository_needs_export_private_false(hub, export, publish_with):
     hub.repositories["alice/judge"] = {"private": False, "files": {}}
     with pytest.raises(ModelError, match="exists and is public"):
         publish_with()
@@ -133,7 +133,9 @@ def test_a_public_repository_is_not_taken_for_a_private_one(hub, export, publish
     assert hub.repositories["alice/judge"]["files"]
 
 
-def test_a_refusal_of_the_hub_gives_its_reason(hub, export, publish_with, monkeypatch):
+def test_a_wrong_token_is_an_error_that_names_the_login_command(
+    hub, export, publish_with, monkeypatch
+):
     monkeypatch.setenv("HF_TOKEN", "hf_" + "y" * 30)
     with pytest.raises(ModelError, match="Log in with `hf auth login`"):
         publish_with()
@@ -148,7 +150,9 @@ def test_a_refusal_of_the_hub_gives_its_reason(hub, export, publish_with, monkey
         ("tokenizer_config.json", '{"note": "hf_%s"}' % ("a1" * 15), "looks like a secret"),
     ],
 )  # fmt: skip
-def test_files_that_must_not_be_published_stop_it(export, publish_with, name, text, problem):
+def test_a_file_with_a_local_path_or_a_secret_stops_the_upload(
+    export, publish_with, name, text, problem
+):
     (export / name).write_text(text)
     with pytest.raises(ConfigError, match=f"{name} .*{problem}|{name} holds what {problem}"):
         publish_with("export.dry_run=true")
@@ -159,7 +163,9 @@ def test_files_that_must_not_be_published_stop_it(export, publish_with, name, te
     [("/models/qwen", None), ("Qwen/Qwen2-Audio-7B", "Qwen/Qwen2-Audio-7B"),
      ("package:models/tiny", "package:models/tiny")],
 )  # fmt: skip
-def test_an_adapter_names_a_base_that_others_have(export, tmp_path, base, published):
+def test_a_published_adapter_names_a_base_model_that_others_can_load(
+    export, tmp_path, base, published
+):
     (export / "config.json").unlink()
     (export / "adapter_config.json").write_text('{"base_model_name_or_path": "/cache/snapshot"}')
     judge = yaml.safe_load((export / "judge.yaml").read_text())
@@ -184,11 +190,13 @@ def test_an_adapter_names_a_base_that_others_have(export, tmp_path, base, publis
         (["stages=[export]", "checkpoint=.", "export.dry_run=true"], "export.dry_run=true lists"),
     ],
 )
-def test_settings_that_are_refused(problems_of, settings, problem):
+def test_invalid_settings_of_the_upload_are_refused(problems_of, settings, problem):
     assert any(problem in each for each in problems_of(*settings))
 
 
-def test_a_missing_folder_is_not_asked_for_on_the_hub(hub, composed, monkeypatch, tmp_path):
+def test_a_missing_folder_below_an_existing_one_is_not_looked_up_on_the_hub(
+    hub, composed, monkeypatch, tmp_path
+):
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)
     assert inherit(composed("checkpoint=outputs/run")).checkpoint == "outputs/run"

@@ -1,4 +1,4 @@
-"""The stage ``import``: its files train a judge as they are, and its settings are checked."""
+"""The stage ``import``: the files that it writes can train a judge, and its settings are checked."""
 
 import json
 
@@ -42,7 +42,7 @@ def run(composed, folder, *overrides):
     import_records.run(config, RunFolder(folder))
 
 
-def test_the_written_task_reads_the_written_records(composed, table, tmp_path):
+def test_the_written_task_reads_the_written_records_of_each_split(composed, table, tmp_path):
     out = tmp_path / "out"
     run(composed, out, f"importer.file='{table}'", "importer.scale=1..5", THIRDS)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -65,7 +65,7 @@ def test_the_written_task_reads_the_written_records(composed, table, tmp_path):
     assert "| warmth | 1 to 5, 5 points | 12 |" in card
 
 
-def test_what_cannot_be_trained_is_on_the_terminal_and_in_the_card(
+def test_a_scale_that_cannot_be_trained_is_named_in_the_log_and_the_card(
     composed, table, tmp_path, caplog
 ):
     out = tmp_path / "out"
@@ -76,7 +76,7 @@ def test_what_cannot_be_trained_is_on_the_terminal_and_in_the_card(
     assert "cannot train on these records yet" in (out / "card.md").read_text()
 
 
-def test_a_source_that_cannot_be_split_is_imported_and_the_option_is_named(
+def test_a_source_that_cannot_be_split_is_imported_whole_with_a_hint(
     composed, table, tmp_path, caplog
 ):
     table.write_text(table.read_text().replace("s1", "s0").replace("s2", "s0"))
@@ -97,7 +97,7 @@ def test_a_bad_source_writes_nothing(composed, table, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_earlier_results_are_kept(composed, table, tmp_path):
+def test_an_import_does_not_overwrite_existing_records(composed, table, tmp_path):
     out = tmp_path / "out"
     run(composed, out, f"importer.file='{table}'")
     before = (out / "records.jsonl").read_bytes()
@@ -106,7 +106,7 @@ def test_earlier_results_are_kept(composed, table, tmp_path):
     assert (out / "records.jsonl").read_bytes() == before
 
 
-def test_columns_are_given_on_the_command_line(composed, table, tmp_path):
+def test_columns_can_be_set_by_overrides(composed, table, tmp_path):
     words = ["importer.columns.character=none", "importer.dimensions={warm: warmth}"]
     words += ["importer.columns.id='{file}-1'", "importer.ignore=[pace]"]
     run(composed, tmp_path / "out", f"importer.file='{table}'", *words)
@@ -129,7 +129,7 @@ def test_columns_are_given_on_the_command_line(composed, table, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_problems_of_the_settings(problems_of, words, problem):
+def test_invalid_settings_of_the_import_are_refused(problems_of, words, problem):
     assert any(problem in each for each in problems_of(*words))
 
 

@@ -1,4 +1,4 @@
-"""Leaderboards of a folder with a folder for each system."""
+"""Leaderboards of an input folder that has one folder for each system."""
 
 import json
 import re
@@ -23,7 +23,7 @@ TEXTS = (
 
 @pytest.fixture
 def voices(tmp_path):
-    """Three systems with the same six file names; one of them as FLAC."""
+    """Three systems with the same six file names; one of them has FLAC files."""
     rng = np.random.default_rng(0)
     for system, level in LOUDNESS.items():
         for prompt in range(6):
@@ -46,7 +46,7 @@ def test_folders_are_systems_and_file_names_are_prompts(composed, voices, tmp_pa
     assert {line["system"] for line in lines} == set(LOUDNESS)
     prompts = {line["file_in_system"] for line in lines}
     assert prompts == {f"scenes/line.{number}" for number in range(6)}
-    # A scoring run takes the folders for folders.
+    # In a scoring run the folders are not systems.
     config = composed("stages=[score]", f"input={voices}", *TEXTS)
     (source,) = input_sources(config, build_task(config), tmp_path / "out")
     lines = lines_of(source)
@@ -54,7 +54,7 @@ def test_folders_are_systems_and_file_names_are_prompts(composed, voices, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_page_for_people_who_were_not_there(composed, voices, tmp_path):
+def test_the_leaderboard_page_states_title_date_judge_and_ranks(composed, voices, tmp_path):
     folder = tmp_path / "board"
     folder.mkdir()
     with chat_endpoint() as endpoint:
@@ -76,7 +76,7 @@ def test_a_page_for_people_who_were_not_there(composed, voices, tmp_path):
     assert "Rhythmic" in html
 
 
-def test_the_key_of_the_prompt_takes_precedence_over_the_texts(composed, make_clips):
+def test_a_given_prompt_key_replaces_the_texts_as_the_prompt(composed, make_clips):
     task = build_task(composed())
     first, second = task.read(make_clips("clip", 2)).records
     assert leaderboard.prompt_of(task, first) != leaderboard.prompt_of(task, second)

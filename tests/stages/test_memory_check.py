@@ -1,4 +1,4 @@
-"""A plan beyond the machine's memory is refused before any weights load."""
+"""A run that needs more memory than the machine has is refused before any weights load."""
 
 import json
 import re
@@ -16,13 +16,13 @@ from dramaeval.models.planning import machine
 from dramaeval.stages.pipeline import run_in_process
 
 MIB = 2**20
-#: Of the 8,192 positions of the tiny judge it takes most.
+#: A text that takes most of the 8,192 positions of the tiny judge.
 TRANSCRIPT = "seven words of a very long transcript " * 400
 
 
 @pytest.fixture
 def attempt(composed, tmp_path, monkeypatch):
-    """Start a run on a machine of so many bytes; no weights may load."""
+    """A function that starts a run on a machine with ``memory`` bytes; loading weights is an error."""
 
     def start(memory, *overrides):
         file = write_clips(tmp_path, "train", 2)
@@ -42,13 +42,15 @@ def attempt(composed, tmp_path, monkeypatch):
     return start
 
 
-def test_a_long_transcript_is_refused(attempt, tmp_path):
+def test_a_transcript_too_long_for_the_memory_is_refused_and_named(attempt, tmp_path):
     with pytest.raises(ConfigError) as raised:
         attempt(300 * MIB, "stages=[train]")
     (problem,) = raised.value.problems
-    words = len(AutoTokenizer.from_pretrained(PACKAGE / "models" / "tiny")(TRANSCRIPT).input_ids)
+    transcript_tokens = len(
+        AutoTokenizer.from_pretrained(PACKAGE / "models" / "tiny")(TRANSCRIPT).input_ids
+    )
     longest = int(re.search(r"has ([\d,]+) tokens", problem)[1].replace(",", ""))
-    assert words < longest < words + 500
+    assert transcript_tokens < longest < transcript_tokens + 500
     for part in (
         "of memory, and this machine has 300.0 MiB",
         "Most of it is for the activations",
@@ -61,25 +63,25 @@ def test_a_long_transcript_is_refused(attempt, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("batch", "remedy"),
+    ("batch", "cause"),
     [
         (["batch.eval_clips=1", "task.dimensions=[pitch_dynamics]"], "weights: choose a smaller"),
         ([], r"activations: .*test.jsonl:\d+\), has \d+ tokens; .*lower batch.eval_clips"),
     ],
 )
-def test_scoring_counts_too(attempt, batch, remedy):
+def test_memory_of_scoring_is_checked_too(attempt, batch, cause):
     sample = ("task.data.train=null", "task.data.test=null")
-    with pytest.raises(ConfigError, match=f"Most of it is for the {remedy}"):
+    with pytest.raises(ConfigError, match=f"Most of it is for the {cause}"):
         attempt(10 * MIB, "stages=[evaluate]", *sample, *batch)
 
 
-def test_a_plan_for_another_machine_is_only_warned_of(attempt):
+def test_plan_true_warns_of_too_little_memory(attempt):
     result, log = attempt(10 * MIB, "plan=true")
     assert result is None
     assert "this machine has 10.0 MiB" in log
 
 
-def test_plan_force_starts_the_run(attempt, tmp_path):
+def test_plan_force_starts_the_run_with_a_warning(attempt, tmp_path):
     _, log = attempt(10 * MIB, "stages=[prepare]", "plan_force=true")
     assert "this machine has 10.0 MiB" in log
     assert list((tmp_path / "run" / "prepared").iterdir())

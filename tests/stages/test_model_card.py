@@ -1,4 +1,4 @@
-"""Model cards: what they take from a base's card, and what they say when there is nothing to take."""
+"""Model cards: the licence of the base, unknown values, figures of mixtures and pairs, and escaping."""
 
 import pytest
 from hostile import HOSTILE, Elements
@@ -19,7 +19,7 @@ from dramaeval.stages.model_card import card, licence_of
         ("", None),
     ],
 )
-def test_the_licence_is_read_from_the_base_and_never_guessed(tmp_path, text, expected):
+def test_the_licence_is_read_from_the_front_matter_of_the_base_card(tmp_path, text, expected):
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
     assert licence_of(str(tmp_path)) == expected
 
@@ -29,7 +29,7 @@ def test_a_base_without_a_card_has_no_known_licence(tmp_path):
     assert licence_of("nobody/has-this-base") is None
 
 
-def test_unknown_facts_are_stated():
+def test_unknown_values_are_stated_as_not_known():
     text = card({}, {}, {}, {"peft_type": "LORA", "base_model_name_or_path": "owner/base"})
     assert "An adapter (LORA)" in text
     assert "Rubric: not known, version not known" in text
@@ -63,8 +63,8 @@ def test_a_mixture_names_every_task_and_its_accuracy():
     assert "| voice | 0.500 [0.250, 0.750] | 0.25 | 8 |" in text
 
 
-def test_texts_of_others_are_shown_and_not_formatted():
-    """Names, keys and paths: a card is read on sites that run what Markdown lets through."""
+def test_names_keys_and_paths_are_escaped():
+    """Cards are shown on sites that render the HTML in Markdown."""
     dimensions = [{"key": HOSTILE}]
     figures = {"pearson": 0.5, "n": 3, "interval": {}}
     text = card(

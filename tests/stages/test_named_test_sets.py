@@ -21,7 +21,7 @@ SAMPLE = PACKAGE / "data" / "sample" / "realism"
 
 
 def write_part(file, split, part):
-    """A part of the lines of the sample, with absolute paths of clips."""
+    """Write a slice of the sample's lines with absolute paths of clips."""
     lines = (SAMPLE / f"{split}.jsonl").read_text("utf-8").splitlines()[part]
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -46,7 +46,7 @@ def run_in(composed, folder, *overrides):
     return objective, json.loads(run_folder.metrics.read_text())
 
 
-def test_each_set_is_a_split_and_the_first_one_leads():
+def test_each_test_set_is_a_split_in_the_given_order():
     data = {"val": "v.jsonl", "test": {"wild": "b.jsonl", "studio": "a.jsonl"}, "sample": "s"}
     assert split_files(data) == {
         "val": "v.jsonl",
@@ -71,7 +71,7 @@ def test_each_set_is_a_split_and_the_first_one_leads():
         ("3", "task.data.test=3 must be text"),
     ],
 )
-def test_wrong_sets_are_reported(tmp_path, monkeypatch, value, problem):
+def test_invalid_test_sets_are_reported(tmp_path, monkeypatch, value, problem):
     (tmp_path / "x.jsonl").write_text("{}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as error:
@@ -86,11 +86,12 @@ def test_the_id_of_a_run_does_not_depend_on_the_test_files():
 
 
 @pytest.mark.slow
-def test_every_file_of_a_run_has_the_sets_and_a_single_set_has_the_same_figures(composed, tmp_path):
+def test_metrics_reports_and_comparisons_have_each_test_set(composed, tmp_path, small_judge):
     studio = write_part(tmp_path / "studio.jsonl", "test", slice(0, 8))
     wild = write_part(tmp_path / "wild.jsonl", "val", slice(0, 7))
     sets = f"task.data.test={{studio: {studio}, wild: {wild}}}"
-    objective, metrics = run_in(composed, tmp_path / "run", "stages=[evaluate]", sets)
+    evaluate = ("stages=[evaluate]", small_judge)
+    objective, metrics = run_in(composed, tmp_path / "run", *evaluate, sets)
     assert {name for name in metrics if name.startswith("test")} == {"test_studio", "test_wild"}
     assert metrics["about"]["records"] == {"test_studio": 8, "test_wild": 7}
     assert objective == metrics["test_studio"]["zero_shot"]["macro"]["pearson"]
@@ -106,7 +107,7 @@ def test_every_file_of_a_run_has_the_sets_and_a_single_set_has_the_same_figures(
     assert (splits.count("test_studio"), splits.count("test_wild")) == (16, 14)
 
     single = f"task.data.test={wild}"
-    _, alone = run_in(composed, tmp_path / "single", "stages=[evaluate]", single)
+    _, alone = run_in(composed, tmp_path / "single", *evaluate, single)
     assert alone["test"] == metrics["test_wild"]
     assert "drop" not in alone
     assert not list((tmp_path / "single").glob("report.test*"))
@@ -134,7 +135,7 @@ def test_every_file_of_a_run_has_the_sets_and_a_single_set_has_the_same_figures(
     assert mse == pytest.approx(a - b)
 
 
-def test_a_sweeps_table_has_columns_for_each_set():
+def test_the_table_of_a_sweep_has_columns_for_each_test_set():
     macro = {"pearson": 0.5, "interval": {"pearson": [0.25, 0.75]}}
     summary = {"final": {"macro": macro}}
     agreement = _agreement_in({"test_studio": summary, "test_wild": summary, "about": {}})

@@ -1,4 +1,4 @@
-"""Loggers of transformers' own: passed through where installed, refused before weights load where not."""
+"""Loggers that transformers integrates: used if their package is installed, refused before weights load if not."""
 
 import pytest
 
@@ -14,17 +14,19 @@ from dramaeval.stages.run_folder import RunFolder
     ("logger", "command"),
     [("mlflow", "mlflow"), ("trackio", "trackio"), ("swanlab", "swanlab"), ("comet", "comet-ml")],
 )
-def test_a_missing_package_is_named_with_its_command(composed, monkeypatch, logger, command):
+def test_a_missing_package_is_named_with_its_install_command(
+    composed, monkeypatch, logger, command
+):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     lines = [line for line in extras.problems(composed(f"logger={logger}")) if "logger" in line]
     (line,) = lines
     assert line.startswith(f"logger={logger} needs the package")
     assert line.endswith(f"pip install {command}")
-    # Only a training has curves.
+    # Without training, no logger is used.
     assert not extras.problems(composed(f"logger={logger}", "stages=[evaluate]"))
 
 
-def test_the_names_are_those_of_transformers(composed):
+def test_logger_names_are_those_of_transformers(composed):
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     both = report_to(composed("logger=[mlflow,comet]"))
@@ -34,14 +36,16 @@ def test_the_names_are_those_of_transformers(composed):
 
 
 @pytest.mark.slow
-def test_mlflow_has_the_curves_of_a_training(composed, make_clips, tmp_path, monkeypatch):
+def test_mlflow_receives_the_losses_of_a_training(
+    composed, make_clips, tmp_path, monkeypatch, small_judge
+):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     store = (tmp_path / "store").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "judges")
     config = composed(
-        "device=cpu", "logger=mlflow", "stages=[train]", "task.dimensions=[pitch_dynamics]",
+        "device=cpu", "logger=mlflow", "stages=[train]", "task.dimensions=[pitch_dynamics]", small_judge,
         f"task.data.train={make_clips('train', 4, seconds=(0.4,))}", "trainer.args.max_steps=2",
         "trainer.args.logging_steps=1", "trainer.args.per_device_train_batch_size=2",
         "trainer.args.save_strategy=no",

@@ -1,4 +1,4 @@
-"""Runs that judge pairs, compared by ``stages=[report]``; and their comparisons as a table."""
+"""``stages=[report]`` compares runs that judge pairs, and ``output=`` writes their answers as a table."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ def results(*folders):
     return [read_run(folder, folder.name, "test", None) for folder in folders]
 
 
-def test_differences_on_the_pairs_of_both_judges_by_hand(judges):
+def test_differences_on_common_pairs_equal_values_by_hand(judges):
     comparison = pairs_side_by_side(results(*judges), **SETTINGS)
     gain = comparison.against_first["good"]["macro"]
     # 6 of 12 against 12 of 12.
@@ -106,7 +106,7 @@ def test_the_stage_writes_page_markdown_tables_and_json(composed, judges, tmp_pa
     assert rows[-1][0] == "Mean"
 
 
-def test_what_cannot_be_compared_is_refused(composed, judges, tmp_path):
+def test_runs_that_cannot_be_compared_are_refused(composed, judges, tmp_path):
     half, _ = judges
     rated = Prediction(
         id="c", dimension="warmth", scale=(1.0, 2.0), distribution=(0.5, 0.5), expected=1.5, ratings=(1.0,),

@@ -1,4 +1,4 @@
-"""Small runs with pairs in this process: figures, report, ranking, and what is refused."""
+"""Small runs with pairs: metrics, report, ranking and refused inputs."""
 
 import json
 from collections import Counter
@@ -21,13 +21,13 @@ from dramaeval.stages.predictions_file import read_phase
 from dramaeval.stages.run_folder import RunFolder
 
 SAMPLE = PACKAGE / "data" / "sample" / "archetype"
-ONE = "task.dimensions=[human_likeness]"
-QUICK = ("device=cpu", "logger=none", "evaluation.draws=20", ONE)
+ONE_DIMENSION = "task.dimensions=[human_likeness]"
+QUICK = ("device=cpu", "logger=none", "evaluation.draws=20", ONE_DIMENSION)
 
 
 @pytest.fixture
 def context_of(composed, tmp_path):
-    """The context of a run in this process, before its stages."""
+    """A function that builds the context of a run whose stages have not run yet."""
 
     def build(*overrides):
         config = composed(*QUICK, *overrides)
@@ -42,7 +42,7 @@ def context_of(composed, tmp_path):
 
 @pytest.fixture
 def finished(context_of):
-    """The context of a finished run in this process."""
+    """A function that runs all stages and returns the context."""
 
     def run(*overrides):
         context = context_of(*overrides)
@@ -54,15 +54,15 @@ def finished(context_of):
 
 @pytest.fixture
 def unrated(tmp_path):
-    """Clips of the given systems for each of three prompts, without ratings."""
+    """A function that writes clips of the given systems for each of three prompts, without ratings."""
 
     def write(*systems):
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         lines = []
         for prompt in range(3):
             for system in systems:
                 name = f"{prompt}-{system}"
-                soundfile.write(tmp_path / f"{name}.wav", chance.normal(0, 0.1, 8_000), 16_000)
+                soundfile.write(tmp_path / f"{name}.wav", rng.normal(0, 0.1, 8_000), 16_000)
                 lines.append(
                     {
                         "id": name,
@@ -83,20 +83,20 @@ def prediction(name, **more):
     return PairPrediction(id=name, dimension="human_likeness", **{**values, **more})
 
 
-def test_unrated_clips_of_an_input_give_all_pairs(composed, unrated):
+def test_unrated_clips_of_an_input_form_all_pairs_of_a_prompt(composed, unrated):
     task = build_task(composed("task=pair", "task.dimensions=[human_likeness,audio_quality]"))
     pairs = task.read(unrated("s", "t", "u"), annotated=False).records
     assert Counter(pair.fields["question"] for pair in pairs) == {f"Role {n}": 3 for n in range(3)}
     assert all({pair.text("system_a"), pair.text("system_b")} <= {"s", "t", "u"} for pair in pairs)
 
 
-def test_the_ratings_of_an_input_decide_neither_pairs_nor_questions(composed):
+def test_the_ratings_of_an_input_change_neither_its_pairs_nor_its_questions(composed):
     task = build_task(composed("task=pair", "task.derive.per_prompt=null"))
     rated = task.read(SAMPLE / "test.jsonl").records
-    every = task.read(SAMPLE / "test.jsonl", annotated=False).records
-    assert {pair.id for pair in rated} < {pair.id for pair in every}
-    asked = {len(task.without_ratings().dimensions_for(pair)) for pair in every}
-    assert asked == {len(task.dimensions)}
+    all_pairs = task.read(SAMPLE / "test.jsonl", annotated=False).records
+    assert {pair.id for pair in rated} < {pair.id for pair in all_pairs}
+    counts = {len(task.without_ratings().dimensions_for(pair)) for pair in all_pairs}
+    assert counts == {len(task.dimensions)}
     assert min(len(task.dimensions_for(pair)) for pair in rated) < len(task.dimensions)
 
 
@@ -107,12 +107,12 @@ def test_pair_lines_are_read_by_split_and_resumed(tmp_path):
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert read_phase(file).pairs == {"test": [first, second]}
 
-    class Named:
+    class NamedRecord:
         def __init__(self, name):
             self.id = name
 
     file.write_text(prediction_line(first) + "\n", encoding="utf-8")
-    records = [Named("p1"), Named("p2")]
+    records = [NamedRecord("p1"), NamedRecord("p2")]
     assert resume(file, records, lambda record: 1) == records[1:]
     file.write_text(f"{prediction_line(first)}\n{prediction_line(first)}\n[]\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"(?s)line 2: p1 .* already on line 1.*line 3"):
@@ -120,7 +120,7 @@ def test_pair_lines_are_read_by_split_and_resumed(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_direct_comparisons(finished):
+def test_direct_comparisons_are_evaluated_and_reported(finished):
     context = finished(
         "task=pair_direct",
         "stages=[evaluate]",
@@ -145,13 +145,13 @@ def test_an_evaluation_of_direct_comparisons(finished):
 
 
 @pytest.mark.slow
-def test_a_leaderboard_of_unrated_clips(finished, unrated):
+def test_unrated_clips_are_ranked_by_pairs(finished, unrated):
     context = finished("task=pair", "stages=[leaderboard]", f"input={unrated('s', 't')}")
     board = json.loads((context.folder.path / "leaderboard.json").read_text(encoding="utf-8"))
     assert board["comparisons"] == 3
     assert board["people_order"] == {"undefined": "no pair has a known vote"}
-    gap = {p.id: p.margin for p in read_pair_predictions(context.folder.predictions("final"))}
-    assert len(gap) == 3
+    margins = {p.id: p.margin for p in read_pair_predictions(context.folder.predictions("final"))}
+    assert len(margins) == 3
     assert "Bradley-Terry rating" in context.folder.report.read_text(encoding="utf-8")
     assert (context.folder.path / "tables" / "ranking.csv").is_file()
 

@@ -1,4 +1,4 @@
-"""Whole small runs on pairs derived from the bundled sample, and the settings that pairs do not take."""
+"""Small runs on pairs derived from the bundled sample, and settings that pairs do not support."""
 
 import json
 import math
@@ -31,8 +31,8 @@ MIXED = (
 
 
 @pytest.fixture
-def few(tmp_path):
-    """The first records of a split of the sample, from which a few pairs are derived."""
+def first_records(tmp_path):
+    """A function that writes the first records of a split of the sample; a few pairs are derived from them."""
 
     def write(split, count):
         lines = (SAMPLE / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:count]
@@ -47,9 +47,9 @@ def few(tmp_path):
 
 
 @pytest.fixture
-def run(composed, tmp_path):
-    def carry_out(*settings):
-        config = composed(*QUICK, *settings)
+def run(composed, tmp_path, small_judge):
+    def run_in_folder(*settings):
+        config = composed(*QUICK, small_judge, *settings)
         check(config)
         folder = RunFolder(tmp_path / "run")
         folder.path.mkdir()
@@ -58,13 +58,13 @@ def run(composed, tmp_path):
         run_stages(context)
         return context
 
-    return carry_out
+    return run_in_folder
 
 
 @pytest.mark.slow
-def test_a_judge_learns_from_pairs_and_scores_single_clips(run, few):
-    file = few("train", 12)
-    # The judge is tested on its own training pairs: it has to fit them.
+def test_a_judge_learns_from_pairs_and_scores_single_clips(run, first_records):
+    file = first_records("train", 12)
+    # The judge is tested on its training pairs, which it has to fit.
     data = f"task.data.train={file}", f"task.data.test={file}"
     context = run("task=pair", *data, "trainer.args.max_steps=15")
     before, after = (
@@ -88,10 +88,10 @@ def test_a_judge_learns_from_pairs_and_scores_single_clips(run, few):
 
 
 @pytest.mark.slow
-def test_a_judge_learns_to_compare_directly(run, few):
-    file = few("train", 12)
+def test_a_judge_learns_to_compare_directly(run, first_records):
+    file = first_records("train", 12)
     data = f"task.data.train={file}", f"task.data.test={file}"
-    context = run("task=pair_direct", *data, "trainer.args.max_steps=15")
+    context = run("task=pair_direct", *data, "trainer.args.max_steps=50")
     before, after = (
         validation_metrics(read_phase(context.folder.predictions(phase)).pairs["test"])
         for phase in ("zero_shot", "final")
@@ -106,8 +106,8 @@ def test_a_judge_learns_to_compare_directly(run, few):
 
 
 @pytest.mark.slow
-def test_pairs_and_ratings_train_one_judge(run, few):
-    file = few("train", 12)
+def test_pairs_and_ratings_train_one_judge(run, first_records):
+    file = first_records("train", 12)
     context = run(
         *MIXED, *(f"task.tasks.{part}.data.{split}={file}" for part in ("pair", "archetype")
                   for split in ("train", "test")),
@@ -152,7 +152,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("settings", "problem"), REFUSED.values(), ids=REFUSED)
-def test_what_pairs_do_not_take_is_refused(composed, settings, problem):
+def test_settings_that_pairs_do_not_support_are_refused(composed, settings, problem):
     config = composed(*settings)
     with pytest.raises(ConfigError, match=problem):
         check_task(config, build_family(config), build_task(config))
@@ -161,20 +161,20 @@ def test_what_pairs_do_not_take_is_refused(composed, settings, problem):
 @pytest.mark.parametrize(
     "settings", [("task=pair",), ("task=pair", "model.head=regression"), ("task=pair_direct",)]
 )
-def test_pairs_take_their_own_objectives(composed, settings):
+def test_the_default_objective_of_pairs_is_accepted(composed, settings):
     config = composed(*settings)
     check_task(config, build_family(config), build_task(config))
 
 
-def test_a_dataset_of_single_clips_refuses_pairs(composed, few):
+def test_a_dataset_of_single_clips_refuses_pairs(composed, first_records):
     task = build_task(composed("task=pair"))
     with pytest.raises(ValueError, match="compares two clips"):
-        AudioDataset(few("train", 12), task=task)
+        AudioDataset(first_records("train", 12), task=task)
 
 
-def test_a_template_without_a_second_clip_is_refused(composed, few):
+def test_a_template_without_a_second_clip_is_refused(composed, first_records):
     class Encoder:
-        """Renders one placeholder, whatever the messages hold."""
+        """Renders one audio placeholder, even if the messages have two clips."""
 
         audio_token = 7
         encoder = property(lambda self: self)
@@ -188,7 +188,7 @@ def test_a_template_without_a_second_clip_is_refused(composed, few):
     for name, refused in (("pair_direct", True), ("pair", False)):
         config = composed(f"task={name}")
         task = build_task(config)
-        records = task.read(few("train", 12)).records
+        records = task.read(first_records("train", 12)).records
         problem = clip_problem(Encoder(build_family(config), task), records)
         assert bool(problem) == refused
         assert not refused or "renders 1 audio placeholders" in problem

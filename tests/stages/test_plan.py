@@ -1,4 +1,4 @@
-"""The plan against counts by hand."""
+"""The plan of a run, compared with counts by hand."""
 
 import json
 from dataclasses import replace
@@ -30,13 +30,13 @@ def plan_of(composed, make_clips, tmp_path):
     return build
 
 
-def test_counts(plan_of):
+def test_the_plan_counts_records_questions_hours_and_steps(plan_of):
     run = plan_of("trainer.args.per_device_train_batch_size=2", "trainer.args.num_train_epochs=3")
     for record in run.splits["train"][:4]:
         record.ratings["pitch_variation"] = (None,) * 6
     plan = make_plan(run)
     assert plan.records == {"train": 10, "test": 3}
-    # Four training records lack one of ten dimensions; all are asked in the test.
+    # Four training records lack the ratings of one of ten dimensions; in the test all are asked.
     assert plan.questions == {"train": 96, "test": 30}
     assert plan.hours["train"] == pytest.approx(20 / 3600)
     assert (plan.steps, plan.clips.clips) == (15, 2)  # 5 batches × 3 epochs
@@ -60,9 +60,10 @@ def test_trainable_parameters_by_part(plan_of, peft, adapt, trainable):
 
 
 @pytest.mark.slow
-def test_the_planned_steps_are_those_that_are_taken(plan_of):
+def test_training_takes_the_planned_number_of_steps(plan_of, small_judge):
     for overrides in (["trainer.args.gradient_accumulation_steps=2"], ["trainer.args.max_steps=3"]):
         run = plan_of(
+            small_judge,
             "trainer.args.per_device_train_batch_size=3",
             "trainer.args.num_train_epochs=2",
             "trainer.args.save_strategy=no",
@@ -75,7 +76,7 @@ def test_the_planned_steps_are_those_that_are_taken(plan_of):
         assert trainer.state.global_step == planned
 
 
-def test_memory_by_hand():
+def test_the_memory_estimate_equals_a_calculation_by_hand():
     sizes = {"total": 100, "trainable": 10, "tokens": 7, "hidden": 3, "layers": 2, "inner": 5}
     second = estimate(**sizes, bytes_per_weight=4, stage=2, processes=5)
     assert (second.weights, second.gradients, second.optimizer) == (400, 10 * 4 / 5, 10 * 8 / 5)
@@ -86,12 +87,12 @@ def test_memory_by_hand():
     assert readable(1536 * 2**20) == "1.5 GiB"
 
 
-def test_a_skeleton_weighs_nothing(plan_of):
+def test_a_skeleton_has_no_weights_in_memory(plan_of):
     skeleton = plan_of().family.skeleton()
     assert all(weight.device == torch.device("meta") for weight in skeleton.parameters())
 
 
-def test_the_objective_is_val_or_else_test(plan_of, make_clips):
+def test_without_val_the_objective_is_the_correlation_on_test(plan_of, make_clips):
     quick = ("stages=[evaluate]", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]")
     run = plan_of(*quick)
     run.folder.path.mkdir(parents=True)
@@ -120,7 +121,7 @@ def test_all_problems_of_the_objects_are_reported_together(composed, tmp_path):
     check(config)
     with pytest.raises(ConfigError) as raised:
         RunContext(config, RunFolder(tmp_path / "run"))
-    told = str(raised.value)
+    message = str(raised.value)
     assert len(raised.value.problems) == 4
     for part in (
         "nonsense",
@@ -128,7 +129,7 @@ def test_all_problems_of_the_objects_are_reported_together(composed, tmp_path):
         "holds neither a run",
         "evaluation.metrics",
     ):
-        assert part in told
+        assert part in message
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, 
 
 
 @pytest.mark.slow
-def test_settings_that_train_nothing_are_a_problem_of_the_plan(composed, tmp_path):
+def test_a_plan_without_steps_or_trainable_weights_is_a_problem(composed, tmp_path):
     config = composed("peft=none", "model.freeze_audio=true", "model.train_projector=false")
     check(config)
     plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
@@ -150,7 +151,7 @@ def test_settings_that_train_nothing_are_a_problem_of_the_plan(composed, tmp_pat
     assert "No weights would be trained" in replace(plan, trainable=0).problems()[0]
 
 
-def test_a_plan_without_training_states_only_memory(composed, tmp_path):
+def test_a_plan_without_training_has_no_trainable_weights(composed, tmp_path):
     config = composed("stages=[evaluate]", "batch.eval_clips=2")
     plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
     text = "\n".join(plan.lines())
@@ -162,7 +163,7 @@ def test_a_plan_without_training_states_only_memory(composed, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "features"])
-def test_a_cache_without_a_name_keeps_nothing(plan_of, monkeypatch, tmp_path, name):
+def test_an_empty_cache_variable_turns_the_cache_off(plan_of, monkeypatch, tmp_path, name):
     monkeypatch.setenv("DRAMAEVAL_CACHE", name and str(tmp_path / name))
     cache = plan_of().record_encoder.cache
     assert (cache and cache.folder) == (tmp_path / name if name else None)

@@ -1,4 +1,4 @@
-"""Predictions files are read back once, whatever characters an id holds."""
+"""Predictions files are read back unchanged, whatever characters their texts have."""
 
 import json
 from types import SimpleNamespace
@@ -18,22 +18,22 @@ def test_ratings_and_options_are_read_back_by_split(tmp_path):
         id="a\u2028b\x85c\x0bd", dimension="pitch", scale=(1.0, 2.0), distribution=(0.25, 0.75),
         expected=1.75, ratings=(1.0, None, 2.0), state="scored", group="g\u2029",
     )  # fmt: skip
-    asked = OptionPrediction(
+    chosen = OptionPrediction(
         id="q", dimension="answer", options=("x", "y\x1c"), distribution=(0.5, 0.5), answer=0,
         state="scored",
     )  # fmt: skip
     file = tmp_path / "predictions.jsonl"
-    lines = [{"split": "val", **rated.to_json()}, {"split": "test", **asked.to_json()}]
+    lines = [{"split": "val", **rated.to_json()}, {"split": "test", **chosen.to_json()}]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     file.write_text(text, encoding="utf-8")
     answers = read_phase(file)
     assert answers.ratings == {"val": [rated]}
-    assert answers.options == {"test": [asked]}
+    assert answers.options == {"test": [chosen]}
 
 
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
 def test_every_reader_of_json_lines_splits_at_line_feeds_only(tmp_path, character):
-    """`str.splitlines` cuts at each of these characters, and JSON text may hold them as they are."""
+    """`str.splitlines` splits at each of these characters, which JSON texts may contain unescaped."""
     rated = Prediction(
         id=f"a{character}b", dimension="pitch", scale=(1.0, 2.0), distribution=None, expected=1.5,
         ratings=(1.0, 2.0), state="scored", system=f"s{character}t", group=character,

@@ -1,4 +1,4 @@
-"""The lengths of questions, against the batches that a run computes."""
+"""The lengths of questions, compared with the batches of a run, and records that are too long."""
 
 import json
 
@@ -29,7 +29,7 @@ from dramaeval.stages.run_folder import RunFolder
 
 @pytest.fixture
 def context_of(composed, make_clips, tmp_path):
-    """A context whose third test clip has other text than the rest."""
+    """A function that builds a context whose third record has the text ``scene``."""
 
     def build(*overrides, scene=""):
         file = make_clips("test", 3)
@@ -54,11 +54,11 @@ def lengths_of(context, positions=None):
     ("task", "scene"),
     [
         ("task=role", "Ein Hof im Regen. " * 20),
-        ("task=role", "雨の中の庭。" * 50),  # three bytes a character, about one token each
+        ("task=role", "雨の中の庭。" * 50),  # three bytes per character, about one token per byte
         ("task=role_all", ""),
     ],
 )
-def test_the_longest_question_is_counted_as_in_a_batch(context_of, task, scene):
+def test_the_longest_question_of_the_plan_is_the_longest_in_the_batches(context_of, task, scene):
     context = context_of(task, "stages=[train]", scene=scene)
     plan = make_plan(context)
     encoder, longest = context.record_encoder, 0
@@ -73,13 +73,13 @@ def test_the_longest_question_is_counted_as_in_a_batch(context_of, task, scene):
     )
 
 
-def test_a_question_that_fills_the_positions_is_accepted_and_one_more_token_is_not(context_of):
+def test_a_question_may_fill_all_positions_but_not_exceed_them(context_of):
     context = context_of("stages=[evaluate]")
-    fits = lengths_of(context).longest
-    assert not lengths_of(context, fits).too_long
-    refused = lengths_of(context, fits - 1).too_long
+    length = lengths_of(context).longest
+    assert not lengths_of(context, length).too_long
+    refused = lengths_of(context, length - 1).too_long
     assert refused
-    assert f"has {fits:,} tokens, clips and answer included" in refused[0].problem
+    assert f"has {length:,} tokens, clips and answer included" in refused[0].problem
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_every_stage_names_the_record_that_is_too_long(
     assert context._model is None
 
 
-def test_virtual_tokens_take_positions(context_of):
+def test_virtual_tokens_reduce_the_positions_for_the_question(context_of):
     without = make_plan(context_of("stages=[train]", "peft=lora")).positions
     context = context_of("stages=[train]", "peft=prompt")
     assert make_plan(context).positions == without - context.adapter.num_virtual_tokens
@@ -127,5 +127,7 @@ SIZE = {"max_position_embeddings": 77}
         (CausalLM, BloomConfig(), None),  # its attention has a bias instead of positions
     ],
 )
-def test_the_positions_of_every_family(family, configuration, positions):
+def test_the_positions_of_each_family_are_read_from_its_configuration(
+    family, configuration, positions
+):
     assert family(path="").positions(configuration) == positions

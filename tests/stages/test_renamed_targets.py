@@ -1,4 +1,4 @@
-"""Run folders of version 0.1.0 name classes that have other names now: they are read as before."""
+"""Run folders of version 0.1.0 name classes that have other names now; they can still be read."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def with_old_targets(values):
 
 @pytest.fixture
 def old_run(composed, tmp_path):
-    """Write the folder of a run that evaluated the tiny judge, with the names of version 0.1.0."""
+    """A function that writes the folder of an evaluation of the tiny judge, with the names of version 0.1.0."""
 
     def write(*overrides, name="run"):
         folder = RunFolder(tmp_path / name)
@@ -103,11 +103,11 @@ def old_run(composed, tmp_path):
 
 
 @pytest.mark.parametrize("name", IN_CONFIGS)
-def test_an_old_target_is_a_present_class_or_function(name):
+def test_each_old_target_is_resolved_to_a_class_or_function(name):
     assert callable(get_object(with_current_targets({"_target_": name})["_target_"]))
 
 
-def test_the_table_has_only_names_of_the_old_configurations():
+def test_the_table_of_renamed_targets_has_only_old_names():
     assert RENAMED.keys() <= set(IN_CONFIGS)
     assert not RENAMED.keys() & set(RENAMED.values())
 
@@ -122,7 +122,7 @@ def test_targets_are_renamed_at_any_depth_and_nothing_else_is():
     }
 
 
-def test_what_was_trusted_is_trusted():
+def test_targets_trusted_in_version_0_1_0_are_still_trusted():
     assert {RENAMED.get(name, name) for name in TRUSTED} <= trust.TRUSTED
 
 
@@ -134,7 +134,7 @@ def test_a_judge_is_loaded_from_an_old_run(old_run):
     assert type(judge.task("role_all")).__name__ == "AllDimensionsTask"
 
 
-def test_interpolations_and_missing_values_of_old_settings_are_kept(tmp_path):
+def test_interpolations_and_missing_values_of_old_settings_are_not_resolved(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(
         "a: ${b}\nb: ???\nc: \\${x}\nmodel: {_target_: dramaeval.models.voxtral.Voxtral}\n"

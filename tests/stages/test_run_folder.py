@@ -1,4 +1,4 @@
-"""The run folder: never half a file, never two runs in one."""
+"""The run folder: files are written completely or not at all, and it holds one configuration."""
 
 import json
 
@@ -23,28 +23,28 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
 
 
 def test_a_folder_is_complete_or_absent(tmp_path):
-    def half(folder):
+    def write_and_fail(folder):
         (folder / "one").write_text("1")
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
-        write_folder_atomic(tmp_path / "model", half)
+        write_folder_atomic(tmp_path / "model", write_and_fail)
     assert not (tmp_path / "model").exists()
     write_folder_atomic(tmp_path / "model", lambda folder: (folder / "two").write_text("2"))
     assert {one.name for one in (tmp_path / "model").iterdir()} == {"two", NAME}
     assert read_manifest(tmp_path / "model").keys() == {"two"}
 
 
-def test_another_configuration_is_refused_where_there_is_work(tmp_path):
+def test_another_configuration_is_refused_in_a_folder_with_results(tmp_path):
     folder = RunFolder(tmp_path)
     folder.open(OmegaConf.create({"seed": 1, "plan": False, "task": {"labels": "mean"}}))
-    # Nothing was done yet: a mended configuration may start.
+    # The folder has no results yet, so another configuration may start.
     folder.open(OmegaConf.create({"seed": 2, "plan": False, "task": {"labels": "mean"}}))
     (tmp_path / "predictions.zero_shot.jsonl").write_text("")
     folder.open(OmegaConf.create({"seed": 2, "plan": True, "task": {"labels": "mean"}}))
     with pytest.raises(ConfigError, match=r"seed: 2 → 3; task.labels: mean → median"):
         folder.open(OmegaConf.create({"seed": 3, "plan": False, "task": {"labels": "median"}}))
-    # What is measured may be measured otherwise, but not what is kept with each prediction.
+    # Settings of the metrics may change, but not a setting that is stored with each prediction.
     folder = RunFolder(tmp_path / "evaluated")
     folder.path.mkdir()
     before = {"seed": 2, "plan": False, "task": {"labels": "mean"}}
@@ -56,12 +56,12 @@ def test_another_configuration_is_refused_where_there_is_work(tmp_path):
         folder.open(OmegaConf.create({**before, "evaluation": {"group_by": "language"}}))
 
 
-def test_a_run_of_an_earlier_version_continues_with_the_defaults_of_later_settings(tmp_path):
+def test_a_run_of_an_earlier_version_continues_with_defaults_of_new_settings(tmp_path):
     before = {"seed": 1, "batch": {"eval_clips": 8}}
     folder = RunFolder(tmp_path)
     folder.open(OmegaConf.create(before))
     (tmp_path / "predictions.zero_shot.jsonl").write_text("")
-    # batch.shared_prefix came later; its default keeps the behaviour, another value is another configuration.
+    # batch.shared_prefix is newer. Its default keeps the behaviour; another value is another configuration.
     folder.open(OmegaConf.create({"seed": 1, "batch": {"eval_clips": 8, "shared_prefix": True}}))
     folder = RunFolder(tmp_path / "other")
     folder.path.mkdir()

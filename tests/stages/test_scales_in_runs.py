@@ -1,4 +1,4 @@
-"""Whole small runs with a 0-10 scale, half points, labels and bins: training, results, Python and prepared questions."""
+"""Small runs with a 0-10 scale, half points, labels and bins: metrics, report, `Judge.score`, prepared questions."""
 
 import json
 import logging
@@ -25,11 +25,11 @@ NAMES = "Clarity: the scores 1 to 5 stand for bad | poor | fair | good | excelle
 
 
 @pytest.fixture
-def finished(composed, tmp_path):
+def finished(composed, tmp_path, small_judge):
     def run(name, *settings):
         config = composed(
             "device=cpu", "logger=none", "evaluation.draws=20", "trainer.args.max_steps=2",
-            "trainer.args.per_device_train_batch_size=2", *settings,
+            "trainer.args.per_device_train_batch_size=2", small_judge, *settings,
         )  # fmt: skip
         check(config)
         (tmp_path / name).mkdir()
@@ -47,7 +47,9 @@ def predictions_of(folder, phase):
 
 
 @pytest.mark.slow
-def test_scales_from_the_records_to_the_report(finished, tmp_path, caplog):
+def test_scales_are_kept_in_predictions_metrics_report_scores_and_prepared_lines(
+    finished, tmp_path, caplog
+):
     train = write_scaled_clips(tmp_path, "train", 6, seconds=(0.4, 0.7))
     test = write_scaled_clips(tmp_path, "test", 4, seconds=(0.4, 0.7), seed=1)
     caplog.set_level(logging.INFO)
@@ -76,7 +78,7 @@ def test_scales_from_the_records_to_the_report(finished, tmp_path, caplog):
             if key == "label":
                 ratings = [LABELS.index(label) + 1 for label in ratings]
             assert line["ratings"] == ratings
-        # The nearest point, of two the higher.
+        # The nearest point of the scale; of two equally near points, the higher one.
         nearest = [
             [max(points, key=lambda point, v=value: (-abs(point - v), point)) for value in values]
             for values in (
@@ -89,8 +91,8 @@ def test_scales_from_the_records_to_the_report(finished, tmp_path, caplog):
         steps = [[points.index(point) for point in column] for column in nearest]
         kappa = cohen_kappa_score(*steps, labels=range(len(points)), weights="quadratic")
         assert figures["qwk"] == pytest.approx(kappa)
-        gaps = [line["expected"] - np.mean(line["ratings"]) for line in lines]
-        assert figures["mae"] == pytest.approx(np.mean(np.abs(gaps)))
+        errors = [line["expected"] - np.mean(line["ratings"]) for line in lines]
+        assert figures["mae"] == pytest.approx(np.mean(np.abs(errors)))
 
     first = json.loads(test.read_text("utf-8").splitlines()[0])
     judge = Judge.load(folder.path, device="cpu")

@@ -1,4 +1,4 @@
-"""The clips of ``input=…``: files, folders, globs, lists and standard input, with texts that all clips share."""
+"""The clips of ``input=…`` (files, folders, globs, lists, standard input) and the texts that all of them share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def task(base):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The working folder with five clips."""
+    """A working folder with five clips."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "take2.flac", "take1.flac", "more/deep/b.wav", "more/c.ogg"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def test_a_list_in_a_text_file_and_standard_input_are_read_alike(read, folder, m
         read("-", stdin=True)
 
 
-def test_tables_and_clips_are_joined_and_share_no_id(read, folder):
+def test_tables_and_clips_are_joined_and_a_repeated_id_is_refused(read, folder):
     (folder / "t.csv").write_text("id,file,local_scene\nx,take1.flac,Snow.\n")
     (folder / "r.jsonl").write_text(json.dumps({"id": "y", "wav_path": "take2.flac"}) + "\n")
     records = read(["t.csv", "r.jsonl", "a.wav"])
@@ -107,7 +107,7 @@ def test_tables_and_clips_are_joined_and_share_no_id(read, folder):
         read(["r.jsonl", "r2.jsonl"])
 
 
-def test_missing_texts_are_named_with_a_command_that_has_them_all(read, folder):
+def test_missing_texts_are_named_in_a_command_with_all_texts(read, folder):
     some = {name: text for name, text in TEXTS.items() if name in ("scene", "age")}
     with pytest.raises(ConfigError) as error:
         read(["a.wav"], some)
@@ -136,7 +136,7 @@ def test_missing_texts_are_named_with_a_command_that_has_them_all(read, folder):
         ("a.wav", {**TEXTS, "sceen": "x"}, r"sceen is neither .* Did you mean scene"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_by_name(read, folder, given, texts, message):
+def test_inputs_that_cannot_be_scored_are_refused(read, folder, given, texts, message):
     (folder / "empty").mkdir()
     with pytest.raises(ConfigError, match=message):
         read(given, texts)
@@ -155,7 +155,7 @@ def test_the_demo_is_a_clip_of_the_sample_with_its_own_texts(read, folder, task)
 @pytest.mark.parametrize(
     ("output", "message"), [("a.xlsx", "must end with"), ("none/a.csv", "does not exist")]
 )
-def test_an_output_that_cannot_be_written_is_refused_at_the_start(base, folder, output, message):
+def test_an_output_that_cannot_be_written_is_refused_before_scoring(base, folder, output, message):
     config = base.copy()
     OmegaConf.update(config, "input", "a.wav")
     OmegaConf.update(config, "output", output)

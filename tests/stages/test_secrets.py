@@ -1,4 +1,4 @@
-"""No secret reaches a file: by its name, by its value in the environment, by its form."""
+"""Secrets are recognised by name, by form and by value in the environment, and are written to no file."""
 
 import json
 import logging
@@ -18,17 +18,17 @@ from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.run_folder import RunFolder
 
 KEY = "a0b1c2d3e4" * 4
-HF = "hf_" + "aB3dE" * 7
+HF_TOKEN = "hf_" + "aB3dE" * 7
 
 
 @pytest.mark.parametrize(
-    ("text", "safe"),
+    ("text", "expected"),
     [
-        (f"token {HF}.", f"token hf_{HIDDEN}."),
+        (f"token {HF_TOKEN}.", f"token hf_{HIDDEN}."),
         ("sk-proj-" + "x1Y2" * 10, f"sk-{HIDDEN}"),
         ("AKIA" + "IOSFODNN7EXAMPLE", f"AKIA{HIDDEN}"),
         ("ghp_" + "a1" * 18, f"ghp_{HIDDEN}"),
-        ("https://user:pass word@host/a", "https://user:pass word@host/a"),  # no address
+        ("https://user:pass word@host/a", "https://user:pass word@host/a"),  # not a valid address
         ("https://user:p%40ss@host:80/a?b=1", f"https://user:{HIDDEN}@host:80/a?b=1"),
         ("s3://b?X-Amz-Signature=abc&access_token=def", f"s3://b?X-Amz-Signature={HIDDEN}&access_token={HIDDEN}"),
         ("export HF_TOKEN='a b'; x", f"export HF_TOKEN={HIDDEN}; x"),
@@ -40,15 +40,15 @@ HF = "hf_" + "aB3dE" * 7
         ),
     ],
 )  # fmt: skip
-def test_a_secret_is_known_by_its_form(text, safe):
-    assert without_secrets(text) == safe
-    assert without_secrets(safe) == safe
+def test_secrets_of_known_forms_are_masked(text, expected):
+    assert without_secrets(text) == expected
+    assert without_secrets(expected) == expected
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        KEY,  # any commit looks like it
+        KEY,  # a commit hash looks the same
         "task-role_variation-realism_lora-long-name-of-a-run",
         "pad_token=<pad> eos_token=<|im_end|> max_new_tokens=64 tokens=335",
         "http://host:8080/@user git@host:path a@b.c",
@@ -56,11 +56,11 @@ def test_a_secret_is_known_by_its_form(text, safe):
         "hf_hub sk-learn AKIAN",
     ],
 )
-def test_other_texts_stay_as_they_are(text):
+def test_other_texts_are_unchanged(text):
     assert without_secrets(text) == text
 
 
-def test_the_value_of_a_secret_variable_is_masked_in_every_form(monkeypatch):
+def test_the_value_of_a_secret_variable_is_masked_in_every_encoding(monkeypatch):
     secret = """it's "a" <key> & ü/é\\"""
     monkeypatch.setenv("MY_SERVICE_TOKEN", secret)
     for text in (
@@ -74,7 +74,7 @@ def test_the_value_of_a_secret_variable_is_masked_in_every_form(monkeypatch):
         assert HIDDEN in without_secrets(text), text
 
 
-def test_containers_are_masked_by_name_and_by_value(monkeypatch):
+def test_values_in_containers_are_masked_by_key_and_by_value(monkeypatch):
     monkeypatch.setenv("MY_SERVICE_TOKEN", KEY)
     monkeypatch.setenv("SHORT_TOKEN", "role")
     monkeypatch.setenv("SSH_KEY", "/home/user/key")
@@ -103,7 +103,7 @@ def test_containers_are_masked_by_name_and_by_value(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_setting_that_is_called_like_a_secret_is_refused(composed):
+def test_a_setting_with_the_name_of_a_secret_is_refused(composed):
     with pytest.raises(ConfigError) as raised:
         guard(composed("logger=wandb", f"+logger.wandb.api_key={KEY}"))
     assert "logger.wandb.api_key is a secret" in str(raised.value)
@@ -115,13 +115,13 @@ def test_a_setting_that_is_called_like_a_secret_is_refused(composed):
         guard(composed(), hydra)
 
 
-def test_a_setting_that_holds_one_is_warned_of_or_refused_where_no_mask_reaches(
+def test_a_setting_with_a_secret_value_is_warned_of_or_refused_if_it_cannot_be_masked(
     composed, caplog, monkeypatch
 ):
-    guard(composed(f"task.system={HF}"))
+    guard(composed(f"task.system={HF_TOKEN}"))
     assert "task.system seems to hold a secret" in caplog.text
     with pytest.raises(ConfigError, match=r"trainer\.args\.run_name seems to hold a secret"):
-        guard(composed(f"trainer.args.run_name={HF}"))
+        guard(composed(f"trainer.args.run_name={HF_TOKEN}"))
     monkeypatch.setenv("HF_TOKEN", KEY)
     with pytest.raises(ConfigError, match=r"trainer\.args\.run_name seems to hold a secret"):
         guard(composed("trainer.args.run_name='${oc.env:HF_TOKEN}'"))
@@ -131,22 +131,25 @@ def test_a_setting_that_holds_one_is_warned_of_or_refused_where_no_mask_reaches(
     ("hydra", "key"),
     [
         ({"launcher": {"setup": ["export WANDB_API_KEY=abcdefgh"]}}, "hydra.launcher.setup.0"),
-        ({"launcher": {"additional": {"comment": HF}}}, "hydra.launcher.additional.comment"),
+        ({"launcher": {"additional": {"comment": HF_TOKEN}}}, "hydra.launcher.additional.comment"),
         ({"job": {"env_set": {"HTTPS_PROXY": "http://u:pw@h:1"}}}, "hydra.job.env_set.HTTPS_PROXY"),
-        ({"sweeper": {"params": {"task.system": f"{HF},b"}}}, "hydra.sweeper.params.task.system"),
+        (
+            {"sweeper": {"params": {"task.system": f"{HF_TOKEN},b"}}},
+            "hydra.sweeper.params.task.system",
+        ),
     ],
 )
-def test_a_sweep_whose_settings_hold_one_is_refused(composed, hydra, key):
+def test_a_sweep_with_a_secret_in_its_settings_is_refused(composed, hydra, key):
     with pytest.raises(ConfigError) as raised:
         refuse(composed(), OmegaConf.create(hydra))
     assert f"{key} seems to hold a secret" in str(raised.value)
     refuse(composed(), OmegaConf.create({"launcher": {"setup": ["export WANDB_API_KEY=$KEY"]}}))
 
 
-def test_a_file_of_hydras_is_masked_and_one_without_secrets_stays(tmp_path):
+def test_secrets_in_a_yaml_file_are_masked_and_other_files_are_unchanged(tmp_path):
     file = tmp_path / "hydra.yaml"
     file.write_text(
-        f"hydra:\n  env_set: {{HF_TOKEN: abc}}\n  a: ${{b}}\n  tasks: ['+x={KEY}', '{HF}']\n"
+        f"hydra:\n  env_set: {{HF_TOKEN: abc}}\n  a: ${{b}}\n  tasks: ['+x={KEY}', '{HF_TOKEN}']\n"
     )
     mask_file(file, [KEY])
     assert yaml.safe_load(file.read_text()) == {
@@ -161,26 +164,26 @@ def test_a_file_of_hydras_is_masked_and_one_without_secrets_stays(tmp_path):
     assert file.read_text() == "a:   1  # as Hydra wrote it\n"
 
 
-def test_what_a_run_and_a_sweep_write_is_masked(composed, tmp_path, monkeypatch, capsys):
+def test_files_of_a_run_and_a_sweep_are_masked(composed, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setenv("MY_SERVICE_TOKEN", KEY)
     folder = RunFolder(tmp_path / "run")
-    folder.open(composed("task.system='${oc.env:MY_SERVICE_TOKEN}'", f"task.context={HF}"))
+    folder.open(composed("task.system='${oc.env:MY_SERVICE_TOKEN}'", f"task.context={HF_TOKEN}"))
     write_json_atomic(folder.environment, {"a": KEY})
-    write_text_atomic(folder.report, f"<p>{HF}</p>")
+    write_text_atomic(folder.report, f"<p>{HF_TOKEN}</p>")
     set_up_logging(folder.log)
     logging.getLogger("dramaeval").warning("%s", KEY)
-    logging.getLogger("other").error("failed", exc_info=ValueError(HF))
+    logging.getLogger("other").error("failed", exc_info=ValueError(HF_TOKEN))
     logging.getLogger().handlers[-1].close()
-    sys.excepthook(ValueError, ValueError(HF), None)
-    said = capsys.readouterr()
-    assert said.err == f"ValueError: hf_{HIDDEN}\n"
-    assert KEY not in said.out
+    sys.excepthook(ValueError, ValueError(HF_TOKEN), None)
+    printed = capsys.readouterr()
+    assert printed.err == f"ValueError: hf_{HIDDEN}\n"
+    assert KEY not in printed.out
     run = tmp_path / "0-00000000"
     run.mkdir()
     (run / "run.json").write_text(
-        json.dumps({"number": 0, "id": "0", "overrides": [f"a={KEY}", f"b={HF}"]})
+        json.dumps({"number": 0, "id": "0", "overrides": [f"a={KEY}", f"b={HF_TOKEN}"]})
     )
     change_state(run, lambda state: state.failed(f"{KEY} is wrong"))
     assert read_state(run) == RunState(state="failed", reason=f"{HIDDEN} is wrong")
@@ -190,22 +193,22 @@ def test_what_a_run_and_a_sweep_write_is_masked(composed, tmp_path, monkeypatch,
     assert len(files) == 9
     for file in files:
         assert KEY not in file.read_text(), file
-        assert HF not in file.read_text(), file
+        assert HF_TOKEN not in file.read_text(), file
     write_text_atomic(tmp_path / "predictions.jsonl", KEY, verbatim=True)
     assert (tmp_path / "predictions.jsonl").read_text() == KEY
 
 
-def test_the_settings_that_a_sweep_reads_back_are_verbatim(composed, tmp_path):
-    master = OmegaConf.create({"hydra": {}, "note": f"once {HF}"})
+def test_the_settings_that_a_sweep_reads_back_are_not_masked(composed, tmp_path):
+    master = OmegaConf.create({"hydra": {}, "note": f"once {HF_TOKEN}"})
     SweepFolder(tmp_path).write_master(master)
     assert SweepFolder(tmp_path).master() == master
 
 
 @pytest.mark.slow
-def test_a_command_writes_no_secret_however_it_ends(launch, tmp_path):
-    """Refused for one setting; Hydra has written all of them by then."""
+def test_a_refused_command_writes_no_secret(launch, tmp_path):
+    """Hydra writes all settings before the command is refused for one of them."""
     words = [
-        f"+hydra.job.env_set.HF_TOKEN={KEY}", f"task.context={HF}", f"task.system={KEY}",
+        f"+hydra.job.env_set.HF_TOKEN={KEY}", f"task.context={HF_TOKEN}", f"task.system={KEY}",
         f"hydra.run.dir={tmp_path}", "plan=true",
     ]  # fmt: skip
     done = launch(*words)
@@ -215,4 +218,4 @@ def test_a_command_writes_no_secret_however_it_ends(launch, tmp_path):
     assert {"config.yaml", "hydra.yaml", "overrides.yaml"} <= {file.name for file in files}
     for file in files:
         assert KEY not in file.read_text(), file
-        assert HF not in file.read_text(), file
+        assert HF_TOKEN not in file.read_text(), file

@@ -1,4 +1,4 @@
-"""The stage ``serve``: its settings are checked before weights load, and SIGTERM loses no accepted request."""
+"""The stage ``serve``: its settings are checked before weights load, and SIGTERM ends it after all accepted requests."""
 
 import base64
 import concurrent.futures
@@ -34,7 +34,7 @@ def test_the_defaults_serve_on_loopback_and_other_stages_are_not_checked(compose
     assert serve.check(composed("serve.host=no.such.host", "processes=2")) == []
 
 
-def test_all_problems_together(composed, monkeypatch):
+def test_all_problems_of_the_settings_are_reported_together(composed, monkeypatch):
     monkeypatch.setenv(TOKEN_VARIABLE, "")
     text = problems(composed, "processes=2", "serve.max_clips=9", "serve.queue_clips=8", "serve.host=203.0.113.7")  # fmt: skip
     assert "processes=2: stages=[serve] serves with one process" in text
@@ -44,9 +44,9 @@ def test_all_problems_together(composed, monkeypatch):
 
 
 def test_a_port_in_use_is_named(composed):
-    with serve.listening_socket("127.0.0.1", 0) as taken:
-        taken.listen()
-        port = taken.getsockname()[1]
+    with serve.listening_socket("127.0.0.1", 0) as used:
+        used.listen()
+        port = used.getsockname()[1]
         assert f"serve.port={port}: the server cannot listen there (Address already in use)" in problems(
             composed, f"serve.port={port}"
         )  # fmt: skip
@@ -63,7 +63,7 @@ def test_a_missing_package_names_the_extra(composed, monkeypatch, package):
     )
 
 
-def test_the_command_is_the_stage_with_settings(tmp_path, monkeypatch, capsys):
+def test_the_serve_command_is_translated_to_the_stage_and_settings(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config = compose(*with_settings_of_serve(["serve", "tiny", "serve.port=9000"]))
     assert ([stage.name for stage in config.stages], config.serve.port) == (["serve"], 9000)
@@ -82,7 +82,7 @@ def test_the_command_is_the_stage_with_settings(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
+def test_all_accepted_requests_are_answered_after_sigterm(start_launch, tmp_path):
     server = start_launch(
         "serve", "tiny", "device=cpu", "serve.port=0", "cache.enabled=false",
         f"hydra.run.dir={tmp_path / 'run'}",
@@ -91,7 +91,7 @@ def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
     body = json.dumps({"audio": base64.b64encode(CLIP.read_bytes()).decode(), "texts": TEXTS})
 
     def ask(_):
-        """The status of one request; None if no connection was accepted."""
+        """The status and the reply of one request; (None, None) if the connection was refused."""
         request = urllib.request.Request(
             f"{address}/v1/score", body.encode(), {"Content-Type": "application/json"}
         )
@@ -105,11 +105,11 @@ def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         wait_until_up(address)
-        asked = [pool.submit(ask, number) for number in range(48)]
-        next(concurrent.futures.as_completed(asked))
+        requests = [pool.submit(ask, number) for number in range(48)]
+        next(concurrent.futures.as_completed(requests))
         os.kill(server.pid, signal.SIGTERM)
-        answers = [each.result() for each in asked]
-    done = server.end(60)
+        answers = [each.result() for each in requests]
+    done = server.wait(60)
     assert done.returncode == 0, done.stderr
     answered = [answer for status, answer in answers if status == 200]
     assert 1 <= len(answered) < 48
@@ -124,11 +124,11 @@ def test_sigterm_under_load_loses_no_accepted_request(start_launch, tmp_path):
 
 def wait_for(pattern, server):
     for _ in range(600):
-        if match := re.search(pattern, server.out):
+        if match := re.search(pattern, server.stdout):
             return match[1]
-        assert not server.is_over, server.end().stderr
+        assert not server.has_ended, server.wait().stderr
         time.sleep(0.2)
-    raise AssertionError(server.out)
+    raise AssertionError(server.stdout)
 
 
 def wait_until_up(address):

@@ -1,4 +1,4 @@
-"""``shards=N`` divides the input: every record is of exactly one shard."""
+"""``shards=N`` divides the input, so that every record is in exactly one shard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def base():
     return compose("task=role", "stages=[score]")
 
 
-def of_shard(base, tmp_path, files, shards, shard):
+def ids_in_shard(base, tmp_path, files, shards, shard):
     config = base.copy()
     for key, value in {"input": files, "shards": shards, "shard": shard}.items():
         OmegaConf.update(config, key, value)
@@ -31,19 +31,19 @@ def of_shard(base, tmp_path, files, shards, shard):
     return [record.id for record in read["input"]]
 
 
-def test_every_record_is_of_one_shard(base, make_clips, tmp_path):
+def test_every_record_is_in_exactly_one_shard(base, make_clips, tmp_path):
     files = [str(make_clips(name, count)) for name, count in (("a", 7), ("b", 2))]
-    shards = [of_shard(base, tmp_path, files, 3, shard) for shard in range(3)]
+    shards = [ids_in_shard(base, tmp_path, files, 3, shard) for shard in range(3)]
     assert shards == [
         ["a-0", "a-3", "a-6", "b-0"], ["a-1", "a-4", "b-1"], ["a-2", "a-5"],
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="no file of the input has more than 7 records"):
-        of_shard(base, tmp_path, files, 8, 0)
+        ids_in_shard(base, tmp_path, files, 8, 0)
     lines = [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
     lines[6]["id"] = lines[0]["id"] = "a-5"
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(BadRecordsError) as error:  # also by the shards that have none of them
-        of_shard(base, tmp_path, [str(tmp_path / "c.jsonl")], 4, 3)
+    with pytest.raises(BadRecordsError) as error:  # also for a shard without these records
+        ids_in_shard(base, tmp_path, [str(tmp_path / "c.jsonl")], 4, 3)
     assert [problem.line for problem in error.value.problems] == [6, 7]
 
 

@@ -1,4 +1,4 @@
-"""A full disk, a folder that cannot be written or is gone, and Ctrl-C: one sentence and an exit code each."""
+"""A full disk, a folder that cannot be written or was deleted, and Ctrl-C end with one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dramaeval.stages.user_errors import user_facing_errors
 
 @contextmanager
 def mounted(folder, options):
-    """A small disk of its own, where this user may mount one."""
+    """Mount a small disk; skip the test if this user may not mount one."""
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
@@ -46,7 +46,7 @@ def mounted(folder, options):
 
 @contextmanager
 def largest_file(size):
-    """No file of this process grows larger: like a quota, for a user who may not mount anything."""
+    """Limit the size of every file of this process; like a quota, but without root."""
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, kept[1]))
     try:
@@ -64,29 +64,29 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_under_every_writer(writer, tmp_path, capsys):
+def test_a_full_disk_ends_each_writer_with_one_sentence(writer, tmp_path, capsys):
     with mounted(tmp_path / "disk", "size=512k") as disk:
         with pytest.raises(SystemExit) as raised, user_facing_errors(disk):
             WRITERS[writer](disk)
-        said = capsys.readouterr().err.strip()
+        message = capsys.readouterr().err.strip()
     assert raised.value.code == STORAGE
-    assert said.startswith("No space is left on the device or in the quota of ")
-    assert str(disk) in said
-    assert said.endswith(f"start the same command with hydra.run.dir={disk}")
-    assert "\n" not in said
+    assert message.startswith("No space is left on the device or in the quota of ")
+    assert str(disk) in message
+    assert message.endswith(f"start the same command with hydra.run.dir={disk}")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_limit_under_every_writer(writer, tmp_path, capsys):
+def test_a_file_size_limit_ends_each_writer_with_one_sentence(writer, tmp_path, capsys):
     with largest_file(100_000), pytest.raises(SystemExit) as raised, user_facing_errors(tmp_path):
         WRITERS[writer](tmp_path)
-    said = capsys.readouterr().err.strip()
+    message = capsys.readouterr().err.strip()
     assert raised.value.code == STORAGE
-    assert str(tmp_path) in said
-    assert "\n" not in said
+    assert str(tmp_path) in message
+    assert "\n" not in message
 
 
-def test_a_folder_that_is_read_only(tmp_path):
+def test_a_read_only_folder_is_named(tmp_path):
     with mounted(tmp_path / "disk", "ro") as disk:
         with pytest.raises(
             StorageError, match=r"hydra.run.dir=.*Read-only file system\. Or choose"
@@ -100,28 +100,28 @@ def test_a_folder_that_is_read_only(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["run", "sweep"])
-def test_hydras_folders_are_tried_before_hydra_writes(key, tmp_path, capsys):
+def test_the_folders_of_hydra_are_checked_before_hydra_writes(key, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     config = OmegaConf.create(
         {"hydra": {key: {"dir": str(tmp_path / "file" / "x")}}, "launch": {"check": False}}
     )
     check = FolderCheck()
-    begins = check.on_run_start if key == "run" else check.on_multirun_start
+    check_start = check.on_run_start if key == "run" else check.on_multirun_start
     with pytest.raises(SystemExit) as raised:
-        begins(config)
+        check_start(config)
     assert raised.value.code == STORAGE
-    said = capsys.readouterr().err.strip()
-    assert said.startswith(f"hydra.{key}.dir={tmp_path / 'file' / 'x'} cannot be used: ")
-    assert "Not a directory" in said
+    message = capsys.readouterr().err.strip()
+    assert message.startswith(f"hydra.{key}.dir={tmp_path / 'file' / 'x'} cannot be used: ")
+    assert "Not a directory" in message
     config.hydra[key].dir = str(tmp_path / "new")
-    begins(config)
+    check_start(config)
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_the_first_error_counts_and_others_keep_their_traceback(tmp_path):
-    torchs = RuntimeError("unexpected pos 704 vs 598")
-    torchs.__context__ = OSError(28, "No space left on device")
-    assert storage_problem(torchs, tmp_path).startswith("No space is left")
+def test_only_errors_caused_by_storage_are_storage_problems(tmp_path):
+    error_of_torch = RuntimeError("unexpected pos 704 vs 598")
+    error_of_torch.__context__ = OSError(28, "No space left on device")
+    assert storage_problem(error_of_torch, tmp_path).startswith("No space is left")
     for error in (
         RuntimeError("size mismatch"),
         FileNotFoundError(2, "No such file or directory", "/elsewhere/clip.wav"),
@@ -130,7 +130,7 @@ def test_the_first_error_counts_and_others_keep_their_traceback(tmp_path):
         assert storage_problem(error, tmp_path) is None
         with pytest.raises(type(error)), user_facing_errors(tmp_path):
             raise error
-    # What was handled before another error is not its cause.
+    # An error that was handled before another one is not its cause.
     fault = ValueError("a fault of the program")
     fault.__context__ = FileNotFoundError(2, "No such file", str(tmp_path / "not there"))
     assert storage_problem(fault, tmp_path) is None
@@ -144,18 +144,18 @@ def test_the_first_error_counts_and_others_keep_their_traceback(tmp_path):
         (KeyboardInterrupt(), INTERRUPTED, "Stopped by Ctrl-C. To resume the run"),
     ],
 )
-def test_exit_codes(error, code, words, tmp_path, capsys):
+def test_each_kind_of_error_has_its_exit_code_and_message(error, code, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as raised, user_facing_errors(tmp_path):
         raise error
-    if code == STOPPED:  # Python prints it, and ends with 1
+    if code == STOPPED:  # with a text as code, Python prints it and exits with 1
         assert words in str(raised.value.code)
     else:
         assert raised.value.code == code
         assert words in capsys.readouterr().err
 
 
-class _Deletes(TrainerCallback):
-    """Somebody deletes the run folder while the second step goes on."""
+class DeleteRunFolder(TrainerCallback):
+    """Deletes the run folder at the start of the second step."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -166,23 +166,24 @@ class _Deletes(TrainerCallback):
 
 
 @pytest.mark.slow
-def test_a_training_whose_folder_is_deleted_stops_and_does_not_make_it_anew(
-    composed, make_clips, tmp_path, monkeypatch
+def test_a_training_stops_if_its_folder_is_deleted_and_does_not_create_it_again(
+    composed, make_clips, tmp_path, monkeypatch, small_judge
 ):
     config = composed(
+        small_judge,
         f"task.data.train={make_clips('train', 4)}", "device=cpu", "logger=none", "stages=[train]",
         "trainer.args.max_steps=4", "trainer.args.per_device_train_batch_size=1", "cache.enabled=false",
         "trainer.args.save_steps=1", "trainer.args.logging_steps=1", "task.dimensions=[pitch_dynamics]",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
-    monkeypatch.setattr(run.loggers, "callbacks", lambda step: [_Deletes(run.folder.path)])
+    monkeypatch.setattr(run.loggers, "callbacks", lambda step: [DeleteRunFolder(run.folder.path)])
     with pytest.raises(StorageError, match="is gone: it was deleted or moved"):
         train.run(run)
     assert not run.folder.path.exists()
 
 
-def test_an_error_in_a_folder_that_is_gone_is_its_consequence(tmp_path, capsys):
+def test_an_error_after_the_folder_was_deleted_is_reported_as_the_deletion(tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
 
@@ -199,7 +200,7 @@ def test_an_error_in_a_folder_that_is_gone_is_its_consequence(tmp_path, capsys):
 
 
 @pytest.fixture
-def logging_kept():
+def restored_logging():
     root = logging.getLogger()
     kept, level, hook = list(root.handlers), root.level, threading.excepthook
     yield
@@ -213,19 +214,19 @@ def logging_kept():
     logging.captureWarnings(False)
 
 
-def test_a_log_that_cannot_be_written_is_reported_once(tmp_path, capsys, logging_kept):
+def test_a_log_that_cannot_be_written_is_reported_once(tmp_path, capsys, restored_logging):
     set_up_logging(tmp_path / "train.log")
     log = logging.getLogger("dramaeval.test")
     with largest_file(200):
         for number in range(20):
             log.info("line %d of a long run", number)
-    said = capsys.readouterr()
-    assert "line 19 of a long run" in said.out
-    assert said.out.count("train.log cannot be written") == 1
-    assert "Traceback" not in said.err
+    message = capsys.readouterr()
+    assert "line 19 of a long run" in message.out
+    assert message.out.count("train.log cannot be written") == 1
+    assert "Traceback" not in message.err
 
 
-def test_the_error_of_a_writing_thread_is_in_the_log_file_only(tmp_path, capsys, logging_kept):
+def test_the_error_of_a_thread_is_written_to_the_log_file_only(tmp_path, capsys, restored_logging):
     set_up_logging(tmp_path / "train.log")
 
     def write():

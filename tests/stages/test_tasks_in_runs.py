@@ -1,4 +1,4 @@
-"""Whole small runs of each task in this process: what stands in metrics.json and in the predictions."""
+"""Small runs of several tasks and heads: the values in metrics.json, the predictions and the reports."""
 
 import json
 
@@ -31,9 +31,9 @@ QUICK = (
 
 
 @pytest.fixture
-def carried_out(composed, tmp_path):
+def run_stages_of(composed, tmp_path, small_judge):
     def build(*overrides, name="run"):
-        config = composed(*QUICK, *overrides)
+        config = composed(*QUICK, small_judge, *overrides)
         check(config)
         (tmp_path / name).mkdir(exist_ok=True)
         folder = RunFolder(tmp_path / name)
@@ -46,8 +46,8 @@ def carried_out(composed, tmp_path):
     return build
 
 
-def few(tmp_path, task, split, count, step=1):
-    """A few of the sample's records, their clips found by full path."""
+def write_few(tmp_path, task, split, count, step=1):
+    """Write a few of the sample's records, with absolute paths of clips."""
     lines = (SAMPLE / task / f"{split}.jsonl").read_text("utf-8").splitlines()[::step][:count]
     file = tmp_path / f"{task}_{split}.jsonl"
     with file.open("w", encoding="utf-8") as out:
@@ -61,13 +61,13 @@ def few(tmp_path, task, split, count, step=1):
 
 
 @pytest.mark.slow
-def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
+def test_a_mixture_has_figures_and_a_report_for_each_task(run_stages_of, tmp_path):
     data = [
-        f"task.tasks.{name}.data.{split}={few(tmp_path, folder, split, 6)}"
+        f"task.tasks.{name}.data.{split}={write_few(tmp_path, folder, split, 6)}"
         for name, folder in (("role", "realism"), ("archetype", "archetype"), ("avqa", "avqa"))
         for split in ("train", "test")
     ]
-    run, objective, metrics = carried_out(
+    run, objective, metrics = run_stages_of(
         "evaluation.html=true",
         "task=mixed", "task.tasks.role.dimensions=[pitch_dynamics]", "task.tasks.avqa.answer_tokens=3",
         "trainer.objective=soft_ce+choice_ce", "evaluation.convention=published", *data,
@@ -92,8 +92,8 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     assert len(options) == 6
     assert all(abs(sum(one["distribution"]) - 1) < 1e-4 for one in options)
     assert all(one["written"] is not None for one in options)
-    # The published figures of a task, from the predictions and from the ratings as they stand in the file.
-    written = {
+    # The figures by the published convention, computed here from the predictions and the ratings in the file.
+    ratings_in_file = {
         line["id"]: line["annotations"]["pitch_variation"]
         for line in map(
             json.loads, (tmp_path / "realism_test.jsonl").read_text("utf-8").splitlines()
@@ -102,7 +102,7 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     pairs = [
         (
             one["expected"],
-            np.mean([1 if v == "N/A" else v for v in written[one["id"]] if v is not None]),
+            np.mean([1 if v == "N/A" else v for v in ratings_in_file[one["id"]] if v is not None]),
         )
         for one in lines
         if one["dimension"] == "role/pitch_dynamics"
@@ -111,7 +111,7 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     assert published["n"] == len(pairs) == 6
     assert published["pearson"] == pytest.approx(np.corrcoef(*zip(*pairs, strict=True))[0, 1])
     assert "published" not in metrics["test"]["final"]
-    # A page a task: their scales do not mix.
+    # Each task has its own page.
     pages = {file.name: file.read_text("utf-8") for file in run.folder.path.glob("report*.html")}
     assert set(pages) == {"report.role.html", "report.archetype.html", "report.avqa.html"}
     assert '<th scope="row">Human likeness' in pages["report.archetype.html"]
@@ -122,9 +122,9 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
 
 
 @pytest.mark.slow
-def test_wording_and_how_scores_are_read_are_in_the_results(carried_out, tmp_path):
-    data = [f"task.data.test={few(tmp_path, 'realism', 'test', 6)}"]
-    _, _, metrics = carried_out(
+def test_the_effect_of_wordings_is_in_the_results(run_stages_of, tmp_path):
+    data = [f"task.data.test={write_few(tmp_path, 'realism', 'test', 6)}"]
+    _, _, metrics = run_stages_of(
         "task=role_variation", "task.dimensions=[pitch_dynamics,trait_embodiment]",
         "task.wordings_in_scoring=2", "stages=[evaluate]", "evaluation.zero_shot=true", *data,
     )  # fmt: skip
@@ -135,11 +135,12 @@ def test_wording_and_how_scores_are_read_are_in_the_results(carried_out, tmp_pat
 
 
 @pytest.mark.slow
-def test_thoughts_that_do_not_end_are_counted_not_scored(carried_out, tmp_path):
+def test_a_thought_that_does_not_end_is_counted_as_unscored(run_stages_of, tmp_path):
     data = [
-        f"task.data.{split}={few(tmp_path, 'realism', split, 4)}" for split in ("train", "test")
+        f"task.data.{split}={write_few(tmp_path, 'realism', split, 4)}"
+        for split in ("train", "test")
     ]
-    _, _, metrics = carried_out(
+    _, _, metrics = run_stages_of(
         "task=role_caption", "task.dimensions=[pitch_dynamics]", "task.thought_tokens=1", *data
     )
     dimension = metrics["test"]["final"]["dimensions"]["pitch_dynamics"]
@@ -148,21 +149,22 @@ def test_thoughts_that_do_not_end_are_counted_not_scored(carried_out, tmp_path):
 
 
 @pytest.mark.slow
-def test_prepared_records_train_and_are_evaluated(carried_out, tmp_path):
+def test_prepared_records_train_the_same_judge_as_the_original_records(run_stages_of, tmp_path):
     data = [
-        f"task.data.{split}={few(tmp_path, 'realism', split, 5)}" for split in ("train", "test")
+        f"task.data.{split}={write_few(tmp_path, 'realism', split, 5)}"
+        for split in ("train", "test")
     ]
     only = "task.dimensions=[pitch_dynamics]"
-    run, _, _ = carried_out("stages=[prepare]", only, *data, name="made")
-    made = run.folder.prepared
-    assert sorted(file.name for file in made.iterdir()) == ["test.jsonl", "train.jsonl"]
+    run, _, _ = run_stages_of("stages=[prepare]", only, *data, name="made")
+    prepared = run.folder.prepared
+    assert sorted(file.name for file in prepared.iterdir()) == ["test.jsonl", "train.jsonl"]
     assert not run.folder.model.exists()
-    _, _, found = carried_out(
-        "task=processed", f"task.data.train={made}/train.jsonl", f"task.data.test={made}/test.jsonl",
+    _, _, found = run_stages_of(
+        "task=processed", f"task.data.train={prepared}/train.jsonl", f"task.data.test={prepared}/test.jsonl",
         "trainer.objective=answer_ce", name="taken",
     )  # fmt: skip
-    _, _, direct = carried_out(only, *data, "trainer.objective=answer_ce", name="direct")
-    # The same questions and the same likeliest scores: the same judge.
+    _, _, direct = run_stages_of(only, *data, "trainer.objective=answer_ce", name="direct")
+    # Both runs have the same questions and the same target answers, so they train the same judge.
     one = found["test"]["final"]["dimensions"]["pitch_dynamics"]
     other = direct["test"]["final"]["dimensions"]["pitch_dynamics"]
     assert one["n"] == other["n"] == 5
@@ -170,16 +172,17 @@ def test_prepared_records_train_and_are_evaluated(carried_out, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_regression_head_is_trained_saved_and_loaded(carried_out, tmp_path):
+def test_a_regression_head_is_trained_saved_and_loaded(run_stages_of, tmp_path):
     data = [
-        f"task.data.{split}={few(tmp_path, 'realism', split, 6)}" for split in ("train", "test")
+        f"task.data.{split}={write_few(tmp_path, 'realism', split, 6)}"
+        for split in ("train", "test")
     ]
     settings = (
         "model.head=regression", "trainer.objective=expected_mse", "task.dimensions=[pitch_dynamics]",
         "trainer.args.max_steps=4", "trainer.args.learning_rate=1e-2",
     )  # fmt: skip
     for peft in ("lora", "none"):
-        run, _, metrics = carried_out(*settings, f"peft={peft}", *data, name=peft)
+        run, _, metrics = run_stages_of(*settings, f"peft={peft}", *data, name=peft)
         lines = [
             json.loads(x) for x in (run.folder.path / "predictions.jsonl").read_text().splitlines()
         ]
@@ -197,16 +200,16 @@ def test_a_regression_head_is_trained_saved_and_loaded(carried_out, tmp_path):
             first["expected"], abs=1e-4
         )
         texts = {name: record.fields[name] for name in run.task.text_fields}
-        (said,) = again.score(str(record.clip), dimensions=["pitch_dynamics"], **texts).values()
-        assert (said.distribution, said.spread) == (None, None)
-        assert said.expected == pytest.approx(first["expected"], abs=1e-4)
+        (score,) = again.score(str(record.clip), dimensions=["pitch_dynamics"], **texts).values()
+        assert (score.distribution, score.spread) == (None, None)
+        assert score.expected == pytest.approx(first["expected"], abs=1e-4)
         assert "regression head" in (run.folder.model / "README.md").read_text(encoding="utf-8")
-        refused_without_its_head(run, peft)
+        check_that_loading_without_the_head_is_refused(run, peft)
 
 
-def refused_without_its_head(run, peft):
-    """What was trained with a regression head is not silently used without it."""
-    family = build_family(compose())
+def check_that_loading_without_the_head_is_refused(run, peft):
+    """A judge trained with a regression head cannot be loaded without model.head=regression."""
+    family = build_family(compose(f"model.path={run.config.model.path}"))
     device, folder = torch.device("cpu"), run.folder.model
     base = None if peft == "none" else family.load(device)
     with pytest.raises(ModelError, match=r"set model\.head=regression"):
@@ -214,10 +217,12 @@ def refused_without_its_head(run, peft):
 
 
 @pytest.mark.slow
-def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
-    data = f"task.data.train={few(tmp_path, 'realism', 'train', 4)}"
+def test_training_changes_the_regression_head_and_not_the_vocabulary_head(
+    composed, tmp_path, small_judge
+):
+    data = f"task.data.train={write_few(tmp_path, 'realism', 'train', 4)}"
     config = composed(
-        *QUICK, "model.head=regression", "trainer.objective=expected_mse", "peft=none", data,
+        *QUICK, small_judge, "model.head=regression", "trainer.objective=expected_mse", "peft=none", data,
         "stages=[train]", "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=12",
         "trainer.args.per_device_train_batch_size=4", "trainer.args.warmup_steps=0",
         "trainer.args.logging_steps=1",
@@ -250,14 +255,16 @@ def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
          "ranking orders the clips of a pass"),
     ],
 )  # fmt: skip
-def test_heads_and_objectives_that_do_not_fit_are_refused(composed, tmp_path, overrides, message):
+def test_objectives_that_do_not_suit_the_head_or_the_task_are_refused(
+    composed, tmp_path, overrides, message
+):
     config = composed(*QUICK, *overrides)
     check(config)
     with pytest.raises(ConfigError, match=message):
         RunContext(config, RunFolder(tmp_path / "run"))
 
 
-def test_an_unknown_head_and_virtual_tokens_are_refused(composed):
+def test_an_unknown_head_and_a_regression_head_with_virtual_tokens_are_refused(composed):
     with pytest.raises(ConfigError, match="choose one of vocabulary, regression"):
         check(composed("model.head=linear"))
     with pytest.raises(ConfigError, match="which PEFT does not save"):

@@ -1,4 +1,4 @@
-"""W&B: an offline run in the run folder, read back; one run also after a resume; no key in a file."""
+"""W&B: an offline run in the run folder that continues after a resume, without the key in any file."""
 
 import json
 import struct
@@ -39,7 +39,7 @@ def no_key(monkeypatch, tmp_path):
 
 
 def read_back(file):
-    """The records of a .wandb file: LevelDB's log format, blocks of 32 KiB, protobuf messages."""
+    """The records of a .wandb file, which are protobuf messages in LevelDB's log format (blocks of 32 KiB)."""
     data, at, whole, found = file.read_bytes(), 7, b"", []
     while at + 7 <= len(data):
         left = 32768 - at % 32768
@@ -57,8 +57,8 @@ def read_back(file):
     return found
 
 
-def read_whole(file):
-    """Read back what wandb's own process writes; its last record may come a moment after the run's end."""
+def read_finished(file):
+    """Read the records once wandb's own process has written the last one, which may be after the run's end."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         found = read_back(file)
@@ -78,28 +78,29 @@ def history(records):
 
 
 @pytest.mark.slow
-def test_a_run_and_its_resumption_are_one_wandb_run(
-    composed, make_clips, tmp_path, monkeypatch, no_key
+def test_a_resumed_run_continues_its_wandb_run_and_stores_no_key(
+    composed, make_clips, tmp_path, monkeypatch, no_key, small_judge
 ):
-    """The first process dies after step 2 of 4; the second goes on. A key is known; offline is asked for."""
+    """The first start fails after step 2 of 4, and the second resumes it, offline although a key is set."""
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    # The key under other names, too: W&B keeps the words of the command.
+    # The key is also in the command line, which W&B stores.
     monkeypatch.setattr("sys.argv", ["launch.py", f"+task.note={KEY}", "seed=0"])
     files = {split: make_clips(split, 6, seed=at) for at, split in enumerate(("train", "val"))}
     data = [f"task.data.{split}={file}" for split, file in files.items()]
     named = ["logger.wandb.mode=offline", f"logger.wandb.name={KEY}", f"logger.wandb.tags=[{KEY}]"]
-    config = composed(*QUICK, *data, "trainer.args.max_steps=4", *named, f"task.system={KEY}")
+    words = (*data, "trainer.args.max_steps=4", *named, f"task.system={KEY}")
+    config = composed(*QUICK, small_judge, *words)
     check(config)
     folder = RunFolder(tmp_path / "a run")
 
     from dramaeval.training.callbacks.progress import TrainingProgress
 
-    def die(self, args, state, control, **kwargs):
+    def raise_at_step_3(self, args, state, control, **kwargs):
         if state.global_step == 3:
             raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingProgress, "on_step_begin", die)
+        patched.setattr(TrainingProgress, "on_step_begin", raise_at_step_3)
         first = RunContext(config, folder)
         folder.open(config)
         with pytest.raises(KilledError), first.loggers:
@@ -112,7 +113,7 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
     stored = sorted((folder.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(stored) == 2
     assert len({file.name for file in stored}) == 1
-    parts = [read_whole(file) for file in stored]
+    parts = [read_finished(file) for file in stored]
     runs = [next(r.run for r in part if r.WhichOneof("record_type") == "run") for part in parts]
     assert runs[0].run_id == runs[1].run_id == (folder.path / "wandb" / "run-id").read_text()
     assert runs[0].project == "dramaeval"
@@ -147,7 +148,7 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
     assert not holding
 
 
-def test_without_a_key_auto_is_offline(no_key, monkeypatch, tmp_path):
+def test_a_key_is_known_from_netrc_or_from_the_environment(no_key, monkeypatch, tmp_path):
     assert not key_is_known()
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine api.wandb.ai login user password {KEY}\n")
@@ -168,7 +169,7 @@ def test_without_a_key_auto_is_offline(no_key, monkeypatch, tmp_path):
         (["trainer.args.hub_token=x"], "use HF_TOKEN in the environment"),
     ],
 )  # fmt: skip
-def test_wrong_loggers_are_refused(composed, overrides, message):
+def test_invalid_settings_of_loggers_are_refused(composed, overrides, message):
     with pytest.raises(ConfigError) as raised:
         check(composed(*overrides))
     assert message in str(raised.value)

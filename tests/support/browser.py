@@ -1,4 +1,4 @@
-"""A real headless Chromium as a fixture, which conftest.py files import."""
+"""A fixture with a headless Chromium; conftest.py files import it."""
 
 import shutil
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
-#: The tone that the browser's microphone takes, in Hz.
+#: The frequency of the tone that the browser's simulated microphone records.
 MICROPHONE_HZ = 440
 
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """A driver, whose microphone takes a tone; tests skip where there is no Chromium, saying so."""
+    """A browser driver whose microphone records a tone; tests are skipped if Chromium is not installed."""
     pytest.importorskip("selenium", reason="selenium is not installed")
     binary = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat endpoint on this machine, which scores clips by their loudness and can fail on demand."""
+"""A local OpenAI-compatible chat endpoint. It scores clips by their loudness; tests can make it fail."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class Endpoint(ThreadingHTTPServer):
     """The server.
 
     Attributes:
-        faults: what happens to the next requests instead of an answer: a status, ``(status, body, headers)``,
+        faults: replies to the next requests instead of an answer: a status, ``(status, body, headers)``,
             ``"timeout"``, or a body.
-        bodies, headers: of the requests, in order.
-        logprobs: whether replies have logprobs; ``"refused"`` answers such a request with 400.
-        answers: returns the texts of a reply, and the alternatives of the score's token, for a request.
+        bodies, headers: those of the requests, in order.
+        logprobs: whether replies have logprobs; with ``"refused"``, a request for logprobs gets status 400.
+        answers: a function of a request's body that returns the texts of the reply and the probabilities of the score's
+            token.
+        many: whether a reply may have several choices.
     """
 
     daemon_threads = True
@@ -55,7 +57,7 @@ def loudness(body: dict) -> float:
 
 
 def by_loudness(body: dict) -> tuple[list[str], dict[str, float]]:
-    """A score from 1 to 5 that rises with loudness, with three quarters of the probability."""
+    """Answer with a score from 1 to 5 that increases with loudness; its probability is 0.75."""
     score = int(np.clip(round(1 + 20 * loudness(body)), 1, 5))
     other = score - 1 if score > 1 else 2
     probabilities = {str(score): 0.75, str(other): 0.25}
@@ -148,7 +150,7 @@ def logprobs_of(text: str, probabilities: dict[str, float]) -> dict:
 
 @contextmanager
 def chat_endpoint() -> Iterator[Endpoint]:
-    """A running endpoint."""
+    """Run an endpoint within the ``with`` block."""
     server = Endpoint()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -58,7 +58,7 @@ def write_clips(
 
 
 def write_pairs(file: Path) -> Path:
-    """A pair of each clip of a file with the clip before it; the raters prefer now the one, now the other."""
+    """Write a JSONL that pairs each clip of ``file`` with the clip before it; the preferred clip varies."""
     clips = [json.loads(line)["wav_path"] for line in file.read_text().splitlines()]
     lines = [
         {

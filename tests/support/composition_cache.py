@@ -1,8 +1,8 @@
-"""Composes the files of ``configs/`` once per choice of groups; most tests change single values alone.
+"""Composes the files of ``configs/`` once per choice of groups, since most tests change single values only.
 
-Composing takes half a second, nearly all of it for reading and merging the same files. Hydra applies the values of a
-command to a copy of the merged files, as it does to the merged files themselves. Each file is parsed once, since
-PyYAML parses slowly and most files are part of many compositions.
+Composing takes half a second, mostly for reading and merging the same files. With this cache, Hydra applies the values
+of a command to a copy of the merged files. Each file is parsed once, since PyYAML is slow and most files are part of
+many compositions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _files: dict[Key, bytes] = {}
 
 
 def _sources(repo: IConfigRepository) -> Key | None:
-    """The search path; None where files of a test are on it, since they may change."""
+    """The search path as a key; None if it has files of a test, which may change and are not cached."""
     sources = repo.get_sources()
     files = [source.path for source in sources if source.scheme() == "file"]
     own = all(path == str(ROOT / "configs") for path in files)
@@ -45,7 +45,7 @@ def _kept_lists(create: Callable[..., DefaultsList]) -> Callable[..., DefaultsLi
         if sources is None:
             return create(repo=repo, overrides_list=overrides_list, **more)
         given = Overrides(repo=repo, overrides_list=overrides_list)
-        # Hydra has objects of their own for values, which have no part in the list.
+        # Overrides of values are not part of the defaults list, so they are left out of the key.
         values = {id(each) for each in given.config_overrides}
         groups = [each.input_line for each in overrides_list if id(each) not in values]
         key = (sources, *groups, *more.values())
@@ -70,7 +70,7 @@ def _kept_merges(merge: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         key = (sources, *map(repr, defaults))
         if key not in _merged:
             _merged[key] = pickle.dumps(merge(loader, defaults=defaults, repo=repo))
-        # Quicker than a deep copy, and just as complete.
+        # Unpickling is faster than a deep copy.
         config: DictConfig = pickle.loads(_merged[key])
         return config
 
@@ -93,7 +93,7 @@ def _kept_files(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult
 
 
 def _kept_sources(resolve: Callable[..., type[ConfigSource]]) -> Callable[..., type[ConfigSource]]:
-    """Hydra loads the classes of its sources as plugins, which are others than those of an import."""
+    """Patch the source classes here: Hydra loads them as plugins, so they differ from the imported classes."""
 
     @wraps(resolve)
     def resolve_and_keep(registry: SourcesRegistry, scheme: str) -> type[ConfigSource]:
@@ -106,13 +106,13 @@ def _kept_sources(resolve: Callable[..., type[ConfigSource]]) -> Callable[..., t
 
 
 def _refer_to(caching: CachingConfigRepository, delegate: IConfigRepository) -> None:
-    """Stands for a constructor that copies all sources; other sources are put in their place, they are not changed."""
+    """Replace the constructor, which deep-copies all sources; Hydra never changes a source, so a reference suffices."""
     caching.delegate = copy.copy(delegate)
     caching.cache = {}
 
 
 def install() -> None:
-    """Use the cache in this process; processes that it starts compose anew."""
+    """Use the cache in this process; forked processes inherit it, newly started ones do not."""
     SourcesRegistry.resolve = _kept_sources(SourcesRegistry.resolve)
     CachingConfigRepository.__init__ = _refer_to
     config_loader_impl.create_defaults_list = _kept_lists(config_loader_impl.create_defaults_list)

@@ -7,7 +7,7 @@ import pytest
 
 @contextmanager
 def contract(entry):
-    """Fail with the text of an entry of `dramaeval.compat` where its assumption no longer holds."""
+    """Run a check in the ``with`` block; if it fails, fail with the docstring of ``entry`` of `dramaeval.compat`."""
     try:
         yield
     except (Exception, pytest.fail.Exception) as error:

@@ -1,4 +1,4 @@
-"""Damages files as a full disk, an interrupted copy or a failing disk does."""
+"""Damages files in the ways of a full disk, an interrupted copy or a failing disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that FFmpeg's encoders write."""
+"""Writes audio files with FFmpeg's encoders."""
 
 from __future__ import annotations
 

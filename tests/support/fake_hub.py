@@ -15,7 +15,7 @@ TOKEN = "hf_" + "x" * 30
 
 
 class Hub(ThreadingHTTPServer):
-    """The server; ``repositories`` has by name the visibility and the files."""
+    """The server; ``repositories`` maps a name to ``{"private": bool, "files": {path: content}}``."""
 
     daemon_threads = True
 
@@ -136,7 +136,7 @@ def _oid(data: bytes) -> str:
 
 @contextmanager
 def fake_hub() -> Iterator[Hub]:
-    """A running hub."""
+    """Run a hub within the ``with`` block."""
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

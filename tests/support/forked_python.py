@@ -30,7 +30,7 @@ def run(
             os.dup2(file.fileno(), number)
     os.chdir(folder)
     os.environ.update(environment or {})
-    # As at a start of Python: the folder of the script or the working folder first, no folders of the tests.
+    # The same search path as in a new Python: first the folder of the script or the working folder, and no test folder.
     tests = str(ROOT / "tests")
     others = [path for path in sys.path if not path.startswith(tests) and path != str(ROOT)]
     searched = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

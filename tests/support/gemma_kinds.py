@@ -1,4 +1,4 @@
-"""Small random models of Gemma's audio families, in the files of their published checkpoints, with transformers' logits."""
+"""Small random models of Gemma's audio families, saved like the published checkpoints, and their logits by transformers."""
 
 import torch
 from audio_kinds import TINY, rendered
@@ -16,7 +16,7 @@ from dramaeval.models.families.gemma3n import Gemma3n as Gemma3nFamily
 from dramaeval.models.families.gemma3n import NoImagesConfig
 from dramaeval.models.families.gemma4 import Gemma4 as Gemma4Family
 
-#: The documented chat format: the system message begins the first user message, and texts are trimmed.
+#: The documented chat format: the first user message starts with the system message, and texts are trimmed.
 TEMPLATE = (
     "{{ bos_token }}{% set system = messages[0]['role'] == 'system' %}"
     "{% for message in (messages[1:] if system else messages) %}"
@@ -35,7 +35,7 @@ TEXT = {
 
 
 def tokenizer_with(names):
-    """The tiny tokenizer with ``<bos>``, the marks of turns, and named tokens, whose ids follow in that order."""
+    """The tiny tokenizer with these further tokens, whose ids follow in this order: ``<bos>``, turn tokens, ``names``."""
     turns = {"sot_token": "<start_of_turn>", "eot_token": "<end_of_turn>"}
     tokenizer = AutoTokenizer.from_pretrained(
         TINY, bos_token="<bos>", extra_special_tokens={**turns, **names}
@@ -45,7 +45,7 @@ def tokenizer_with(names):
 
 
 def randomise(model):
-    """Weights with which every part of the model changes the logits; some are zero in a new model."""
+    """Set random weights, so that every part changes the logits; some weights of a new model are zero."""
     with torch.no_grad():
         for weight in model.parameters():
             noise = torch.randn_like(weight) * 0.2
@@ -53,7 +53,7 @@ def randomise(model):
 
 
 class Gemma3n:
-    """Without its processor, which needs torchvision, and its image encoder, which needs timm."""
+    """Gemma 3n, without its processor (which needs torchvision) and its image encoder (which needs timm)."""
 
     name, family, long_windows = "gemma3n", Gemma3nFamily, None
     frozen = ("model.embed_vision.",)
@@ -85,7 +85,7 @@ class Gemma3n:
 
     @staticmethod
     def without_images(config):
-        """A copy with an empty image encoder."""
+        """A copy of the config with an empty image encoder."""
         config = Gemma3nConfig(**config.to_dict())
         config.vision_config = NoImagesConfig(**config.vision_config.to_dict())
         return config
@@ -100,7 +100,7 @@ class Gemma3n:
 
 
 class Gemma4:
-    """Without its processor, which needs torchvision."""
+    """Gemma 4, without its processor, which needs torchvision."""
 
     name, family, long_windows = "gemma4", Gemma4Family, None
     frozen = ("model.embed_vision.", "model.vision_tower.")

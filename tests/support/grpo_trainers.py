@@ -1,4 +1,4 @@
-"""Settings and helpers of the tests of GRPO."""
+"""Settings and helpers for tests of GRPO."""
 
 import torch
 from plain_judge import plain_processor
@@ -26,18 +26,18 @@ ENUMERATED = ("trainer.estimator=enumerated", "trainer.args.num_generations=null
 
 
 def by_letters(completions):
-    """A user's reward: one function and one line of YAML."""
+    """A user's reward function: it depends only on the letters of the answer."""
     return [sum(map(ord, completion.text)) % 7 / 7 for completion in completions]
 
 
 def generate(trainer, *records, epoch=0):
-    """The passes of a new generation about these records."""
+    """Generate answers about these records; return the inputs of each forward pass."""
     rows = [{"record": record, "epoch": epoch} for record in records]
     return trainer.estimator.generate(trainer, rows)
 
 
 def logged(trainer, name):
-    """The values that were logged under a name."""
+    """The values logged under this name, in order."""
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
@@ -56,14 +56,14 @@ def loss_inputs(trainer, inputs):
 
 
 def gradient_of(trainer, inputs):
-    """The gradient of the loss of a pass, flat."""
+    """The gradient of the loss of a pass, as one vector."""
     trainer.model.zero_grad()
     trainer.compute_loss(trainer.model, inputs).backward()
     return torch.cat([w.grad.flatten() for w in trainer.model.parameters() if w.grad is not None])
 
 
 def plain_log_p(plain, trainer, record, tokens, side="left", clip=None):
-    """The reference: log-probabilities of one completion from plain transformers, ``[tokens]``."""
+    """Log-probabilities of one completion by plain transformers, ``[tokens]``; tests compare the trainer's with these."""
     group = trainer.groups(record, 0)
     processor = plain_processor(side)
     messages = group.question.messages
@@ -83,7 +83,7 @@ def plain_log_p(plain, trainer, record, tokens, side="left", clip=None):
 
 
 def check_parity(plain, trainer, inputs, side="left"):
-    """Compare all log-probabilities of a pass with those of single completions; return them."""
+    """Assert that the log-probabilities of a pass equal those of single completions by transformers; return them."""
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     with torch.no_grad():
         log_p, entropies = trainer.scorer(trainer.model, trainer.groups.of_pass(inputs), ids, mask)

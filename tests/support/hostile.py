@@ -1,4 +1,4 @@
-"""A text that breaks unescaped markup, and a parser of the resulting page."""
+"""A text that runs code in a page if it is not escaped, and a parser that finds the elements of a page."""
 
 from html.parser import HTMLParser
 

@@ -1,4 +1,4 @@
-"""Small random parts of a composed judge in folders: Whisper encoders and language models."""
+"""Writes small random Whisper encoders and language models, the parts of a composed judge."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ KINDS = {
     "phi": {},  # has a bias in its head
     "cohere": {},  # scales its logits
 }  # fmt: skip
-#: A template of text alone, in which a message's content must be text.
+#: A chat template without audio: the content of each message must be a text.
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' }}\n"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -40,7 +40,7 @@ TEMPLATE = (
 
 
 def write_encoder(folder: Path, mel_bins: int = 80) -> Path:
-    """A Whisper of two layers; its layer norm before the projector has other weights than 1 and 0."""
+    """Write a Whisper of two layers; its last layer norm has random weights, so that leaving it out is detected."""
     torch.manual_seed(1)
     model = WhisperForConditionalGeneration(
         WhisperConfig(
@@ -56,7 +56,7 @@ def write_encoder(folder: Path, mel_bins: int = 80) -> Path:
 
 
 def write_tokenizer(folder: Path) -> int:
-    """The tiny judge's tokenizer without the tokens of clips, which are its last; returns its length."""
+    """Write the tiny judge's tokenizer without the audio tokens, which are its last three; return its length."""
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -67,17 +67,17 @@ def write_tokenizer(folder: Path) -> int:
         file = folder / name
         values = json.loads(file.read_text(encoding="utf-8"))
         for key in keys:
-            values[key] = [token for token in values[key] if not _of_a_clip(token)]
+            values[key] = [token for token in values[key] if not _is_audio_token(token)]
         file.write_text(json.dumps(values), encoding="utf-8")
     return len(tokenizer) - 3
 
 
-def _of_a_clip(token: Any) -> bool:
+def _is_audio_token(token: Any) -> bool:
     return "audio" in (token if isinstance(token, str) else token["content"]).lower()
 
 
 def write_text(folder: Path, kind: str, dtype: torch.dtype = torch.float32) -> Path:
-    """A language model of two layers."""
+    """Write a language model of two layers with its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     size = write_tokenizer(folder)
     torch.manual_seed(0)

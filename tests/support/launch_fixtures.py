@@ -1,4 +1,4 @@
-"""Fixtures of whole runs: launch.py in processes of their own, without a network."""
+"""Fixtures that run launch.py in processes of their own, without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from repository import ROOT
 
 from dramaeval.distributed.spawn import environment
 
-#: Imported once, with all that they import in turn: also what a run imports when it first needs it.
+#: Modules that the fork server imports once, including those that a run would import only when it needs them.
 LIBRARIES = [
     "dramaeval.cli",
     "dramaeval.launch.worker",
@@ -39,9 +39,9 @@ LIBRARIES = [
     "torch.utils.tensorboard",
     "preloaded",
 ]
-# Imported by every Python that finds it on its path: nothing but this machine can be reached, and each attempt,
-# also one that a library makes in a thread and keeps quiet about, is a line of the file beside it.
-SHUT = """
+# Every Python process that has this module on its path imports it. It refuses connections to other machines and writes
+# each attempt as a line of a file beside it, also an attempt in a thread whose error the library hides.
+BLOCK_NETWORK = """
 import os, socket, sys
 HERE = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None, socket.gethostname())
 FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "attempts")
@@ -65,17 +65,17 @@ sys.addaudithook(_refuse)
 
 
 @pytest.fixture(scope="session")
-def shut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the module that shuts the network, and of the file that counts attempts to use it."""
-    folder = tmp_path_factory.mktemp("shut")
-    (folder / "sitecustomize.py").write_text(SHUT, encoding="utf-8")
+def offline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the module that blocks the network, and of the file that lists the attempts to use it."""
+    folder = tmp_path_factory.mktemp("offline")
+    (folder / "sitecustomize.py").write_text(BLOCK_NETWORK, encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
-def attempts(shut: Path) -> Callable[[], list[str]]:
-    """The attempts to reach another machine since the last call."""
-    file = shut / "attempts"
+def connection_attempts(offline_folder: Path) -> Callable[[], list[str]]:
+    """A function that returns the attempts to reach another machine since its last call."""
+    file = offline_folder / "attempts"
 
     def since() -> list[str]:
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
@@ -86,30 +86,30 @@ def attempts(shut: Path) -> Callable[[], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def surroundings(shut: Path) -> dict[str, str]:
-    """The environment of a run without a network."""
-    # TRL sends nothing where CI is set: then a test would count nothing, whatever the program does.
-    own = {name: value for name, value in os.environ.items() if name != "CI"}
-    return {**own, "PYTHONPATH": str(shut)}
+def offline_environment(offline_folder: Path) -> dict[str, str]:
+    """Environment variables with which a process cannot use the network."""
+    # If CI is set, TRL sends no usage data, and the tests could not detect that a program lets it send some.
+    inherited = {name: value for name, value in os.environ.items() if name != "CI"}
+    return {**inherited, "PYTHONPATH": str(offline_folder)}
 
 
 @pytest.fixture(scope="session")
-def forkserver(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerContext:
-    """Starts processes that have the libraries already: importing them is most of the time of a short run.
+def forkserver(offline_environment: dict[str, str]) -> multiprocessing.context.ForkServerContext:
+    """A multiprocessing context whose processes have the libraries loaded, which saves most time of a short run.
 
-    Runs whose start itself matters (killed ones, torchrun, --help, the README's commands) start Python anew.
+    Tests of the start itself (torchrun, imports of --help, the README's commands) start a new Python instead.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LIBRARIES)
     with pytest.MonkeyPatch.context() as patched:
-        for name, value in surroundings.items():
+        for name, value in offline_environment.items():
             patched.setenv(name, value)
         patched.delenv("CI", raising=False)
         # The tests may themselves run under SLURM.
-        for name in surroundings:
+        for name in offline_environment:
             if name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")):
                 patched.delenv(name)
-        # For `preloaded`, which removes it.
+        # So that the server finds the module `preloaded`, which removes this folder from the path again.
         patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         first = context.Process(target=int)  # the server is started by its first process
         first.start()
@@ -120,10 +120,10 @@ def forkserver(surroundings: dict[str, str]) -> multiprocessing.context.ForkServ
 @pytest.fixture(scope="session")
 def run_python(
     forkserver: multiprocessing.context.ForkServerContext,
-    attempts: Callable[[], list[str]],
+    connection_attempts: Callable[[], list[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a Python command to its end; it may only try to reach machines in ``asked``."""
+    """Run a Python command to its end; fail if it tries to reach a machine that is not in ``allowed_hosts``."""
     output = tmp_path_factory.mktemp("output")
 
     def start(
@@ -131,7 +131,7 @@ def run_python(
         folder: Path = ROOT,
         environment: Mapping[str, str] | None = None,
         timeout: float = 300,
-        asked: Sequence[str] = (),
+        allowed_hosts: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         process = forkserver.Process(
             target=forked_python.run, args=(words, str(output), str(folder), environment)
@@ -141,9 +141,11 @@ def run_python(
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(list(words), timeout)
-        assert [line for line in attempts() if line.split()[-1] not in asked] == []
-        out, err = ((output / name).read_text(encoding="utf-8") for name in ("out", "err"))
-        return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
+        assert [
+            line for line in connection_attempts() if line.split()[-1] not in allowed_hosts
+        ] == []
+        stdout, err = ((output / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        return subprocess.CompletedProcess(list(words), process.exitcode, stdout, err)
 
     return start
 
@@ -156,47 +158,47 @@ def launch(
     return partial(run_python, "launch.py")
 
 
-class Going:
-    """launch.py at work in a process of its own."""
+class RunningLaunch:
+    """A process that runs launch.py."""
 
     def __init__(self, process: BaseProcess, output: Path) -> None:
         self.process, self.output = process, output
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         assert self.process.pid is not None
         return self.process.pid
 
     @property
-    def out(self) -> str:
-        """What it has written to stdout so far."""
+    def stdout(self) -> str:
+        """The text that it has written to stdout so far."""
         file = self.output / "out"
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the process has ended."""
         return self.process.exitcode is not None
 
-    def end(self, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-        """Wait for its end."""
+    def wait(self, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        """Wait until the process ends, and return its output."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, "the run did not end"
         err = (self.output / "err").read_text(encoding="utf-8")
-        return subprocess.CompletedProcess(["launch.py"], self.process.exitcode, self.out, err)
+        return subprocess.CompletedProcess(["launch.py"], self.process.exitcode, self.stdout, err)
 
 
 @pytest.fixture
 def start_launch(
     forkserver: multiprocessing.context.ForkServerContext,
-    attempts: Callable[[], list[str]],
+    connection_attempts: Callable[[], list[str]],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[..., Going]]:
-    """Start launch.py and come back, for runs that are interrupted or watched."""
+) -> Iterator[Callable[..., RunningLaunch]]:
+    """Start launch.py and return at once, for runs that a test interrupts or watches."""
     started = []
 
-    def start(*words: str, environment: Mapping[str, str] | None = None) -> Going:
+    def start(*words: str, environment: Mapping[str, str] | None = None) -> RunningLaunch:
         output = tmp_path_factory.mktemp("output")
         process = forkserver.Process(
             target=forked_python.run,
@@ -204,20 +206,20 @@ def start_launch(
         )
         process.start()
         started.append(process)
-        return Going(process, output)
+        return RunningLaunch(process, output)
 
     yield start
     for process in started:
         process.kill()
         process.join()
-    assert attempts() == []
+    assert connection_attempts() == []
 
 
 @pytest.fixture(scope="session")
 def run_group(
     forkserver: multiprocessing.context.ForkServerContext,
 ) -> Callable[..., None]:
-    """Run a Python command in a group of processes, to its end; rank 0 writes to ``rank-0`` of a new folder."""
+    """Run a Python command in a distributed group of processes; rank N writes its output to ``rank-N`` of the folder."""
 
     def start(count: int, folder: Path, *words: object, timeout: float = 1500) -> None:
         shared = {**environment(count), "OMP_NUM_THREADS": "1"}
@@ -225,10 +227,11 @@ def run_group(
         for rank in range(count):
             output = folder / f"rank-{rank}"
             output.mkdir(parents=True)
-            own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            of_rank = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             processes.append(
                 forkserver.Process(
-                    target=forked_python.run, args=([*map(str, words)], str(output), str(ROOT), own)
+                    target=forked_python.run,
+                    args=([*map(str, words)], str(output), str(ROOT), of_rank),
                 )
             )
         try:

@@ -1,4 +1,4 @@
-"""A small random Phi-4-multimodal with an adapter for speech, in the files of its published checkpoint."""
+"""A small random Phi-4-multimodal with a speech adapter, saved like the published checkpoint."""
 
 import torch
 from audio_kinds import RATE, rendered
@@ -21,7 +21,7 @@ TEMPLATE = (
 
 
 class Phi4:
-    """Without its processor, which needs torchvision; transformers loads the adapter as its documentation shows."""
+    """Phi-4-multimodal, without its processor, which needs torchvision; the adapter is loaded as documented."""
 
     name, family, long_windows = "phi4_multimodal", Phi4Multimodal, 1
     frozen = (".image_embed.", "_proj_for_vision_speech.")

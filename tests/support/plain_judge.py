@@ -1,4 +1,4 @@
-"""The tiny judge in plain transformers: the reference that logits and log-probabilities are compared with."""
+"""The tiny judge in plain transformers; tests compare logits and log-probabilities with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = PACKAGE / "models" / "tiny"
 
 @cache
 def plain_judge() -> Qwen2AudioForConditionalGeneration:
-    """The tiny judge, loaded once a session; tests leave it unchanged."""
+    """The tiny judge, loaded once per session; tests must not change it."""
     model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
     encode_each_clip_once(model)
     return model
@@ -25,17 +25,17 @@ def plain_judge() -> Qwen2AudioForConditionalGeneration:
 
 @cache
 def plain_processor(side: str = "left") -> Qwen2AudioProcessor:
-    """The processor of the tiny judge with its padding on this side; tests leave it unchanged."""
+    """The tiny judge's processor with padding on this side; tests must not change it."""
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     processor.tokenizer.padding_side = side
     return processor
 
 
 def encode_each_clip_once(model: Qwen2AudioForConditionalGeneration) -> None:
-    """Keep the audio tower's outputs.
+    """Cache the outputs of the audio tower.
 
-    Transformers pads each clip to 30 s, and references are computed for many texts with the same clip: the tower
-    would take most of the time.
+    Transformers pads each clip to 30 s, and tests compute logits for many texts with the same clip. Without the cache
+    the tower takes most of the time.
     """
     tower = model.model.audio_tower
     encode = tower.forward

@@ -1,6 +1,6 @@
-"""Imported last by the fork server, for all processes that it forks.
+"""The last module that the fork server imports; it prepares all processes that the server forks.
 
-They find the configuration composed, and their full collections skip what was imported before.
+They inherit the composed configuration, and their garbage collections skip the objects that exist so far.
 """
 
 import gc
@@ -20,9 +20,9 @@ with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
     compose("launch")
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    hydra.get_mode("launch", [])  # as the command line does first, with a defaults list of its own
+    hydra.get_mode("launch", [])  # the command line does this first, with another defaults list
 
-# Runs, and what they start, do not find the modules of the tests.
+# Runs and their child processes must not find the modules of the tests.
 _here = str(Path(__file__).parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     path for path in os.environ["PYTHONPATH"].split(os.pathsep) if path != _here

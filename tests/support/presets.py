@@ -1,4 +1,4 @@
-"""The settings of an importer's file under ``configs/importer``, without Hydra."""
+"""Reads the settings of an importer from ``configs/importer`` without Hydra."""
 
 import yaml
 from repository import ROOT
@@ -6,8 +6,8 @@ from repository import ROOT
 
 def preset(name):
     values = yaml.safe_load((ROOT / "configs" / "importer" / f"{name}.yaml").read_text("utf-8"))
-    further = {}
+    inherited = {}
     for base in values.pop("defaults", []):
         if base != "_self_":
-            further |= preset(base)
-    return further | values
+            inherited |= preset(base)
+    return inherited | values

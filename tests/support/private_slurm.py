@@ -66,7 +66,7 @@ NodeName=first,second Name=gpu File=/dev/zero
 
 
 def missing() -> str | None:
-    """Why there can be no SLURM here; None where there can."""
+    """The reason why no SLURM can be started on this machine, or None."""
     absent = [name for name in PROGRAMS if shutil.which(name, path=search_path()) is None]
     if not absent:
         return None
@@ -75,7 +75,7 @@ def missing() -> str | None:
 
 
 def search_path() -> str:
-    """The daemons are in sbin, which an ordinary user's PATH may lack."""
+    """PATH with the folders of the daemons, which an ordinary user's PATH may lack."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 

@@ -1,4 +1,4 @@
-"""Lines of JSONL for the tests of records."""
+"""Records as JSON objects, for tests of reading records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = RecordFormat(
 
 
 def line(number: int = 1, **changes: Any) -> dict[str, Any]:
-    """A good record for clip.wav; a change to `...` takes the key away."""
+    """A valid record for clip.wav with these changes; the value `...` removes a key."""
     record: dict[str, Any] = {
         "id": f"r{number}",
         "transcript": "Do that again.",

@@ -1,4 +1,4 @@
-"""Find the runnable blocks of a documentation page and run them in one folder, as a reader does.
+"""Finds the runnable blocks of a documentation page and runs them in one folder, as a reader does.
 
 A fenced block belongs to one of two kinds, named by an HTML comment in the line before it:
 

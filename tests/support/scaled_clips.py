@@ -1,4 +1,4 @@
-"""Clips rated from 0 to 10, in half points and with labels, and the rubric of these scales."""
+"""Clips rated from 0 to 10, in half points, with labels and from 0 to 100, and a rubric with these scales."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clips import write_clips
 
 LABELS = ("bad", "poor", "fair", "good", "excellent")
 HALF_POINTS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5)
-#: The dimensions of a rubric; each explains some points only.
+#: The dimensions of a rubric; each describes only some points of its scale.
 DIMENSIONS = (
     {"key": "ten", "annotation": "ten", "title": "Naturalness", "description": "How natural it sounds.",
      "scale": {"from": 0, "to": 10}, "scores": {0: "not natural", 10: "natural"}},
@@ -25,8 +25,8 @@ DIMENSIONS = (
 
 
 def overrides(task: str = "speech") -> list[str]:
-    """The task with the rubric of these dimensions."""
-    # Hydra's grammar has keys without quotes.
+    """Overrides that select a task and give its rubric these dimensions."""
+    # Hydra's grammar allows no quotes around keys.
     values = re.sub(r'"(\w+)":', r"\1:", json.dumps(DIMENSIONS))
     return [f"task={task}", f"task.rubric.dimensions={values}"]
 
@@ -34,16 +34,16 @@ def overrides(task: str = "speech") -> list[str]:
 def write_scaled_clips(
     folder: Path, name: str, count: int, *, seconds: Sequence[float] = (), seed: int = 0
 ) -> Path:
-    """Write a JSONL of records with the ratings of three raters on each scale; louder clips have higher ones."""
+    """Write a JSONL of records with ratings of three raters on each scale; louder clips have higher ratings."""
     file = write_clips(folder, name, count, seconds=seconds, seed=seed)
     records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     for record in records:
-        share = [(rating - 1) / 4 for rating in record["annotations"]["pitch_variation"][:3]]
+        fractions = [(rating - 1) / 4 for rating in record["annotations"]["pitch_variation"][:3]]
         record["annotations"] = {
-            "ten": [round(10 * x) for x in share],
-            "half": [HALF_POINTS[round(8 * x)] for x in share],
-            "label": [LABELS[round(4 * x)] for x in share],
-            "slider": [round(100 * x) - 7 * (x > 0.5) for x in share],
+            "ten": [round(10 * x) for x in fractions],
+            "half": [HALF_POINTS[round(8 * x)] for x in fractions],
+            "label": [LABELS[round(4 * x)] for x in fractions],
+            "slider": [round(100 * x) - 7 * (x > 0.5) for x in fractions],
         }
     file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return file

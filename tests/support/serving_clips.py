@@ -1,4 +1,4 @@
-"""Clips with different texts, and a gate before a judge, for tests of the server."""
+"""Clips with different texts, and a judge that waits for a test, for tests of the server."""
 
 import threading
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ RATE = 16_000
 
 
 def wave(number, seconds=0.6):
-    """A clip that no other number has."""
+    """Random samples that differ for each number, ``[samples]``."""
     rng = np.random.default_rng(number)
     return (rng.standard_normal(round(RATE * seconds)) * (0.02 + 0.02 * number)).astype("float32")
 
@@ -26,7 +26,7 @@ def texts(number):
 
 
 class Gate:
-    """Holds a judge before each call of `score`, and notes the number of clips of each call."""
+    """Wraps a judge: each call of `score` waits until ``open`` is set; ``sizes`` has the number of clips per call."""
 
     def __init__(self, judge):
         self.judge = judge

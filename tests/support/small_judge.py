@@ -1,4 +1,4 @@
-"""A small random judge, for tests of training in which a judge need not know anything."""
+"""A small judge with random weights, for tests of training that need no useful scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TINY = PACKAGE / "models" / "tiny"
 
 
 def write_small_judge(folder: Path) -> Path:
-    """Write the tiny judge with two narrow layers in each part; a step is 30 times as fast."""
+    """Write a judge like the tiny one with two narrow layers in each part; a training step is 30 times as fast."""
     torch.manual_seed(0)
     values = json.loads((TINY / "config.json").read_text(encoding="utf-8"))
     values["audio_config"] |= {

@@ -1,4 +1,4 @@
-"""A user's callback: it counts steps, and its count is saved in checkpoints."""
+"""A user's callback that counts steps and saves its count in checkpoints."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from transformers.trainer_callback import ExportableState
 
 
 class StepCounter(TrainerCallback, ExportableState):
-    """Counts steps.
+    """Adds ``size`` to ``count`` at each step.
 
     Args:
-        size: what a step counts.
+        size: the number that each step adds to the count.
     """
 
     def __init__(self, size: int = 1) -> None:
@@ -18,7 +18,7 @@ class StepCounter(TrainerCallback, ExportableState):
         self.count = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count a step."""
+        """Add the size of a step."""
         self.count += self.size
 
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Trains an adapter of the tiny judge that writes answers in the right form, as a start for GRPO tests.
+"""Trains an adapter of the tiny judge that writes answers in the expected form; GRPO tests start from it.
 
-The bundled judge does not: it was also trained to answer with words and with other digits.
+The tiny judge itself often does not, since it was also trained to answer with words and with other digits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTINGS = (
     "logger=none",
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "task.labels=sample",
-    # With a mean error, the form of the answer would get a fifth of the loss: too little in so few steps.
+    # With an objective of the expected score too, the form of the answer is a fifth of the loss, too little in 15 steps.
     "trainer.objective=soft_ce",
     "trainer.args.per_device_train_batch_size=2",
     "trainer.args.max_steps=15",

@@ -7,7 +7,7 @@ import struct
 
 
 def riff(samples: bytes, *, tag: int, bits: int, rate: int, channels: int = 1) -> bytes:
-    """A WAV file according to the RIFF description: 12 + 24 + 8 bytes, then the samples."""
+    """The bytes of a WAV file according to the RIFF description: 12 + 24 + 8 bytes, then the samples."""
     width = bits // 8 * channels
     head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16,
                        tag, channels, rate, rate * width, width, bits)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Multiple-choice records: reading, problems and questions; and the bundled ones."""
+"""Multiple-choice records: how they are read and asked, their problems, and the records of the sample."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ def task(composed):
 
 
 @pytest.fixture
-def write(make_clips, tmp_path):
+def write_questions(make_clips, tmp_path):
     def build(*changes):
         clips = [json.loads(x)["wav_path"] for x in make_clips("q", 1).read_text().splitlines()]
         line = {
@@ -37,8 +37,8 @@ def write(make_clips, tmp_path):
     return build
 
 
-def test_the_question_lists_the_options(task, write):
-    (record,) = task.read(write({})).records
+def test_the_question_lists_the_options(task, write_questions):
+    (record,) = task.read(write_questions({})).records
     (question,) = task.questions(record, task.dimensions)
     assert question.messages[1]["content"][1]["text"] == (
         "Who speaks?\n- a woman\n- a man\nAnswer with the text of the right one as <answer>text</answer>."
@@ -50,8 +50,8 @@ def test_the_question_lists_the_options(task, write):
     assert task.rated_dimensions == ()
 
 
-def test_all_problems_are_reported_together(task, write):
-    file = write(
+def test_all_problems_are_reported_together(task, write_questions):
+    file = write_questions(
         {"multi_choice": None}, {"multi_choice": ["one"]}, {"multi_choice": ["a", " A"]},
         {"multi_choice": ["a", " "]}, {"answer": 2}, {"answer": True}, {"answer": None},
         {"question_text": ""}, {"audio_path": "gone.wav"}, {"multi_choice": "a, b"},
@@ -72,8 +72,8 @@ def test_all_problems_are_reported_together(task, write):
     assert len(found) == 10
 
 
-def test_an_answer_may_be_missing_where_records_are_only_scored(task, write):
-    (record,) = task.read(write({"answer": None}), annotated=False).records
+def test_an_answer_may_be_missing_where_records_are_only_scored(task, write_questions):
+    (record,) = task.read(write_questions({"answer": None}), annotated=False).records
     assert task.ratings(record, task.dimensions[0]) == ()
     assert task.target(record, task.dimensions[0], np.random.default_rng(0)) is None
 
@@ -89,20 +89,20 @@ def test_an_answer_may_be_missing_where_records_are_only_scored(task, write):
         (["~task.rubric.option_line"], "task.rubric.option_line is missing"),
     ],
 )
-def test_wrong_settings_are_explained(composed, overrides, message):
+def test_wrong_settings_are_refused(composed, overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_task(composed("task=avqa", *overrides))
 
 
-def test_the_best_checkpoint_is_the_most_accurate(composed):
+def test_the_best_checkpoint_is_chosen_by_accuracy(composed):
     config = composed("task=avqa")
     check(config)
     assert config.trainer.args.metric_for_best_model == "accuracy"
     assert composed("task=role").trainer.args.metric_for_best_model == "pearson"
 
 
-def test_the_bundled_questions_follow_from_the_manifest(task, tmp_path):
-    """A second build gives the same records, and each answer is the delivery in the manifest."""
+def test_the_questions_of_the_sample_are_those_of_its_manifest(task, tmp_path):
+    """Building the questions again gives the same records, and each answer agrees with the manifest."""
     build(tmp_path / "avqa", SAMPLE / "realism", say=lambda text: None)
     manifest = {}
     for line in (SAMPLE / "realism" / "manifest.jsonl").read_text("utf-8").splitlines():
@@ -113,10 +113,10 @@ def test_the_bundled_questions_follow_from_the_manifest(task, tmp_path):
         shipped = [
             json.loads(x) for x in (SAMPLE / "avqa" / f"{part}.jsonl").read_text().splitlines()
         ]
-        made = [
+        rebuilt = [
             json.loads(x) for x in (tmp_path / "avqa" / f"{part}.jsonl").read_text().splitlines()
         ]
-        for one, other in zip(shipped, made, strict=True):
+        for one, other in zip(shipped, rebuilt, strict=True):
             assert {**one, "audio_path": ""} == {**other, "audio_path": ""}
         records = task.read(SAMPLE / "avqa" / f"{part}.jsonl").records
         assert len({record.clip for record in records}) == count
@@ -125,18 +125,18 @@ def test_the_bundled_questions_follow_from_the_manifest(task, tmp_path):
             entry = manifest[record.clip.stem]
             assert record.clip.stem.startswith(f"realism_{part}_")
             clips[record.clip.stem] += 1
-            right = task.options(record)[int(task.ratings(record, task.dimensions[0])[0])]
+            right_option = task.options(record)[int(task.ratings(record, task.dimensions[0])[0])]
             if task.category(record) == "voice":
-                assert ("woman" in right) == ("_woman_" in entry["delivery"]["voice"])
+                assert ("woman" in right_option) == ("_woman_" in entry["delivery"]["voice"])
             if task.category(record) == "words":
-                assert int(right) == len(entry["text"].replace("-", " ").split())
+                assert int(right_option) == len(entry["text"].replace("-", " ").split())
     assert set(clips.values()) == {3}
 
 
-def test_the_right_option_is_at_any_position(task):
+def test_the_right_option_has_no_fixed_position_or_rank(task):
     records = task.read(SAMPLE / "avqa" / "train.jsonl").records
-    places = Counter(record.fields["answer"] for record in records)
-    assert set(places) == {0, 1, 2, 3, 4}
+    positions = Counter(record.fields["answer"] for record in records)
+    assert set(positions) == {0, 1, 2, 3, 4}
     words = [one.fields for one in records if one.fields["question_type"] == "words"]
     ranks = Counter(
         sorted(map(int, one["multi_choice"])).index(int(one["multi_choice"][one["answer"]]))

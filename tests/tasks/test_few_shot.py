@@ -1,4 +1,4 @@
-"""Few-shot examples: seeded, leakage-free, with their clips and scores."""
+"""Few-shot examples: they follow from the seed, share no group with the record, and show clips and scores."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from dramaeval.stages.checks import check
 
 @pytest.fixture
 def prepared(composed, make_clips):
-    """A task with examples, and its records."""
+    """A function that gives a task with examples, its training records and its test records."""
 
     def build(*overrides, seed=0):
         task = build_task(composed("task.shots=3", *overrides))
@@ -35,10 +35,10 @@ def test_examples_follow_from_the_seed_and_the_record(prepared):
     def ids(of):
         return [[one.id for one in of.examples(record)] for record in test]
 
-    assert all(len(set(own)) == 3 for own in ids(task))
+    assert all(len(set(shown_ids)) == 3 for shown_ids in ids(task))
     assert ids(task) == ids(again)
     assert ids(task) != ids(other)
-    assert len({tuple(own) for own in ids(task)}) > 1
+    assert len({tuple(shown_ids) for shown_ids in ids(task)}) > 1
 
 
 def test_no_example_shares_character_scene_or_clip(prepared):
@@ -50,11 +50,11 @@ def test_no_example_shares_character_scene_or_clip(prepared):
                 assert group_of(example, key) != group_of(record, key)
 
 
-def test_a_copy_of_a_clip_under_another_name_is_no_example(prepared):
+def test_a_copy_of_the_judged_clip_is_not_shown_as_an_example(prepared):
     task, train, test = prepared("task.shots=11")
-    twin = train[5].clip.with_name("twin.wav")
-    shutil.copy(train[5].clip, twin)
-    record = replace(test[0], clip=twin)
+    copied_clip = train[5].clip.with_name("twin.wav")
+    shutil.copy(train[5].clip, copied_clip)
+    record = replace(test[0], clip=copied_clip)
     assert train[5].id not in [one.id for one in task.examples(record)]
     assert len(task.examples(record)) == 11
 
@@ -70,7 +70,7 @@ def test_the_prompt_shows_examples_before_the_question(prepared):
     assert text.index(examples[0].fields["transcript"]) < text.index(record.fields["transcript"])
     for number, example in enumerate(examples, 1):
         ratings = [value for value in task.ratings(example, dimension) if value is not None]
-        # Halfway goes up: floor(mean + 1/2).
+        # The mean rounded to the nearest score; a half is rounded up.
         score = int(sum(ratings) / len(ratings) + 0.5)
         assert f"example {number} <answer>{score}</answer>" in text
     for rating in record.ratings.values():

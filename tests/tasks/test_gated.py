@@ -1,4 +1,4 @@
-"""Archetype records: rejected records get the gate question only, and nulls stay missing."""
+"""The task archetype: of a clip that raters reject only the gate question is asked, and null is a missing rating."""
 
 import json
 
@@ -30,33 +30,35 @@ def records_of(composed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("votes", "quality", "asked", "learnt"),
+    ("votes", "quality", "asked_dimensions", "trained_dimensions"),
     [
         ([True, True, False], [4, 5, None], 4, 4),
-        ([True, False, False], [4, None, None], 1, 1),  # one of three is under a half
+        ([True, False, False], [4, None, None], 1, 1),  # one pass of three is less than a half
         ([False, False, False], [None, None, None], 1, 1),
         ([None, True, None], [None, None, None], 4, 1),  # passed, but nobody rated the rest
     ],
 )
-def test_the_gate(records_of, votes, quality, asked, learnt):
+def test_a_record_passes_the_gate_by_at_least_half_of_the_votes(
+    records_of, votes, quality, asked_dimensions, trained_dimensions
+):
     task, record = records_of(votes, quality)
-    assert len(task.dimensions_for(record)) == asked
-    assert len(trainable_dimensions(task, record)) == learnt
+    assert len(task.dimensions_for(record)) == asked_dimensions
+    assert len(trainable_dimensions(task, record)) == trained_dimensions
 
 
 def test_rejected_records_and_missing_ratings_are_counted(records_of):
     task, passed = records_of([True, True, False], [4, 5, None])
-    _, whole = records_of([True, True, True], [4, 5, 3])
+    _, fully_rated = records_of([True, True, True], [4, 5, 3])
     _, rejected = records_of([False, False, False], [None, None, None])
-    found = list(task.remarks([passed, whole, rejected, rejected]).items())
+    found = list(task.remarks([passed, fully_rated, rejected, rejected]).items())
     assert found == [
         ("were passed by too few raters, so only content_pass is asked", 2),
         ("were passed and lack ratings by some raters, which count as missing", 1),
     ]
-    assert task.remarks([whole]) == {}
+    assert task.remarks([fully_rated]) == {}
 
 
-def test_a_stricter_gate(records_of):
+def test_a_higher_gate_share_rejects_more_records(records_of):
     task, record = records_of([True, True, False], [4, 5, None], "task.gate_share=0.7")
     assert [one.key for one in task.dimensions_for(record)] == ["content_pass"]
 
@@ -75,19 +77,19 @@ def test_the_gate_applies_where_only_other_dimensions_are_selected(records_of):
     assert [one.key for one in task.dimensions_for(record)] == ["audio_quality"]
 
 
-def test_rejected_ratings_are_not_targets(records_of):
+def test_a_missing_rating_is_not_part_of_the_target(records_of):
     task, record = records_of([True, True, False], [4, 5, None])
     target = task.target(record, task.dimensions[1], np.random.default_rng(0))
     np.testing.assert_allclose(target, [0, 0, 0, 0.5, 0.5])
 
 
-def test_the_question_is_unchanged(records_of):
+def test_the_prompt_has_the_question_of_the_record_unchanged(records_of):
     task, record = records_of([True], [3])
     text = task.messages(record, task.dimensions[0])[1]["content"][1]["text"]
     assert text.startswith("Prompt: 你是法官。你说：\nContent: ")
 
 
-def test_wrong_gates_are_explained(composed):
+def test_wrong_gates_are_refused(composed):
     with pytest.raises(ConfigError, match="must be a pass/fail dimension"):
         build_task(composed("task=archetype", "task.gate=audio_quality"))
     with pytest.raises(ConfigError, match="must lie between 0 and 1"):
@@ -95,14 +97,14 @@ def test_wrong_gates_are_explained(composed):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")
-def test_the_real_records(composed):
+def test_the_real_records_have_one_rejected_and_one_passed_clip(composed):
     task = build_task(composed("task=archetype"))
     found = read_records(REAL / "archetype" / "test.jsonl", task.record_format()).records
     assert [len(task.dimensions_for(record)) for record in found] == [1, 4]
 
 
 def test_without_ratings_all_questions_are_asked(records_of):
-    """Raters' verdicts would otherwise decide which of a system's scores its rank is made of."""
+    """Otherwise the raters' votes would decide which scores count for the rank of a system."""
     task, record = records_of([False, False], [None, None])
     assert len(task.dimensions_for(record)) == 1
     assert task.without_ratings().dimensions_for(record) == task.dimensions

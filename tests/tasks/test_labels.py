@@ -1,4 +1,4 @@
-"""Label policies by hand; a missing rating takes no part in any."""
+"""Label policies, compared with values computed by hand; all of them leave missing ratings out."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ RNG = np.random.default_rng(0)
         (sample, [None, 2, None], [0, 1, 0, 0, 0]),
     ],
 )
-def test_policies(policy, ratings, expected):
+def test_each_policy_gives_the_target_computed_by_hand(policy, ratings, expected):
     np.testing.assert_allclose(policy(ratings, SCALE, RNG), expected, atol=1e-12)
 
 
@@ -63,11 +63,11 @@ def test_the_same_generator_gives_the_same_draws():
     np.testing.assert_array_equal(*draws)
 
 
-def test_pass_and_fail():
+def test_the_distribution_on_a_pass_fail_scale():
     np.testing.assert_allclose(distribution([1, 1, 0, None], (0, 1), RNG), [1 / 3, 2 / 3])
 
 
-def test_off_the_scale():
+def test_a_value_off_the_scale_is_refused():
     with pytest.raises(ValueError, match="6 lies off the scale"):
         between(6, SCALE)
 
@@ -76,13 +76,13 @@ def test_between_keeps_the_mean_on_an_uneven_scale():
     assert between(4, (0, 2, 10)) @ np.array([0, 2, 10]) == pytest.approx(4)
 
 
-def test_weights_by_hand():
+def test_each_policy_uses_the_weights_of_the_raters():
     kinds = ((distribution, [0.25, 0, 0, 0, 0.75]), (mean, [0, 0, 0, 1, 0]))
     for policy, expected in kinds:
-        # 1 with weight 1, 5 with weight 3, and a weight where nobody rated: 1/4 · 1 + 3/4 · 5 = 4
+        # 1 with weight 1, 5 with weight 3, and a weight of a missing rating: 1/4 · 1 + 3/4 · 5 = 4
         found = policy([1, 5, None], SCALE, RNG, weights=[1, 3, 100])
         np.testing.assert_allclose(found, expected, atol=1e-12)
-    # Half of the weight is reached at 5 of 1, 2, 5; and exactly between 2 and 4.
+    # Half of the weight is reached at 5 in the first case, and exactly between 2 and 4 in the second.
     np.testing.assert_allclose(median([1, 2, 5], SCALE, RNG, weights=[1, 1, 3]), [0, 0, 0, 0, 1])
     np.testing.assert_allclose(median([1, 2, 4], SCALE, RNG, weights=[1, 1, 2]), [0, 0, 1, 0, 0])
     rng = np.random.default_rng(0)
@@ -93,11 +93,17 @@ def test_weights_by_hand():
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        (distribution, [0.2, 0.4, 0.4]),  # determined by mean and spread, see test_mean_ratings
+        (
+            distribution,
+            [0.2, 0.4, 0.4],
+        ),  # follows from the mean and the spread, see test_mean_ratings
         (RaterWeighted(), [0.2, 0.4, 0.4]),
         (mean, [0, 0.8, 0.2]),
         (median, [0, 1, 0]),
-        (lambda ratings, scale, rng: np.array(ratings), [2.2]),  # takes no weights: gets the mean
+        (
+            lambda ratings, scale, rng: np.array(ratings),
+            [2.2],
+        ),  # a policy without weights gets the mean as its only rating
     ],
 )
 def test_the_target_of_a_mean_rating(policy, expected):
@@ -112,7 +118,7 @@ def test_a_mean_rating_is_sampled_and_may_be_missing():
     assert target_of_mean(distribution, None, None, (1, 2, 3), RNG) is None
 
 
-def test_raters_are_weighted_by_name_whatever_their_order():
+def test_weights_of_named_raters_do_not_depend_on_their_order():
     rows = [(1, 2, 5), (2, 2, 3), (4, 5, 2), (5, 4, 2)]
     policy, by_name = RaterWeighted(), RaterWeighted()
     policy.learn({"field": rows})
@@ -123,20 +129,20 @@ def test_raters_are_weighted_by_name_whatever_their_order():
         for row, order in zip(rows, orders, strict=True)
     ]
     columns = learn_by_rater(by_name, {"field": [*rated, ([1, 1], RaterInfo(unknown=True))]})
-    asked = [("id", "bo"), ("id", "cy"), ("id", "new")]
-    found = learnt_weights(by_name.weights["field"], columns["field"], asked)
+    raters = [("id", "bo"), ("id", "cy"), ("id", "new")]
+    found = learnt_weights(by_name.weights["field"], columns["field"], raters)
     learnt = policy.weights["field"]
     np.testing.assert_allclose(found, [learnt[2], learnt[0], learnt.mean()])
 
 
-def test_confidence_follows_the_rater():
+def test_stated_confidence_is_assigned_by_the_rater_name():
     named = RaterInfo(ids=("bo", "ann"))
     raters = [("id", "ann"), ("id", "cy"), ("id", "bo")]
     assert stated_confidence(raters, (5, 2), named) == [2, None, 5]
     assert stated_confidence(raters, (5, 2), RaterInfo(unknown=True)) == [None] * 3
 
 
-def test_the_task_asks_for_known_raters(composed):
+def test_unknown_raters_are_refused_or_weighted_equally(composed):
     with pytest.raises(ConfigError, match="says that raters are not known"):
         build_task(composed("task=role_all", "task.rater=consistent", "task.raters=unknown"))
     task = build_task(composed("task.raters=unknown", "task.labels=rater_weighted"))
@@ -149,7 +155,7 @@ def test_the_task_asks_for_known_raters(composed):
     np.testing.assert_allclose(task.target(records[0], dimension, RNG), expected)
 
 
-def test_agreement_by_hand_and_by_scipy():
+def test_agreement_equals_the_correlation_of_scipy():
     nan = float("nan")
     table = np.array([[1, 1, 3], [2, 2, nan], [3, 3, 1], [5, nan, 2], [nan, 4, 2]])
     # Rater 1: 1, 2, 3, 5 against the others' means 2, 2, 2, 2: no variation.
@@ -162,7 +168,7 @@ def test_agreement_by_hand_and_by_scipy():
     assert np.isnan(agreement(table[:2], 2))  # one record is too few
 
 
-def test_raters_count_by_their_agreement():
+def test_raters_are_weighted_by_their_agreement():
     rows = [(1, 2, 5, None), (2, 2, 3, None), (4, 5, 2, None), (5, 4, 2, None)]
     policy = RaterWeighted()
     policy.learn({"field": rows})
@@ -172,8 +178,8 @@ def test_raters_count_by_their_agreement():
         others = np.delete(table[:, :3], rater, axis=1).mean(axis=1)
         expected = max(0.01, stats.pearsonr(table[:, rater], others).statistic)
         assert found[rater] == pytest.approx(expected)
-    assert found[2] == 0.01  # at odds with the others
-    assert found[3] == pytest.approx(found[:3].mean())  # never rated: as the others on average
+    assert found[2] == 0.01  # disagrees with the others, so the least weight
+    assert found[3] == pytest.approx(found[:3].mean())  # never rated: the mean of the others
     policy.learn({"field": [(1, None), (2, None)]})
     assert policy.weights["field"].tolist() == [1, 1]  # undefined for all
 
@@ -187,22 +193,24 @@ def test_the_task_applies_learnt_weights_and_confidence(composed, make_clips):
     task.labels.weights[one.annotation] = np.array([1, 1, 2, 1, 1, 1.0])
     ratings = {one.annotation: (1, 2, 3, None, 5, 5), "sure": (1, 2, None, 5, 3, None)}
     record = type(records[0])(**{**vars(records[0]), "ratings": ratings})
-    # Confidence 1, 2, 2.75 (the mean of 1, 2, 5, 3), 5, 3, 2.75, times agreement; the fourth did not rate.
+    # Confidence (a missing one is the mean of 1, 2, 5 and 3) times agreement; the fourth did not rate.
     weights = np.array([1, 2, 5.5, 0, 3, 2.75])
     expected = np.array([1, 2, 5.5, 0, 5.75]) / weights.sum()
     np.testing.assert_allclose(task.target(record, one, RNG), expected)
-    silent = type(record)(**{**vars(record), "ratings": {**ratings, "sure": (None,) * 6}})
-    alike = np.array([1, 1, 2, 0, 2]) / 6
-    np.testing.assert_allclose(task.target(silent, one, RNG), alike)
-    nobody = type(record)(**{**vars(record), "ratings": {one.annotation: (None,) * 6}})
-    assert task.target(nobody, one, RNG) is None
+    without_confidence = type(record)(
+        **{**vars(record), "ratings": {**ratings, "sure": (None,) * 6}}
+    )
+    equal_weights = np.array([1, 1, 2, 0, 2]) / 6
+    np.testing.assert_allclose(task.target(without_confidence, one, RNG), equal_weights)
+    without_ratings = type(record)(**{**vars(record), "ratings": {one.annotation: (None,) * 6}})
+    assert task.target(without_ratings, one, RNG) is None
 
 
 def test_confidence_is_read_from_the_sample(composed):
     task = build_task(composed("task.confidence=annotator_confidence_rating"))
     record = task.read(PACKAGE / "data" / "sample" / "realism" / "val.jsonl").records[0]
-    said = record.fields["annotations"]["annotator_confidence_rating"]
-    assert record.ratings["annotator_confidence_rating"] == tuple(said)
+    stated = record.fields["annotations"]["annotator_confidence_rating"]
+    assert record.ratings["annotator_confidence_rating"] == tuple(stated)
 
 
 def test_a_policy_without_weights_cannot_take_confidence(composed):
@@ -226,5 +234,5 @@ def test_more_raters_than_were_learnt_about_count_as_the_mean(composed, make_cli
     target = task.target(records[0], one, np.random.default_rng(0))
     shares = np.array([*weights, *[weights.mean()] * 3])
     ratings = np.array(records[0].ratings[one.annotation])
-    wanted = [shares[ratings == score].sum() / shares.sum() for score in one.scale]
-    np.testing.assert_allclose(target, wanted)
+    expected = [shares[ratings == score].sum() / shares.sum() for score in one.scale]
+    np.testing.assert_allclose(target, expected)

@@ -1,4 +1,4 @@
-"""The listener model: whose ratings a visit in training trains, under which line of the prompt."""
+"""task.listeners: whose ratings an example trains, and the line of its prompt that names the rater."""
 
 from collections import Counter
 from dataclasses import replace
@@ -37,19 +37,19 @@ def speech(*overrides):
     return build_task(compose("task=speech", *overrides))
 
 
-def visit(task, of, epoch, number=0):
-    """The user's text and the target of one visit."""
-    seen = training_record(task, of, (0, epoch, number))
-    dimensions, targets = sample_questions(task, seen, (0, epoch, number))
-    (question,) = task.questions(seen, dimensions)
+def prompt_and_target(task, of, epoch, number=0):
+    """The text of the user message and the target of one training example."""
+    drawn_record = training_record(task, of, (0, epoch, number))
+    dimensions, targets = sample_questions(task, drawn_record, (0, epoch, number))
+    (question,) = task.questions(drawn_record, dimensions)
     return question.messages[1]["content"][1]["text"], targets["naturalness"].distribution
 
 
-def test_a_named_rater_is_trained_on_its_own_rating_and_the_mean_on_all():
+def test_a_prompt_that_names_a_rater_has_the_rating_of_this_rater_as_target():
     task = speech("task.listeners=embed")
     lines, count = Counter(), 400
     for epoch in range(count):
-        text, target = visit(task, record(), epoch)
+        text, target = prompt_and_target(task, record(), epoch)
         (line,) = (line for line in text.splitlines() if line.startswith("Rating wanted"))
         lines[line] += 1
         expected = {
@@ -58,12 +58,12 @@ def test_a_named_rater_is_trained_on_its_own_rating_and_the_mean_on_all():
             "Rating wanted: the mean of all raters.": [0, 0.5, 0, 0, 0.5],
         }[line]
         np.testing.assert_allclose(target, expected)
-    # One half, a quarter and a quarter, within four standard errors; cy, who gave no rating, never.
+    # The mean in one half, ann and bob in a quarter each (within four standard errors); cy gave no rating.
     shares = [lines["Rating wanted: the mean of all raters."], *sorted(lines.values())[:2]]
     np.testing.assert_allclose(np.array(shares) / count, [0.5, 0.25, 0.25], atol=0.1)
 
 
-def test_all_dimensions_of_a_visit_are_those_of_one_rater():
+def test_all_dimensions_of_an_example_have_the_ratings_of_one_rater():
     task = build_task(compose("task=role_all", "task.listeners=embed"))
     fields = [dimension.annotation for dimension in task.dimensions]
     texts = {"char_age": "a", "char_style": "b", "char_profile": "c", "local_scene": "d"}
@@ -71,15 +71,15 @@ def test_all_dimensions_of_a_visit_are_those_of_one_rater():
     rated = type(rated)(**{**vars(rated), "fields": {**texts, "transcript": "e"}})
     written = set()
     for epoch in range(40):
-        seen = training_record(task, rated, (0, epoch, 0))
-        _, targets = sample_questions(task, seen, (0, epoch, 0))
-        if seen.listener:
+        drawn_record = training_record(task, rated, (0, epoch, 0))
+        _, targets = sample_questions(task, drawn_record, (0, epoch, 0))
+        if drawn_record.listener:
             scores = {int(np.argmax(target.distribution)) + 1 for target in targets.values()}
-            written.add((seen.listener, *scores))
+            written.add((drawn_record.listener, *scores))
     assert written == {("ann", 2), ("bob", 4)}
 
 
-def test_scoring_asks_for_the_mean_of_all_raters():
+def test_in_scoring_the_prompt_asks_for_the_mean_of_all_raters():
     task = speech("task.listeners=embed")
     for rated in (record(), record(info=UNKNOWN_RATERS)):
         (question,) = task.questions(rated, task.dimensions)
@@ -98,7 +98,7 @@ def test_scoring_asks_for_the_mean_of_all_raters():
 def test_a_record_without_named_raters_is_trained_as_the_mean(info):
     task = speech("task.listeners=embed")
     values = (3.0,) if info.mean_only else (2.0, 4.0)
-    texts = {visit(task, record(values, info), epoch)[0] for epoch in range(20)}
+    texts = {prompt_and_target(task, record(values, info), epoch)[0] for epoch in range(20)}
     assert len(texts) == 1
     assert "the mean of all raters" in texts.pop()
     check_listeners(task, [record(), record(values, info)])
@@ -128,7 +128,7 @@ def test_contradicting_settings_are_refused(override, fix):
         speech("task.listeners=embed", override)
 
 
-def test_names_of_raters_are_checked_as_texts_of_the_prompt():
+def test_names_of_raters_are_among_the_checked_texts_of_the_prompt():
     assert speech("task.listeners=embed").texts(record())["raters.bob"] == "bob"
     assert speech().texts(record()) == {}
 

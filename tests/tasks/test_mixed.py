@@ -1,4 +1,4 @@
-"""Mixtures: the task and the share of each record; each task keeps its own questions and targets."""
+"""The task mixed: each record keeps the questions and targets of its own task, and tasks have given shares."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ _mixture = []
 
 @pytest.fixture
 def mixture(composed, tmp_path):
-    """The mixture of the sample, which tests do not change."""
+    """The mixed task and its records, built once for all tests, which do not change it."""
     if not _mixture:
         config = composed("task=mixed", "stages=[train]")
         check(config)
@@ -64,7 +64,7 @@ def test_the_same_file_may_serve_two_tasks(composed, tmp_path):
     assert parts["caption"] == parts["role"]
 
 
-def test_weights_are_shares_of_an_epoch(mixture):
+def test_weights_set_the_share_of_each_task_in_an_epoch(mixture):
     task, splits = mixture
     records = splits["train"]
     order = EpochOrder(len(records), 0, task.mixture(records))
@@ -77,20 +77,20 @@ def test_weights_are_shares_of_an_epoch(mixture):
         assert max(by_part.values()) - min(by_part.values()) <= 1
         assert list(order) == rows
         counts.update(rows)
-    # Within a task all records come up equally often, to one.
+    # How often the records of one task are drawn differs by at most one.
     for part in task.parts:
-        own = [counts[at] for at, record in enumerate(records) if record.part == part]
-        assert max(own) - min(own) <= 1
+        visits = [counts[at] for at, record in enumerate(records) if record.part == part]
+        assert max(visits) - min(visits) <= 1
 
 
-def test_shares_by_hand():
+def test_apportion_rounds_up_the_largest_remainders():
     # 10 · 1/6, 2/6, 3/6 = 1.67, 3.33, 5: the largest remainder is rounded up
     assert apportion(10, [1, 2, 3]) == [2, 3, 5]
     assert apportion(7, [1, 1, 1]) == [3, 2, 2]
     assert apportion(5, [1, 1000]) == [1, 5]
 
 
-def test_without_weights_every_record_comes_once(composed):
+def test_without_weights_there_is_no_mixture(composed):
     task = build_task(composed("task=mixed", "task.weights=null"))
     assert task.mixture([]) is None
 
@@ -108,7 +108,7 @@ def test_without_weights_every_record_comes_once(composed):
         (["task.tasks.role.dimensions=[pitch]"], "no dimension 'pitch'"),
     ],
 )
-def test_wrong_mixtures_are_explained(composed, overrides, message):
+def test_wrong_mixtures_are_refused(composed, overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_task(composed("task=mixed", *overrides))
 

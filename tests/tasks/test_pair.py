@@ -1,4 +1,4 @@
-"""Pairs: files of pairs, pairs derived from rated clips, questions and targets."""
+"""The task pair: files of pairs, pairs derived from rated clips, and the questions and targets of pairs."""
 
 import json
 from itertools import combinations
@@ -52,7 +52,7 @@ def write(folder, records):
     return file
 
 
-def test_votes_in_words_and_graded(task, clips):
+def test_votes_may_be_words_or_numbers(task, clips):
     words = ["a", "slightly a", "tie", "slightly b", "b", None]
     records = [pair(1, words), pair(2, [2, 1, 0, -1, -2, None]), pair(3, {"ann": "a", "bob": 1})]
     first, second, third = task().read(write(clips, records)).records
@@ -80,14 +80,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("record", "key", "problem"), BAD.values(), ids=BAD)
-def test_a_bad_pair_is_named_by_its_line_or_skipped(task, clips, record, key, problem):
+def test_a_bad_pair_is_reported_with_its_line_or_skipped(task, clips, record, key, problem):
     file = write(clips, [pair(1), record])
     with pytest.raises(BadRecordsError) as raised:
         task().read(file)
     (found,) = raised.value.problems
     assert (found.line, found.key) == (2, key)
     assert problem in found.problem
-    assert "rename" not in found.fix  # the other clip's key is not misspelt
+    assert "rename" not in found.fix  # the key of the other clip is not taken for a misspelling
     result = task().read(file, on_bad="skip")
     assert [each.id for each in result.records] == ["p1"]
     assert [each.line for each in result.skipped] == [2]
@@ -95,8 +95,8 @@ def test_a_bad_pair_is_named_by_its_line_or_skipped(task, clips, record, key, pr
 
 @pytest.mark.parametrize("other", [pair(2, wav_path_a=None, wav_path_b=None), rated("r", "s", [3])])
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_pair_in_any_line_makes_the_file_one_of_pairs(task, clips, other, at):
-    # The pair itself has no problem, wherever the bad line is.
+def test_a_file_with_one_pair_is_read_as_a_file_of_pairs(task, clips, other, at):
+    # Only the other line has problems, wherever it is.
     lines = [pair(1), pair(3)]
     lines.insert(at, other)
     with pytest.raises(BadRecordsError) as raised:
@@ -121,15 +121,15 @@ def test_pairs_of_one_system_are_counted(task, clips):
 
 def test_derived_votes_are_those_of_raters_who_rated_both(task, clips):
     records = [rated("r1", "s", [5, 3, None, 2], "x"), rated("r2", "t", [4, 3, 5, 1], "y")]
-    derive = "task.derive.margin=0"
-    (derived,) = task(derive).read(write(clips, records)).records
+    no_margin = "task.derive.margin=0"
+    (derived,) = task(no_margin).read(write(clips, records)).records
     sign = 1 if derived.clip.name == "x.wav" else -1
     votes = (2.0 * sign, 0.0, None, 2.0 * sign)
     assert derived.ratings == {"human_likeness": votes}
     systems = (derived.text("system_a"), derived.text("system_b"))
     assert systems == (("s", "t") if sign == 1 else ("t", "s"))
     assert derived.fields["question"] == PROMPT
-    (tied,) = task(derive, "task.derive.tie=1").read(write(clips, [
+    (tied,) = task(no_margin, "task.derive.tie=1").read(write(clips, [
         rated("r1", "s", [5, 3, None, 4], "x"), rated("r2", "t", [4, 3, 5, 1], "y"),
     ])).records  # fmt: skip
     assert tuple(map(abs, (v for v in tied.ratings["human_likeness"] if v is not None))) == (
@@ -157,7 +157,7 @@ def test_pairs_closer_than_the_margin_are_left_out(task, clips):
         assert len(pairs) == expected
 
 
-NONE = {
+RECORDS_WITHOUT_PAIRS = {
     "one system": ([rated("r1", "s", [5], "x"), rated("r2", "s", [1], "y")], "one system"),
     "no system": ([rated("r1", "", [5], "x"), rated("r2", "", [1], "y")], "no system"),
     "prompts of one clip": (
@@ -168,14 +168,18 @@ NONE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("records", "problem"), NONE.values(), ids=NONE)
+@pytest.mark.parametrize(
+    ("records", "problem"), RECORDS_WITHOUT_PAIRS.values(), ids=RECORDS_WITHOUT_PAIRS
+)
 def test_records_without_any_pair_are_refused(task, clips, records, problem):
     with pytest.raises(BadRecordsError) as raised:
         task().read(write(clips, records))
     assert problem in raised.value.problems[0].problem
 
 
-def test_derived_pairs_of_the_sample(composed):
+def test_pairs_derived_from_the_sample_follow_from_the_seed_and_share_no_clip_between_splits(
+    composed,
+):
     settings = ("task=pair", "task.derive.per_prompt=3")
     task, other = (
         build_task(composed(*settings)),
@@ -191,7 +195,7 @@ def test_derived_pairs_of_the_sample(composed):
     for first, second in combinations(by_split.values(), 2):
         clips = [{clip for each in split for clip in each.clips} for split in (first, second)]
         assert not clips[0] & clips[1]
-    # Either clip may be the first: of n fair draws, 5 standard deviations around a half.
+    # Either clip may be the first: a share of one half, within 5 standard deviations.
     alphabetical = np.mean([each.text("system_a") < each.text("system_b") for each in pairs])
     assert abs(alphabetical - 0.5) < 5 * 0.5 / len(pairs) ** 0.5
     assert [each.id for each in other.read(f"{folder}/train.jsonl").records] != [
@@ -200,7 +204,7 @@ def test_derived_pairs_of_the_sample(composed):
 
 
 def test_targets_keep_the_mean_vote(task, clips):
-    # Votes 2, 1, -1, -1: a gets 1 + 1/2, b twice 1/2, ties the other halves; all of 4 raters.
+    # A vote of 2 is one for a; 1 is half for a and half a tie; -1 is half for b and half a tie.
     (record,) = task().read(write(clips, [pair(1, [2, 1, -1, -1])])).records
     dimension = task().dimensions[0]
     target = task().target(record, dimension, np.random.default_rng(0))
@@ -208,7 +212,7 @@ def test_targets_keep_the_mean_vote(task, clips):
     np.testing.assert_allclose(target @ [-1, 0, 1], np.mean([2, 1, -1, -1]) / 2)
 
 
-def test_each_clip_gets_the_question_of_a_single_clip(task, composed, clips):
+def test_with_by_score_each_clip_gets_the_question_of_a_single_clip(task, composed, clips):
     (record,) = task().read(write(clips, [pair(1)])).records
     single = build_task(composed("task=archetype"))
     a, b = task().questions(record, task().dimensions)
@@ -223,7 +227,7 @@ def test_each_clip_gets_the_question_of_a_single_clip(task, composed, clips):
         )
 
 
-def test_direct_questions_have_both_orders_in_scoring_and_one_in_training(task, clips):
+def test_with_by_direct_both_orders_are_asked_in_scoring_and_one_in_training(task, clips):
     direct = task(name="pair_direct")
     (record,) = direct.read(write(clips, [pair(1)])).records
     ab, ba = direct.questions(record, direct.dimensions)

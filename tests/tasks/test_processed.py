@@ -1,4 +1,4 @@
-"""Processed records are used unchanged; the output of `prepare` gives the same questions."""
+"""The task processed uses the prompts of a file unchanged; the output of `prepare` gives the same questions."""
 
 import json
 
@@ -69,11 +69,11 @@ def test_scales_follow_from_the_written_scores(read, clip):
     task, (record,) = read(line(clip, "<answer>2</answer>", places=places))
     assert (task.dimensions[0].key, task.dimensions[0].scale) == ("warmth", (0, 1, 2, 3))
     assert task.ratings(record, task.dimensions[0]) == (1, None, 3)
-    # What is trained is the solution, whatever the ratings.
+    # The target is the solution, also where the ratings differ.
     assert task.target(record, task.dimensions[0], np.random.default_rng(0)).argmax() == 2
 
 
-def test_a_text_without_options_is_trained_and_not_scored(read, clip):
+def test_a_solution_that_is_a_text_is_scored_only_where_options_are_given(read, clip):
     task, (record,) = read(line(clip, "<answer>a dog</answer>"))
     assert trainable_dimensions(task, record)
     assert task.questions(record, task.dimensions_for(record)) == []
@@ -86,12 +86,12 @@ def test_a_text_without_options_is_trained_and_not_scored(read, clip):
     assert task.rated_dimensions == ()
 
 
-def test_the_clip_is_named_by_audio_where_the_prompt_does_not(read, clip):
+def test_the_field_audio_names_the_clip_where_the_prompt_does_not(read, clip):
     _, (record,) = read(line("", "<answer>4</answer>", audio=clip))
     assert record.clip.name == clip.rpartition("/")[2]
 
 
-def test_samples_in_the_line(read):
+def test_the_field_audio_may_hold_samples(read):
     wave = (0.5 * np.sin(np.arange(8_000) / 6)).tolist()
     _, (record,) = read(line("", "<answer>4</answer>", audio=wave))
     assert record.seconds == 0.5
@@ -138,8 +138,8 @@ def test_prepared_records_give_the_same_questions_and_answers(composed, tmp_path
     records[1].ratings["ten" if scaled else "pitch_variation"] = (None,) * 6
     write_questions(task, {"train": records}, tmp_path, 5)
     lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
-    again = ProcessedTask()
-    prepared = again.read(tmp_path / "train.jsonl").records
+    processed = ProcessedTask()
+    prepared = processed.read(tmp_path / "train.jsonl").records
     expected = []
     for at, record in enumerate(records):
         dimensions, targets = sample_questions(task, record, (5, 0, at))
@@ -154,38 +154,44 @@ def test_prepared_records_give_the_same_questions_and_answers(composed, tmp_path
     assert len({one["id"] for one in lines}) == len(lines)
     for one, record, (question, solution) in zip(lines, prepared, expected, strict=True):
         assert one["solution"] == solution
-        (asked,) = again.questions(record, again.dimensions_for(record), np.random.default_rng(0))
-        assert [p.lead for p in asked.answer_fields] == [p.lead for p in question.answer_fields]
-        assert [p.scale for p in asked.answer_fields] == [p.scale for p in question.answer_fields]
-        assert [p.choices for p in asked.answer_fields] == [
+        (processed_question,) = processed.questions(
+            record, processed.dimensions_for(record), np.random.default_rng(0)
+        )
+        assert [p.lead for p in processed_question.answer_fields] == [
+            p.lead for p in question.answer_fields
+        ]
+        assert [p.scale for p in processed_question.answer_fields] == [
+            p.scale for p in question.answer_fields
+        ]
+        assert [p.choices for p in processed_question.answer_fields] == [
             p.choices for p in question.answer_fields
         ]
-        assert again.targets(record, again.dimensions_for(record), rng).keys() == {
+        assert processed.targets(record, processed.dimensions_for(record), rng).keys() == {
             p.dimension.key for p in question.answer_fields
         }
-        assert [p.dimension.key for p in asked.answer_fields] == [
+        assert [p.dimension.key for p in processed_question.answer_fields] == [
             p.dimension.key for p in question.answer_fields
         ]
         assert record.clip.is_file()
         text = question.messages[1]["content"][1]
-        assert asked.messages[1]["content"][1] == text
-        for place in asked.answer_fields:
+        assert processed_question.messages[1]["content"][1] == text
+        for place in processed_question.answer_fields:
             source = next(r for r in records if r.id == one["record"])
             dimension = task.rubric[place.dimension.key]
-            assert again.ratings(record, place.dimension) == task.ratings(source, dimension)
+            assert processed.ratings(record, place.dimension) == task.ratings(source, dimension)
 
 
-def test_prepared_questions_with_options(composed, tmp_path):
+def test_prepared_multiple_choice_questions_keep_their_options(composed, tmp_path):
     task = build_task(composed("task=avqa"))
     from dramaeval.config.schema import PACKAGE
 
     records = task.read(PACKAGE / "data" / "sample" / "avqa" / "val.jsonl").records[:4]
     write_questions(task, {"val": records}, tmp_path, 0)
-    again = ProcessedTask()
-    for record, source in zip(again.read(tmp_path / "val.jsonl").records, records, strict=True):
-        (asked,) = again.questions(record, again.dimensions_for(record))
-        assert asked.answer_fields[0].choices == task.options(source)
-        assert again.ratings(record, again.dimensions[0]) == task.ratings(
+    processed = ProcessedTask()
+    for record, source in zip(processed.read(tmp_path / "val.jsonl").records, records, strict=True):
+        (processed_question,) = processed.questions(record, processed.dimensions_for(record))
+        assert processed_question.answer_fields[0].choices == task.options(source)
+        assert processed.ratings(record, processed.dimensions[0]) == task.ratings(
             source, task.dimensions[0]
         )
 
@@ -207,7 +213,7 @@ def test_scores_in_other_digits_are_refused(read, clip, solution, digits):
 
 
 @pytest.mark.parametrize("solution", ["<answer>a ４</answer>", "<answer>[Pitch ４]4</answer>"])
-def test_other_digits_within_texts_are_texts(read, clip, solution):
+def test_other_digits_within_a_text_are_accepted(read, clip, solution):
     task, (record,) = read(line(clip, solution))
     assert task.questions(record, task.dimensions, np.random.default_rng(0))
 
@@ -276,14 +282,14 @@ def test_scales_of_a_dimension_that_contradict_each_other_are_refused(read, clip
         line(clip, "<answer>bad</answer>", places=[{**labels, "scale": [0, 1]}]),
     ):
         assert "is another score" in contradiction(*((ok, wrong) if first else (wrong, ok)))
-    # So is a digit without a scale, which is its own score.
+    # A digit without a scale stands for itself, which contradicts the labels too.
     labelled = line(clip, "<answer>bad</answer>", places=[labels])
     for other in (ok, labelled):
         lines = [other, line(clip, "<answer>2</answer>")]
         assert "'2' is another score" in contradiction(*(lines if first else lines[::-1]))
 
 
-def test_places_keep_what_is_known_about_the_raters(tmp_path):
+def test_the_raters_of_a_place_are_read(tmp_path):
     def line(ratings, raters):
         content = [{"type": "audio", "audio_url": "a.wav"}, {"type": "text", "text": "Rate it."}]
         place = {"dimension": "pitch", "scale": [1, 2, 3, 4, 5], "ratings": ratings}

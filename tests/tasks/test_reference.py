@@ -1,4 +1,4 @@
-"""Dimensions judged beside a reference: the prompt, the clips that reach the model, and bad input."""
+"""Dimensions that are judged with a reference clip: the prompt, the clips that the model gets, and bad input."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 
 TINY = PACKAGE / "models" / "tiny"
-BESIDE, ALONE = "human_likeness", "appropriateness"
+WITH_REFERENCE, WITHOUT_REFERENCE = "human_likeness", "appropriateness"
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,17 @@ def judge():
 
 @pytest.fixture
 def task(composed):
-    """A task with a dimension beside a reference and one without."""
+    """A function that builds a task with one dimension that has a reference and one that has none."""
 
     def build(*settings, name="speech"):
         if name == "speech":
             settings += ("task/rubric=archetype", "task.context='Prompt: {question}'")
-        config = composed(f"task={name}", f"task.dimensions=[{BESIDE},{ALONE}]", *settings)
+        config = composed(
+            f"task={name}", f"task.dimensions=[{WITH_REFERENCE},{WITHOUT_REFERENCE}]", *settings
+        )
         OmegaConf.set_struct(config, False)
         for dimension in config.task.rubric.dimensions:
-            dimension.reference = dimension.key == BESIDE
+            dimension.reference = dimension.key == WITH_REFERENCE
         return build_task(config)
 
     return build
@@ -54,7 +56,7 @@ def write(folder, *changes):
     lines = [
         {
             "id": str(number), "question": "You are a pilot.", "wav_path": "x.wav", "wav_path_reference": "own.wav",
-            "annotations": {BESIDE: [4, 2], ALONE: [3, 1]},
+            "annotations": {WITH_REFERENCE: [4, 2], WITHOUT_REFERENCE: [3, 1]},
         } | change
         for number, change in enumerate(changes or [{}])
     ]  # fmt: skip
@@ -69,7 +71,7 @@ def encoder_of(judge, task):
 
 
 def plain_logits(messages, clips):
-    """One prompt, prepared and run by transformers."""
+    """Inputs and last logits of one prompt, prepared and computed by transformers alone."""
     processor = plain_processor()
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     audio = [decode(clip, 16_000) for clip in clips]
@@ -97,23 +99,23 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
         (question,) = built.questions(record, [dimension])
         inputs, expected = plain_logits(question.messages, clips)
         torch.testing.assert_close(logits[number], expected, atol=1e-4, rtol=0)
-        # The plan counts the reference too.
+        # The number of tokens in the plan includes the reference.
         assert question_tokens(encoder, record, question) >= inputs["input_ids"].shape[1]
 
 
-def test_the_reference_affects_only_its_dimension(judge, task, tmp_path):
+def test_the_reference_changes_only_scores_of_dimensions_that_have_it(judge, task, tmp_path):
     built = task()
     file = write(tmp_path, {}, {"wav_path_reference": "other.wav"})
     records = built.read(file).records
-    (own, own_alone), (other, other_alone) = (
+    (first_score, first_without), (second_score, second_without) = (
         [
             prediction.expected
             for prediction in score(judge.model, [record], encoder_of(judge, built))
         ]
         for record in records
     )
-    assert abs(own - other) > 1e-4
-    assert other_alone == pytest.approx(own_alone, abs=1e-6)
+    assert abs(first_score - second_score) > 1e-4
+    assert second_without == pytest.approx(first_without, abs=1e-6)
 
 
 BAD = {
@@ -125,7 +127,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "problem"), BAD.values(), ids=BAD)
-def test_a_bad_reference_is_named_by_its_line(task, tmp_path, change, problem):
+def test_a_bad_reference_is_reported_with_its_line(task, tmp_path, change, problem):
     with pytest.raises(BadRecordsError) as raised:
         task().read(write(tmp_path, {}, change))
     (found,) = raised.value.problems
@@ -133,7 +135,7 @@ def test_a_bad_reference_is_named_by_its_line(task, tmp_path, change, problem):
     assert problem in found.problem
 
 
-def test_a_task_without_such_dimensions_needs_no_reference(composed, tmp_path):
+def test_a_task_whose_dimensions_have_no_reference_needs_none(composed, tmp_path):
     built = build_task(composed("task=speech"))
     (record,) = built.read(
         write(tmp_path, {"wav_path_reference": None, "annotations": {
@@ -148,7 +150,7 @@ def test_records_with_one_reference_are_not_duplicates(task, tmp_path):
     assert len(set(group_records(records, "clip"))) == 2
 
 
-def test_all_dimensions_in_one_question_have_the_reference(task, tmp_path, composed):
+def test_a_question_with_all_dimensions_has_the_reference(task, tmp_path, composed):
     config = composed("task=role_all")
     OmegaConf.set_struct(config, False)
     config.task.rubric.dimensions[3].reference = True
@@ -162,27 +164,29 @@ def test_all_dimensions_in_one_question_have_the_reference(task, tmp_path, compo
     assert kinds == ["text", "audio", "text", "audio", "text"]
 
 
-def test_examples_are_refused_beside_a_reference(task):
+def test_examples_are_refused_where_there_is_a_reference(task):
     with pytest.raises(ValueError, match=r"task\.shots=2: the rubric .* reference"):
         task("task.shots=2")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pair", "pair_direct"])
-def test_pairs_beside_a_reference(judge, task, tmp_path, name):
+def test_a_pair_is_compared_with_its_reference_in_either_order(judge, task, tmp_path, name):
     built = task(name=name)
     changes = {"wav_path": None, "wav_path_a": "x.wav", "wav_path_b": "y.wav", "annotations": {
-        BESIDE: ["a"], ALONE: ["b"]}}  # fmt: skip
+        WITH_REFERENCE: ["a"], WITHOUT_REFERENCE: ["b"]}}  # fmt: skip
     (record,) = built.read(write(tmp_path, changes)).records
     first, second = score(judge.model, [record], encoder_of(judge, built))
     (exchanged,) = built.read(
         write(tmp_path, changes | {"wav_path_a": "y.wav", "wav_path_b": "x.wav"})
     ).records
-    mirror, _ = score(judge.model, [exchanged], encoder_of(judge, built))
-    assert mirror.outcomes == pytest.approx(first.outcomes[::-1], abs=1e-6)
-    moved = replace(record, reference=tmp_path / "other.wav", reference_seconds=0.9)
-    other, other_second = score(judge.model, [moved], encoder_of(judge, built))
-    assert other.outcomes != pytest.approx(first.outcomes, abs=1e-6)
+    exchanged_scores, _ = score(judge.model, [exchanged], encoder_of(judge, built))
+    assert exchanged_scores.outcomes == pytest.approx(first.outcomes[::-1], abs=1e-6)
+    with_other_reference = replace(record, reference=tmp_path / "other.wav", reference_seconds=0.9)
+    second_score, other_second = score(
+        judge.model, [with_other_reference], encoder_of(judge, built)
+    )
+    assert second_score.outcomes != pytest.approx(first.outcomes, abs=1e-6)
     assert other_second.outcomes == pytest.approx(second.outcomes, abs=1e-6)
     if name == "pair":
         single = build_single(built, record)
@@ -202,7 +206,7 @@ def build_single(task, record):
 def test_pairs_are_derived_from_clips_with_one_reference(task, tmp_path):
     changes = [
         {"system": system, "wav_path": clip, "wav_path_reference": reference, "annotations": {
-            BESIDE: [rating], ALONE: [rating]}}
+            WITH_REFERENCE: [rating], WITHOUT_REFERENCE: [rating]}}
         for system, clip, reference, rating in (
             ("s", "x.wav", "own.wav", 1), ("t", "y.wav", "own.wav", 4), ("u", "short2.wav", "other.wav", 3),
         )
@@ -212,13 +216,13 @@ def test_pairs_are_derived_from_clips_with_one_reference(task, tmp_path):
     assert {clip.name for clip in pair.prompt_clips} == {"x.wav", "y.wav", "own.wav"}
 
 
-def test_references_of_the_python_interface(task, composed):
-    beside, without = task(), build_task(composed("task=archetype"))
-    assert references_of(beside, "a.wav", 2) == ["a.wav", "a.wav"]
-    assert references_of(beside, ["a.wav", "b.wav"], 2) == ["a.wav", "b.wav"]
-    assert references_of(without, None, 2) == [None, None]
+def test_references_given_in_python_are_checked(task, composed):
+    with_reference, without_reference = task(), build_task(composed("task=archetype"))
+    assert references_of(with_reference, "a.wav", 2) == ["a.wav", "a.wav"]
+    assert references_of(with_reference, ["a.wav", "b.wav"], 2) == ["a.wav", "b.wav"]
+    assert references_of(without_reference, None, 2) == [None, None]
     for given in (None, ["a.wav"], ["a.wav", None]):
-        with pytest.raises(ValueError, match=rf"{BESIDE} are judged beside a reference"):
-            references_of(beside, given, 2)
+        with pytest.raises(ValueError, match=rf"{WITH_REFERENCE} are judged beside a reference"):
+            references_of(with_reference, given, 2)
     with pytest.raises(ValueError, match="reference=… is not used"):
-        references_of(without, "a.wav", 1)
+        references_of(without_reference, "a.wav", 1)

@@ -33,7 +33,7 @@ def rubric_of(**changes):
          "1: 0, silent\n2: 25\n3: 50, speech\n4: 75\n5: 100\n"),
     ],
 )  # fmt: skip
-def test_scales_and_their_prompts(changes, points, answers, lines):
+def test_each_kind_of_scale_has_its_points_answers_and_prompt(changes, points, answers, lines):
     rubric = rubric_of(**changes)
     (dimension,) = rubric.dimensions
     assert (dimension.scale, dimension.answers) == (points, answers)
@@ -63,7 +63,7 @@ def test_scales_and_their_prompts(changes, points, answers, lines):
         ({"scale": [True, 2]}, "at least two numbers"),
     ],
 )  # fmt: skip
-def test_a_scale_that_cannot_be_used_is_explained(changes, message):
+def test_a_scale_that_cannot_be_used_is_refused(changes, message):
     with pytest.raises(RubricError) as raised:
         rubric_of(**changes)
     assert message in str(raised.value)

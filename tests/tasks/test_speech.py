@@ -1,4 +1,4 @@
-"""The task of any rated speech: the transcript is optional, the context may be empty."""
+"""The task speech, for any rated speech: the transcript is optional, and the context may be empty."""
 
 import json
 
@@ -20,16 +20,16 @@ def speech(composed, tmp_path):
     return read
 
 
-def asked(task, record):
+def prompt_text(task, record):
     (question,) = task.questions(record, task.dimensions)
     return question.messages[1]["content"][-1]["text"]
 
 
-def test_a_line_without_its_text_is_left_out(speech):
+def test_the_prompt_has_no_transcript_line_where_the_record_has_no_transcript(speech):
     rated = {"naturalness": 3.4}
     task, records = speech({"transcript": " Hello. ", **rated}, rated, {"transcript": "", **rated})
     criterion = task.criterion(task.dimensions[0])
-    assert [asked(task, record) for record in records] == [
+    assert [prompt_text(task, record) for record in records] == [
         f"Transcript: Hello.\n{criterion}",
         criterion,
         criterion,
@@ -44,14 +44,14 @@ def test_the_fields_of_the_context_are_required(speech):
     style = ("task.context='Style: {style}'",)
     record = {"style": "calm", "naturalness": [4, 5]}
     task, records = speech(record, {**record, "transcript": "Hi."}, overrides=style)
-    assert asked(task, records[0]).startswith("Style: calm\nNaturalness:")
-    assert asked(task, records[1]).startswith("Style: calm\nTranscript: Hi.\nNaturalness:")
+    assert prompt_text(task, records[0]).startswith("Style: calm\nNaturalness:")
+    assert prompt_text(task, records[1]).startswith("Style: calm\nTranscript: Hi.\nNaturalness:")
     with pytest.raises(BadRecordsError, match='give every record a "style"'):
         speech({"naturalness": [4]}, overrides=style)
     with pytest.raises(BadRecordsError, match="a number where a string is"):
         speech({"naturalness": [4], "transcript": 3})
 
 
-def test_the_optional_context_is_a_list(speech):
+def test_an_optional_context_that_is_not_a_list_is_refused(speech):
     with pytest.raises(Exception, match="must be a list of texts"):
         speech({"naturalness": 4}, overrides=("task.optional_context=Said",))

@@ -1,4 +1,4 @@
-"""Thoughts before answers; phrasings: how many, how distinct, drawn how."""
+"""Thoughts that precede an answer, and phrasings of a question: their number, their texts and how they are drawn."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ PARTS = yaml.safe_load((ROOT / "configs/task/phrasings/realism.yaml").read_text(
 @pytest.mark.parametrize(
     ("name", "key"), [("role_caption", "audio_caption"), ("role_emotion", "emotion_caption")]
 )
-def test_training_writes_the_records_thought(composed, name, key):
+def test_in_training_the_solution_begins_with_the_thought_of_the_record(composed, name, key):
     task = build_task(composed(f"task={name}"))
     records = task.read(SAMPLE).records
     rng = np.random.default_rng(0)
@@ -38,28 +38,28 @@ def test_records_without_a_thought_are_counted_and_have_plain_questions(composed
     records = task.read(make_clips("a", 3)).records
     (question,) = task.questions(records[0], task.dimensions[:1], np.random.default_rng(0))
     assert question.solution((0,)) == "<answer>1</answer>"
-    (said,) = task.remarks(records)
-    assert "audio_info.audio_caption" in said
-    assert task.remarks(records)[said] == 3
+    (remark,) = task.remarks(records)
+    assert "audio_info.audio_caption" in remark
+    assert task.remarks(records)[remark] == 3
 
 
-def test_ways_of_scoring(composed):
-    for how, thinks, lead in (
+def test_thought_in_scoring_sets_whether_a_thought_is_generated_or_given(composed):
+    for setting, generates, lead in (
         ("generate", True, "<answer>"),
         ("skip", False, "<answer>"),
         ("given", False, "<think>"),
     ):
-        task = build_task(composed("task=role_emotion", f"task.thought_in_scoring={how}"))
+        task = build_task(composed("task=role_emotion", f"task.thought_in_scoring={setting}"))
         record = task.read(SAMPLE).records[0]
         (question,) = task.questions(record, task.dimensions[:1])
-        assert question.generates_thought == thinks
+        assert question.generates_thought == generates
         assert question.answer_fields[0].lead.startswith(lead)
-        assert (task.max_written_tokens(record) > 0) == thinks
+        assert (task.max_written_tokens(record) > 0) == generates
     with pytest.raises(ConfigError, match="choose one of generate, given, skip"):
         build_task(composed("task=role_emotion", "task.thought_in_scoring=guess"))
 
 
-def test_sampled_thoughts(composed):
+def test_the_settings_of_sampled_thoughts_are_used_in_scoring_only(composed):
     task = build_task(
         composed("task=role_emotion", "task.thought_samples=4", "task.thought_temperature=0.5")
     )
@@ -94,14 +94,14 @@ def test_unsupported_sampling_is_refused(composed, settings, message):
         build_task(composed("task=role_emotion", *(f"task.{each}" for each in settings)))
 
 
-def test_thirty_and_more_distinct_phrasings_of_each_dimension(composed):
+def test_each_dimension_has_forty_distinct_phrasings(composed):
     task = build_task(composed("task=role_variation"))
     assert len(task.worded) == 10
     for one in task.dimensions:
         texts = task.worded[one.key]
         assert len(set(texts)) == len(texts) == 40 >= 30
         assert texts[0] == task.rubric.criterion(one)
-        # However it is put, title, the meaning of each score and the form of the answer are there.
+        # Each phrasing has the title, the meaning of each score and the form of the answer.
         for text in texts:
             assert one.title in text
             assert all(meaning in text for meaning in one.scores.values())
@@ -110,7 +110,7 @@ def test_thirty_and_more_distinct_phrasings_of_each_dimension(composed):
         assert len({text.splitlines()[0] for text in texts}) >= 8
 
 
-def test_phrasings_are_seeded_and_nested(composed):
+def test_phrasings_follow_from_the_seed_and_fewer_are_the_first_of_more(composed):
     task = build_task(composed())
     parts = read_parts(PARTS, task.rubric)
     one = task.dimensions[0]
@@ -128,7 +128,7 @@ def test_equal_phrasings_are_dropped(composed):
         phrasings(task.rubric, task.dimensions[0], parts, 30, seed=0)
 
 
-def test_problems_of_parts_are_reported_together(composed):
+def test_all_problems_of_the_parts_of_phrasings_are_reported(composed):
     bad = {
         "headers": ["{titel}"], "scales": [], "closings": ["{low"], "extra": 1,
         "descriptions": {"warmth": ["x"]},
@@ -160,7 +160,7 @@ def test_training_draws_wordings_and_scoring_takes_the_first(composed, make_clip
         build_task(composed("task=role_variation", "task.wordings_in_scoring=41"))
 
 
-def test_wordings_with_thoughts(composed, make_clips):
+def test_wordings_and_thoughts_work_together(composed, make_clips):
     overrides = ("task=role_variation_caption", "task.wordings_in_scoring=3")
     task = build_task(composed(*overrides))
     (record,) = task.read(make_clips("a", 1)).records

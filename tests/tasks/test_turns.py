@@ -1,4 +1,4 @@
-"""Turns before a clip: the prompt, the clips that reach the model, bad input, and the Python interface."""
+"""A conversation before the judged clip: the prompt, the clips that the model gets, bad input, the Python interface."""
 
 import json
 from types import SimpleNamespace
@@ -46,14 +46,14 @@ def judge():
 
 @pytest.fixture
 def task(composed):
-    def build(mode, *settings, words=SPEECH):
-        return build_task(composed(*words, f"task.turns={mode}", *settings))
+    def build(mode, *settings, overrides=SPEECH):
+        return build_task(composed(*overrides, f"task.turns={mode}", *settings))
 
     return build
 
 
 def write(folder, *changes):
-    """Records of one clip with turns."""
+    """Writes a file of records, each of one clip with turns, and the clips."""
     rng = np.random.default_rng(0)
     lengths = {"x": 0.5, "y": 0.8, "guard": 1.3, "guard2": 0.6, "other": 0.9, "short": 0.02}
     for name, seconds in lengths.items():
@@ -82,7 +82,7 @@ def changed(number, **values):
 
 
 def expected_content(folder, criterion):
-    """The user message, written by hand."""
+    """The content of the user message that the records of `write` must give."""
     return [
         {"type": "text", "text": f"{HEADING}guard: Who goes there?\n"},
         {"type": "audio", "audio_url": str(folder / "guard.wav")},
@@ -123,11 +123,11 @@ def test_logits_equal_plain_transformers(judge, task, tmp_path, shared_prefix):
             expected = plain_judge()(**inputs).logits[0, -1]
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
         (question,) = built.questions(record, [dimension])
-        # The plan counts the clips of the turns too, and the answer after its first token.
+        # The number of tokens in the plan includes the clips of the turns.
         assert question_tokens(encoder, record, question) >= inputs["input_ids"].shape[1]
 
 
-def test_the_prompt_has_the_texts_always_and_the_clips_by_the_setting(task, tmp_path):
+def test_the_setting_decides_whether_the_prompt_has_texts_and_clips_of_turns(task, tmp_path):
     file = write(tmp_path)
     built = task("audio")
     (record,) = built.read(file).records
@@ -154,7 +154,7 @@ def test_the_prompt_has_the_texts_always_and_the_clips_by_the_setting(task, tmp_
 
 
 @pytest.mark.slow
-def test_the_clip_of_a_turn_matters_where_the_prompt_has_it(judge, task, tmp_path):
+def test_the_clip_of_a_turn_changes_the_scores_with_turns_audio_only(judge, task, tmp_path):
     file = write(tmp_path, {}, changed(0, wav_path="other.wav"))
 
     def scores(mode):
@@ -186,7 +186,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "key", "problem"), BAD.values(), ids=BAD)
-def test_bad_turns_are_named_by_line_and_turn(task, tmp_path, change, key, problem):
+def test_bad_turns_are_reported_with_their_line_and_number(task, tmp_path, change, key, problem):
     with pytest.raises(BadRecordsError) as raised:
         task("audio").read(write(tmp_path, {}, change))
     (found,) = raised.value.problems
@@ -194,7 +194,7 @@ def test_bad_turns_are_named_by_line_and_turn(task, tmp_path, change, key, probl
     assert problem in found.problem
 
 
-def test_clips_of_turns_are_trimmed_as_others_and_not_read_for_texts_alone(task, tmp_path):
+def test_clips_of_turns_are_trimmed_like_judged_clips_and_not_read_with_turns_text(task, tmp_path):
     file = write(tmp_path, changed(2, wav_path="guard.wav"))
     result = task("audio").read(file, max_seconds=1.0, on_long="trim")
     assert result.notices == ["2 clips trimmed to the first 1 s (line 1)"]
@@ -214,16 +214,16 @@ def test_the_texts_of_turns_are_searched_for_markup(judge, task, tmp_path):
     assert (problem.line, problem.key) == (2, "turns[1].text")
 
 
-def test_the_fingerprint_has_the_texts_and_clips_of_turns(task, tmp_path):
+def test_the_fingerprint_depends_on_the_texts_and_clips_of_turns(task, tmp_path):
     changes = ({}, changed(0, wav_path="other.wav"), changed(1, text="No friend."))
-    prints = {}
+    fingerprints = {}
     for mode in ("audio", "text"):
         records = task(mode).read(write(tmp_path, *changes)).records
-        prints[mode] = record_prints(records, ContentHashes(None), reads_audio=True)
-    first, other_clip, other_text = prints["audio"]
+        fingerprints[mode] = record_prints(records, ContentHashes(None), reads_audio=True)
+    first, other_clip, other_text = fingerprints["audio"]
     assert first.clip == other_text.clip != other_clip.clip
     assert first.fields != other_text.fields
-    assert len({entry.clip for entry in prints["text"]}) == 1
+    assert len({entry.clip for entry in fingerprints["text"]}) == 1
 
 
 def test_a_question_with_long_turns_is_refused_before_weights_load(judge, task, tmp_path):
@@ -247,22 +247,24 @@ def test_a_question_with_long_turns_is_refused_before_weights_load(judge, task, 
     assert long - short >= 1750 - 25
 
 
-def test_a_reference_stands_between_the_turns_and_the_clip(composed, tmp_path):
+def test_the_reference_is_between_the_turns_and_the_clip_and_some_stages_refuse_it(
+    composed, tmp_path
+):
     config = composed(*SPEECH, "task.turns=audio")
     OmegaConf.set_struct(config, False)
     for dimension in config.task.rubric.dimensions:
         dimension.reference = dimension.key == KEYS[0]
     built = build_task(config)
     (record,) = built.read(write(tmp_path, {"wav_path_reference": "other.wav"})).records
-    beside, alone = built.questions(record, built.dimensions)
-    assert [clip.stem for clip in beside.clips] == ["guard", "guard2", "other", "x"]
-    assert [clip.stem for clip in alone.clips] == ["guard", "guard2", "x"]
-    for question in (beside, alone):
+    with_reference, without_reference = built.questions(record, built.dimensions)
+    assert [clip.stem for clip in with_reference.clips] == ["guard", "guard2", "other", "x"]
+    assert [clip.stem for clip in without_reference.clips] == ["guard", "guard2", "x"]
+    for question in (with_reference, without_reference):
         audio = [
             part["audio_url"] for part in question.messages[1]["content"] if part["type"] == "audio"
         ]
         assert audio == list(map(str, question.clips))
-    labels = [part.get("text") for part in beside.messages[1]["content"]]
+    labels = [part.get("text") for part in with_reference.messages[1]["content"]]
     assert labels[4:7] == ["The reference recording:", None, "The recording to judge:"]
     config.task.data.train = "train.jsonl"
     config.stages = [Stage.prepare]
@@ -278,16 +280,16 @@ def test_a_reference_stands_between_the_turns_and_the_clip(composed, tmp_path):
     assert "task.turns=audio" in problem
 
 
-def test_pairs_share_their_turns(task, tmp_path):
+def test_pairs_are_derived_only_from_clips_with_equal_turns(task, tmp_path):
     changes = [
         {"system": system, "wav_path": clip, "question": "Q", "annotations": {key: [rating] for key in KEYS}} | turns
         for system, clip, rating, turns in (
             ("s", "x.wav", 1, {}), ("t", "y.wav", 4, {}), ("u", "other.wav", 3, changed(0, wav_path="other.wav")),
         )
     ]  # fmt: skip
-    words = ("task=pair", f"task.dimensions=[{','.join(KEYS)}]", "task.derive.prompt=question")
+    overrides = ("task=pair", f"task.dimensions=[{','.join(KEYS)}]", "task.derive.prompt=question")
     for by in ("score", "direct"):
-        built = task("audio", "task.derive.margin=1", f"task.by={by}", words=words)
+        built = task("audio", "task.derive.margin=1", f"task.by={by}", overrides=overrides)
         (pair,) = built.read(write(tmp_path, *changes)).records
         assert {clip.stem for clip in pair.prompt_clips} == {"x", "y", "guard", "guard2"}
         for question in built.questions(pair, built.dimensions):
@@ -295,10 +297,10 @@ def test_pairs_share_their_turns(task, tmp_path):
             content = question.messages[1]["content"]
             audio = [part["audio_url"] for part in content if part["type"] == "audio"]
             assert audio == list(map(str, question.clips))
-    assert task("text", words=words).for_single_clips().turns == "text"
+    assert task("text", overrides=overrides).for_single_clips().turns == "text"
 
 
-def test_examples_and_options_are_refused_beside_turns(task, composed):
+def test_examples_and_multiple_choice_are_refused_with_turns(task, composed):
     with pytest.raises(ValueError, match=r"task\.shots=2: an example would stand between"):
         task("text", "task.shots=2")
     with pytest.raises(ValueError, match=r"task\.turns=all is not known; choose one of none, text"):
@@ -336,8 +338,8 @@ def test_compare_in_python_and_a_run_have_the_same_turns(judge, task, tmp_path, 
         {"system": clip, "wav_path": f"{clip}.wav", "question": "Q", "annotations": {key: [rating] for key in KEYS}}
         for clip, rating in (("x", 1), ("y", 4))
     ]  # fmt: skip
-    words = ("task=pair", f"task.dimensions=[{','.join(KEYS)}]", "task.derive.prompt=question")
-    built = task("audio", "task.derive.margin=1", f"task.by={by}", words=words)
+    overrides = ("task=pair", f"task.dimensions=[{','.join(KEYS)}]", "task.derive.prompt=question")
+    built = task("audio", "task.derive.margin=1", f"task.by={by}", overrides=overrides)
     (pair,) = built.read(write(tmp_path, *changes)).records
     of_run = {each.dimension: each for each in score(judge.model, [pair], encoder_of(judge, built))}
     judge._tasks = {("pair",): built}
@@ -355,7 +357,7 @@ def replace_path(turn, folder):
     return turn | {"wav_path": str(folder / turn["wav_path"])} if "wav_path" in turn else turn
 
 
-def test_turns_of_the_python_interface(task):
+def test_turns_given_in_python_are_checked(task):
     samples = np.zeros(16_000, dtype=np.float32)
     turns = [{"role": "guard", "text": "Halt!", "wav_path": samples}]
     text, audio, none = task("text"), task("audio"), task("none")
@@ -374,7 +376,7 @@ def test_turns_of_the_python_interface(task):
             turns_of(built, given, 2)
 
 
-def test_other_readers_of_prompts_count_refuse_or_leave_out_the_clips(judge, task, tmp_path):
+def test_clips_of_turns_in_the_plan_in_datasets_and_in_models_of_text(judge, task, tmp_path):
     built, file = task("audio"), write(tmp_path)
     records = built.read(file).records
     plan = plan_of(None, {"test": records}, built)

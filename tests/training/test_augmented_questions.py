@@ -1,4 +1,4 @@
-"""Questions about changed clips: a function of seed, epoch and record, which only training uses."""
+"""Questions about augmented clips depend only on the seed, the epoch and the record."""
 
 import numpy as np
 import pytest
@@ -31,21 +31,21 @@ def clips_of(sampler, epoch):
     ]
 
 
-def equal(some, others):
+def equal_clips(some, others):
     return [np.array_equal(a, b) for a, b in zip(some, others, strict=True)]
 
 
 @pytest.mark.parametrize("augment", ["light", "strong"])
-def test_clips_change_with_the_epoch_and_return_after_a_restart(sampler_with, augment):
+def test_augmented_clips_differ_by_epoch_and_seed_and_are_reproducible(sampler_with, augment):
     plain, sampler, restarted = (sampler_with(name) for name in ("none", augment, augment))
     first = clips_of(sampler, 0)
     second = clips_of(sampler, 1)
     # A resumed training samples epoch 1 without epoch 0, in another order.
     again = [restarted(number, 1).encoded.clips[-1].values for number in reversed(range(4))][::-1]
-    assert equal(second, again) == [True] * 4
-    assert equal(first, second) == [False] * 4
-    assert equal(first, clips_of(sampler_with(augment, seed=1), 0)) == [False] * 4
-    assert equal(clips_of(plain, 0), clips_of(plain, 1)) == [True] * 4
+    assert equal_clips(second, again) == [True] * 4
+    assert equal_clips(first, second) == [False] * 4
+    assert equal_clips(first, clips_of(sampler_with(augment, seed=1), 0)) == [False] * 4
+    assert equal_clips(clips_of(plain, 0), clips_of(plain, 1)) == [True] * 4
     for number in range(4):
         changed, unchanged = sampler(number, 0), plain(number, 0)
         assert changed.encoded.clips[-1].key == ""
@@ -55,7 +55,7 @@ def test_clips_change_with_the_epoch_and_return_after_a_restart(sampler_with, au
             np.testing.assert_array_equal(target.distribution, unchanged.targets[key].distribution)
 
 
-def test_a_changed_clip_fits_the_token_budget(sampler_with):
+def test_an_augmented_clip_is_within_the_planned_number_of_tokens(sampler_with):
     sampler = sampler_with("strong")
     encoder = sampler.record_encoder
     for number, record in enumerate(sampler.records):

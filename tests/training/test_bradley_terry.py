@@ -1,4 +1,4 @@
-"""The objective of pairs against values worked out by hand, its gradient, and its place beside other objectives."""
+"""The objective of pairs: values by hand, its gradient, and its sum with other objectives."""
 
 import math
 from dataclasses import replace
@@ -61,7 +61,7 @@ def test_without_ties_it_is_the_model_of_bradley_and_terry():
 
 @pytest.mark.parametrize("weight", [0.0, 0.7])
 @pytest.mark.parametrize("head", [3, 1])
-def test_its_gradient_equals_a_numerical_one(monkeypatch, weight, head):
+def test_the_gradient_equals_a_numerical_gradient(monkeypatch, weight, head):
     # The functions compute in float32; in a numerical gradient they must compute in double precision.
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     batch = batch_of()
@@ -114,7 +114,7 @@ def test_log_probabilities_of_many_pairs():
     )
 
 
-def test_beside_ratings_each_question_has_its_own_losses():
+def test_in_a_sum_of_objectives_rated_and_paired_questions_have_separate_losses():
     logits, batch = logits_of(1.5, 1.75, 1.2, 1.25), batch_of()
     known = {"expected_mse": expected_mse, "bradley_terry": bradley_terry, "ranking": ranking}
     terms = WeightedObjective("expected_mse+0.5*bradley_terry+ranking", known)(logits, batch)
@@ -124,7 +124,7 @@ def test_beside_ratings_each_question_has_its_own_losses():
     assert not terms["ranking"].any()
 
 
-def test_clips_of_pairs_are_no_partners_of_rated_clips():
+def test_ranking_does_not_compare_rated_clips_with_clips_of_pairs():
     logits = logits_of(1.2, 1.9, 1.6, 1.1)
     targets = torch.tensor([[0.8, 0.2], [0.0, 0.0], [0.3, 0.7], [0.0, 0.0]])
     losses = ranking(logits, batch_of(targets=targets))
@@ -133,7 +133,7 @@ def test_clips_of_pairs_are_no_partners_of_rated_clips():
     torch.testing.assert_close(losses, torch.tensor([loss, 0.0, loss, 0.0]))
 
 
-def test_a_batch_without_pairs_has_no_loss_but_a_gradient():
+def test_a_batch_without_pairs_has_a_loss_and_gradient_of_zero():
     logits = logits_of(1.5, 1.75, 1.2, 1.25).requires_grad_()
     losses = bradley_terry(logits, batch_of(pairs=None, pair_targets=None, pair_model=None))
     losses.sum().backward()
@@ -150,7 +150,7 @@ def test_the_counted_pairs_are_those_with_a_preference():
     assert preferences_met(logits, tied) == {"pair/count": 0, "pair/correct": 0}
 
 
-def test_a_regression_head_is_trained_too():
+def test_the_loss_of_a_regression_head():
     logits = torch.tensor([[0.0], [1.0], [0.0], [-1.0]])
     difference = float(expected_scores(logits, batch_of())[[1, 3]].diff()[0])
     sigmoid = 1 / (1 + math.exp(-1.0))

@@ -1,4 +1,4 @@
-"""A training that resumes from its last checkpoint takes no further step; older checkpoints are deleted last.
+"""Resuming from the last checkpoint trains no further step; older checkpoints are deleted after a newer one is complete.
 
 The learning rate is constant, so that a further step would change the weights.
 """
@@ -25,15 +25,15 @@ SETTINGS = (
     "trainer.args.eval_steps=1", "trainer.args.save_steps=1", "trainer.args.save_total_limit=null",
     "trainer.args.learning_rate=0.01", "trainer.args.lr_scheduler_type=constant",
 )  # fmt: skip
-LAST = ("trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false")
+WITHOUT_VALIDATION = ("trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false")
 GRPO = (
     "trainer=grpo", "trainer.args.num_generations=2", "trainer.args.max_completion_length=8",
     "trainer.rewards.length.weight=1", "trainer.rewards.length.free=2",
 )  # fmt: skip
 
 
-class StopsAtTwo(TrainerCallback):
-    """Ends the training where early stopping does: at a validation."""
+class StopAtStepTwo(TrainerCallback):
+    """Ends the training at a validation, as early stopping does."""
 
     def on_evaluate(self, args, state, control, **kwargs):
         control.should_training_stop = state.global_step >= 2
@@ -43,28 +43,28 @@ class StopsAtTwo(TrainerCallback):
 @pytest.mark.parametrize(
     ("settings", "callback", "steps"),
     [
-        # Four clips are two steps an epoch.
+        # Four clips are two steps per epoch.
         (("trainer.args.max_steps=3", "trainer.args.metric_for_best_model=cross_entropy",
           "trainer.args.greater_is_better=false", "trainer.args.learning_rate=0.3"), None, 3),
-        (("trainer.args.num_train_epochs=1.5", *LAST), None, 3),
-        (("trainer.args.num_train_epochs=1", *LAST), None, 2),
-        (("trainer.args.max_steps=5",), StopsAtTwo, 2),
-        (("trainer.args.max_steps=2", "trainer.args.save_only_model=true", *LAST), None, 2),
-        (("trainer.args.max_steps=3", "peft=adalora", *LAST), None, 3),
-        (("trainer.args.max_steps=2", "peft=none", *LAST), None, 2),
-        (("trainer.args.num_train_epochs=1.5", *GRPO, *LAST), None, 3),
+        (("trainer.args.num_train_epochs=1.5", *WITHOUT_VALIDATION), None, 3),
+        (("trainer.args.num_train_epochs=1", *WITHOUT_VALIDATION), None, 2),
+        (("trainer.args.max_steps=5",), StopAtStepTwo, 2),
+        (("trainer.args.max_steps=2", "trainer.args.save_only_model=true", *WITHOUT_VALIDATION), None, 2),
+        (("trainer.args.max_steps=3", "peft=adalora", *WITHOUT_VALIDATION), None, 3),
+        (("trainer.args.max_steps=2", "peft=none", *WITHOUT_VALIDATION), None, 2),
+        (("trainer.args.num_train_epochs=1.5", *GRPO, *WITHOUT_VALIDATION), None, 3),
     ],
     ids=["the best is kept", "part of an epoch", "epochs", "stopped early", "weights alone", "adalora", "full",
          "grpo, part of an epoch"],
 )  # fmt: skip
-def test_a_training_at_its_end_takes_no_further_step(
+def test_resuming_a_finished_training_takes_no_further_step(
     composed, tmp_path, settings, callback, steps, small_judge
 ):
     data = [
         f"task.data.{split}={write_clips(tmp_path, split, 4, seconds=(0.3, 0.5), seed=seed)}"
         for seed, split in enumerate(("train", "val"))
     ]
-    # A random judge's answers do not differ in length, which is rewarded with GRPO.
+    # GRPO uses the tiny judge, because it rewards the length, in which answers of the random judge do not differ.
     judge = () if "trainer=grpo" in settings else (small_judge,)
     config = composed(*SETTINGS, *judge, *settings, *data)
     check(config)
@@ -103,7 +103,7 @@ def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
     data = f"task.data.train={write_clips(tmp_path, 'train', 4, seconds=(0.3,))}"
     config = composed(
         *SETTINGS,
-        *LAST,
+        *WITHOUT_VALIDATION,
         small_judge,
         data,
         "trainer.args.max_steps=3",
@@ -133,10 +133,10 @@ def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [(), GRPO], ids=["sft", "grpo"])
-def test_a_training_resumes_only_with_its_records(composed, tmp_path, settings):
+def test_resuming_with_other_records_is_refused(composed, tmp_path, settings):
     file = write_clips(tmp_path, "train", 4, seconds=(0.5,))
     data = f"task.data.train={file}"
-    config = composed(*SETTINGS, *LAST, *settings, data, "trainer.args.max_steps=1")
+    config = composed(*SETTINGS, *WITHOUT_VALIDATION, *settings, data, "trainer.args.max_steps=1")
     check(config)
 
     def trainer():
@@ -155,5 +155,5 @@ def test_a_training_resumes_only_with_its_records(composed, tmp_path, settings):
         match=r"checkpoint-1 .*train: 2 of 4 records are missing \(train-2, train-3\)",
     ):
         trainer().train(resume_from_checkpoint=True)
-    # A checkpoint of an earlier version does not say which records it is of.
+    # A checkpoint of an earlier version has no list of its records.
     assert other_records(tmp_path, "x") is None

@@ -1,4 +1,4 @@
-"""Training of composed judges: the new projector beside an adapter, and what runs save and reload."""
+"""Training of composed judges: the new projector is trained beside an adapter, saved and loaded again."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Task
 
-ONE_STEP = (
+TWO_STEPS = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=2",
     "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
     "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
@@ -48,7 +48,7 @@ def context(composed, tmp_path, make_clips):
 
     def build(*overrides, name="run"):
         config = composed(
-            *ONE_STEP,
+            *TWO_STEPS,
             f"task.data.train={make_clips('train', 4)}",
             f"task.data.val={make_clips('val', 3, seed=1)}",
             *overrides,
@@ -97,19 +97,19 @@ def test_a_run_trains_saves_and_reloads_the_judge(context, parts, peft, tmp_path
         trained = run.model.model.multi_modal_projector
     names = [run.config.model[key].rpartition("/")[2] for key in ("audio", "text")]
     assert f"base_model: {' + '.join(names)}\n" in (run.folder.model / "README.md").read_text()
-    # The projector is trained in full, and PEFT and transformers alone read it back exactly.
+    # All weights of the projector are trained, and PEFT and transformers load them without this package.
     assert torch.equal(plain.state_dict()[projector], trained.linear.weight)
-    moved = (trained.linear.weight - base[projector]).abs()
-    assert (moved > 0).float().mean() > 0.99
+    change = (trained.linear.weight - base[projector]).abs()
+    assert (change > 0).float().mean() > 0.99
     for path in (run.folder.path, run.folder.model):
         judge = Judge.load(path, device="cpu")
-        # On another machine the parts are joined again.
+        # Without the cached judge, as on another machine, the parts are joined again.
         shutil.rmtree(tmp_path / "composed", ignore_errors=True)
         for line, scores in zip(lines, judge_scores(judge, run), strict=True):
             np.testing.assert_allclose(scores, line["distribution"], atol=1e-5)
 
 
-def test_a_plan_names_the_new_projector(context, parts):
+def test_the_plan_says_that_the_new_projector_is_trained_in_full(context, parts):
     run = context(*parts, "peft=lora")
     plan = make_plan(run)
     weights = 32 * 48 + 48
@@ -119,7 +119,7 @@ def test_a_plan_names_the_new_projector(context, parts):
     assert not (run.folder.path.parent / "composed").exists()
 
 
-def test_files_of_parts_are_looked_up_while_they_are_not_joined(context, parts, tmp_path):
+def test_missing_files_of_the_parts_are_found_before_they_are_joined(context, parts, tmp_path):
     run = context(*parts, "peft=lora")
     assert missing_files(run, starts=True) == []
     folder = tmp_path / "no_weights"
@@ -140,7 +140,7 @@ def test_files_of_parts_are_looked_up_while_they_are_not_joined(context, parts, 
         (["peft=lora", "model.train_projector=false"], 0, "are new and are not trained"),
     ],
 )
-def test_a_projector_that_is_not_trained_in_full_beside_an_adapter(
+def test_the_plan_of_a_projector_that_is_not_trained_in_full(
     context, parts, overrides, trained, text
 ):
     plan = make_plan(context(*parts, *overrides))
@@ -164,7 +164,7 @@ def test_virtual_tokens_are_refused(context, parts, method):
 
 
 @pytest.mark.slow
-def test_an_adapter_continues_with_the_projector(context, parts, tmp_path):
+def test_a_continued_training_loads_the_trained_projector(context, parts, tmp_path):
     first = context(*parts, "stages=[train]", "peft.r=2")
     run_stages(first)
     saved = first.model.get_base_model().model.multi_modal_projector.modules_to_save["default"]
@@ -180,7 +180,7 @@ def test_an_adapter_continues_with_the_projector(context, parts, tmp_path):
 
 
 @pytest.mark.slow
-def test_grpo_trains_the_projector_from_its_first_weights(context, parts):
+def test_grpo_with_a_new_projector_starts_at_a_kl_of_zero(context, parts):
     run = context(
         *parts, "trainer=grpo", "stages=[train]", "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=1",
         "trainer.args.num_generations=2", "trainer.args.max_completion_length=8",
@@ -198,7 +198,7 @@ def test_grpo_trains_the_projector_from_its_first_weights(context, parts):
 
 
 @pytest.mark.slow
-def test_alignment_trains_the_projector_alone_to_write_transcripts(parts, context):
+def test_alignment_trains_only_the_projector_to_write_transcripts(parts, context):
     run = context(
         "experiment=align", *parts[1:], "trainer.args.max_steps=12", "trainer.args.learning_rate=0.05",
         "trainer.args.lr_scheduler_type=constant",

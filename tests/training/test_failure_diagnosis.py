@@ -1,4 +1,4 @@
-"""Exhausted memory and losses that are not finite: the message gives figures and advice."""
+"""Errors of exhausted memory and of losses that are not finite: they name the batch, the cause and remedies."""
 
 import numpy as np
 import pytest
@@ -22,20 +22,20 @@ QUICK = (
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     train = make_clips("train", 4, seconds=(1.0, 1.5))
 
     def build(*overrides):
         data = [f"task.data.train={train}", f"task.data.val={train}"]
-        # Without the cache, so that the weights that a test damages are used.
-        config = composed(*QUICK, "cache.enabled=false", *data, *overrides)
+        # Without the cache, so that weights and clips that a test damages are used.
+        config = composed(*QUICK, small_judge, "cache.enabled=false", *data, *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / "run"))
 
     return build
 
 
-def greedy(logits, batch):
+def too_large(logits, batch):
     """An objective that allocates more memory than any address space has."""
     return torch.empty(2**52, dtype=torch.float32).sum() + objectives.soft_ce(logits, batch)
 
@@ -46,9 +46,9 @@ def positions(text, words):
 
 
 @pytest.mark.slow
-def test_out_of_memory_in_training(run_of):
+def test_out_of_memory_in_training_names_the_batch_and_lists_remedies(run_of):
     trainer = make_trainer(run_of("trainer.args.gradient_accumulation_steps=3", "peft=none"))
-    trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
+    trainer.objective = objectives.WeightedObjective("too_large", {"too_large": too_large})
     with pytest.raises(MemoryExhaustedError) as raised:
         trainer.train()
     text = str(raised.value)
@@ -59,32 +59,32 @@ def test_out_of_memory_in_training(run_of):
     total = sum(weight.numel() for weight in trainer.model.parameters())
     assert f"{total:,} parameters" in text
     assert "allocate memory" in text
-    tries = [
+    remedies = [
         "per_device_train_batch_size=1 trainer.args.gradient_accumulation_steps=6",
         "gradient_checkpointing=true", "peft=lora", "batch.questions_per_clip=1", "max_seconds=15",
     ]  # fmt: skip
-    assert positions(text, tries) == sorted(positions(text, tries))
+    assert positions(text, remedies) == sorted(positions(text, remedies))
     assert "batch.shared_prefix" not in text  # it is on already
     assert raised.value.__cause__ is not None
 
 
 @pytest.mark.slow
-def test_settings_that_are_on_already_are_not_advised(run_of):
+def test_remedies_that_are_already_set_are_not_listed(run_of):
     run = run_of(
         "trainer.args.gradient_checkpointing=true", "batch.shared_prefix=false",
         "trainer.args.per_device_train_batch_size=1", "batch.questions_per_clip=1",
     )  # fmt: skip
     trainer = make_trainer(run)
-    trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
+    trainer.objective = objectives.WeightedObjective("too_large", {"too_large": too_large})
     with pytest.raises(MemoryExhaustedError) as raised:
         trainer.train()
-    tries = str(raised.value).partition("Try, in this order:")[2]
-    assert "1. batch.shared_prefix=true" in tries
+    remedies = str(raised.value).partition("Try, in this order:")[2]
+    assert "1. batch.shared_prefix=true" in remedies
     for absent in ("gradient_checkpointing", "per_device", "peft=lora", "questions_per_clip"):
-        assert absent not in tries
+        assert absent not in remedies
 
 
-def test_out_of_memory_while_scoring(run_of):
+def test_out_of_memory_in_scoring_suggests_fewer_clips(run_of):
     run = run_of()
     run.model.register_forward_hook(lambda *_: torch.empty(2**52))
     with pytest.raises(MemoryExhaustedError) as raised:
@@ -94,7 +94,7 @@ def test_out_of_memory_while_scoring(run_of):
     assert "batch.eval_clips=2" in str(raised.value)
 
 
-def test_signs_of_exhausted_memory():
+def test_errors_of_exhausted_memory_are_recognised():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**52)
     assert is_out_of_memory(raised.value)
@@ -126,7 +126,7 @@ def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
 
 
 @pytest.mark.slow
-def test_only_the_questions_with_a_broken_loss_are_named(run_of):
+def test_only_questions_whose_loss_is_not_finite_are_named(run_of):
     trainer = make_trainer(run_of())
     first, second = list(trainer.order)[:2]
     record_encoder, records = trainer.record_encoder, trainer.data_collator.sampler.records
@@ -140,26 +140,26 @@ def test_only_the_questions_with_a_broken_loss_are_named(run_of):
     assert f"train-{second} × pitch_dynamics" in text
     assert f"train-{first} ×" not in text
     assert "weights: all finite" in text
-    tries = [
+    remedies = [
         "look at the records",
         "debug=true",
         "max_grad_norm=0.5",
         "warmup_steps",
         "learning_rate=0.001",
     ]
-    assert positions(text, tries) == sorted(positions(text, tries))
+    assert positions(text, remedies) == sorted(positions(text, remedies))
 
 
-def rooted(logits, batch):
-    """Objective whose value is finite while its gradient is not: the root of zero."""
+def root_of_zero(logits, batch):
+    """An objective with a finite value and an infinite gradient."""
     return (logits[batch.score_index].sum(-1) * 0).abs().sqrt() + 1
 
 
 @pytest.mark.slow
-def test_anomaly_detection_gives_a_message(run_of):
+def test_debug_names_the_operation_of_a_gradient_that_is_not_finite(run_of):
     run = run_of("debug=true")
     trainer = make_trainer(run)
-    trainer.objective = objectives.WeightedObjective("rooted", {"rooted": rooted})
+    trainer.objective = objectives.WeightedObjective("root_of_zero", {"root_of_zero": root_of_zero})
     with run.loggers, pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
     assert "AbsBackward0" in str(raised.value)

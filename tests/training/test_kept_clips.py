@@ -1,4 +1,4 @@
-"""Outputs of a frozen audio tower are read from disk: the same values and gradients, and no audio work."""
+"""The cache of outputs of a frozen audio tower: equal values and gradients, without decoding or encoding clips."""
 
 import shutil
 
@@ -27,12 +27,12 @@ SETTINGS = (
     "trainer.args.save_strategy=no",
     "trainer.args.load_best_model_at_end=false",
 )
-ONCE = "trainer.args.num_train_epochs=1"
+ONE_EPOCH = "trainer.args.num_train_epochs=1"
 
 
 @pytest.fixture
 def run_of(composed, make_clips, tmp_path, small_judge):
-    """Runs over six clips of different lengths, each with the cache of this test."""
+    """A function that builds a run over six clips of different lengths; all runs of a test share one cache."""
     train = make_clips("train", 6, seconds=(0.5, 1.3, 0.9))
 
     def build(*overrides, name="run"):
@@ -46,8 +46,8 @@ def run_of(composed, make_clips, tmp_path, small_judge):
     return build
 
 
-class Work:
-    """Counts decoded clips, log-mels and passes of an audio tower."""
+class AudioWork:
+    """Counts the decoded clips, the computed log-mels and the passes of the audio tower."""
 
     def __init__(self, monkeypatch, run):
         self.decoded = self.transformed = self.encoded = 0
@@ -69,7 +69,7 @@ class Work:
         run.model.model.audio_tower.conv1.register_forward_hook(count_encoding)
 
     @property
-    def all(self):
+    def counts(self):
         return (self.decoded, self.transformed, self.encoded)
 
 
@@ -78,17 +78,17 @@ def losses(trainer):
 
 
 @pytest.mark.slow
-def test_a_second_epoch_and_a_second_run_do_no_audio_work_and_train_the_same(run_of, monkeypatch):
+def test_later_epochs_and_runs_use_the_cache_and_train_the_same_weights(run_of, monkeypatch):
     run = run_of()
-    work = Work(monkeypatch, run)
+    work = AudioWork(monkeypatch, run)
     first = make_trainer(run)
     first.train()
-    assert work.all == (6, 6, 6)  # two epochs
+    assert work.counts == (6, 6, 6)  # two epochs
     again = run_of(name="again")
-    work = Work(monkeypatch, again)
+    work = AudioWork(monkeypatch, again)
     second = make_trainer(again)
     second.train()
-    assert work.all == (0, 0, 0)
+    assert work.counts == (0, 0, 0)
     assert again.record_encoder.cache.counts["read"] == 6
     assert losses(first) == losses(second)
     for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
@@ -105,7 +105,7 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
     found = {}
     for name, run in runs.items():
         trainer = make_trainer(run)
-        if name == "kept":  # fills the cache; what is compared comes from it
+        if name == "kept":  # fills the cache, from which the batch below is read
             score(run.model, run.splits["train"], run.record_encoder)
         rows = run.splits["train"]
         records = [run.record_encoder.encode(row, run.task.dimensions) for row in rows]
@@ -113,7 +113,7 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
         assert ("input_features" in batch.inputs) == (name == "plain")
         torch.manual_seed(0)
         for weight_name, weight in trainer.model.named_parameters():
-            if "lora_B" in weight_name:  # zeros at first, which would hide the gradients of A
+            if "lora_B" in weight_name:  # with its initial zeros, the gradients of A would be zero
                 torch.nn.init.normal_(weight, std=0.02)
         logits = trainer.model(**batch.inputs).logits
         logits.square().mean().backward()
@@ -135,36 +135,36 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [("adapt=audio",), ("peft=none",)])
 def test_a_trained_tower_encodes_every_time_and_log_mels_are_cached(run_of, monkeypatch, overrides):
-    make_trainer(run_of(*overrides, ONCE)).train()
-    again = run_of(*overrides, ONCE, name="again")
-    work = Work(monkeypatch, again)
+    make_trainer(run_of(*overrides, ONE_EPOCH)).train()
+    again = run_of(*overrides, ONE_EPOCH, name="again")
+    work = AudioWork(monkeypatch, again)
     trainer = make_trainer(again)
     before = [w.clone() for w in again.model.model.audio_tower.parameters()]
     trainer.train()
-    assert work.all == (0, 0, 2)  # two batches
+    assert work.counts == (0, 0, 2)  # two batches
     after = list(again.model.model.audio_tower.parameters())
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 @pytest.mark.slow
-def test_a_frozen_tower_of_a_full_training_is_kept(run_of, monkeypatch):
+def test_the_frozen_tower_of_a_full_fine_tuning_is_cached(run_of, monkeypatch):
     run = run_of("peft=none", "model.freeze_audio=true")
-    work = Work(monkeypatch, run)
+    work = AudioWork(monkeypatch, run)
     make_trainer(run).train()
-    assert work.all == (6, 6, 6)
+    assert work.counts == (6, 6, 6)
 
 
 @pytest.mark.slow
-def test_the_cache_can_be_switched_off(run_of, monkeypatch, tmp_path):
+def test_without_the_cache_clips_are_encoded_in_every_batch(run_of, monkeypatch, tmp_path):
     run = run_of("cache.enabled=false")
-    work = Work(monkeypatch, run)
+    work = AudioWork(monkeypatch, run)
     make_trainer(run).train()
-    assert work.all == (6, 6, 4)  # decoded once a process, encoded in every batch
+    assert work.counts == (6, 6, 4)  # decoded once per process, encoded in every batch
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.slow
-def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
+def test_other_weights_and_changed_clips_are_not_read_from_the_cache(run_of, monkeypatch):
     run = run_of()
     first = {
         one.clip: run.record_encoder.encode(one, run.task.dimensions).clips[0]
@@ -179,7 +179,7 @@ def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
     assert other.model.encoding_cache.tower != name
     clip = next(iter(first))
     samples, rate = soundfile.read(clip, dtype="float32")
-    soundfile.write(clip, samples[::-1], rate)  # as long, under the same name
+    soundfile.write(clip, samples[::-1], rate)  # of the same length and name
     again = run_of(name="again")
     assert again.model.encoding_cache.tower == name
     record = next(one for one in again.splits["train"] if one.clip == clip)
@@ -190,17 +190,17 @@ def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
 
 @pytest.mark.slow
 def test_a_damaged_entry_is_computed_again(run_of, monkeypatch, tmp_path):
-    make_trainer(run_of(ONCE)).train()
+    make_trainer(run_of(ONE_EPOCH)).train()
     path = sorted((tmp_path / "cache").glob("??/*.clip"))[0]
     path.write_bytes(path.read_bytes()[:100])
-    again = run_of(ONCE, name="again")
-    work = Work(monkeypatch, again)
+    again = run_of(ONE_EPOCH, name="again")
+    work = AudioWork(monkeypatch, again)
     make_trainer(again).train()
-    assert work.all == (1, 1, 1)
+    assert work.counts == (1, 1, 1)
     assert again.record_encoder.cache.counts["damaged"] == 1
 
 
-def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
+def test_samples_that_are_not_from_a_file_are_not_cached(run_of, tmp_path):
     run = run_of()
     record = run.splits["train"][0]
     quiet = run.record_encoder.features(np.zeros(8000, dtype=np.float32))
@@ -211,7 +211,7 @@ def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
     assert not list((tmp_path / "cache").glob("??/*"))
 
 
-def test_cached_encodings_of_a_trained_tower_are_an_error(run_of):
+def test_cached_encodings_with_a_trainable_tower_are_an_error(run_of):
     run = run_of()
     encoded_record = run.record_encoder.encode(run.splits["train"][0], run.task.dimensions)
     with pytest.raises(RuntimeError, match="tower is trained"):
@@ -219,8 +219,8 @@ def test_cached_encodings_of_a_trained_tower_are_an_error(run_of):
 
 
 @pytest.mark.slow
-def test_the_folder_may_be_removed_between_runs(run_of, tmp_path):
-    make_trainer(run_of(ONCE)).train()
+def test_a_deleted_cache_folder_is_created_again(run_of, tmp_path):
+    make_trainer(run_of(ONE_EPOCH)).train()
     shutil.rmtree(tmp_path / "cache")
-    make_trainer(run_of(ONCE, name="again")).train()
+    make_trainer(run_of(ONE_EPOCH, name="again")).train()
     assert len(list((tmp_path / "cache").glob("??/*.clip"))) == 6

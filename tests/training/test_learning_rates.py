@@ -20,9 +20,11 @@ RATES = ("trainer.learning_rates.audio=1e-5", "trainer.learning_rates.projector=
 
 
 @pytest.fixture
-def run_of(composed, make_clips, tmp_path):
+def run_of(composed, make_clips, tmp_path, small_judge):
     def build(*overrides):
-        config = composed(*QUICK, f"task.data.train={make_clips('train', 4)}", *overrides)
+        config = composed(
+            *QUICK, small_judge, f"task.data.train={make_clips('train', 4)}", *overrides
+        )
         check(config)
         return RunContext(config, RunFolder(tmp_path / "run"))
 
@@ -32,18 +34,18 @@ def run_of(composed, make_clips, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["none", "lora"])
 def test_the_first_step_moves_the_weights_of_each_part_by_its_rate(run_of, peft):
-    """Adam's first step is the rate times g / (|g| + eps) (Kingma and Ba 2015): at most the rate, and nearly that."""
+    """Adam's first step is rate · g / (|g| + eps) (Kingma and Ba 2015): slightly less than the rate."""
     adapt = ["adapt=[audio,projector,llm]"] if peft == "lora" else []
     run = run_of(f"peft={peft}", *adapt, *RATES)
     trainer = make_trainer(run)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
-    moves = {}
+    largest_changes = {}
     for name, weight in trainer.model.named_parameters():
-        part, move = part_of(name, run.family), (weight - before[name]).abs().max().item()
-        moves[part] = max(moves.get(part, 0.0), move)
+        part, change = part_of(name, run.family), (weight - before[name]).abs().max().item()
+        largest_changes[part] = max(largest_changes.get(part, 0.0), change)
     for part, rate in (("audio", 1e-5), ("projector", 4e-3), ("llm", 1e-3)):
-        assert moves[part] == pytest.approx(rate, rel=0.02)
+        assert largest_changes[part] == pytest.approx(rate, rel=0.02)
 
 
 def test_groups_keep_their_decay_and_hold_each_weight_once(run_of):
@@ -71,14 +73,14 @@ def test_groups_keep_their_decay_and_hold_each_weight_once(run_of):
         ("trainer.learning_rates=1e-4", ["trainer.learning_rates", "0.0001"]),
     ],
 )  # fmt: skip
-def test_rates_that_are_none(run_of, setting, words):
+def test_invalid_learning_rates_are_refused(run_of, setting, words):
     with pytest.raises(ConfigError) as error:
         run_of(setting)
     assert all(word in str(error.value) for word in words)
 
 
 def test_a_rate_of_a_part_that_is_not_trained_is_a_problem_of_the_plan(run_of):
-    """LoRA reaches the language model alone unless ``adapt`` names more."""
+    """By default LoRA trains only the language model."""
     run = run_of(*RATES)
     with pytest.raises(ConfigError, match=r"learning_rates\.audio=1e-05, but no weight") as error:
         check_context(run, starts=True)

@@ -1,4 +1,4 @@
-"""The reward of scores of a pair's clips, against values computed by hand."""
+"""The reward ``pair_accuracy`` of scores of a pair's clips, compared with values by hand."""
 
 import itertools
 
@@ -18,8 +18,8 @@ PITCH = Dimension(
 )
 
 
-class Voted:
-    """The part of a task that `read_completion` uses."""
+class VotedTask:
+    """The methods of a task that `read_completion` uses."""
 
     def rater_info(self, record, dimension):
         return POSITIONAL
@@ -37,7 +37,7 @@ def read(text, order, votes=(2.0, 1.0, None, 0.0)):
         pair=PairPlace(order=order),
     )  # fmt: skip
     return read_completion(
-        Voted(), record, question, {"pitch": Target(np.array([0.0, 0.5, 0.5]))}, group=0, text=text,
+        VotedTask(), record, question, {"pitch": Target(np.array([0.0, 0.5, 0.5]))}, group=0, text=text,
         tokens=3, finished=True,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def scored(clip, score, votes, record="p"):
     )  # fmt: skip
 
 
-def test_the_votes_are_about_the_clip_that_is_scored():
+def test_votes_are_negated_for_clip_b():
     a, b = read("<answer>4</answer>", "a"), read("<answer>2</answer>", "b")
     assert (a.clip_of_pair, b.clip_of_pair) == ("a", "b")
     assert (a.answers[0].score, b.answers[0].score) == (4, 2)
@@ -83,8 +83,13 @@ def test_a_score_is_compared_with_all_scores_of_the_other_clip():
     [
         ((1.0, 1.0, -1.0), 1.0, 0.5, 0.0),  # the majority's clip
         ((1.0, 1.0, 0.0), 5 / 6, 0.5, 1 / 6),  # a third are ties: 2/3 + 1/6 and 1/6
-        ((0.5,), 0.75, 0.5, 0.25),  # "slightly a" is half a tie: 1/2 + 1/4 and 1/4
-        ((1.0, -1.0), 0.5, 0.5, 0.5),  # as many for one clip as for the other
+        (
+            (0.5,),
+            0.75,
+            0.5,
+            0.25,
+        ),  # "slightly a" counts half for a and half as a tie: 1/2 + 1/4 and 1/4
+        ((1.0, -1.0), 0.5, 0.5, 0.5),  # each clip has one vote
         ((0.0, 0.0), 0.5, 0.5, 0.5),
     ],
 )
@@ -92,11 +97,11 @@ def test_ties_count_half_for_every_answer(votes, higher, equal, lower):
     for score, expected in ((4, higher), (3, equal), (2, lower)):
         values = PairAccuracy()([scored("a", score, votes), scored("b", 3, votes)])
         assert values[0] == pytest.approx(expected)
-        # The clips exchanged: the same agreement of the same pair.
+        # The completion about clip b has the same agreement.
         assert values[1] == pytest.approx(expected)
 
 
-def test_other_pairs_and_the_same_clip_are_no_partners():
+def test_scores_are_compared_only_with_the_other_clip_of_the_same_pair():
     votes = (1.0,)
     alone = [scored("a", 4, votes), scored("a", 2, votes), scored("b", 1, votes, record="q")]
     assert PairAccuracy()(alone) == [0.0, 0.0, 0.0]
@@ -104,8 +109,8 @@ def test_other_pairs_and_the_same_clip_are_no_partners():
 
 
 def test_the_mean_reward_is_the_expected_agreement_of_the_pair():
-    # All combinations of 3 scores of each clip, uniformly: the mean over both clips' completions is the share of the
-    # 9 combinations that agree, each clip's score drawn independently.
+    # If the scores of both clips are drawn independently from 3 each, the expected agreement is the mean over the 9
+    # combinations.
     votes, of_a, of_b = (1.0, 1.0, 0.0), (1, 3, 5), (2, 3, 3)
     values = PairAccuracy()(
         [*(scored("a", x, votes) for x in of_a), *(scored("b", y, votes) for y in of_b)]

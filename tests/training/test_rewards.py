@@ -1,4 +1,4 @@
-"""Rewards against values computed by hand."""
+"""Rewards, compared with values by hand."""
 
 import math
 from dataclasses import replace
@@ -53,8 +53,8 @@ def test_distance_is_one_minus_the_share_of_the_range():
     assert Distance(squared=True)(answers) == [1.0, 0.75, 0.0]
 
 
-def test_of_a_mean_rating_the_distribution_of_largest_entropy_counts():
-    # A mean of 3 alone gives each of the five scores 1/5; |4 − 3| / 4 = 1/4.
+def test_a_mean_rating_stands_for_the_distribution_of_largest_entropy():
+    # If only the mean of 3 is known, each of the five scores has 1/5; |4 − 3| / 4 = 1/4.
     record = replace(_record({"pitch": (3.0,)}), raters={"pitch": RaterInfo(mean_only=True)})
     read = _read(record, "<answer>4</answer>")
     assert Distance()([read]) == [0.75]
@@ -87,15 +87,15 @@ def test_several_fields_count_by_their_mean():
     assert Exact()([two_fields]) == [0.5]
 
 
-def test_length_is_linear():
+def test_length_decreases_linearly_from_free_to_most():
     answers = [completion(answer(3), tokens=tokens) for tokens in (7, 16, 40, 64, 88)]
     assert Length(free=16, most=64)(answers) == [0.0, 0.0, -0.5, -1.0, -1.5]
     with pytest.raises(ValueError, match="below most"):
         Length(free=64, most=16)
 
 
-def test_correlation_counts_pairs_ordered_as_by_raters():
-    # Clip a is rated 2, b is rated 4; c asks for another dimension and has no partner.
+def test_correlation_is_the_share_of_pairs_in_the_order_of_the_ratings():
+    # Clip a is rated 2 and b is rated 4; c has another dimension and is compared with none.
     low, high = (2.0, 2.0), (4.0, 4.0)
     answers = [
         completion(answer(0, low), record="a"),  # 1 < 3 and 1 < 2: both right
@@ -121,7 +121,7 @@ def test_correlation_counts_pairs_ordered_as_by_raters():
         ("", None, False),
     ],
 )
-def test_reading_of_answers(text, choice, well_formed):
+def test_only_exact_answers_are_well_formed(text, choice, well_formed):
     read = _read(_record({"pitch": (4.0,)}), text)
     assert (read.answers[0].choice, read.well_formed) == (choice, well_formed)
     assert Format()([read]) == [float(well_formed)]
@@ -163,14 +163,14 @@ def test_all_fields_of_an_answer_are_read():
     assert form.read("<answer>[Pitch]4</answer>") == ((None, None), False)
 
 
-def test_an_option_that_begins_another_is_read():
+def test_an_option_that_is_the_start_of_another_option_is_read():
     field = AnswerField(dimension=PITCH, choices=("no", "no (maybe)"), scale=(0, 1), options=True)
     form = AnswerForm.of(Question(messages=[], answer_fields=(field,), key=()))
     assert form.read("<answer>no (maybe)</answer>") == ((1,), True)
     assert form.read("<answer>no</answer>") == ((0,), True)
 
 
-# Weighted sums
+# Weighted sums of rewards
 
 
 def of_length(completions, per_token=1.0):
@@ -193,7 +193,7 @@ def too_few(completions):
     return [1.0] * (len(completions) - 1)
 
 
-def test_functions_and_classes_have_weights():
+def test_the_total_reward_is_the_weighted_sum_of_functions_and_classes():
     rewards = WeightedRewards(
         {
             "distance": {"_target_": DISTANCE, "squared": True, "weight": 2},
@@ -220,7 +220,7 @@ def test_functions_and_classes_have_weights():
         ("too_few", "returned 2 values for 3 completions"),
     ],
 )
-def test_a_reward_that_cannot_be_counted_names_the_record(name, message):
+def test_an_invalid_value_of_a_reward_is_an_error_that_names_the_record(name, message):
     rewards = WeightedRewards({"mine": {"_target_": f"{__name__}.{name}"}})
     with pytest.raises(RewardError, match=f"'mine' {message}") as raised:
         rewards([completion(answer(3), record=record) for record in "abc"])
@@ -233,8 +233,8 @@ def _record(ratings):
     )
 
 
-class _Rated:
-    """The part of a task that rewards use."""
+class _RatedTask:
+    """The methods of a task that `read_completion` uses."""
 
     def rater_info(self, record, dimension):
         return record.raters.get(dimension.annotation, POSITIONAL)
@@ -246,13 +246,13 @@ class _Rated:
 def _read(record, text, finished=True):
     targets = {"pitch": Target(np.array([0, 0, 0, 1.0, 0]))}
     return read_completion(
-        _Rated(), record, QUESTION, targets, group=0, text=text, tokens=7, finished=finished
+        _RatedTask(), record, QUESTION, targets, group=0, text=text, tokens=7, finished=finished
     )
 
 
 @pytest.mark.parametrize(("order", "better", "worse"), [("ab", "A", "B"), ("ba", "B", "A")])
 def test_answers_about_pairs_are_rewarded_in_the_order_of_the_prompt(order, better, worse):
-    # Votes 2 and 1: clip a wins, and half of a win and half of a tie; so a 0.75, tie 0.25, b 0. The mean is 0.75 of 1.
+    # A vote of 2 counts for clip a, a vote of 1 half for a and half as a tie: a 0.75, tie 0.25, b 0; the mean is 0.75.
     field = AnswerField(dimension=PITCH, choices=ANSWERS, scale=OUTCOMES)
     question = Question(
         messages=[], answer_fields=(field,), key=("pitch", order), pair=PairPlace(order=order)
@@ -261,7 +261,7 @@ def test_answers_about_pairs_are_rewarded_in_the_order_of_the_prompt(order, bett
     rewards = {}
     for text in ANSWERS:
         read = read_completion(
-            _Rated(), _record({"pitch": (2.0, None, 1.0)}), question, targets, group=0,
+            _RatedTask(), _record({"pitch": (2.0, None, 1.0)}), question, targets, group=0,
             text=f"<answer>{text}</answer>", tokens=3, finished=True,
         )  # fmt: skip
         rewards[text] = [reward([read])[0] for reward in (Agreement(), Distance(), Exact())]

@@ -1,4 +1,4 @@
-"""The clips of a step are divided over processes, each clip once."""
+"""The clips of a step are divided over the processes; no clip is repeated."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def test_a_step_with_fewer_clips_than_processes_gets_fillers():
 @pytest.mark.parametrize(
     ("per_device", "accumulate", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)]
 )
-def test_steps_hold_the_same_clips_for_any_number_of_processes(
+def test_a_step_has_the_same_clips_for_any_number_of_processes(
     count, per_device, accumulate, processes
 ):
     order = EpochOrder(count, seed=5)

@@ -1,4 +1,4 @@
-"""A training without effect, and a dimension without ratings, are reported."""
+"""A training that changes no weight or no score, and a dimension without ratings, are reported."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def prediction(expected, dimension="pitch"):
     )  # fmt: skip
 
 
-def test_the_largest_change_of_a_score_is_a_share_of_its_scale():
+def test_the_largest_change_of_a_score_is_relative_to_the_range_of_its_scale():
     before = [prediction(2.0), prediction(3.0, "tempo"), prediction(None, "pace")]
     after = [prediction(2.5), prediction(2.0, "tempo"), prediction(3.0, "pace")]
     assert largest_change(before, after) == pytest.approx(1 / 4)
@@ -66,7 +66,7 @@ def test_evaluation_warns_if_training_changed_no_score(caplog):
 
 @pytest.mark.slow
 def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
-    composed, make_clips, tmp_path, caplog
+    composed, make_clips, tmp_path, caplog, small_judge
 ):
     train = make_clips("train", 4)
     lines = [json.loads(line) for line in train.read_text().splitlines()]
@@ -74,6 +74,7 @@ def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
         line["annotations"]["trait_embodiment"] = [None] * 6
     train.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = composed(
+        small_judge,
         f"task.data.train={train}", f"task.data.val={make_clips('val', 3, seed=1)}", "device=cpu", "logger=none",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=2",
         "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
@@ -88,7 +89,7 @@ def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
     trainer.train()
     assert "Training changed weights by weight decay only. Largest learning rate" in caplog.text
     assert "largest gradient norm 0; the gradients are 0" in caplog.text
-    # A training shorter than trainer.args.logging_steps has logged neither.
+    # A training shorter than trainer.args.logging_steps has logged no learning rate and no gradient norm.
     caplog.clear()
     caplog.set_level(logging.INFO)
     trainer.state.log_history = []

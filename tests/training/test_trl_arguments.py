@@ -1,4 +1,4 @@
-"""Every argument of TRL's configurations has a place: it works, the run sets it, or it is refused."""
+"""Every argument of TRL's configurations is in one table: it has an effect, the run sets it, or it is refused."""
 
 import re
 from dataclasses import fields, make_dataclass
@@ -10,7 +10,7 @@ from dramaeval.api import grpo_trainer, sft_trainer
 from dramaeval.training import settings, trl_arguments
 
 CLASSES = {False: trl.SFTConfig, True: trl.GRPOConfig}
-#: Given as text, because the command line passes texts.
+#: Overrides that are refused, each with a text of its message.
 REFUSED = {
     "trainer.args.dataloader_drop_last=true": "a batch.global that divides",
     "trainer.args.completion_only_loss=true": "only answers are trained",
@@ -41,7 +41,7 @@ def test_every_argument_is_in_exactly_one_table(by_reward):
     assert set(places) - known == set(), "TRL no longer has these"
 
 
-def test_refused_arguments_name_what_to_use(problems_of):
+def test_a_refused_argument_names_the_setting_to_use_instead(problems_of):
     problems = problems_of(*REFUSED)
     for override, advice in REFUSED.items():
         key = override.partition("=")[0]
@@ -62,7 +62,7 @@ def test_an_argument_of_a_newer_version_is_refused_by_name():
     assert problems[0].startswith("trainer.args.brand_new is an argument of a newer TRL")
 
 
-def test_an_argument_that_needs_another_one(problems_of):
+def test_an_argument_without_the_argument_that_it_needs_is_refused(problems_of):
     problems = problems_of(
         "trainer=grpo", "trainer.args.vllm_mode=colocate", "trainer.args.entropy_target=1"
     )
@@ -102,7 +102,7 @@ def test_arguments_from_python_are_refused_together(prepare, config, values, tmp
         ("pearson/pitch_dynamics", "null", None),
     ],
 )
-def test_the_best_step_is_chosen_in_the_direction_of_its_figure(best, greater, message):
+def test_the_metric_of_the_best_step_needs_its_direction(best, greater, message):
     values = {"null": None, "true": True, "false": False}
     args = {
         "load_best_model_at_end": True,

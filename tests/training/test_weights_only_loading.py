@@ -1,4 +1,4 @@
-"""A training reads weights and DeepSpeed's classes from checkpoints, and nothing that could run code."""
+"""A training loads only weights and DeepSpeed's classes from checkpoints, and no object that runs code."""
 
 import os
 from pickle import UnpicklingError
@@ -36,13 +36,13 @@ def malicious(tmp_path):
     return file, tmp_path / "executed"
 
 
-def test_deepspeed_unpickles_nothing_else(malicious):
+def test_deepspeed_loads_no_other_objects(malicious):
     file, executed = malicious
     with contract(weights_only_loading):
         with pytest.raises(UnpicklingError), weights_only_loading(deepspeed=True):
             TorchCheckpointEngine().load(str(file))
         assert not executed.exists()
-        TorchCheckpointEngine().load(str(file))  # as DeepSpeed does without the context
+        TorchCheckpointEngine().load(str(file))  # without the context, DeepSpeed executes the code
         assert executed.exists()
 
 
@@ -75,8 +75,8 @@ def test_environment_variables_are_overridden_and_restored(monkeypatch, maliciou
     assert dict(os.environ) == before
 
 
-class Loads(TrainerCallback):
-    """A library that reads a pickle without restrictions during a training."""
+class LoadUnrestrictedPickle(TrainerCallback):
+    """Reads a pickle without restrictions during a training, as a library could."""
 
     def __init__(self, file):
         self.file = file
@@ -85,13 +85,14 @@ class Loads(TrainerCallback):
         torch.load(self.file, weights_only=False)
 
 
-def test_a_training_reads_weights_only(composed, make_clips, tmp_path, malicious):
+def test_a_training_reads_weights_only(composed, make_clips, tmp_path, malicious, small_judge):
     config = composed(
+        small_judge,
         "device=cpu", "logger=none", f"task.data.train={make_clips('train', 4)}", "trainer.args.max_steps=1",
         "task.dimensions=[pitch_dynamics]", "trainer.args.per_device_train_batch_size=2",
     )  # fmt: skip
     trainer = make_trainer(RunContext(config, RunFolder(tmp_path / "run")))
-    trainer.add_callback(Loads(malicious[0]))
+    trainer.add_callback(LoadUnrestrictedPickle(malicious[0]))
     with pytest.raises(ModelError, match="more than weights"):
         trainer.train()
     assert not malicious[1].exists()

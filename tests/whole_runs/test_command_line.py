@@ -1,4 +1,4 @@
-"""The command line: quick answers, plans, and errors in the user's words."""
+"""The command line: help without heavy libraries, plans, and errors that name the user's settings."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ REALISM = REAL / "realism" / "test.jsonl"
 needs_real = pytest.mark.skipif(not REALISM.is_file(), reason=f"the real clips are not at {REAL}")
 
 
-#: Answers of launch.py for which no model is needed, each with a text of the answer.
-QUICK_ANSWERS = {
+#: Options of launch.py that need no model, each with a text that its output contains.
+HELP_OPTIONS = {
     "--help": "task=role peft=lora",
     "--cfg job --resolve": "max_steps:",
     "--info defaults-tree": "task: role",
@@ -19,12 +19,12 @@ QUICK_ANSWERS = {
 
 
 @pytest.mark.slow
-def test_quick_answers_load_no_heavy_library():
-    """All in one process: the last sees what any of them imports. Time depends on the machine; imports do not."""
+def test_help_options_import_no_heavy_library():
+    """All options run in one process, which at the end has every module that any of them imports."""
     code = (
         "import sys, runpy\n"
         "from hydra.core.global_hydra import GlobalHydra\n"
-        f"for words in {list(QUICK_ANSWERS)!r}:\n"
+        f"for words in {list(HELP_OPTIONS)!r}:\n"
         "    sys.argv = ['launch.py', *words.split()]\n"
         "    GlobalHydra.instance().clear()\n"
         "    try:\n"
@@ -43,14 +43,14 @@ def test_quick_answers_load_no_heavy_library():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for text in QUICK_ANSWERS.values():
+    for text in HELP_OPTIONS.values():
         assert text in done.stdout, text
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
 def test_help_explains_groups_recipes_and_results(launch):
-    said = launch("--help").stdout
-    for words in (
+    text = launch("--help").stdout
+    for expected in (
         "qwen2_audio, qwen2_audio_14b",
         "zero: none, zero1",
         "task=role peft=lora",
@@ -58,7 +58,7 @@ def test_help_explains_groups_recipes_and_results(launch):
         "outputs/",
         "-m ",
     ):
-        assert words in said
+        assert expected in text
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_help_explains_groups_recipes_and_results(launch):
         ("lora", ["39,976,960 trainable", "audio      636,968,960 parameters, 0 trainable"]),
     ],
 )
-def test_the_plan_of_the_7b_needs_no_files(launch, tmp_path, peft, lines):
+def test_a_plan_of_the_7b_model_needs_no_model_files(launch, tmp_path, peft, lines):
     done = launch(
         "model=qwen2_audio_7b", f"peft={peft}", "plan=true", "plan_device=cuda",
-        f"hydra.run.dir={tmp_path}", asked=["huggingface.co"],
+        f"hydra.run.dir={tmp_path}", allowed_hosts=["huggingface.co"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for line in lines:
@@ -81,11 +81,11 @@ def test_the_plan_of_the_7b_needs_no_files(launch, tmp_path, peft, lines):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path):
+def test_a_hub_model_without_a_network_is_refused_without_a_traceback(launch, tmp_path):
     done = launch(
         "model=qwen2_audio_7b", "stages=[evaluate]", "plan_force=true",
         f"hydra.run.dir={tmp_path / 'run'}",
-        asked=["huggingface.co"],
+        allowed_hosts=["huggingface.co"],
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -118,7 +118,7 @@ def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_reported_without_a_traceback(launch, tmp_path, words, messages):
+def test_invalid_settings_are_reported_without_a_traceback(launch, tmp_path, words, messages):
     if words == ["device=cuda"]:
         torch = pytest.importorskip("torch")
         if torch.cuda.is_available():
@@ -131,7 +131,7 @@ def test_mistakes_are_reported_without_a_traceback(launch, tmp_path, words, mess
 
 
 @needs_real
-def test_the_real_records_stop_with_a_table(launch, tmp_path):
+def test_real_records_with_a_missing_clip_stop_the_run_and_are_named(launch, tmp_path):
     done = launch(
         f"task.data.test={REALISM}", "stages=[evaluate]", f"hydra.run.dir={tmp_path / 'run'}"
     )
@@ -142,7 +142,9 @@ def test_the_real_records_stop_with_a_table(launch, tmp_path):
 
 
 @needs_real
-def test_the_real_records_are_scored_without_the_missing_clip(launch, tmp_path, read_metrics):
+def test_on_bad_skip_scores_the_real_records_without_the_missing_clip(
+    launch, tmp_path, read_metrics
+):
     done = launch(
         f"task.data.test={REALISM}", "stages=[evaluate]", "task.data.on_bad=skip",
         "evaluation.html=false", f"hydra.run.dir={tmp_path / 'run'}",

@@ -1,4 +1,4 @@
-"""How whole runs end that a full disk or Ctrl-C breaks off, and that no run reaches another machine."""
+"""How whole runs end after a full disk or Ctrl-C, and a check of the fixture that blocks the network."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def data(make_clips):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk that the run's first files fit on, and its first checkpoint does not."""
+    """A disk with room for the first files of a run but not for its first checkpoint."""
     folder = tmp_path / "disk"
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
@@ -34,9 +34,9 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_attempts_to_reach_another_machine_are_counted(forkserver, attempts):
-    """The count that `launch` asserts to be zero for every whole run."""
-    attempts()
+def test_attempts_to_reach_another_machine_are_recorded(forkserver, connection_attempts):
+    """`launch` asserts for every whole run that this list is empty."""
+    connection_attempts()
     for target, given in (
         (socket.create_connection, (("198.51.100.1", 80), 1)),
         (socket.getaddrinfo, ("huggingface.co", 443)),
@@ -45,11 +45,14 @@ def test_attempts_to_reach_another_machine_are_counted(forkserver, attempts):
         process = forkserver.Process(target=target, args=given)
         process.start()
         process.join(60)
-    assert [line.split()[-1] for line in attempts()] == ["198.51.100.1", "huggingface.co"]
+    assert [line.split()[-1] for line in connection_attempts()] == [
+        "198.51.100.1",
+        "huggingface.co",
+    ]
 
 
-def said(done, folder):
-    """What a broken-off run says on stderr; it names the folder and how to go on."""
+def last_line_of(done, folder):
+    """The last line that an interrupted run writes to stderr; it names the folder and how to continue."""
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line and not line.startswith("[")]
     assert lines[-1].endswith(f"start the same command with hydra.run.dir={folder}")
@@ -57,19 +60,21 @@ def said(done, folder):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_disk_that_fills_up(processes, launch, data, disk):
+def test_a_run_on_a_full_disk_ends_with_code_3_and_names_the_disk(processes, launch, data, disk):
     folder = disk / "run"
     done = launch(*SETTINGS, *data, f"hydra.run.dir={folder}", f"processes={processes}")
     assert done.returncode == 3
-    assert said(done, folder).startswith("No space is left on the device or in the quota of ")
+    assert last_line_of(done, folder).startswith(
+        "No space is left on the device or in the quota of "
+    )
     assert "train: step 1 of 2" in done.stdout
-    if processes == 1:  # with room the same command goes on
+    if processes == 1:  # with enough space the same command continues
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         again = launch(*SETTINGS, *data, f"hydra.run.dir={folder}")
         assert again.returncode == 0, again.stderr
 
 
-def test_a_sweep_on_a_disk_that_fills_up(launch, data, disk):
+def test_a_sweep_on_a_full_disk_reports_the_failed_run(launch, data, disk):
     done = launch("-m", *SETTINGS, *data, "seed=0", f"hydra.sweep.dir={disk / 'sweep'}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
@@ -77,13 +82,15 @@ def test_a_sweep_on_a_disk_that_fills_up(launch, data, disk):
     assert done.stderr.count("failed: No space is left on the device") == 1
 
 
-def test_ctrl_c(start_launch, data, tmp_path):
+def test_ctrl_c_ends_a_run_with_code_130(start_launch, data, tmp_path):
     folder = tmp_path / "run"
-    going = start_launch(*SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}")
+    running = start_launch(
+        *SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}"
+    )
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and "step 1 of" not in going.out:
+    while time.monotonic() < deadline and "step 1 of" not in running.stdout:
         time.sleep(0.05)
-    os.kill(going.pid, signal.SIGINT)
-    done = going.end(100)
+    os.kill(running.pid, signal.SIGINT)
+    done = running.wait(100)
     assert done.returncode == 130
-    assert said(done, folder).startswith("Stopped by Ctrl-C.")
+    assert last_line_of(done, folder).startswith("Stopped by Ctrl-C.")

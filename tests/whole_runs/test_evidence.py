@@ -1,4 +1,4 @@
-"""Scoring, controls, the report, comparisons and the leaderboard, from the command line."""
+"""The stages score, leaderboard, controls and report, run from the command line."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
+TWO_DIMENSIONS = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
 def lines_of(file):
@@ -19,7 +19,7 @@ def lines_of(file):
 
 @pytest.fixture
 def unrated(make_clips):
-    """Clips without annotations, of two systems for the same prompts."""
+    """A function that writes clips without annotations, of two systems for the same prompts."""
 
     def write(count):
         file = make_clips("clip", count)
@@ -27,52 +27,55 @@ def unrated(make_clips):
         for number, one in enumerate(records):
             del one["annotations"]
             one["system"] = "ab"[number % 2]
-            twin = records[number - number % 2]
+            first_of_prompt = records[number - number % 2]
             for key in ("local_scene", "char_profile", "transcript"):
-                one[key] = twin[key]
+                one[key] = first_of_prompt[key]
         file.write_text("".join(json.dumps(one) + "\n" for one in records))
         return file
 
     return write
 
 
-def test_scoring_killed_and_started_again_scores_every_clip_once(
-    launch, start_launch, unrated, tmp_path
-):
-    words = ["stages=[score]", f"input={unrated(16)}", TWO, "batch.eval_clips=1"]
+def test_killed_and_resumed_scoring_scores_each_clip_once(launch, start_launch, unrated, tmp_path):
+    words = ["stages=[score]", f"input={unrated(16)}", TWO_DIMENSIONS, "batch.eval_clips=1"]
     whole = tmp_path / "whole"
     done = launch(*words, f"hydra.run.dir={whole}")
     assert done.returncode == 0, done.stderr
     killed = tmp_path / "killed" / "predictions.jsonl"
-    going = start_launch(*words, f"hydra.run.dir={killed.parent}")
+    running = start_launch(*words, f"hydra.run.dir={killed.parent}")
     deadline = time.monotonic() + 200
     while not (killed.is_file() and killed.stat().st_size):
-        assert not going.is_over
+        assert not running.has_ended
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.kill(going.pid, signal.SIGKILL)
-    assert going.end().returncode == -signal.SIGKILL
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait().returncode == -signal.SIGKILL
     before = len(lines_of(killed))
     assert 0 < before < 32
-    with killed.open("a") as torn:
-        torn.write('{"id": "clip-5')
+    with killed.open("a") as incomplete_line:
+        incomplete_line.write('{"id": "clip-5')
     again = launch(*words, f"hydra.run.dir={killed.parent}")
     assert again.returncode == 0, again.stderr
     assert f"{before // 2} of 16 clips were scored before" in again.stdout
-    expected, found = lines_of(whole / "predictions.jsonl"), lines_of(killed)
-    assert [(one["id"], one["dimension"]) for one in found] == [
+    expected, resumed = lines_of(whole / "predictions.jsonl"), lines_of(killed)
+    assert [(one["id"], one["dimension"]) for one in resumed] == [
         (f"clip-{number}", key)
         for number in range(16)
         for key in ("pitch_dynamics", "trait_embodiment")
     ]
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(resumed, expected, strict=True):
         assert one["expected"] == pytest.approx(other["expected"], abs=1e-4)
         assert (one["ratings"], one["state"]) == ([], "scored")
 
 
-def test_a_leaderboard(launch, unrated, tmp_path):
+def test_the_leaderboard_stage_writes_ranks_and_scores_of_systems(
+    launch, unrated, tmp_path, small_judge
+):
     folder = tmp_path / "board"
-    done = launch("stages=[leaderboard]", f"input={unrated(24)}", TWO, f"hydra.run.dir={folder}")
+    done = launch(
+        "stages=[leaderboard]", f"input={unrated(24)}", TWO_DIMENSIONS, small_judge,
+        f"hydra.run.dir={folder}",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     board = json.loads((folder / "leaderboard.json").read_text())
     assert board["prompts"] == 12
@@ -86,13 +89,16 @@ def test_a_leaderboard(launch, unrated, tmp_path):
     assert "is the first of 2 systems" in (folder / "report.html").read_text()
 
 
-def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tmp_path):
+def test_controls_are_written_reused_and_shown_in_the_report_and_runs_are_compared(
+    launch, make_clips, read_metrics, tmp_path, small_judge
+):
     data = [
         f"task.data.{split}={make_clips(split, count, seed=seed)}"
         for seed, (split, count) in enumerate({"train": 14, "test": 12}.items())
     ]
     quick = [
-        TWO,
+        TWO_DIMENSIONS,
+        small_judge,
         "evaluation.draws=50",
         "evaluation.changed_clips=10",
         "evaluation.phrasings=2",
@@ -128,14 +134,14 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
     assert page.count("<audio") == 10
     assert len(page.encode()) < 3_000_000
 
-    # Again: the controls are taken from their files.
+    # The same command again reads the controls from their files.
     files = {file: file.stat().st_mtime_ns for file in (folder / "controls").iterdir()}
     again = launch("stages=[evaluate,controls]", *quick, f"hydra.run.dir={folder}")
     assert again.returncode == 0, again.stderr
     assert "Control on test" not in again.stdout
     assert {file: file.stat().st_mtime_ns for file in files} == files
 
-    # Few-shot is an ordinary run; the two are compared, and the published scripts' results with them.
+    # The comparison has this run, a run with few-shot examples, and results in the format of the published scripts.
     shots = tmp_path / "shots"
     done = launch(
         "stages=[evaluate]",
@@ -145,8 +151,8 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
         f"hydra.run.dir={shots}",
     )
     assert done.returncode == 0, done.stderr
-    old = tmp_path / "old"
-    old.mkdir()
+    published = tmp_path / "old"
+    published.mkdir()
     lines = lines_of(tmp_path / "test.jsonl")
     for key, field in (("pitch_dynamics", "pitch_variation"), ("trait_embodiment",) * 2):
         items = [
@@ -155,19 +161,19 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
              "ground_truth_ratings": {field: one["annotations"][field]}}
             for number, one in enumerate(lines)
         ]  # fmt: skip
-        (old / f"{key}.json").write_text(json.dumps(items))
-    found = tmp_path / "comparison"
+        (published / f"{key}.json").write_text(json.dumps(items))
+    comparison = tmp_path / "comparison"
     done = launch(
-        "stages=[report]", f"runs=[{folder},{shots},{old}]", "evaluation.draws=50", f"hydra.run.dir={found}",
+        "stages=[report]", f"runs=[{folder},{shots},{published}]", "evaluation.draws=50", f"hydra.run.dir={comparison}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    compared = json.loads((found / "comparison.json").read_text())
+    compared = json.loads((comparison / "comparison.json").read_text())
     assert list(compared["against_first"]) == ["shots", "old"]
     assert len(compared["pairs"]) == 3
     assert compared["differing"]["task.shots"] == [0, 2, "?"]
-    with (found / "tables" / "pearson.csv").open() as file:
+    with (comparison / "tables" / "pearson.csv").open() as file:
         rows = {row["Dimension"]: row for row in csv.DictReader(file)}
     assert float(rows["Macro"]["run"]) == pytest.approx(own)
     assert {"run low", "shots − run", "old − run", "Ceiling"} <= set(rows["Macro"])
-    assert "### Pearson by dimension" in (found / "comparison.md").read_text()
-    assert "published scripts&#39; results" in (found / "report.html").read_text()
+    assert "### Pearson by dimension" in (comparison / "comparison.md").read_text()
+    assert "published scripts&#39; results" in (comparison / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""A run with clips above 30 s as windows: the plan, training within a budget of tokens, scores and the report."""
+"""A run with clips longer than 30 s, which are split into windows, and with a limit of tokens per batch."""
 
 import base64
 import io
@@ -30,19 +30,22 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_with_long_clips(launch, files, tmp_path, read_metrics):
+def test_long_clips_are_planned_trained_scored_and_shown_whole_in_the_report(
+    launch, files, tmp_path, read_metrics, small_judge
+):
+    files = [small_judge, *files]
     plan = launch("plan=true", *QUICK, *LONG, *files, f"hydra.run.dir={tmp_path}/plan")
     assert plan.returncode == 0, plan.stderr + plan.stdout
     assert "at most 3,500 tokens" in plan.stdout
     (tokens,) = re.findall(r"([\d,]+) tokens in the longest question", plan.stdout)
-    assert int(tokens.replace(",", "")) > 75 * 25  # all windows count
+    assert int(tokens.replace(",", "")) > 75 * 25  # the tokens of all windows are counted
     folder = tmp_path / "run"
     done = launch(*QUICK, *LONG, *files, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr + done.stdout
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").open(encoding="utf-8")]
     assert [line["state"] for line in lines] == ["scored"] * (3 + 3) * 2
     assert read_metrics(folder)["test"]["final"]["dimensions"]["pitch_dynamics"]["n"] == 3
-    # The players hold whole clips.
+    # The audio in the report is the whole clip, not a window.
     page = (folder / "report.html").read_text(encoding="utf-8")
     clips = re.findall(r"data:audio/mpeg;base64,([A-Za-z0-9+/=]+)", page)
     seconds = [soundfile.info(io.BytesIO(base64.b64decode(clip))).duration for clip in clips]

@@ -1,4 +1,4 @@
-"""Two starts in one folder: the second is refused before it writes anything, and says who works there."""
+"""A second run in a folder in use is refused before it writes anything; the error names the first process."""
 
 import json
 import os
@@ -34,7 +34,9 @@ def content(folder):
     ],
     ids=" ".join,
 )
-def test_a_second_start_changes_nothing_and_names_the_first(launch, tmp_path, words):
+def test_a_second_command_in_a_folder_changes_nothing_and_names_the_process(
+    launch, tmp_path, words
+):
     folder = tmp_path / "folder"
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text("seed: 0\n")
@@ -44,12 +46,12 @@ def test_a_second_start_changes_nothing_and_names_the_first(launch, tmp_path, wo
         done = launch(*(word.format(folder) for word in words))
         assert content(folder) == before
     assert done.returncode == 1
-    told = done.stderr.strip()
-    assert re.fullmatch(rf"{folder} is in use by process {os.getpid()} on \S+, since .*", told)
-    assert "hydra.sweep.dir=" in told if "-m" in words else "Wait until it ends" in told
+    message = done.stderr.strip()
+    assert re.fullmatch(rf"{folder} is in use by process {os.getpid()} on \S+, since .*", message)
+    assert "hydra.sweep.dir=" in message if "-m" in words else "Wait until it ends" in message
 
 
-def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(run_python, tmp_path):
+def test_a_second_job_of_a_run_changes_nothing_and_names_the_process(run_python, tmp_path):
     with locked(tmp_path):
         before = content(tmp_path)
         done = run_python("-m", "dramaeval.launch.job", str(tmp_path))
@@ -60,7 +62,7 @@ def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(run_python, tmp_path
 
 
 def test_a_run_locks_its_folder_from_start_to_end(launch, forkserver, tmp_path, tmp_path_factory):
-    folder, said = tmp_path / "run", tmp_path_factory.mktemp("said")
+    folder, output = tmp_path / "run", tmp_path_factory.mktemp("output")
     data = [f"task.data.{split}={write_clips(tmp_path, split, 4)}" for split in ("train", "val")]
     words = [
         *data, "trainer.args.max_steps=2", "evaluation.draws=20", "evaluation.html=false", "evaluation.zero_shot=false",
@@ -68,7 +70,7 @@ def test_a_run_locks_its_folder_from_start_to_end(launch, forkserver, tmp_path, 
     ]  # fmt: skip
     first = forkserver.Process(
         target=forked_python.run,
-        args=(("launch.py", *words, "trainer.args.learning_rate=0.01"), str(said), str(ROOT)),
+        args=(("launch.py", *words, "trainer.args.learning_rate=0.01"), str(output), str(ROOT)),
     )
     first.start()
     deadline = time.monotonic() + 60
@@ -79,7 +81,7 @@ def test_a_run_locks_its_folder_from_start_to_end(launch, forkserver, tmp_path, 
     assert second.returncode == 1
     assert f"in use by process {first.pid} on" in second.stderr
     first.join(300)
-    assert first.exitcode == 0, (said / "err").read_text()
+    assert first.exitcode == 0, (output / "err").read_text()
     assert "learning_rate: 0.01\n" in (folder / "config.yaml").read_text()
     assert "learning_rate=0.01" in (folder / ".hydra" / "overrides.yaml").read_text()
     assert json.loads((folder / "metrics.json").read_text())["val"]

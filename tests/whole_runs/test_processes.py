@@ -1,4 +1,4 @@
-"""Several processes from the command line: by torchrun, by launch.py, one killed, another number to go on."""
+"""Training with two processes, started by torchrun and by launch.py; a killed one is resumed with one process."""
 
 import json
 import os
@@ -29,64 +29,66 @@ SETTINGS = (
 
 
 def worker(parent, rank):
-    """The process of a rank, once it is there."""
+    """The process of this rank, or None if it is not started yet."""
     for child in psutil.Process(parent).children():
         if child.environ().get("RANK") == str(rank):
             return child
     return None
 
 
-def killed_after(file, going):
-    """Kill the second of two processes of a run once a file is there; what it said and its exit code."""
+def killed_after(file, running):
+    """Kill the second of a run's two processes once ``file`` exists; return the run's output and exit code."""
     deadline = time.monotonic() + 280
-    while not file.is_file() and not going.is_over and time.monotonic() < deadline:
+    while not file.is_file() and not running.has_ended and time.monotonic() < deadline:
         time.sleep(0.02)
-    workers = psutil.Process(going.pid).children()
-    # One lock for all: the process that started the others took it, and they are named in it.
+    workers = psutil.Process(running.pid).children()
+    # The process that started the others holds the lock of the folder, and the lock names all three.
     locked = holder_of(file.parents[2])
     named = sorted(one.process for one in locked.processes)
-    assert named == sorted([going.pid, *(one.pid for one in workers)])
-    os.kill(worker(going.pid, 1).pid, signal.SIGKILL)
-    done = going.end(120)
+    assert named == sorted([running.pid, *(one.pid for one in workers)])
+    os.kill(worker(running.pid, 1).pid, signal.SIGKILL)
+    done = running.wait(120)
     assert len(workers) == 2
-    assert not any(one.is_running() for one in workers)
+    assert not any(each.is_running() for each in workers)
     return done.stdout + done.stderr, done.returncode
 
 
 @pytest.mark.slow
-def test_torchrun_and_processes(launch, start_launch, surroundings, make_clips, tmp_path):
+def test_a_killed_run_of_two_processes_is_resumed_by_one_with_the_result_of_torchrun(
+    launch, start_launch, offline_environment, make_clips, tmp_path
+):
     data = [f"task.data.{split}={make_clips(split, count)}" for split, count in
             (("train", 9), ("val", 3))]  # fmt: skip
-    together, taken = tmp_path / "together", tmp_path / "taken over"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     torchrun = Path(sys.executable).with_name("torchrun")
     done = subprocess.run(
-        [torchrun, "--nproc_per_node=2", "launch.py", *SETTINGS, *data, f"hydra.run.dir={together}"],
-        cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=600, check=False,
+        [torchrun, "--nproc_per_node=2", "launch.py", *SETTINGS, *data, f"hydra.run.dir={whole}"],
+        cwd=ROOT, env=offline_environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads((together / "environment.json").read_text())["processes"] == 2
-    assert (together / "logs" / "rank-1.log").is_file()
-    assert len((together / "predictions.jsonl").read_text().splitlines()) == 6
+    assert json.loads((whole / "environment.json").read_text())["processes"] == 2
+    assert (whole / "logs" / "rank-1.log").is_file()
+    assert len((whole / "predictions.jsonl").read_text().splitlines()) == 6
 
-    words = [*SETTINGS, *data, f"hydra.run.dir={taken}"]
-    begun = taken / "checkpoints" / "checkpoint-2" / "trainer_state.json"
-    said, code = killed_after(begun, start_launch(*words, "processes=2"))
+    words = [*SETTINGS, *data, f"hydra.run.dir={killed}"]
+    first_checkpoint = killed / "checkpoints" / "checkpoint-2" / "trainer_state.json"
+    output, code = killed_after(first_checkpoint, start_launch(*words, "processes=2"))
     assert code not in (0, None)
-    assert "Process 1 of 2 was killed by SIGKILL; the others were stopped." in said
-    assert not (taken / "model").exists()
-    assert not (taken / NAME).exists()
+    assert "Process 1 of 2 was killed by SIGKILL; the others were stopped." in output
+    assert not (killed / "model").exists()
+    assert not (killed / NAME).exists()
 
     done = launch(*words, "processes=1", timeout=600)
     assert done.returncode == 0, done.stderr
     assert "was split over 2 processes; joining it" in done.stdout
     expected, found = (
-        load_file(folder / "model" / "adapter_model.safetensors") for folder in (together, taken)
+        load_file(folder / "model" / "adapter_model.safetensors") for folder in (whole, killed)
     )
     assert expected.keys() == found.keys()
     for key, weight in expected.items():
         assert float((found[key] - weight).abs().mean()) < 2e-4, key
     one, two = (
         [json.loads(line) for line in (folder / "predictions.jsonl").open(encoding="utf-8")]
-        for folder in (together, taken)
+        for folder in (whole, killed)
     )
     assert [line["id"] for line in one] == [line["id"] for line in two]

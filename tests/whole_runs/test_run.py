@@ -1,4 +1,4 @@
-"""One run from end to end, what it leaves behind, and how it is taken up again."""
+"""A complete run: its files, its adapter, and how a killed run is resumed."""
 
 import json
 import os
@@ -24,7 +24,7 @@ QUICK = (
 )
 #: Without a report.
 LEAN = (*QUICK, "evaluation.html=false")
-#: Each generation is passed over twice. The untaught judge's answers differ in length at least.
+#: GRPO with two passes over each generation; the reward is the length, in which the answers of any judge differ.
 REWARDED = (
     "trainer=grpo",
     "trainer.args.num_generations=2",
@@ -36,8 +36,8 @@ REWARDED = (
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory):
-    """Overrides that point at small splits of one's own."""
+def splits(tmp_path_factory):
+    """Overrides that select small train, val and test splits."""
     folder = tmp_path_factory.mktemp("mine")
     return [
         f"task.data.{split}={write_clips(folder, split, count, seed=seed)}"
@@ -51,15 +51,15 @@ def quoted(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(launch, mine, tmp_path_factory):
-    """The folder of a finished run, which tests do not change, and what the run said."""
+def finished(launch, splits, tmp_path_factory):
+    """The folder of a finished run, which tests must not change, and its output."""
     folder = tmp_path_factory.mktemp("finished") / "a run, with 'quotes'"
-    done = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}")
+    done = launch(*QUICK, *splits, f"hydra.run.dir={quoted(folder)}")
     assert done.returncode == 0, done.stderr + done.stdout
     return folder, done
 
 
-def test_a_run_writes_all_its_files(launch, mine, finished, read_metrics):
+def test_a_run_writes_all_its_files(launch, splits, finished, read_metrics):
     folder, done = finished
     for name in (
         "config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "environment.json", "train.log",
@@ -108,25 +108,31 @@ def test_a_run_writes_all_its_files(launch, mine, finished, read_metrics):
     counts = [tag for tag in curves.Tags()["scalars"] if tag.endswith("/count")]
     assert any(tag.startswith("train/score_") for tag in counts)
 
-    # The same folder again: nothing is done twice, the same is said.
+    # The same command again trains and scores nothing.
     before = (folder / "predictions.jsonl").stat().st_mtime_ns
-    again = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}")
+    again = launch(*QUICK, *splits, f"hydra.run.dir={quoted(folder)}")
     assert again.returncode == 0, again.stderr
     assert "The training is finished" in again.stdout
     assert (folder / "predictions.jsonl").stat().st_mtime_ns == before
 
     # Other settings in the same folder are refused.
-    other = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}", "seed=1")
+    other = launch(*QUICK, *splits, f"hydra.run.dir={quoted(folder)}", "seed=1")
     assert other.returncode == 1
     assert "holds a run of another configuration (seed: 0 → 1)" in other.stderr
 
 
 @pytest.mark.slow
-def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, finished, tmp_path):
+def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(
+    launch, splits, finished, tmp_path
+):
     folder, _ = finished
     again = tmp_path / "again"
     evaluated = launch(
-        *LEAN, *mine, "stages=[evaluate]", f"checkpoint={quoted(folder)}", f"hydra.run.dir={again}"
+        *LEAN,
+        *splits,
+        "stages=[evaluate]",
+        f"checkpoint={quoted(folder)}",
+        f"hydra.run.dir={again}",
     )
     assert evaluated.returncode == 0, evaluated.stderr
     for one, other in zip(
@@ -151,9 +157,9 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
     assert all((saved[name] == loaded[name]).all() for name in saved)
     assert any(float(weight.abs().max()) > 0 for name, weight in saved.items() if "lora_B" in name)
 
-    # Training goes on from it.
+    # A new training starts from the adapter.
     further = launch(
-        *LEAN, *mine, f"checkpoint={quoted(folder)}", f"hydra.run.dir={tmp_path / 'further'}",
+        *LEAN, *splits, f"checkpoint={quoted(folder)}", f"hydra.run.dir={tmp_path / 'further'}",
         "trainer.args.max_steps=2", "stages=[train]",
     )  # fmt: skip
     assert further.returncode == 0, further.stderr
@@ -163,9 +169,13 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
 
 
 @pytest.mark.slow
-def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mine, tmp_path):
+def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(
+    launch, splits, tmp_path, small_judge
+):
     folder = tmp_path / "run"
-    words = [*LEAN, *mine, "peft=none", "evaluation.zero_shot=false", "trainer.args.max_steps=2"]
+    words = [
+        *LEAN, *splits, small_judge, "peft=none", "evaluation.zero_shot=false", "trainer.args.max_steps=2"
+    ]  # fmt: skip
     done = launch(*words, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     from transformers import Qwen2AudioForConditionalGeneration
@@ -178,7 +188,7 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
     again = tmp_path / "again"
     evaluated = launch(
         *LEAN,
-        *mine,
+        *splits,
         "stages=[evaluate]",
         f"checkpoint={folder / 'model'}",
         f"hydra.run.dir={again}",
@@ -192,13 +202,17 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
 
 def killed_at_step(start_launch, settings, folder, step):
     """Kill a run a moment after a step of its training."""
-    going = start_launch(*settings, f"hydra.run.dir={folder}")
+    running = start_launch(*settings, f"hydra.run.dir={folder}")
     deadline = time.monotonic() + 200
-    while f"step {step} of" not in going.out and not going.is_over and time.monotonic() < deadline:
+    while (
+        f"step {step} of" not in running.stdout
+        and not running.has_ended
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     time.sleep(random.uniform(0, 0.3))
-    os.kill(going.pid, signal.SIGKILL)
-    assert going.end().returncode == -signal.SIGKILL
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait().returncode == -signal.SIGKILL
 
 
 def assert_same_judge(whole, other, step):
@@ -211,9 +225,11 @@ def assert_same_judge(whole, other, step):
 
 
 @pytest.mark.slow
-def test_a_killed_run_has_the_result_of_an_uninterrupted_one(launch, start_launch, mine, tmp_path):
+def test_a_killed_run_has_the_result_of_an_uninterrupted_one(
+    launch, start_launch, splits, tmp_path
+):
     """SIGKILL at a random moment of GRPO."""
-    settings = [*LEAN, *mine[:2], *REWARDED, "evaluation.zero_shot=false"]
+    settings = [*LEAN, *splits[:2], *REWARDED, "evaluation.zero_shot=false"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert launch(*settings, f"hydra.run.dir={whole}").returncode == 0
     step = random.randint(1, 5)
@@ -224,9 +240,11 @@ def test_a_killed_run_has_the_result_of_an_uninterrupted_one(launch, start_launc
 
 
 @pytest.mark.slow
-def test_a_checkpoint_cut_off_by_a_kill_is_skipped(launch, start_launch, mine, finished, tmp_path):
+def test_a_checkpoint_cut_off_by_a_kill_is_skipped(
+    launch, start_launch, splits, finished, tmp_path
+):
     """SIGKILL at a random moment after the first checkpoint of SFT; the newest checkpoint is then incomplete."""
-    settings = [*LEAN, *mine]
+    settings = [*LEAN, *splits]
     killed = tmp_path / "killed"
     step = random.randint(3, 5)
     killed_at_step(start_launch, settings, killed, step)
@@ -272,8 +290,12 @@ def test_a_real_record_is_learnt(launch, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, mine, tmp_path):
-    words = [*LEAN, mine[0], mine[2], "trainer.args.max_steps=2", "evaluation.zero_shot=false"]
+def test_without_val_the_last_step_is_kept_and_test_is_the_objective(
+    launch, splits, tmp_path, small_judge
+):
+    words = [
+        *LEAN, small_judge, splits[0], splits[2], "trainer.args.max_steps=2", "evaluation.zero_shot=false"
+    ]  # fmt: skip
     done = launch(*words, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "There is no val split" in done.stdout

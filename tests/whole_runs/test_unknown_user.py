@@ -24,7 +24,9 @@ def becomes_unknown():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not becomes_unknown(), reason="no user name spaces here")
-def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(surroundings, tmp_path):
+def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(
+    offline_environment, tmp_path, small_judge
+):
     file = write_clips(tmp_path, "clips", 4, seconds=(1.0,))
     temporary, working = tmp_path / "tmp", tmp_path / "work"
     temporary.mkdir()
@@ -32,12 +34,12 @@ def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(surrounding
     done = subprocess.run(
         [
             *UNKNOWN, *WITHOUT, f"TMPDIR={temporary}", sys.executable, str(ROOT / "launch.py"),
-            f"task.data.train={file}", "stages=[train]",
+            f"task.data.train={file}", "stages=[train]", small_judge,
             "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=1",
             "logger=[tensorboard,wandb]", "logger.wandb.mode=offline",
             f"hydra.run.dir={tmp_path}/run",
         ],
-        cwd=working, env=surroundings, capture_output=True, text=True, check=False, timeout=300,
+        cwd=working, env=offline_environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()

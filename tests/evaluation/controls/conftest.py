@@ -23,7 +23,7 @@ def judge():
 
 @pytest.fixture
 def build_context(composed, make_clips, judge):
-    """Six held-out clips of different lengths, twelve training clips, two dimensions."""
+    """A function that builds a context with six held-out clips, twelve training clips and two dimensions."""
 
     def build(*overrides, train=True, task=None):
         task = task or build_task(
@@ -32,9 +32,9 @@ def build_context(composed, make_clips, judge):
         fmt = task.record_format()
         seconds = (0.5, 1.3, 0.9)
         held_out = read_records(make_clips("test", 6, seconds=seconds), fmt).records
-        learnt = read_records(make_clips("train", 12, seed=1), fmt).records
+        train_records = read_records(make_clips("train", 12, seed=1), fmt).records
         if task.shots:
-            task.show_examples(learnt, 0)
+            task.show_examples(train_records, 0)
         family = Qwen2Audio(path=str(TINY))
         record_encoder = RecordEncoder(
             task, family.processor(), family, max_seconds=30, cache_clips=32
@@ -42,9 +42,9 @@ def build_context(composed, make_clips, judge):
         return ControlContext(
             task=task,
             records=held_out,
-            train=learnt if train else [],
+            train=train_records if train else [],
             record_encoder=record_encoder,
-            score=lambda records, made: score(judge, records, made),
+            score=lambda records, encoder: score(judge, records, encoder),
             group_by="character",
             seed=0,
             phrasings=3,

@@ -26,22 +26,24 @@ from dramaeval.tasks.rubric import CLIP_CHANGES
 from tests.evaluation.controls.conftest import TINY, expected
 
 
-def test_shifts_by_hand(build_context):
+def test_shift_spread_and_rank_correlation_by_hand(build_context):
     context = build_context()
     before = context.score(context.records, context.record_encoder)
-    move = np.random.default_rng(0).normal(0.1, 0.2, len(before))
-    moved = [
+    offsets = np.random.default_rng(0).normal(0.1, 0.2, len(before))
+    changed_predictions = [
         replace(p, distribution=None, expected=float(np.clip(p.expected + by, 1, 5)))
-        for p, by in zip(before, move, strict=True)
+        for p, by in zip(before, offsets, strict=True)
     ]
-    moved[0] = replace(moved[0], expected=None, state="unreadable clip: x")
-    result = shifts(context, before, {"a": moved}, {"a": ["trait_embodiment"]})["a"]
+    changed_predictions[0] = replace(
+        changed_predictions[0], expected=None, state="unreadable clip: x"
+    )
+    result = shifts(context, before, {"a": changed_predictions}, {"a": ["trait_embodiment"]})["a"]
     assert [result[key]["expected"] for key in result] == [False, True]
     assert result["pitch_dynamics"]["n"] == len(before) // 2 - 1
     for key, values in result.items():
         pairs = [
             (a.expected, b.expected)
-            for a, b in zip(before, moved, strict=True)
+            for a, b in zip(before, changed_predictions, strict=True)
             if a.dimension == key and b.scored
         ]
         old, new = np.array(pairs).T
@@ -52,7 +54,7 @@ def test_shifts_by_hand(build_context):
 
 @pytest.mark.slow
 def test_a_change_equals_scoring_the_changed_file(build_context, tmp_path, monkeypatch):
-    """Every change but noise is written to files, which the judge's own encoder then reads."""
+    """Three changes without noise are also written to files, which the judge's encoder reads."""
     context = build_context()
     names = ["0.5 s of silence before and after", "3 % faster", "gain −6 dB"]
     monkeypatch.setattr(
@@ -74,7 +76,7 @@ def test_a_change_equals_scoring_the_changed_file(build_context, tmp_path, monke
         assert [value["shift"] for value in result.values()] == pytest.approx(shift, abs=1e-4)
 
 
-def test_changes_keep_what_they_promise():
+def test_each_change_has_the_effect_that_its_name_states():
     rate, rng = 16_000, np.random.default_rng(0)
     wave = (0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)).astype(np.float32)
     changed = {name: change(wave, rate, rng) for name, (_, change) in CHANGES.items()}
@@ -99,7 +101,7 @@ def test_changes_keep_what_they_promise():
     assert {kind for kind, _ in CHANGES.values()} == set(CLIP_CHANGES)
 
 
-def test_loud_clips_survive_mp3():
+def test_mp3_does_not_clip_loud_samples():
     rate = 16_000
     wave = (1.9 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)
     assert np.abs(clip_changes.as_mp3(wave, rate, 64)).max() == pytest.approx(1.9, rel=0.05)
@@ -116,13 +118,13 @@ def test_reverberation_adds_the_stated_energy():
     )
     assert response[0] == pytest.approx(1.0)
     assert np.sum(response[1:].astype(float) ** 2) == pytest.approx(0.3, rel=1e-3)
-    # The level falls by 60 dB in 0.5 s: by 12 dB in a fifth of it.
+    # The level falls by 60 dB in 0.5 s, so by 12 dB in 0.1 s.
     early, later = (np.mean(response[start : start + 800] ** 2) for start in (1, 1601))
     assert 10 * np.log10(early / later) == pytest.approx(12, abs=1.5)
 
 
 @pytest.mark.slow
-def test_a_remark_is_the_prompts_only_change(build_context):
+def test_the_shift_of_a_remark_equals_scoring_prompts_with_the_remark(build_context):
     context = build_context()
     _, measured = text_bias(context)
     texts = remarks.REMARKS["en"]
@@ -130,7 +132,7 @@ def test_a_remark_is_the_prompts_only_change(build_context):
     encoder = context.record_encoder
 
     def score_with(remark):
-        # The remark as a part of the scene, which is the text before the question.
+        # The remark is appended to the transcript, the last text before the question.
         changed = [
             replace(r, fields={**r.fields, "transcript": f"{r.fields['transcript']}\n{remark}"})
             for r in context.records
@@ -148,7 +150,7 @@ def test_a_remark_is_the_prompts_only_change(build_context):
 
 
 @pytest.mark.slow
-def test_examples_are_reversed_and_have_no_remark(build_context):
+def test_examples_are_reversed_and_only_the_question_has_the_remark(build_context):
     context = build_context("task.shots=2")
     task, record = context.task, context.records[0]
     assert task.with_reversed_examples().examples(record) == task.examples(record)[::-1]
@@ -158,7 +160,7 @@ def test_examples_are_reversed_and_have_no_remark(build_context):
     assert "examples in reverse order" in measured["by_change"]
 
 
-def test_a_sample_of_the_records_is_scored(build_context):
+def test_changed_clips_limits_the_number_of_scored_records(build_context):
     context = replace(build_context(), changed_clips=2)
     predictions, measured = text_bias(context)
     assert measured["records"] == 2
@@ -166,8 +168,8 @@ def test_a_sample_of_the_records_is_scored(build_context):
 
 
 @pytest.mark.slow
-def test_the_probe_is_a_ridge_on_the_plain_encoder(build_context):
-    """The features are what transformers' own model gives to its projector, cut by hand and averaged."""
+def test_the_encoder_probe_is_a_ridge_regression_on_encodings_of_transformers(build_context):
+    """The features are the input of the projector of transformers' model, without padding and averaged over time."""
     context = build_context()
     plain = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
     outputs = []
@@ -204,7 +206,7 @@ def test_the_probe_is_a_ridge_on_the_plain_encoder(build_context):
     np.testing.assert_allclose(scores, predicted, atol=2e-3)
 
 
-def test_duration_is_a_ridge_on_length_and_rate(build_context):
+def test_duration_is_a_ridge_regression_on_length_and_rate(build_context):
     context = build_context()
 
     def rows(records):
@@ -226,7 +228,7 @@ def test_duration_is_a_ridge_on_length_and_rate(build_context):
     np.testing.assert_allclose(scores, predicted, atol=1e-6)
 
 
-def test_the_page_names_the_largest_changes():
+def test_the_sentences_of_the_report_name_the_largest_changes():
     def value(shift, correlation, expected=False):
         return {
             "shift": shift,

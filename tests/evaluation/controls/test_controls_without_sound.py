@@ -18,14 +18,14 @@ def values(predictions):
     return np.array([prediction.expected for prediction in predictions])
 
 
-def asked(predictions):
+def questions_of(predictions):
     return [
         (prediction.id, prediction.dimension, prediction.ratings, prediction.group)
         for prediction in predictions
     ]
 
 
-def test_every_clip_is_exchanged_and_used_once(build_context):
+def test_each_record_gets_the_clip_of_another_and_each_clip_is_used_once(build_context):
     records = build_context().records
     exchanged_records = exchanged(records, 0)
     assert all(new.clip != old.clip for new, old in zip(exchanged_records, records, strict=True))
@@ -43,7 +43,7 @@ def test_every_clip_is_exchanged_and_used_once(build_context):
     ]
 
 
-def test_records_of_one_clip_get_another(build_context):
+def test_records_that_share_a_clip_get_another_clip(build_context):
     records = build_context().records
     same = [replace(record, clip=records[0].clip) for record in records[:3]] + records[3:]
     exchanged_records = exchanged(same, 0)
@@ -52,32 +52,32 @@ def test_records_of_one_clip_get_another(build_context):
         exchanged(same[:3], 0)
 
 
-def test_shuffled_audio_is_the_judge_with_another_clip(build_context):
+def test_shuffled_audio_scores_records_with_exchanged_clips(build_context):
     context = build_context()
     result = shuffled_audio(context)
     judge = context.score(context.records, context.record_encoder)
-    assert asked(result) == asked(judge)
+    assert questions_of(result) == questions_of(judge)
     assert abs(values(result) - values(judge)).max() > 1e-4
     first = replace(context.records[0], clip=exchanged(context.records, 0)[0].clip)
-    alone = context.score([first], context.record_encoder)
-    np.testing.assert_allclose(values(result)[:2], values(alone), atol=1e-4)
+    score_of_one = context.score([first], context.record_encoder)
+    np.testing.assert_allclose(values(result)[:2], values(score_of_one), atol=1e-4)
 
 
 def test_silence_is_a_clip_of_zeros_of_the_same_length(build_context, tmp_path):
     context = build_context()
     result = silence(context)
-    quiet = []
+    silent_records = []
     for number, record in enumerate(context.records):
         path = tmp_path / f"quiet{number}.wav"
         soundfile.write(path, np.zeros(round(record.seconds * 16_000)), 16_000)
-        quiet.append(replace(record, clip=path))
-    reference = context.score(quiet, context.record_encoder)
-    assert asked(result) == asked(reference)
+        silent_records.append(replace(record, clip=path))
+    reference = context.score(silent_records, context.record_encoder)
+    assert questions_of(result) == questions_of(reference)
     np.testing.assert_allclose(values(result), values(reference), atol=1e-4)
 
 
 @pytest.mark.parametrize("shots", [0, 2])
-def test_without_audio_the_clips_do_not_matter(build_context, shots):
+def test_transcript_only_does_not_read_the_clips(build_context, shots):
     context = build_context(f"task.shots={shots}")
     result = transcript_only(context)
     for record in context.records:

@@ -1,4 +1,4 @@
-"""Controls that learn from the training split: its mean, and a ridge on prosody."""
+"""Controls that are fitted on the training split: its mean, and a ridge regression on prosody."""
 
 from dataclasses import replace
 
@@ -15,9 +15,9 @@ def with_ratings(record, values):
     return replace(record, ratings={"pitch_variation": values, "trait_embodiment": (3, None)})
 
 
-def test_the_mean_of_the_records_means(build_context):
+def test_training_mean_is_the_mean_of_the_mean_ratings_of_records(build_context):
     context = build_context()
-    # Means 2, 4 and 5: a record with more raters weighs no more.
+    # The means of the records are 2, 4 and 5; the number of ratings of a record has no influence.
     train = [
         with_ratings(context.train[0], (1.0, 3.0)),
         with_ratings(context.train[1], (4.0, None)),
@@ -41,7 +41,7 @@ def test_a_dimension_without_ratings_stays_unscored(build_context):
     assert states["trait_embodiment"] == "no training record is rated on this dimension"
 
 
-def test_without_a_training_split_there_are_none(build_context):
+def test_without_a_training_split_these_controls_are_not_possible(build_context):
     for control in (training_mean, prosody):
         with pytest.raises(NotPossibleError, match=r"task\.data\.train"):
             control(build_context(train=False))
@@ -49,7 +49,7 @@ def test_without_a_training_split_there_are_none(build_context):
 
 @pytest.mark.slow
 def test_prosody_learns_a_rating_that_follows_loudness(build_context):
-    """The clips' ratings go with their loudness, so the ridge must find it."""
+    """The ratings of these clips depend on their loudness."""
     result = prosody(build_context())
     pitch = [entry for entry in result if entry.dimension == "pitch_dynamics"]
     assert np.corrcoef([p.expected for p in pitch], [p.mean_rating for p in pitch])[0, 1] > 0.6
@@ -67,7 +67,7 @@ def test_a_clip_that_cannot_be_decoded_is_named(build_context):
     assert result[2].state == "scored"
 
 
-def test_too_few_rated_training_records(build_context):
+def test_prosody_needs_ten_rated_training_records(build_context):
     context = build_context()
     assert {
         prediction.state for prediction in prosody(replace(context, train=context.train[:5]))
@@ -80,14 +80,14 @@ def tone(hertz, seconds=1.5, loudness=0.3):
 
 
 def test_f0_energy_and_pauses_of_synthetic_signals():
-    of = dict(zip(NAMES, features(tone(220)), strict=True))
-    assert of["f0_median"] == pytest.approx(24, abs=0.3)  # two octaves over 55 Hz
-    assert of["f0_spread"] < 0.3
-    assert of["voiced_share"] > 0.9
-    assert of["energy_mean"] == pytest.approx(20 * np.log10(0.3 / 2**0.5), abs=0.5)
-    assert of["pause_share"] == 0
-    gap = np.concatenate([tone(220), np.zeros(RATE // 2, dtype=np.float32), tone(220)])
-    with_pause = dict(zip(NAMES, features(gap), strict=True))
+    values = dict(zip(NAMES, features(tone(220)), strict=True))
+    assert values["f0_median"] == pytest.approx(24, abs=0.3)  # two octaves over 55 Hz
+    assert values["f0_spread"] < 0.3
+    assert values["voiced_share"] > 0.9
+    assert values["energy_mean"] == pytest.approx(20 * np.log10(0.3 / 2**0.5), abs=0.5)
+    assert values["pause_share"] == 0
+    two_tones = np.concatenate([tone(220), np.zeros(RATE // 2, dtype=np.float32), tone(220)])
+    with_pause = dict(zip(NAMES, features(two_tones), strict=True))
     assert with_pause["longest_pause"] == pytest.approx(0.5, abs=0.15)
     assert with_pause["pauses_a_second"] == pytest.approx(1 / 3.5, abs=0.01)
     rising = 0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(110, 220, 2 * RATE)) / RATE)
@@ -96,7 +96,7 @@ def test_f0_energy_and_pauses_of_synthetic_signals():
 
 def test_features_without_a_value_are_nan():
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
-    of = dict(zip(NAMES, features(noise), strict=True))
-    assert np.isnan(of["f0_median"])
-    assert of["voiced_share"] < 0.2
+    values = dict(zip(NAMES, features(noise), strict=True))
+    assert np.isnan(values["f0_median"])
+    assert values["voiced_share"] < 0.2
     assert np.isfinite(features(np.zeros(400, dtype=np.float32))[-1])

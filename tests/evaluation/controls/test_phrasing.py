@@ -1,4 +1,4 @@
-"""Phrasing: the average over wordings and how far they lie apart."""
+"""The control ``phrasing``: mean scores over several wordings, and the spread between wordings."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def test_the_spread_by_hand(make_prediction):
         [make_prediction("a", 3.0, (3,)), make_prediction("b", 4.0, (3,))],
         [make_prediction("a", 4.0, (3,)), make_prediction("b", None, (3,))],
     ]
-    # a: variance 1 over 2, 3, 4; b is not scored by all.
+    # a has the scores 2, 3, 4 with a variance of 1; b is not scored with every wording.
     assert spread(by_wording) == {
         "phrasings": 3,
         "dimensions": {"trait_embodiment": {"mean_deviation": 1.0, "largest_range": 2.0, "n": 1}},
@@ -38,11 +38,11 @@ def test_distributions_are_averaged(make_prediction):
     assert (one.expected, one.state) == (None, "unreadable clip: torn")
 
 
-TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
+TWO_DIMENSIONS = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
 @pytest.mark.slow
-def test_role_is_scored_under_several_wordings(build_context):
+def test_the_task_role_is_scored_with_several_wordings(build_context):
     context = build_context()
     by_wording = []
 
@@ -67,20 +67,20 @@ def test_role_is_scored_under_several_wordings(build_context):
         (prediction.id, prediction.dimension) for prediction in judge
     ]
     assert extra["dimensions"]["pitch_dynamics"]["mean_deviation"] > 0
-    gaps = [abs(a.expected - b.expected) for a, b in zip(result, judge, strict=True)]
+    differences = [abs(a.expected - b.expected) for a, b in zip(result, judge, strict=True)]
     assert (
         0
-        < max(gaps)
+        < max(differences)
         <= max(dimension["largest_range"] for dimension in extra["dimensions"].values())
     )
-    assert np.isfinite(gaps).all()
+    assert np.isfinite(differences).all()
 
 
 @pytest.mark.slow
-def test_a_task_with_several_wordings_has_the_set_number_of_wordings(build_context, composed):
-    """`evaluation.phrasings` decides, not `task.wordings_in_scoring`, and each wording is scored separately."""
+def test_evaluation_phrasings_replaces_wordings_in_scoring(build_context, composed):
+    """Each of the `evaluation.phrasings` wordings is scored separately, whatever `task.wordings_in_scoring` is."""
     context = build_context()
-    task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
+    task = build_task(composed("task=role_variation", TWO_DIMENSIONS, "task.wordings_in_scoring=2"))
     record_encoder = replace_task(context.record_encoder, task)
     _, extra = phrasing(replace(context, task=task, record_encoder=record_encoder, phrasings=3))
     assert extra["phrasings"] == 3
@@ -89,7 +89,7 @@ def test_a_task_with_several_wordings_has_the_set_number_of_wordings(build_conte
         for item in task.wording_variants(2, context.seed)
     )
     assert all(entry.wordings is None or len(entry.wordings) == 1 for entry in first)
-    # The judge's score is the mean over its two wordings, which are the first that the generator gives.
+    # The judge's score is the mean over its two wordings, which are the first two of the generator.
     for prediction, low, high in zip(
         context.score(context.records, record_encoder), first, second, strict=True
     ):
@@ -107,16 +107,16 @@ def replace_task(record_encoder, task):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "why"),
+    ("overrides", "reason"),
     [
         (["task=role_all"], "in one question, in one wording"),
         (["task=role", "task.phrasings=null"], "every question in one wording"),
         (["task=role", "task.phrasings.language=zh"], "the rubric realism is written in en"),
     ],
 )
-def test_where_there_are_no_other_wordings(build_context, composed, overrides, why):
+def test_tasks_without_other_wordings_are_refused(build_context, composed, overrides, reason):
     task = build_task(composed(*overrides))
-    with pytest.raises(NotPossibleError, match=why):
+    with pytest.raises(NotPossibleError, match=reason):
         phrasing(replace(build_context(), task=task))
 
 
@@ -148,8 +148,8 @@ def test_a_custom_rubric_has_the_general_wordings(composed):
     )
 
 
-def test_scores_without_distributions_are_averaged_themselves(make_prediction):
-    """A regression head gives none."""
+def test_scores_without_distributions_are_averaged_as_numbers(make_prediction):
+    """A regression head gives scores without distributions."""
     by_wording = [[make_prediction("a", 2.0, (3,))], [make_prediction("a", 3.5, (3,))]]
     by_wording = [[replace(entry, distribution=None) for entry in same] for same in by_wording]
     (one,) = averaged(by_wording)

@@ -1,4 +1,4 @@
-"""A running endpoint, and a client of it without waits."""
+"""Fixtures: a running endpoint, and clients that do not wait between retries."""
 
 import pytest
 from chat_endpoint import chat_endpoint

@@ -1,4 +1,4 @@
-"""Distributions from replies; the expected values are worked out by hand."""
+"""Distributions from replies of an endpoint, compared with values by hand."""
 
 import math
 
@@ -29,7 +29,7 @@ def fields(scale=(1, 2, 3, 4, 5)):
 
 
 def completion(*tokens, finished=True):
-    """An answer of tokens: texts, or mappings whose first token is the written one."""
+    """An answer of tokens. A token is a text, or a mapping of alternatives to probabilities; the first is written."""
     written = [token if isinstance(token, dict) else {token: 1.0} for token in tokens]
     parts = tuple(
         Token(next(iter(each)), {text: math.log(p) for text, p in each.items()}) for each in written
@@ -37,13 +37,13 @@ def completion(*tokens, finished=True):
     return Completion("".join(part.text for part in parts), None, finished, parts)
 
 
-def test_the_distribution_is_that_of_the_score_token_over_the_scale():
+def test_the_distribution_is_the_probabilities_of_the_score_token_over_the_scale():
     answer = completion("<answer>", {"4": 0.5, "3": 0.3, "x": 0.2}, "</answer>")
     (row,) = from_logprobs(answer, fields())
     np.testing.assert_allclose(row, [0, 0, 0.3 / 0.8, 0.5 / 0.8, 0])
 
 
-def test_tokens_with_more_text_than_the_score_count_for_it():
+def test_a_token_with_further_text_counts_for_the_score_in_it():
     answer = completion("<answer", {">4</": 0.6, ">3": 0.2, ">5</": 0.2}, "answer>")
     (row,) = from_logprobs(answer, fields())
     np.testing.assert_allclose(row, [0, 0, 0.2, 0.6, 0.2])
@@ -63,7 +63,7 @@ def test_a_written_token_that_begins_two_scores_is_split_by_the_next():
     np.testing.assert_allclose(row[[0, 8, 9]], [0.8 * 0.3, 0.2, 0.8 * 0.7])
 
 
-def test_an_unwritten_token_that_begins_two_scores_decides_nothing():
+def test_an_alternative_token_that_begins_two_scores_gives_no_distribution():
     answer = completion("<answer>", {"9": 0.8, "1": 0.2}, "</answer>")
     assert from_logprobs(answer, fields(tuple(range(1, 11)))) is None
 
@@ -74,11 +74,11 @@ def test_tokens_of_another_text_are_ignored():
 
 
 def test_every_field_of_an_answer_has_its_own_distribution():
-    two = labelled_fields([dimension(key="pitch"), dimension(key="rhythm")])
+    two_fields = labelled_fields([dimension(key="pitch"), dimension(key="rhythm")])
     answer = completion(
         "<answer>[Pitch]", {"2": 0.5, "3": 0.5}, "\n[Rhythm] ", {"5": 0.9, "4": 0.1}, "</answer>"
     )
-    pitch, rhythm = from_logprobs(answer, two)
+    pitch, rhythm = from_logprobs(answer, two_fields)
     np.testing.assert_allclose(pitch, [0, 0.5, 0.5, 0, 0])
     np.testing.assert_allclose(rhythm, [0, 0, 0, 0.1, 0.9])
 
@@ -86,7 +86,7 @@ def test_every_field_of_an_answer_has_its_own_distribution():
 @pytest.mark.parametrize(
     "text", ["<answer>4</answer>", "4", " **4** ", "<answer> 4.0</answer>", "<answer>4.", "'4'"]
 )
-def test_forms_of_a_score(text):
+def test_several_forms_of_a_score_are_read(text):
     (place,) = chosen(Completion(text, None, True), fields())
     assert (place.choice, text[place.start]) == (3, "4")
 
@@ -107,9 +107,9 @@ def test_an_answer_without_a_score_is_unreadable(text, reason):
 
 
 def test_a_missing_field_and_an_unfinished_answer_have_their_reasons():
-    two = labelled_fields([dimension(key="pitch"), dimension(key="rhythm")])
+    two_fields = labelled_fields([dimension(key="pitch"), dimension(key="rhythm")])
     with pytest.raises(UnreadableAnswerError, match=r"has no \[Rhythm\]"):
-        chosen(Completion("<answer>[Pitch]3</answer>", None, True), two)
+        chosen(Completion("<answer>[Pitch]3</answer>", None, True), two_fields)
     with pytest.raises(UnreadableAnswerError, match="did not end within"):
         chosen(Completion("<think>It is", None, False), fields())
 
@@ -137,7 +137,7 @@ def test_samples_give_shares_of_the_readable_answers():
      '{"choices": [{"message": {"content": 3}}]}',
      '{"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{"token": "4"}]}}]}'],
 )  # fmt: skip
-def test_malformed_replies(body):
+def test_a_malformed_reply_is_an_error(body):
     with pytest.raises(MalformedReplyError):
         read_reply(body)
 
@@ -150,7 +150,7 @@ def test_malformed_replies(body):
         ('{"message": {"content": null}, "finish_reason": "stop"}', "wrote no answer"),
     ],
 )
-def test_refusals_have_their_reason(choice, reason):
+def test_the_reason_of_a_refusal_is_given(choice, reason):
     (refused,) = read_reply(f'{{"choices": [{choice}]}}').completions
     with pytest.raises(UnreadableAnswerError, match=reason):
         chosen(refused, fields())

@@ -1,4 +1,4 @@
-"""Requests over real HTTP, with every fault of an endpoint."""
+"""The client of an endpoint: retries, limits, errors, cache, key and cost, over HTTP on this machine."""
 
 import json
 import logging
@@ -54,11 +54,11 @@ def test_retry_after_delays_all_requests(endpoint, client_of, monkeypatch):
     endpoint.faults = [(429, "slow down", {"Retry-After": "7"})]
     client = client_of()
     ask(client)
-    before, own, held_back = waits
+    before, retry, next_request = waits
     assert before == 0
-    assert own == 7
-    # Nothing slept here, so that the next request, of whichever thread, still has the seven seconds to wait.
-    assert 6 < held_back <= 7
+    assert retry == 7
+    # The test does not sleep, so the next request still has to wait nearly seven seconds.
+    assert 6 < next_request <= 7
 
 
 def test_the_rate_is_limited_between_requests(client_of, monkeypatch):
@@ -67,7 +67,7 @@ def test_the_rate_is_limited_between_requests(client_of, monkeypatch):
     client = client_of(requests_per_minute=2)
     for number in range(3):
         ask(client, f"Rate clip {number}.")
-    # One request in 30 s; the clock goes on a little between them.
+    # One request per 30 s, less the short time between the requests.
     assert waits[0] == 0
     assert 29 < waits[1] <= 30
     assert 59 < waits[2] <= 60
@@ -95,7 +95,7 @@ def test_a_permanent_error_leaves_the_request_without_a_reply(endpoint, client_o
     with pytest.raises(NoReplyError, match="after 3 attempts: status 500: out of order"):
         ask(client)
     assert (client.usage.failed, client.usage.requests) == (1, 0)
-    assert ask(client).completions  # the next one is answered, and the failure is not kept
+    assert ask(client).completions  # a failure is not cached
 
 
 def test_many_failures_in_a_row_stop_the_run(endpoint, client_of):
@@ -116,14 +116,14 @@ def test_an_error_of_all_requests_stops_at_once(endpoint, client_of, status):
     assert len(endpoint.bodies) == 1
 
 
-def test_an_empty_account_stops_at_once_though_its_status_is_429(endpoint, client_of):
+def test_an_empty_account_with_status_429_stops_at_once(endpoint, client_of):
     body = '{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
     endpoint.faults = [(429, body)]
     with pytest.raises(EndpointError, match="exceeded your quota"):
         ask(client_of())
 
 
-def test_a_refused_request_is_not_repeated(endpoint, client_of):
+def test_a_request_refused_with_status_400_is_not_repeated(endpoint, client_of):
     endpoint.faults = [400]
     with pytest.raises(RefusedRequestError, match="status 400"):
         ask(client_of())
@@ -136,7 +136,7 @@ def test_a_server_that_does_not_listen_gives_the_reason():
         ask(ChatClient(model, Usage(), backoff=0.001))
 
 
-def test_no_request_is_paid_twice(endpoint, client_of):
+def test_a_repeated_request_is_answered_from_the_cache(endpoint, client_of):
     first, again = client_of(), client_of()
     replies = [ask(first, n=2), ask(again, n=2)]
     assert replies[0] == replies[1]
@@ -171,11 +171,11 @@ def test_extra_fields_are_sent_and_null_leaves_a_field_out(endpoint, client_of):
     }
 
 
-def test_the_key_is_sent_and_is_not_written_anywhere(
+def test_the_key_is_sent_and_written_to_no_file_or_log(
     endpoint, client_of, monkeypatch, tmp_path, caplog
 ):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("MY_VOICE_SERVICE", KEY)  # a name that no pattern for secrets knows
+    monkeypatch.setenv("MY_VOICE_SERVICE", KEY)  # a name that is not recognised as a secret
     client = client_of(key_variable="MY_VOICE_SERVICE")
     echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}})
     endpoint.answers = lambda body: ([f"<answer>4</answer> {KEY}"], {})
@@ -201,7 +201,7 @@ def test_tokens_and_cost_by_hand(client_of, tmp_path):
     ask(client, n=2)
     figures = client.usage.figures(client.model)
     assert (figures["input_tokens"], figures["audio_tokens"]) == (100, 60)
-    # 40 text tokens at 2, 60 of audio at 40 and 10 written ones at 10, by the million; the second is from the cache.
+    # Per million: 40 text tokens at 2, 60 audio tokens at 40, 10 output tokens at 10. The second reply is cached.
     assert figures["cost"] == pytest.approx((40 * 2 + 60 * 40 + 10 * 10) / 1e6)
     client.usage.write(tmp_path, client.model)
     assert read_usage(tmp_path) == client.usage
@@ -222,6 +222,6 @@ def test_tokens_and_cost_by_hand(client_of, tmp_path):
         ({"extra_body": {"logprobs": False}}, "extra_body.logprobs is set by the run"),
     ],
 )
-def test_settings_that_are_refused(settings, problem):
+def test_invalid_settings_are_refused(settings, problem):
     with pytest.raises(ValueError, match=problem):
         ApiModel(**{"base_url": "http://localhost:8000/v1", "name": "m", **settings})

@@ -1,4 +1,4 @@
-"""Predictions of an endpoint's judge about real clips."""
+"""Predictions of a judge behind an endpoint."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_without_logprobs_samples_give_the_distribution(
     judge = judge_of(samples=4, concurrency=1)
     first, second = score(judge, records[:2], encoder_of(RHYTHM))
     assert first.distribution == second.distribution == (0, 0.5, 0.25, 0, 0.25)
-    # The first request asks for logprobs; after that it is known that there are none.
+    # Only the first request asks for logprobs, since its reply has none.
     assert [body.get("n") for body in endpoint.bodies] == [
         None,
         *([4, 4] if many else [4, 3, 2, 1] * 2),
@@ -86,11 +86,11 @@ def test_without_logprobs_samples_give_the_distribution(
 def test_a_question_without_a_readable_answer_is_unscored_with_its_reason(
     endpoint, judge_of, encoder_of, records
 ):
-    loud = {record.id: soundfile.read(record.clip)[0].std() for record in records}
-    silent = min(loud, key=loud.get)
+    levels = {record.id: soundfile.read(record.clip)[0].std() for record in records}
+    silent = min(levels, key=levels.get)
 
     def answers(body):
-        quiet = loudness(body) < 1.01 * loud[silent]
+        quiet = loudness(body) < 1.01 * levels[silent]
         return (["I would rather not say."] if quiet else ["<answer>3</answer>"]), {}
 
     endpoint.answers = answers
@@ -107,7 +107,7 @@ def test_a_permanent_error_leaves_a_question_unscored(endpoint, judge_of, encode
     assert all(each.scored for each in others)
 
 
-def test_all_dimensions_in_one_answer(endpoint, judge_of, encoder_of, records):
+def test_all_dimensions_are_read_from_one_answer(endpoint, judge_of, encoder_of, records):
     encoder = encoder_of("task=role_all", "task.dimensions=[pitch_dynamics,rhythmic_naturalness]")
     labels = [f"[{dimension.label}]" for dimension in encoder.task.dimensions]
     text = f"<answer>{labels[0]}2{labels[1]}4</answer>"

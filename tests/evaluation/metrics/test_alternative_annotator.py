@@ -1,4 +1,4 @@
-"""The alternative annotator test, worked out by hand for two raters and forty records."""
+"""The alternative annotator test, compared with values by hand and with the procedure of the paper."""
 
 import math
 
@@ -12,9 +12,9 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 NAN = float("nan")
 
 
-def test_by_hand() -> None:
-    # Thirty records: A says 1, B and the judge 3. Leaving A out, the judge sits on B: it wins.
-    # Leaving B out, judge and B are both 2 from A: a tie. Ten records: A and B say 2, judge 5.
+def test_the_test_with_two_raters_by_hand() -> None:
+    # Thirty records: A rates 1, B and the judge 3. Without A, the judge equals B and wins. Without B, the judge and B
+    # both differ from A by 2, which is a tie. Ten records: A and B rate 2, the judge 5.
     ratings = np.array([[1, 3]] * 30 + [[2, 2]] * 10, dtype=float)
     predicted = np.array([3] * 30 + [5] * 10, dtype=float)
     test = alternative_annotator_test(predicted, ratings, epsilon=0.15)
@@ -25,12 +25,14 @@ def test_by_hand() -> None:
     # Benjamini-Yekutieli with m = 2: p(1)·2·(1 + 1/2)/1 and p(2)·2·(1 + 1/2)/2, at most 1.
     assert test.p_values == pytest.approx((p_a * 3, min(1, p_b * 1.5)))
     assert test.winning_rate == 1 / 2  # A is beaten, B is not
-    assert test.advantage_probability == pytest.approx(30 / 40)  # both: as close in 30 of 40
+    assert test.advantage_probability == pytest.approx(
+        30 / 40
+    )  # for both raters: as close in 30 of 40 records
     assert test.passed
     assert (test.raters_tested, test.raters_skipped) == (2, 0)
 
 
-def test_a_judge_that_is_always_or_never_as_close() -> None:
+def test_a_judge_that_always_or_never_agrees_with_the_raters() -> None:
     ratings = np.tile(np.arange(1.0, 6.0), 8)[:, None].repeat(3, axis=1)  # all raters agree
     same = alternative_annotator_test(ratings[:, 0], ratings)
     assert (same.winning_rate, same.advantage_probability) == (1, 1)
@@ -38,7 +40,7 @@ def test_a_judge_that_is_always_or_never_as_close() -> None:
     assert (off.winning_rate, off.advantage_probability, off.passed) == (0, 0, False)
 
 
-def test_agrees_with_the_papers_procedure_written_out() -> None:
+def test_it_equals_the_procedure_of_the_paper() -> None:
     generator = np.random.default_rng(4)
     truth = generator.normal(size=90)
     ratings = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(90, 5))), 1, 5)
@@ -58,16 +60,16 @@ def test_agrees_with_the_papers_procedure_written_out() -> None:
             differences.append(int(person >= judge) - int(judge >= person))
         p_values.append(stats.ttest_1samp(differences, 0.1, alternative="less").pvalue)
         advantages.append(sum(wins) / len(wins))
-    # Step up: the largest rank i with p(i) <= i/m · q / (1 + 1/2 + … + 1/m); all below it fall.
+    # Step-up procedure: find the largest rank i with p(i) <= i/m · q / (1 + 1/2 + … + 1/m); ranks up to i are rejected.
     bound = 0.05 / sum(1 / i for i in range(1, 6))
     passing = [i for i, p in enumerate(sorted(p_values), start=1) if p <= i / 5 * bound]
     test = alternative_annotator_test(predicted, ratings, epsilon=0.1)
     assert test.winning_rate == (max(passing) if passing else 0) / 5
-    assert 0 < test.winning_rate < 1  # else this would say little
+    assert 0 < test.winning_rate < 1  # so that some raters are beaten and some are not
     assert test.advantage_probability == pytest.approx(sum(advantages) / 5)
 
 
-def test_gaps_are_left_out_and_rare_raters_skipped() -> None:
+def test_missing_ratings_are_left_out_and_raters_with_few_records_skipped() -> None:
     generator = np.random.default_rng(0)
     ratings = np.rint(3 + generator.normal(size=(40, 3)))
     ratings[29:, 2] = NAN  # the third shares 29 records: one too few

@@ -1,4 +1,4 @@
-"""Calibration error and spreads by hand."""
+"""Calibration error and spreads, compared with values by hand."""
 
 import math
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 NAN = float("nan")
 
 
-def test_shares_leave_missing_out_and_round_halfway_up() -> None:
+def test_rater_shares_leave_out_missing_ratings_and_divide_values_between_points() -> None:
     ratings = np.array([[1, 1, 2, NAN], [2, 2.5, NAN, NAN]])
     shares = rater_shares(ratings, np.array([1.0, 2.0, 3.0]))
     assert shares == pytest.approx(np.array([[2 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2]]))
 
 
 def test_calibration_error_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
-    # Passing: 0.82 and 0.88 share a bin, raters 1 and 1/2: |1.70 - 1.5| = 0.2.
-    #          0.25 stands alone, raters 0: 0.25.            Σ = 0.45
-    # Failing: 0.18 and 0.12 share a bin, raters 0 and 1/2: |0.30 - 0.5| = 0.2.
-    #          0.75 stands alone, raters 1: 0.25.            Σ = 0.45
+    # Score 1: 0.82 and 0.88 are in one bin, with shares of raters 1 and 1/2: |1.70 - 1.5| = 0.2.
+    #          0.25 is alone in its bin, share 0: 0.25.      Σ = 0.45
+    # Score 0: 0.18 and 0.12 are in one bin, shares 0 and 1/2: |0.30 - 0.5| = 0.2.
+    #          0.75 is alone in its bin, share 1: 0.25.      Σ = 0.45
     # Three records, two scores: (0.45 + 0.45) / 3 / 2 = 0.15.
     of = make_arrays(
         [0.82, 0.88, 0.25],
@@ -58,9 +58,9 @@ def test_a_certain_and_right_judge_is_calibrated(
     assert CalibrationError()(of) == 0
 
 
-def test_spreads_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
-    # Variances of the distributions: half at 1 and half at 5 is 4; all at 3 is 0; none for the
-    # third, which is a number only. Raters: 1 and 3 vary by 2; 2 2 2 by 0; one alone has none.
+def test_spreads_of_judge_and_raters_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
+    # Variances of the distributions: 4 for half at 1 and half at 5, 0 for all at 3, none for the third, which has no
+    # distribution. Variances of the raters: 2 for 1 and 3, 0 for 2 2 2, none for a single rating.
     of = make_arrays(
         [3, 3, 4],
         ratings=[[1, 3, NAN], [2, 2, 2], [NAN, NAN, 4]],

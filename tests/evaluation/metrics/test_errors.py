@@ -1,4 +1,4 @@
-"""Squared and absolute error, bias, variance ratio and concordance by hand."""
+"""Squared and absolute error, bias, variance ratio and concordance, compared with values by hand."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,9 @@ from dramaeval.evaluation.metrics.errors import (
 from dramaeval.evaluation.metrics.metric import UndefinedError
 
 
-def test_errors_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
+def test_squared_absolute_and_signed_errors_by_hand(
+    make_arrays: Callable[..., DimensionArrays],
+) -> None:
     of = make_arrays([1, 2.5, 5], [2, 2, 2])  # errors -1, 0.5, 3
     assert MeanSquaredError()(of) == pytest.approx((1 + 0.25 + 9) / 3)
     assert MeanAbsoluteError()(of) == pytest.approx((1 + 0.5 + 3) / 3)
@@ -39,9 +41,9 @@ def test_variance_ratio_by_hand(make_arrays: Callable[..., DimensionArrays]) -> 
 
 
 def test_concordance_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
-    # One too low throughout: cov = var = 2/3, so 2·(2/3) / (2/3 + 2/3 + 1) = 4/7.
+    # All scores are too low by 1: cov = var = 2/3, so 2·(2/3) / (2/3 + 2/3 + 1) = 4/7.
     assert Concordance()(make_arrays([1, 2, 3], [2, 3, 4])) == pytest.approx(4 / 7)
-    # A constant side: no concordance, a value all the same.
+    # If only the scores are constant, the concordance is 0.
     assert Concordance()(make_arrays([3, 3, 3], [1, 2, 3])) == 0
     with pytest.raises(UndefinedError, match="the same score"):
         Concordance()(make_arrays([3, 3, 3], [3, 3, 3]))

@@ -1,4 +1,4 @@
-"""The human ceiling by hand; raters without a defined correlation are left out and counted."""
+"""The human ceiling, compared with values by hand; raters without a defined correlation are left out."""
 
 import math
 
@@ -12,14 +12,14 @@ from dramaeval.evaluation.metrics.leave_one_rater_out import (
 )
 
 NAN = float("nan")
-# Two raters who agree, a third who swaps neighbours.
+# Two raters agree; the third exchanges the ratings of neighbours.
 THREE = np.array([[1, 1, 2], [2, 2, 1], [3, 3, 4], [4, 4, 3]], dtype=float)
 # First and second: 1 2 3 4 against 1.5 1.5 3.5 3.5: Σdxdy = 4, Σdx² = 5, Σdy² = 4, r = 4/√20.
 # Third: 2 1 4 3 against 1 2 3 4: Σdxdy = 3, Σdx² = Σdy² = 5, r = 3/5. The ranks are the same.
 EACH = (4 / math.sqrt(20), 4 / math.sqrt(20), 3 / 5)
 
 
-def test_by_hand() -> None:
+def test_the_ceiling_of_three_raters_by_hand() -> None:
     ceiling = leave_one_rater_out(THREE)
     assert ceiling.pearson_each == pytest.approx(EACH)
     assert ceiling.spearman_each == pytest.approx(EACH)
@@ -27,8 +27,8 @@ def test_by_hand() -> None:
     assert (ceiling.raters, ceiling.records) == (3, 4)
 
 
-def test_missing_ratings_leave_the_others_mean() -> None:
-    # On the last record the first rater is alone; the third rated nothing.
+def test_missing_ratings_are_left_out_of_the_mean_of_the_others() -> None:
+    # Only the first rater rated the last record; the third rater rated no record.
     ratings = np.array([[1, 3, NAN], [2, 2, NAN], [3, 1, NAN], [5, NAN, NAN]])
     ceiling = leave_one_rater_out(ratings)
     assert ceiling.pearson_each == (pytest.approx(-1), pytest.approx(-1), None)
@@ -37,7 +37,7 @@ def test_missing_ratings_leave_the_others_mean() -> None:
 
 
 def test_raters_without_variation_are_left_out() -> None:
-    # The second rater always says 3: no correlation of hers; the others keep theirs.
+    # The second rater always rates 3 and has no correlation; the others have one.
     ratings = np.array([[1, 3, 1], [2, 3, 2], [3, 3, 3]], dtype=float)
     ceiling = leave_one_rater_out(ratings)
     # First against (3 + third)/2 = 2, 2.5, 3: r = 1.

@@ -21,19 +21,19 @@ from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.standard import STANDARD, with_standard
 
 
-def within_one(arrays: DimensionArrays, *, reach: float = 1.0) -> float:
-    return float((abs(arrays.predicted - arrays.rated) <= reach).mean())
+def within_one(arrays: DimensionArrays, *, limit: float = 1.0) -> float:
+    return float((abs(arrays.predicted - arrays.rated) <= limit).mean())
 
 
-def test_a_function_is_a_metric(make_arrays: Callable[..., DimensionArrays]) -> None:
+def test_a_function_can_be_a_metric(make_arrays: Callable[..., DimensionArrays]) -> None:
     of = make_arrays([1, 2, 5], [2, 2, 2])
     assert value_of(within_one, of) == pytest.approx(2 / 3)
     assert metric_name(within_one) == "within_one"
-    assert value_of(partial(within_one, reach=3), of) == 1
-    assert metric_name(partial(within_one, reach=3)) == "within_one"
+    assert value_of(partial(within_one, limit=3), of) == 1
+    assert metric_name(partial(within_one, limit=3)) == "within_one"
 
 
-def test_metrics_are_named_in_yaml(make_arrays: Callable[..., DimensionArrays]) -> None:
+def test_metrics_can_be_given_in_yaml(make_arrays: Callable[..., DimensionArrays]) -> None:
     section = OmegaConf.create(
         """
         - _target_: tests_metric_of_mine.agreeing
@@ -48,7 +48,7 @@ def test_metrics_are_named_in_yaml(make_arrays: Callable[..., DimensionArrays]) 
     module = ModuleType("tests_metric_of_mine")
 
     def agreeing(arrays: DimensionArrays, tolerance: float) -> float:
-        return within_one(arrays, reach=tolerance)
+        return within_one(arrays, limit=tolerance)
 
     module.agreeing = agreeing  # type: ignore[attr-defined]  # a module made for this test
     sys.modules["tests_metric_of_mine"] = module
@@ -62,21 +62,21 @@ def test_metrics_are_named_in_yaml(make_arrays: Callable[..., DimensionArrays]) 
     assert "agreeing" in with_standard([mine])
 
 
-@pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_metric_without_a_number_is_undefined(
-    make_arrays: Callable[..., DimensionArrays], nothing: float | None
+    make_arrays: Callable[..., DimensionArrays], value: float | None
 ) -> None:
     with pytest.raises(UndefinedError, match="the metric gave"):
-        value_of(lambda arrays: nothing, make_arrays([1], [1]))
+        value_of(lambda arrays: value, make_arrays([1], [1]))
 
 
-def test_names_must_differ() -> None:
+def test_two_metrics_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two metrics are called 'pearson'"):
         with_standard([Pearson()])
     assert list(with_standard([within_one])) == [*map(metric_name, STANDARD), "within_one"]
 
 
-def test_a_function_gets_its_draws_one_by_one(
+def test_a_function_is_called_for_each_draw_unless_there_are_too_many_rows(
     random_arrays: Callable[..., DimensionArrays], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = random_arrays(seed=3, n=30, clusters=8)

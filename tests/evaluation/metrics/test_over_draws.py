@@ -1,4 +1,4 @@
-"""Every standard metric of a draw is the metric of the records that draw holds."""
+"""The value of a metric in a bootstrap draw equals the metric of the resampled records."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ CASES = [
 
 @pytest.mark.parametrize(("metric", "scale"), CASES)
 @pytest.mark.parametrize(("n", "clusters"), [(40, 12), (5, 4)])
-def test_the_draws_are_the_metric_of_resampled_records(
+def test_values_over_draws_equal_the_metric_of_the_resampled_records(
     metric: Metric,
     scale: tuple[float, ...],
     n: int,
@@ -49,8 +49,7 @@ def test_the_draws_are_the_metric_of_resampled_records(
         try:
             expected = metric(of.take(rows))
         except UndefinedError:
-            # With under three records the draws may still hold a number: only a whole sample is
-            # asked for three.
+            # With fewer than three records a draw may still have a value; only the whole sample needs three.
             assert np.isnan(value) or len(rows) < 3
             continue
         defined += 1
@@ -63,10 +62,10 @@ def test_metrics_computed_together_have_the_values_of_single_ones(
 ) -> None:
     several = [random_arrays(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
     draws = bootstrap_draws(9, 50, seed=3)
-    asked = [(metric, of) for metric in (*STANDARD, mean_rating) for of in several]
-    for (metric, of), result in zip(asked, all_over_draws(asked, draws), strict=True):
-        alone = values_over_draws(metric, of, draws)
-        np.testing.assert_allclose(result, alone, rtol=1e-12, err_msg=metric_name(metric))
+    pairs = [(metric, of) for metric in (*STANDARD, mean_rating) for of in several]
+    for (metric, of), result in zip(pairs, all_over_draws(pairs, draws), strict=True):
+        expected = values_over_draws(metric, of, draws)
+        np.testing.assert_allclose(result, expected, rtol=1e-12, err_msg=metric_name(metric))
 
 
 def mean_rating(arrays: DimensionArrays) -> float:

@@ -1,4 +1,4 @@
-"""AUROC, balanced accuracy and F1 against the raters' majority, by hand; even raters left out."""
+"""AUROC, balanced accuracy and F1 with the majority of raters, compared with values by hand."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ NAN = float("nan")
 
 @pytest.fixture
 def mixed(make_arrays: Callable[..., DimensionArrays]) -> DimensionArrays:
-    """Two passed (0.9, 0.4), three failed (0.4, 0.1, 0.6), one on which the raters are even."""
+    """Scores of two passed records (0.9, 0.4), three failed ones (0.4, 0.1, 0.6) and one with as many passes as fails."""
     ratings = [[1, 1, 0], [1, NAN, 1], [0, 0, 1], [0, 0, 0], [NAN, 0, NAN], [1, 0, NAN]]
     return make_arrays([0.9, 0.4, 0.4, 0.1, 0.6, 0.99], ratings=ratings, scale=(0, 1))
 
 
 def test_auroc_by_hand(mixed: DimensionArrays) -> None:
-    # Pairs won by the passed: 0.9 wins all three, 0.4 ties (½), wins, loses: 4.5 of 6.
+    # Pairs of a passed and a failed record: 0.9 is higher in 3; 0.4 is equal (½), higher and lower: 4.5 of 6.
     assert Auroc()(mixed) == pytest.approx(4.5 / 6)
 
 
@@ -60,7 +60,7 @@ def test_f1_when_nothing_passes(make_arrays: Callable[..., DimensionArrays]) -> 
 
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy(), F1()])
-def test_only_for_pass_fail_scales(
+def test_other_scales_are_not_supported(
     make_arrays: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(NotApplicableError):

@@ -1,4 +1,4 @@
-"""Spearman's rho and Kendall's tau-b by hand, with ties on both sides."""
+"""Spearman's rho and Kendall's tau-b with ties, compared with values by hand and with scipy."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def test_spearman_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
 
 
 def test_kendall_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
-    # Of six pairs four agree, one is tied in x alone (2nd, 3rd), one in y alone (2nd, 4th):
+    # Of six pairs four agree, one is tied only in x (2nd, 3rd) and one only in y (2nd, 4th):
     # tau-b = (4 - 0) / √((4+1)(4+1)) = 4/5.
     assert Kendall()(make_arrays([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(4 / 5)
 
@@ -42,7 +42,7 @@ def test_constant_input_has_no_value(
 
 
 def test_midranks_by_hand() -> None:
-    # Values 7 5 7 9 held 2, 1, 0 and 3 times are 5 7 7 9 9 9: ranks 1, 2.5, 2.5, 5, 5, 5.
+    # The values 7 5 7 9, repeated 2, 1, 0 and 3 times, are 5 7 7 9 9 9 with the ranks 1, 2.5, 2.5, 5, 5, 5.
     groups = TieGroups(np.array([7.0, 5.0, 7.0, 9.0]))
     weights = np.array([[2.0, 1.0, 0.0, 3.0]])
     totals = groups.totals(weights[:, groups.order])
@@ -52,7 +52,7 @@ def test_midranks_by_hand() -> None:
 
 
 @pytest.mark.parametrize("ties", [True, False])
-def test_spearman_of_draws_is_scipys_of_the_resampled_records(ties: bool) -> None:
+def test_spearman_over_draws_equals_scipy_on_the_resampled_records(ties: bool) -> None:
     generator = np.random.default_rng(3)
     x = generator.normal(size=60)
     y = x + generator.normal(size=60)
@@ -70,7 +70,7 @@ def test_a_draw_without_variation_is_not_a_number(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     of = make_arrays([1, 2, 3, 3], [4, 5, 5, 5])
-    # Only the first record; the last two (one score); all of them.
+    # The draws have only the first record, only the last two (with equal scores), and all records.
     draws = BootstrapDraws(np.array([[4, 0, 0, 0], [0, 0, 2, 2], [1, 1, 1, 1]]))
     for metric in (Spearman(), Kendall()):
         values = metric.over_draws(of, draws)
@@ -80,15 +80,15 @@ def test_a_draw_without_variation_is_not_a_number(
 
 
 def test_pair_signs_by_hand() -> None:
-    # Cluster 0 holds records 0 and 2, cluster 1 record 1. Records 0-1 agree (+1), 0-2 are opposed
-    # (-1), 1-2 too (-1). Within cluster 0 both orders count: -2; between the clusters +1 - 1 = 0.
+    # Cluster 0 has records 0 and 2, cluster 1 has record 1. The pair 0-1 agrees (+1); 0-2 and 1-2 disagree (-1 each).
+    # Within cluster 0 both orders count: -2; between the clusters +1 - 1 = 0.
     signs = pair_signs(
         np.array([1.0, 2.0, 3.0]), np.array([2.0, 5.0, 1.0]), np.array([0, 1, 0]), clusters=2
     )
     assert signs.tolist() == [[-2, 0], [0, 0]]
 
 
-def test_kendall_has_no_draws_for_too_many_pairs(
+def test_kendall_has_no_values_over_draws_for_too_many_records(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     n = MOST_RECORDS + 1

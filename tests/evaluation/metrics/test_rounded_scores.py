@@ -1,4 +1,4 @@
-"""Accuracy and quadratic weighted kappa by hand; halves are rounded up."""
+"""Accuracy and quadratic weighted kappa, compared with values by hand; halves are rounded up."""
 
 from collections.abc import Callable
 
@@ -28,10 +28,10 @@ def test_kappa_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     assert QuadraticWeightedKappa()(of) == pytest.approx(2 / 3)
 
 
-def test_kappa_of_one_score_by_both_has_no_value(
+def test_kappa_is_undefined_if_judge_and_raters_give_only_one_score(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     with pytest.raises(UndefinedError, match="the same score"):
         QuadraticWeightedKappa()(make_arrays([2.9, 3.1, 3.2], [3, 3, 3]))
-    # The judge alone constant: no better than chance.
+    # If only the judge is constant, kappa is 0.
     assert QuadraticWeightedKappa()(make_arrays([3, 3, 3], [2, 3, 4])) == pytest.approx(0)

@@ -1,4 +1,4 @@
-"""Soft pairwise accuracy by hand: p-values over all sign patterns, and their comparison."""
+"""Soft pairwise accuracy: p-values over all sign patterns and their comparison, with values by hand."""
 
 from itertools import product
 
@@ -22,18 +22,18 @@ def every_sign(groups: int) -> np.ndarray:
 
 
 def test_paired_p_value_by_hand() -> None:
-    # Sums of ±3 ±1: 4, 2, -2, -4. Observed 4: none above, one of four equal, counted half.
+    # The sums of ±3 ±1 are 4, 2, -2, -4. Of these four, none is above the observed 4 and one is equal, which counts half.
     assert paired_p_value(np.array([3.0, 1.0]), every_sign(2)) == 1 / 8
     # Observed 2: one above, one equal.
     assert paired_p_value(np.array([3.0, -1.0]), every_sign(2)) == 3 / 8
-    # Five equal differences: one of 32 patterns reaches the sum, in spite of rounding.
+    # Five equal differences: one of 32 patterns reaches the sum, despite rounding.
     assert paired_p_value(np.array([0.6] * 5), every_sign(5)) == 1 / 64
 
 
-def test_a_against_b_is_one_minus_b_against_a() -> None:
+def test_the_p_value_of_the_opposite_comparison_is_one_minus_the_p_value() -> None:
     differences = np.array([1.0, 0, -2, 1, 1, 0, 3])
-    forth = paired_p_value(differences, every_sign(7))
-    assert forth + paired_p_value(-differences, every_sign(7)) == 1
+    p_value = paired_p_value(differences, every_sign(7))
+    assert p_value + paired_p_value(-differences, every_sign(7)) == 1
     assert paired_p_value(np.zeros(7), every_sign(7)) == 1 / 2
 
 
@@ -45,7 +45,7 @@ def test_accuracy_by_hand() -> None:
     assert np.isnan(soft_pairwise_accuracy(rated, np.full((3, 3), NAN)))
 
 
-def test_systems_are_paired_where_they_share_groups() -> None:
+def test_systems_with_enough_common_groups_are_compared_in_pairs() -> None:
     generator = np.random.default_rng(0)
     cells = generator.normal(size=(4, 40))
     cells[0] += 1
@@ -71,7 +71,7 @@ def test_systems_are_paired_where_they_share_groups() -> None:
     assert result.p[0, 2] == pytest.approx(unpaired.pvalue)
 
 
-def test_systems_without_spread() -> None:
+def test_p_values_of_systems_without_variance() -> None:
     assert welch_p_value(np.array([2.0, 2.0]), np.array([1.0, 1.0])) == 0
     assert welch_p_value(np.array([1.0, 1.0]), np.array([2.0, 2.0])) == 1
     assert welch_p_value(np.array([2.0, 2.0]), np.array([2.0, 2.0])) == 0.5

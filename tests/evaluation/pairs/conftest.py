@@ -1,4 +1,4 @@
-"""Builders of pair predictions and of their arrays."""
+"""Fixtures that build pair predictions and their arrays."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def arrays_of():
 
 @pytest.fixture
 def exchanged():
-    """The same pairs with clips a and b exchanged in some of them."""
+    """A function that returns the same pairs, with clips a and b exchanged in those that ``which`` selects."""
 
     def exchange(predictions, which):
         return [_exchanged(p) if flip else p for p, flip in zip(predictions, which, strict=True)]
@@ -73,7 +73,7 @@ def _exchanged(p):
 
 @pytest.fixture
 def random_pairs():
-    """Random pairs of three clips of a prompt, with both orders and up to four votes."""
+    """A function that builds random pairs of the three clips of each prompt, with both orders and up to four votes."""
 
     def make(seed, prompts=12, votes=4):
         generator = np.random.default_rng(seed)
@@ -81,15 +81,18 @@ def random_pairs():
         for prompt in range(prompts):
             quality = generator.normal(size=3)
             for a, b in ((0, 1), (0, 2), (1, 2)):
-                gap = quality[a] - quality[b]
-                orders = generator.dirichlet([1 + max(gap, 0), 0.7, 1 + max(-gap, 0)], size=2)
+                difference = quality[a] - quality[b]
+                orders = generator.dirichlet(
+                    [1 + max(difference, 0), 0.7, 1 + max(-difference, 0)], size=2
+                )
                 outcomes = orders.mean(axis=0)
-                drawn = np.clip(np.rint(2 * (gap + generator.normal(size=votes))), -2, 2) / 2
+                drawn = np.clip(np.rint(2 * (difference + generator.normal(size=votes))), -2, 2) / 2
                 given = [None if generator.random() < 0.2 else float(vote) for vote in drawn]
                 pairs.append(
                     pair(
                         f"{prompt}-{a}{b}", outcomes, given, prompt=f"prompt {prompt}",
-                        margin=float(np.round(2 * (gap + generator.normal() / 3)) / 2), language="en" if prompt % 2 else "de",
+                        margin=float(np.round(2 * (difference + generator.normal() / 3)) / 2),
+                        language="en" if prompt % 2 else "de",
                         order_ab=tuple(orders[0]), order_ba=tuple(orders[1]),
                         system_a=f"s{a}", system_b=f"s{b}",
                         clip_a=f"{prompt}-{a}.wav", clip_b=f"{prompt}-{b}.wav",

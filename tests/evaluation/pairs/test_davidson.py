@@ -1,4 +1,4 @@
-"""Davidson's model: against a general optimiser, closed forms, and samples without a maximum."""
+"""Davidson's model, compared with a general optimiser and closed forms; samples without a maximum."""
 
 import numpy as np
 import pytest
@@ -30,10 +30,14 @@ def by_optimiser(counts, systems=3):
     "counts",
     [
         [[5, 7, 4], [2, 1, 3], [3, 2, 5]],
-        [[0.3, 40, 4], [0.1, 1, 0], [9, 0.2, 3.5]],  # fractions of a judge, far apart
+        [
+            [0.3, 40, 4],
+            [0.1, 1, 0],
+            [9, 0.2, 3.5],
+        ],  # expected counts of a judge, with large differences
     ],
 )
-def test_against_a_general_optimiser(counts):
+def test_the_fit_equals_that_of_a_general_optimiser(counts):
     counts = np.array(counts, dtype=float)
     ratings, log_nu = by_optimiser(counts)
     fitted = fit(counts[None], FIRST, SECOND, 3)
@@ -55,10 +59,10 @@ def test_samples_are_independent():
     generator = np.random.default_rng(0)
     counts = generator.integers(1, 20, size=(7, 3, 3)).astype(float)
     counts[2, 1] = 0
-    together = fit(counts, FIRST, SECOND, 3)
+    fitted_together = fit(counts, FIRST, SECOND, 3)
     for sample, counted in enumerate(counts):
-        alone = fit(counted[None], FIRST, SECOND, 3)
-        assert together.ratings[sample] == pytest.approx(alone.ratings[0], abs=1e-8)
+        fitted_alone = fit(counted[None], FIRST, SECOND, 3)
+        assert fitted_together.ratings[sample] == pytest.approx(fitted_alone.ratings[0], abs=1e-8)
 
 
 def test_samples_without_a_maximum_are_nan():
@@ -77,5 +81,5 @@ def test_a_judge_that_is_nearly_certain_has_finite_ratings():
     assert pair.ratings[0, 0] == pytest.approx(np.log((3 - 3e-6) / 3e-6) / 2)
     ratings = fit(counts[None], FIRST, SECOND, 3).ratings[0]
     assert np.isfinite(ratings).all()
-    # The order 0, 1, 2 is symmetric about its middle.
+    # The counts are symmetric, so system 1 is exactly between 0 and 2.
     assert ratings[1] == pytest.approx(0, abs=1e-6)

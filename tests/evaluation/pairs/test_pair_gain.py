@@ -12,7 +12,7 @@ SETTINGS = {"seed": 0, "draws": 400, "level": 0.9}
 
 
 def judged(p, right):
-    """The prediction with its likeliest outcome on the raters' side, or on the other."""
+    """The prediction with the outcome of the raters as its likeliest one, or with the opposite outcome."""
     a_first = ((p.mean_vote or 0) > 0) == right
     outcomes = (0.8, 0.1, 0.1) if a_first else (0.1, 0.1, 0.8)
     p_a, p_tie, p_b = outcomes
@@ -36,11 +36,11 @@ def test_values_interval_and_p_by_hand(voted):
     # Sums by prompt: three pairs each; clusters are the prompts in alphabetical order.
     names = sorted({p.prompt for p in voted})
     row = np.array([names.index(p.prompt) for p in voted])
-    gap = np.bincount(row, weights=right_a.astype(float) - right_b)
-    drawn = bootstrap_draws(len(names), 400, 0).counts @ gap / len(voted)
+    differences = np.bincount(row, weights=right_a.astype(float) - right_b)
+    drawn = bootstrap_draws(len(names), 400, 0).counts @ differences / len(voted)
     assert macro["interval"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist())
     kept = np.random.default_rng([0, 1]).integers(0, 2, size=(400, len(names)), dtype=np.uint8)
-    exchanged = (2.0 * kept - 1) @ gap / len(voted)
+    exchanged = (2.0 * kept - 1) @ differences / len(voted)
     as_large = (np.abs(exchanged) >= abs(macro["difference"]) - 1e-12).sum()
     assert macro["p"] == pytest.approx((1 + as_large) / 401)
 

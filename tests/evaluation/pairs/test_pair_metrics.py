@@ -1,4 +1,4 @@
-"""Pair metrics by hand, against scikit-learn, and under an exchange of the two clips."""
+"""Pair metrics, compared with values by hand and with scikit-learn, and unchanged by an exchange of the clips."""
 
 from itertools import combinations
 
@@ -39,7 +39,7 @@ def test_accuracies_by_hand(four):
     assert four.verdict.tolist() == [1, 0, -1, 0]
     assert four.judged.tolist() == [1, 1, 0, 0]
     assert value("accuracy", four) == pytest.approx(2 / 4)
-    # Decided: p1, where the judge prefers a as the raters do, and p3, where p_a = p_b counts as wrong.
+    # Without ties of the raters: p1, where the judge agrees, and p3, where p_a = p_b counts as wrong.
     assert value("accuracy_untied", four) == pytest.approx(1 / 2)
     assert four.unanimous.tolist() == [False, False, True, False]
     assert value("accuracy_unanimous", four) == 0
@@ -52,7 +52,7 @@ def test_the_verdict_is_the_outcome_with_the_most_votes(make_pair, arrays_of):
     assert arrays.verdict[:4].tolist() == [0, 0, 1, 0]
     assert np.isnan(arrays.verdict[4:6]).all()
     assert arrays.verdict[6] == -1
-    assert np.isnan(arrays.shares[6]).all()  # of a mean the shares are not known
+    assert np.isnan(arrays.shares[6]).all()  # a mean does not give the shares
 
 
 def test_calibration_and_brier_by_hand(four):
@@ -84,7 +84,7 @@ def test_calibration_and_brier_by_hand(four):
     assert value("brier", four) == pytest.approx(np.mean(each))
 
 
-def test_auroc_against_scikit_learn(random_pairs, arrays_of):
+def test_auroc_equals_scikit_learn(random_pairs, arrays_of):
     arrays = arrays_of(random_pairs(3))
     decided = np.abs(arrays.verdict) == 1
     margin, label = arrays.margin[decided], arrays.verdict[decided] == 1
@@ -133,7 +133,7 @@ def test_cyclic_triples_by_enumeration(make_pair, arrays_of):
     assert value("intransitive", arrays_of(predictions)) == pytest.approx(cycles / triples)
 
 
-def test_a_triple_is_within_a_prompt(make_pair, arrays_of):
+def test_a_cyclic_triple_needs_three_clips_of_one_prompt(make_pair, arrays_of):
     a, b = (1, 0, 0), (0, 0, 1)
     clips = {"ab": ("x", "y", a), "bc": ("y", "z", a), "ca": ("x", "z", b)}
 
@@ -158,7 +158,7 @@ def test_an_exchange_of_the_clips_changes_no_metric(random_pairs, arrays_of, exc
         assert value(name, after) == pytest.approx(value(name, before)), name
 
 
-def test_every_draw_is_the_metric_of_the_resampled_pairs(random_pairs, arrays_of):
+def test_values_over_draws_equal_the_metric_of_the_resampled_pairs(random_pairs, arrays_of):
     arrays = arrays_of(random_pairs(7))
     draws = bootstrap_draws(12, 6, seed=1)
     in_draws = pair_values_over_draws(PAIR_METRICS, arrays, draws)
@@ -178,7 +178,7 @@ def test_every_draw_is_the_metric_of_the_resampled_pairs(random_pairs, arrays_of
 
 def test_the_ceiling_by_hand(four):
     values, row = ceiling_values(four)
-    # p1 (a, a, b): the others of each are a + b = tie, tie, a + a = a. p2 (a, b): b, a. p3 (b, b): b, b.
+    # The votes of the others of each rater: p1 (a, a, b): tie, tie, a. p2 (a, b): b, a. p3 (b, b): b, b.
     assert row.tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert values["accuracy"].tolist() == [0, 0, 0, 0, 0, 1, 1]
     untied = values["accuracy_untied"]

@@ -1,4 +1,4 @@
-"""Rankings from comparisons: recovered order, tests, agreement with votes and scores, and reasons."""
+"""Rankings of systems from comparisons: order, tests, agreement with votes and scores, and refused inputs."""
 
 import json
 from dataclasses import replace
@@ -18,17 +18,22 @@ STRENGTH = {"good": 1.0, "fair": 0.2, "weak": -1.2}
 
 @pytest.fixture
 def compared(make_pair):
-    """Pairs of three systems on some prompts, with two votes each that Davidson's model with ν = 1 draws."""
+    """Pairs of three systems on 40 prompts; two votes of each are drawn from Davidson's model with ν = 1."""
     generator = np.random.default_rng(0)
     pairs = []
     for prompt in range(40):
         shift = {name: generator.normal() / 4 for name in STRENGTH}
         for a, b in combinations(STRENGTH, 2):
-            gap = STRENGTH[a] + shift[a] - STRENGTH[b] - shift[b]
-            raw = np.array([np.exp(gap / 2), 1, np.exp(-gap / 2)])
+            difference = STRENGTH[a] + shift[a] - STRENGTH[b] - shift[b]
+            raw = np.array([np.exp(difference / 2), 1, np.exp(-difference / 2)])
             p = raw / raw.sum()
             votes = generator.choice([1.0, 0.0, -1.0], size=2, p=p).tolist()
-            more = {"system_a": a, "system_b": b, "prompt": str(prompt), "margin": float(gap)}
+            more = {
+                "system_a": a,
+                "system_b": b,
+                "prompt": str(prompt),
+                "margin": float(difference),
+            }
             pairs.append(make_pair(f"{prompt}{a}{b}", p.tolist(), votes, **more))
     return pairs
 
@@ -93,7 +98,7 @@ def test_a_system_that_always_wins_has_a_finite_rating(make_pair):
     ]
     board = rank_pairs(pairs, **SETTINGS)
     assert board["half_wins"]
-    # 6 wins and half a win on each side: θ = log(6.5 / 0.5), shared by both.
+    # Half a win is added on each side: θ₁ − θ₂ = log(6.5 / 0.5), divided equally between both.
     assert board["systems"]["x"]["rating"] == pytest.approx(np.log(13) / 2)
     assert board["systems"]["y"]["people"] == pytest.approx(-np.log(13) / 2)
 
@@ -114,7 +119,7 @@ def test_pairs_that_rank_no_system_have_a_reason(make_pair):
         rank_pairs([tie], **SETTINGS)
 
 
-def test_left_out_pairs_are_counted_and_mean_votes_are_no_votes(make_pair):
+def test_left_out_pairs_are_counted_and_mean_votes_are_not_used(make_pair):
     p = make_pair(
         "p", (0.5, 0.2, 0.3), (0.4,), system_a="x", system_b="y", raters=RaterInfo(mean_only=True)
     )

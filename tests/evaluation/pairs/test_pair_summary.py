@@ -41,7 +41,7 @@ def test_dimensions_macro_and_intervals(random_pairs):
     }  # fmt: skip
 
 
-def test_slices_partition_the_pairs_and_follow_the_whole(random_pairs):
+def test_slices_partition_the_pairs_and_average_to_the_total(random_pairs):
     pairs = random_pairs(1)
     summary = summarise_pairs(pairs, ["overall"], seed=0, draws=50)
     whole = summary["dimensions"]["overall"]
@@ -56,13 +56,13 @@ def test_slices_partition_the_pairs_and_follow_the_whole(random_pairs):
     assert list(summary["slices"]["language"]) == ["de", "en"]
 
 
-def test_few_prompts_have_no_intervals(random_pairs):
+def test_with_few_prompts_there_are_no_intervals(random_pairs):
     summary = summarise_pairs(random_pairs(1, prompts=4), ["overall"], seed=0, draws=50)
     assert summary["dimensions"]["overall"]["interval"] == {}
     assert "4 prompts are too few" in summary["bootstrap"]["undefined"]
 
 
-def test_scored_pairs_have_no_position_bias_and_a_reason(make_pair):
+def test_scored_pairs_have_no_position_bias(make_pair):
     summary = summarise_pairs(
         [make_pair("p", (0.6, 0.1, 0.3), (1.0,), margin=0.4)], ["overall"], seed=0
     )

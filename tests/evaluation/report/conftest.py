@@ -1,4 +1,4 @@
-"""A real headless Chromium that records every request, and a small run for reports."""
+"""Fixtures for reports: Chromium, and the input of a page for a small run."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ TEXT = '<script>document.title = "broken"</script> & "quotes"'
 
 @dataclass
 class Judged:
-    """One judge's predictions on records with clips."""
+    """The records and one judge's predictions on them."""
 
     records: list[Record]
     predictions: list
@@ -29,7 +29,7 @@ class Judged:
 
 @pytest.fixture
 def judged(make_clips, make_prediction, composed):
-    """Records with real clips, and predictions about them; text of theirs would break a careless page."""
+    """A function that builds records with clips and predictions; their texts break a page that does not escape them."""
     from dramaeval.data.records import read_records
     from dramaeval.stages.builders import build_task
 
@@ -45,22 +45,22 @@ def judged(make_clips, make_prediction, composed):
     ]
 
     def make(noise=0.5, seed=0):
-        chance = np.random.default_rng(seed)
-        made = []
+        rng = np.random.default_rng(seed)
+        predictions = []
         for record in records:
             for dimension in task.dimensions:
                 ratings = task.ratings(record, dimension)
-                centre = np.mean(ratings) + chance.normal(0, noise)
+                centre = np.mean(ratings) + rng.normal(0, noise)
                 weights = np.exp(-((np.arange(1, 6) - centre) ** 2))
-                share = weights / weights.sum()
-                made.append(
+                probabilities = weights / weights.sum()
+                predictions.append(
                     make_prediction(
-                        record.id, float(share @ np.arange(1, 6)), ratings, dimension=dimension.key,
-                        distribution=tuple(share.tolist()), group=str(record.fields["character"]),
+                        record.id, float(probabilities @ np.arange(1, 6)), ratings, dimension=dimension.key,
+                        distribution=tuple(probabilities.tolist()), group=str(record.fields["character"]),
                         system=record.system,
                     )
                 )  # fmt: skip
-        return Judged(records, made)
+        return Judged(records, predictions)
 
     return make
 
@@ -69,7 +69,7 @@ def judged(make_clips, make_prediction, composed):
 def findings(judged, tmp_path):
     """The input of a page, for a run of two phases with a control."""
     keys = list(TITLES)
-    after, before, deaf = judged(0.3), judged(2.0, seed=1), judged(3.0, seed=2)
+    after, before, without_sound = judged(0.3), judged(2.0, seed=1), judged(3.0, seed=2)
     settings = {"seed": 0, "draws": 50, "level": 0.95}
     gain = compare(after.predictions, before.predictions, keys, **settings)
     metrics = {
@@ -82,7 +82,7 @@ def findings(judged, tmp_path):
             "test": {
                 "silence": {
                     "what": "silence", "reason": None,
-                    "gain": compare(after.predictions, deaf.predictions, keys, **settings),
+                    "gain": compare(after.predictions, without_sound.predictions, keys, **settings),
                 },
                 "phrasing": {"what": "wordings", "reason": "one wording", "gain": None},
             }

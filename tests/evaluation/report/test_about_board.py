@@ -41,7 +41,7 @@ def test_prompts_from_best_to_worst_by_hand(scored):
     assert scores["prompt 0"] == {"old": 2.0, "new": 4.0}
 
 
-def test_without_a_common_prompt_all_prompts_count(make_prediction):
+def test_without_a_common_prompt_all_prompts_are_used(make_prediction):
     predictions = [
         make_prediction(name, 3.0, (), dimension="pitch", scale=(1.0, 5.0), system=name)
         for name in ("a", "b")
@@ -104,7 +104,7 @@ def test_the_page_has_players_of_the_best_and_the_worst_prompt(scored, records):
         assert text in html
 
 
-def test_no_examples_are_shown_where_none_are_wanted(scored, records):
+def test_most_0_shows_no_examples(scored, records):
     scores = scores_by_prompt(*scored)
     assert examples_of(scores, scored[1], records, [], most=0) == []
 
@@ -119,7 +119,7 @@ def test_few_prompts_are_not_shown_twice(scored, records):
     ]
 
 
-def test_the_agreement_is_that_of_the_last_phase_on_the_test_sets():
+def test_the_agreement_is_the_pearson_of_the_last_phase_on_test():
     def figures(value, low, high):
         return {"macro": {"pearson": value, "interval": {"pearson": [low, high]}}}
 
@@ -134,7 +134,7 @@ def test_the_agreement_is_that_of_the_last_phase_on_the_test_sets():
     assert "not known" in agreement_of({})
 
 
-def test_the_link_is_relative(tmp_path):
+def test_the_link_to_the_report_is_relative_and_quoted(tmp_path):
     report = tmp_path / "my judge" / "report.html"
     assert link_to(report, tmp_path / "board") is None
     report.parent.mkdir()

@@ -22,13 +22,13 @@ FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 def predictions(dimensions, records):
-    """Predictions that are the worse, the later the dimension."""
-    chance = np.random.default_rng(0)
+    """Predictions whose errors increase from the first dimension to the last."""
+    rng = np.random.default_rng(0)
     built = []
     for at, key in enumerate(dimensions):
         for record in range(records):
-            rating = float(chance.integers(1, 6))
-            expected = float(np.clip(rating + chance.normal(0, 0.2 + at / 4), 1, 5))
+            rating = float(rng.integers(1, 6))
+            expected = float(np.clip(rating + rng.normal(0, 0.2 + at / 4), 1, 5))
             built.append(
                 Prediction(id=f"r{record}", dimension=key, scale=FIVE, distribution=None, expected=expected,
                            ratings=(rating,), state="scored")
@@ -52,7 +52,7 @@ def board():
 
 
 def body_rows(text, at):
-    """How many rows the body of a page's table has."""
+    """The number of rows in the body of the table with index ``at``."""
     return text.split("<tbody>")[at + 1].split("</tbody>")[0].count("<tr>")
 
 
@@ -86,22 +86,22 @@ def test_a_small_leaderboard_shows_all_pairs(board):
 
 
 def test_sentences_and_cells_name_a_few_systems(board):
-    """The best of all, if it were really above all others, and the same if it were above none."""
+    """The first system is significantly above all others, or above none."""
     for real, sentence in (
         (True, "ahead of every system"),
         (False, "does not differ significantly from"),
     ):
-        turned = {**board, "pairs": [{**pair, "real": real} for pair in board["pairs"]]}
-        told = board_page.sentences(turned)[2]
-        assert sentence in told
-        assert len(told) < 250
-        ranking = board_page.ranking(turned)
+        changed_board = {**board, "pairs": [{**pair, "real": real} for pair in board["pairs"]]}
+        sentence_of_first = board_page.sentences(changed_board)[2]
+        assert sentence in sentence_of_first
+        assert len(sentence_of_first) < 250
+        ranking = board_page.ranking(changed_board)
         above = ranking.columns.index(
             next(column for column in ranking.columns if column.title == "Significantly above")
         )
         assert all(len(row[above].text) < 150 for row in ranking.rows)
         assert real == ranking.rows[0][above].text.endswith(" and 141 more")
-    assert told.endswith(" and 141 more.")
+    assert sentence_of_first.endswith(" and 141 more.")
 
 
 @pytest.mark.slow
@@ -131,14 +131,14 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
 def test_a_comparison_of_many_runs_leaves_tables_out(monkeypatch):
     monkeypatch.setattr(comparison_page, "MOST_EACH", 25)
     monkeypatch.setattr(comparison_page, "MOST_PAIRS", 2)
-    some = Table("x", [Column("a"), Column("b")], [[Cell("1"), Cell("2")]] * 5)
-    given = {"pairs": some, **{f"further_{at}": some for at in range(4)}}
+    small_table = Table("x", [Column("a"), Column("b")], [[Cell("1"), Cell("2")]] * 5)
+    given = {"pairs": small_table, **{f"further_{at}": small_table for at in range(4)}}
     shown = comparison_page.shown_tables(given)
     assert list(shown) == ["pairs", "further_0", "further_1"]  # 10 cells each
     assert len(shown["pairs"].rows) == 2
 
 
-def test_first_rows_by_hand(monkeypatch):
+def test_first_rows_limits_the_number_of_cells_and_letters(monkeypatch):
     monkeypatch.setattr(tables, "MOST_CELLS", 60)
     monkeypatch.setattr(tables, "MOST_LETTERS", 5)
     table = Table("x", [Column("a"), Column("b")], [[Cell("123456"), Cell("2")]] * 40, notes=["n"])

@@ -17,17 +17,17 @@ OPTIONS = ("happy", "sad & <i>low</i>", "calm")
 
 
 def answers(records, sure):
-    """One prediction for each record: right where ``sure`` is positive; its size is the probability of the likeliest option."""
-    made = []
+    """One prediction per record; |sure| is the probability of the likeliest option, which is correct if sure > 0."""
+    predictions = []
     for record, share in zip(records, sure, strict=True):
         rest = (1 - abs(share)) / 2
-        made.append(
+        predictions.append(
             OptionPrediction(
                 id=record.id, dimension="answer", options=OPTIONS, answer=0 if share > 0 else 1,
                 distribution=(abs(share), rest, rest), state="scored", category="emotion",
             )
         )  # fmt: skip
-    return made
+    return predictions
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def choices(findings):
     ]
     predictions = answers(records, [0.9, -0.5, -0.8, *[0.7] * (len(records) - 3)])
     summary = summarise_options(predictions, seed=0, draws=100)
-    own = {field.name for field in fields(ChoiceFindings)}
-    given = {key: value for key, value in vars(findings).items() if key in own}
+    names = {field.name for field in fields(ChoiceFindings)}
+    given = {key: value for key, value in vars(findings).items() if key in names}
     metrics = {"choices": {"test": {"final": summary}}, "about": findings.metrics["about"]}
     given |= {"metrics": metrics, "predictions": predictions, "records": records}
     return ChoiceFindings(**given)
@@ -67,7 +67,7 @@ def test_the_sentences_on_accuracy(choices):
     assert sentence == "On test, final: no question was scored."
 
 
-def test_in_a_browser(choices, chromium, tmp_path):
+def test_the_page_opens_in_a_browser_and_plays_its_clips(choices, chromium, tmp_path):
     file = tmp_path / "report.html"
     file.write_text(render_choices(choices), encoding="utf-8")
     assert file.stat().st_size < 3_000_000

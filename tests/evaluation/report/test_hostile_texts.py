@@ -1,4 +1,4 @@
-"""Every page with a hostile text in every place: the text is shown unchanged, and no part of it becomes markup."""
+"""Pages with a hostile text in every place show it unchanged; no part of it becomes markup."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ from dramaeval.launch.sweeps.state import RunState
 from dramaeval.launch.sweeps.table import as_html
 
 SETTINGS = {"seed": 0, "draws": 20, "level": 0.95}
-#: What the templates and the pictures are made of.
+#: The tags of the templates and pictures.
 TAGS = {
     "html", "head", "meta", "link", "title", "style", "script", "body", "header", "nav", "main",
     "section", "article", "footer", "h1", "h2", "h3", "p", "a", "span", "small", "strong", "div",
@@ -40,14 +40,14 @@ TAGS = {
 
 
 @pytest.fixture(scope="module")
-def others():
-    """The pages without records: a leaderboard, a comparison, a sweep."""
-    chance = np.random.default_rng(0)
+def pages_without_records():
+    """The pages of a leaderboard, a comparison and a sweep, with hostile texts."""
+    rng = np.random.default_rng(0)
     systems = [HOSTILE, f"_{HOSTILE}", "plain"]
     built = [
         Prediction(
             id=f"{system}{at}", dimension=HOSTILE, scale=(1.0, 5.0), distribution=None,
-            expected=float(chance.uniform(1, 5)), ratings=(float(chance.uniform(1, 5)),),
+            expected=float(rng.uniform(1, 5)), ratings=(float(rng.uniform(1, 5)),),
             state="scored", system=system, group=f"{HOSTILE}{at}",
         )
         for system in systems for at in range(6)
@@ -72,7 +72,7 @@ def others():
 
 
 def sweep():
-    """A table of two runs whose overrides, folders and states are hostile."""
+    """A table of two runs with hostile overrides, folders and states."""
     rows = tuple(
         Row(
             run=SweepRun(
@@ -93,7 +93,7 @@ def sweep():
 
 @pytest.fixture
 def run_page(findings):
-    """The report of a run, with a hostile key, title, system, text, value of a slice and so on."""
+    """The report of a run with hostile keys, titles, systems, texts and values of slices."""
     predictions = [
         replace(
             prediction,
@@ -156,23 +156,23 @@ def choices_page(findings):
 
 
 def check(page, least):
-    """No part of the text is markup, and it is shown in as many places as given."""
+    """Assert that no part of the text is markup and that it is shown at least ``least`` times."""
     elements = Elements(page)
     assert {tag for tag, _ in elements.found} <= TAGS
     assert elements.text.count(HOSTILE) >= least
-    assert "49" not in elements.text.replace(HOSTILE, "").split()  # {{ 7 * 7 }} is no template
+    assert "49" not in elements.text.replace(HOSTILE, "").split()  # {{ 7 * 7 }} is not evaluated
     for tag, attributes in elements.found:
         assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
         link = attributes.get("href") or attributes.get("src") or "#"
         assert link.startswith(("#", "data:", "./")), link
-    # What the policy allows is what is there.
+    # The policy allows exactly the style and scripts of the page.
     meta = dict(
         next(attributes for tag, attributes in elements.found if "http-equiv" in attributes)
     )
     allowed = re.findall(r"'(sha256-[^']*)'", str(meta["content"]))
-    there = [text for texts in elements.code.values() for text in texts]
+    codes = [text for texts in elements.code.values() for text in texts]
     assert allowed == [
-        f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}" for text in there
+        f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}" for text in codes
     ]
     assert "unsafe" not in page
     assert "default-src 'none'" in str(meta["content"])
@@ -181,25 +181,25 @@ def check(page, least):
 @pytest.mark.parametrize(
     ("name", "least"), [("leaderboard", 15), ("comparison", 60), ("sweep", 10)]
 )
-def test_pages_without_records(others, name, least):
-    check(others[name], least)
+def test_pages_without_records_escape_hostile_texts(pages_without_records, name, least):
+    check(pages_without_records[name], least)
 
 
 @pytest.mark.slow
-def test_the_report_of_a_run(run_page):
+def test_the_report_of_a_run_escapes_hostile_texts(run_page):
     check(run_page, 40)
     ids = [attributes["id"] for _, attributes in Elements(run_page).found if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert all(re.fullmatch(r"[\w-]+", name) for name in ids)
 
 
-def test_the_report_of_multiple_choice(choices_page):
+def test_the_report_of_multiple_choice_escapes_hostile_texts(choices_page):
     check(choices_page, 40)
 
 
 @pytest.mark.slow
-def test_hostile_texts_do_not_run_in_a_browser(others, run_page, chromium, tmp_path):
-    for name, page in {**others, "run": run_page}.items():
+def test_hostile_texts_do_not_run_in_a_browser(pages_without_records, run_page, chromium, tmp_path):
+    for name, page in {**pages_without_records, "run": run_page}.items():
         file = tmp_path / f"{name}.html"
         file.write_text(page, encoding="utf-8")
         chromium.get_log("browser")
@@ -209,11 +209,13 @@ def test_hostile_texts_do_not_run_in_a_browser(others, run_page, chromium, tmp_p
         assert HOSTILE in chromium.execute_script("return document.body.textContent")
 
 
-def test_the_content_policy_blocks_unescaped_markup(others, chromium, tmp_path):
-    """If a text were not escaped, the page's content policy would stop a browser from running it."""
+def test_the_content_policy_blocks_unescaped_markup(pages_without_records, chromium, tmp_path):
+    """The text is inserted without escaping; the content policy of the page must stop the browser from running it."""
     file = tmp_path / "injected.html"
-    page = others["leaderboard"].replace("</main>", f"{HOSTILE.partition('</title>')[0]}</main>")
-    assert page != others["leaderboard"]
+    page = pages_without_records["leaderboard"].replace(
+        "</main>", f"{HOSTILE.partition('</title>')[0]}</main>"
+    )
+    assert page != pages_without_records["leaderboard"]
     file.write_text(page, encoding="utf-8")
     chromium.get_log("browser")
     chromium.get(file.as_uri())
@@ -221,7 +223,7 @@ def test_the_content_policy_blocks_unescaped_markup(others, chromium, tmp_path):
     assert chromium.title != "hit"
     assert any("inline event handler" in message for message in refused)
     assert any("inline script" in message for message in refused)
-    # The page's own script still sorts.
+    # The script of the page still sorts the table.
     head = chromium.find_element("css selector", "thead th")
     chromium.execute_script("arguments[0].click()", head.find_element("css selector", "button"))
     assert head.get_attribute("aria-sort") == "ascending"

@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: no errors or requests, sorted tables, players, small screens and printing."""
+"""The report in Chromium: no errors or requests, sorted tables, players, small screens and printing."""
 
 import base64
 import json
@@ -8,8 +8,8 @@ import pytest
 from dramaeval.evaluation.report.run_page import render
 
 
-def loaded(browser):
-    """Every request of the page, from the browser's network log."""
+def requests_of(browser):
+    """The addresses of all requests of the page, from the browser's network log."""
     urls = []
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
@@ -41,30 +41,30 @@ def click(browser, head):
     button.click()
 
 
-def by(browser, css):
+def find_all(browser, css):
     return browser.find_elements("css selector", css)
 
 
 @pytest.mark.slow
-def test_it_opens_without_errors_and_sends_no_request(page):
+def test_the_page_opens_without_errors_and_sends_no_request(page):
     assert page.get_log("browser") == []
     assert "run <1>" in page.title
-    outside = [url for url in loaded(page) if not url.startswith(("file:", "data:"))]
+    outside = [url for url in requests_of(page) if not url.startswith(("file:", "data:"))]
     assert outside == []
-    (own,) = {url for url in loaded(page) if url.startswith("file:")} or {page.current_url}
+    (own,) = {url for url in requests_of(page) if url.startswith("file:")} or {page.current_url}
     assert own == page.current_url
     result = page.execute_script(
         "return [...document.querySelectorAll('[src],[href]')].map("
         "e => e.getAttribute('src') || e.getAttribute('href'))"
     )
     assert all(entry.startswith(("#", "data:")) for entry in result)
-    assert by(page, "svg")
+    assert find_all(page, "svg")
     assert "<script>document.title" in page.find_element("css selector", "article").text
 
 
 @pytest.mark.slow
 def test_a_request_of_a_page_is_detected(page):
-    """The test above can fail: a picture from outside is noticed, and the page's own policy blocks it."""
+    """The test above can fail: the content policy blocks a picture from outside, which the log reports."""
     page.execute_script("new Image().src = 'http://127.0.0.1:9/x.png'")
     assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
 
@@ -73,7 +73,7 @@ def test_a_request_of_a_page_is_detected(page):
 def test_ids_are_unique_and_links_have_targets(page):
     ids = page.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
-    for link in by(page, "nav a"):
+    for link in find_all(page, "nav a"):
         assert link.get_attribute("href").partition("#")[2] in ids
     used = page.execute_script(
         "return [...document.querySelectorAll('svg use')].map(e => e.href.baseVal.slice(1))"
@@ -83,7 +83,7 @@ def test_ids_are_unique_and_links_have_targets(page):
 
 @pytest.mark.slow
 def test_tables_sort_by_value_both_ways_and_back(page):
-    table = by(page, "table.sortable")[0]
+    table = find_all(page, "table.sortable")[0]
     heads = table.find_elements("css selector", "thead th")
     at = next(n for n, head in enumerate(heads) if head.text.startswith("Pearson"))
     values = {}
@@ -95,7 +95,7 @@ def test_tables_sort_by_value_both_ways_and_back(page):
     assert heads[at].get_attribute("aria-sort") == "descending"
     after = [row[0] for row in rows(page, table)]
     assert after == sorted(values, key=values.get, reverse=True)
-    # By keyboard as well.
+    # The Enter key sorts too.
     heads[at].find_element("css selector", "button").send_keys("\ue007")
     assert heads[at].get_attribute("aria-sort") == "ascending"
     assert [row[0] for row in rows(page, table)] == after[::-1]
@@ -105,8 +105,8 @@ def test_tables_sort_by_value_both_ways_and_back(page):
 
 
 @pytest.mark.slow
-def test_rows_without_a_value_stay_last(page):
-    table = next(t for t in by(page, "table.sortable") if "silence" in t.text)
+def test_rows_without_a_value_are_last_in_both_directions(page):
+    table = next(t for t in find_all(page, "table.sortable") if "silence" in t.text)
     head = next(h for h in table.find_elements("css selector", "thead th") if "Gain" in h.text)
     for _ in range(2):
         click(page, head)
@@ -114,8 +114,8 @@ def test_rows_without_a_value_stay_last(page):
 
 
 @pytest.mark.slow
-def test_the_clips_play(page):
-    assert len(by(page, "audio")) == 10
+def test_a_clip_of_the_page_plays_to_its_end(page):
+    assert len(find_all(page, "audio")) == 10
     played = page.execute_async_script(
         """
         const done = arguments[arguments.length - 1];
@@ -133,7 +133,7 @@ def test_the_clips_play(page):
 
 
 @pytest.mark.slow
-def test_a_phone_shows_it_without_scrolling_sideways(page):
+def test_the_page_fits_the_width_of_a_phone(page):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -149,7 +149,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page):
 
 
 @pytest.mark.slow
-def test_it_prints(page):
+def test_the_page_can_be_printed(page):
     printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"]
     pdf = base64.b64decode(printed)
     assert pdf.startswith(b"%PDF")
@@ -161,8 +161,8 @@ def test_it_prints(page):
 
 
 @pytest.mark.slow
-def test_text_has_contrast(page):
-    """WCAG AA: 4.5 to 1 for text, worked out from the colours that the browser computed."""
+def test_text_has_enough_contrast(page):
+    """WCAG AA requires a contrast of 4.5 to 1 for text; the colours are those that the browser computes."""
     colours = page.execute_script(
         """
         const found = new Set();
@@ -179,6 +179,6 @@ def test_text_has_contrast(page):
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    wash = luminance("rgb(244, 246, 248)")  # the darkest ground that text stands on
+    background = luminance("rgb(244, 246, 248)")  # the darkest background of text
     for colour in colours:
-        assert (wash + 0.05) / (luminance(colour) + 0.05) >= 4.5, colour
+        assert (background + 0.05) / (luminance(colour) + 0.05) >= 4.5, colour

@@ -1,4 +1,4 @@
-"""Texts in Markdown and in pages are shown as they are."""
+"""Texts are escaped in Markdown and in pages, so that they are shown unchanged."""
 
 import pytest
 from hostile import HOSTILE, Elements
@@ -52,13 +52,13 @@ def test_text_without_special_characters_is_unchanged():
     )
 
 
-def test_characters_that_no_file_may_have_are_replaced():
+def test_control_characters_and_surrogates_are_replaced():
     text = "a\x00b\x1b[31mc\ud800d\ufffee\tf\ng é 音 🙂"
     assert printable(text) == "a\ufffdb\ufffd[31mc\ufffdd\ufffde\tf\ng é 音 🙂"
     printable(text).encode("utf-8")
 
 
-def test_long_texts_are_cut_with_their_rest_counted():
+def test_a_long_text_is_cut_with_the_number_of_characters_left_out():
     assert shortened("abc", 3) == "abc"
     assert shortened("abcd" * 1_000, 3) == "abc … (3,997 more characters)"
 
@@ -73,8 +73,8 @@ def test_the_policy_has_the_hashes_of_style_and_script():
     assert f"; script-src 'sha256-{digest}';" in policy("b", "a")
 
 
-def test_line_breaks_in_names_of_systems_keep_a_leaderboard_in_its_rows():
-    """Three systems with one clip each, of one prompt."""
+def test_line_breaks_in_system_names_do_not_split_rows_of_a_leaderboard():
+    """Three systems have one clip each of one prompt."""
     names = ("A\nB", "C\u2028D\r\nE", "F|G")
     predictions = [
         Prediction(

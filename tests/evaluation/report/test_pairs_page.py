@@ -23,15 +23,15 @@ HOSTILE = "<b>s0</b> & 'x'"
 
 @pytest.fixture
 def paired(tmp_path):
-    """Seven pairs of the clips of a run, each prompt one pair; the raters prefer a in all but one of them."""
-    chance = np.random.default_rng(0)
+    """Seven pairs, one per prompt; the raters prefer clip a in all pairs except the first."""
+    rng = np.random.default_rng(0)
     records, predictions = [], []
     for number in range(7):
         clips = [tmp_path / f"{number}{side}.wav" for side in "ab"]
         for clip in clips:
-            soundfile.write(clip, chance.uniform(-0.1, 0.1, 4_000), 16_000)
+            soundfile.write(clip, rng.uniform(-0.1, 0.1, 4_000), 16_000)
         name = f"pair <{number}>"
-        orders = chance.dirichlet([3, 1, 1], size=2)
+        orders = rng.dirichlet([3, 1, 1], size=2)
         p_a, p_tie, p_b = orders.mean(axis=0)
         records.append(
             Record(
@@ -66,7 +66,7 @@ def page(paired, tmp_path):
     )  # fmt: skip
 
 
-def test_the_worst_pair_is_that_on_which_raters_and_judge_disagree(paired):
+def test_the_worst_pair_has_the_largest_difference_of_judge_and_raters(paired):
     records, predictions = paired
     worst = worst_pairs(predictions, records)
     first = predictions[0]
@@ -105,7 +105,7 @@ def test_the_reference_of_a_pair_is_played_beside_both_clips(page, tmp_path):
     assert "Reference of" not in render_pairs(page)
 
 
-def test_a_page_without_systems_and_without_orders_states_it(page):
+def test_a_page_without_ranking_and_orders_says_so(page):
     predictions = [replace(p, order_ab=None, order_ba=None, margin=0.2) for p in page.predictions]
     summary = summarise_pairs(predictions, ["pitch_dynamics"], **SETTINGS)
     metrics = {
@@ -134,7 +134,7 @@ def test_sentences_name_values_intervals_and_bias(page):
     assert "| mean | final | 0.60 [" in pair_text("test", {"final": summary})
 
 
-def test_the_gain_in_a_sentence():
+def test_the_sentence_on_the_gain():
     values = {"difference": 0.125, "interval": [0.05, 0.2], "p": 0.01}
     gain = {"macro": {"accuracy_untied": values}, "bootstrap": {"level": 0.95}}
     sentence = gain_sentence("test", gain)

@@ -1,4 +1,4 @@
-"""The pictures as elements of a page: texts as they are, no styles, ids of their own."""
+"""Pictures as SVG elements of a page: texts are unchanged, there are no style sheets, and ids are unique."""
 
 import re
 import warnings
@@ -9,7 +9,7 @@ import pytest
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.svg import SVG, embedded
 
-#: Attributes of SVG, those among them that can stand in a style encoded_record too.
+#: The attributes that the pictures may have.
 ATTRIBUTES = {
     "xmlns", "version", "viewBox", "width", "height", "role", "aria-label", "id", "href", "x", "y", "d",
     "transform", "clip-path", "patternUnits",
@@ -20,9 +20,9 @@ ATTRIBUTES = {
 
 
 def forest(rows, series=("judge",)):
-    looks = dict.fromkeys(series, (plots.JUDGE, "o"))
+    styles = dict.fromkeys(series, (plots.JUDGE, "o"))
     marks = {name: [plots.Interval(0.1, (0.0, 0.2)) for _ in rows] for name in series}
-    return plots.forest("forest", "label", rows, marks, looks, "Pearson")
+    return plots.forest("forest", "label", rows, marks, styles, "Pearson")
 
 
 def texts(svg):
@@ -34,21 +34,21 @@ def test_dollar_signs_are_text_and_not_mathematics():
     assert "$a_b$" in texts(forest(["x"], ["$a_b$", "y"]))
 
 
-def test_every_run_is_in_the_legend_whatever_its_name():
+def test_every_series_is_in_the_legend_whatever_its_name():
     result = texts(forest(["x"], ["_hidden", "b" * 200]))
     assert " _hidden" in result
     assert "b" * (plots.MOST_SERIES_LETTERS - 1) + "…" in result
 
 
 @pytest.mark.parametrize("text", ["The name of a long dimension " * 4, "a\nb\tc"])
-def test_long_and_broken_labels_leave_room_for_the_picture(text):
+def test_long_labels_and_line_breaks_cause_no_warning(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         svg = forest([text] * 2, [text, "x", "y"])
     assert all("\n" not in entry for entry in texts(svg))
 
 
-def test_attributes_take_the_place_of_styles(random_arrays):
+def test_pictures_have_attributes_instead_of_styles_and_unique_ids(random_arrays):
     of = random_arrays(seed=0, n=600)
     pictures = [
         forest(["x"], ["a", "b"]),
@@ -84,7 +84,7 @@ L 1 1
 </svg>"""
 
 
-def test_an_element_by_hand():
+def test_an_embedded_svg_by_hand():
     assert embedded(FILE, r"a\d", '"label"') == (
         f'<svg viewBox="0 0 1 1" stroke-linejoin="round" stroke-linecap="butt" xmlns="{SVG}" role="img" '
         r'aria-label="&quot;label&quot;"><defs />'

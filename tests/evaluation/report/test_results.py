@@ -1,4 +1,4 @@
-"""Results to compare: folders of the published scripts, and run folders."""
+"""Results to compare: results of the published scripts and run folders, and their comparison."""
 
 import json
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_the_published_layout_is_read(written, rubric):
         ({"probability_score": None}, 4.0, "scored"),
         ({"probability_score": float("nan")}, 4.0, "scored"),
         ({"probability_score": None, "model_score": None}, None, "neither"),
-        # A real 3 has its answer in the output; the scripts' default has not.
+        # A score of 3 is an answer if the output has it; otherwise it is the default of the scripts.
         ({"probability_score": None, "model_score": 3}, 3.0, "scored"),
         (
             {"probability_score": None, "model_score": 3.0, "raw_model_output": "I cannot say",
@@ -74,7 +74,7 @@ def test_the_published_layout_is_read(written, rubric):
         ),
     ],
 )  # fmt: skip
-def test_the_score_of_an_item(written, rubric, values, expected, state):
+def test_the_score_and_state_of_a_published_item(written, rubric, values, expected, state):
     (one,) = read_published(written(item("a", **values)), "old", rubric).predictions
     assert one.expected == expected
     assert one.state.startswith(state)
@@ -126,15 +126,15 @@ def test_other_json_files_in_the_folder_are_ignored(written, rubric):
 
 @pytest.fixture
 def runs(judged, tmp_path):
-    """Three run folders: a good judge, a bad one, and the good one again."""
+    """The results of three run folders: a good judge, a bad one, and the good one again."""
 
-    def write(name, made, phase="final", seed=0):
+    def write(name, judge, phase="final", seed=0):
         folder = tmp_path / name
         folder.mkdir()
         file = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
         lines = [
             {"split": "test", "phase": phase, **prediction.to_json()}
-            for prediction in made.predictions
+            for prediction in judge.predictions
         ]
         (folder / file).write_text("".join(json.dumps(line) + "\n" for line in lines))
         dimensions = [{"key": "pitch_dynamics", "title": "Pitch"}]
@@ -150,7 +150,7 @@ def runs(judged, tmp_path):
     ]
 
 
-def test_runs_side_by_side(runs):
+def test_the_comparison_has_differences_intervals_and_differing_settings(runs):
     result = side_by_side(runs, seed=0, draws=200, level=0.95)
     assert result.dimensions == {"pitch_dynamics": "Pitch", "trait_embodiment": "trait_embodiment"}
     assert result.against_first["same"]["macro"]["pearson"]["difference"] == 0
@@ -179,8 +179,10 @@ def test_only_common_records_are_compared_and_the_rest_counted(runs):
         side_by_side(runs, seed=0, draws=20, level=0.95)
 
 
-def test_old_results_take_their_groups_from_the_run_beside_them(runs, written, rubric):
-    """The published files name no character; without it the bootstrap would draw single clips."""
+def test_published_results_take_their_groups_from_the_run_with_the_same_records(
+    runs, written, rubric
+):
+    """The published files have no characters; without groups the bootstrap would draw single clips."""
     own = [
         prediction for prediction in runs[0].predictions if prediction.dimension == "pitch_dynamics"
     ]
@@ -218,10 +220,14 @@ def test_other_clips_for_the_same_record_are_refused(runs, tmp_path):
         lines = [prediction.to_json() | {"split": "test"} for prediction in run.predictions]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "predictions.jsonl").write_text(text)
-        prints = [RecordPrint(name, "a", "same") for name in ids]
-        prints[3] = prints[3]._replace(clip="same" if number == 0 else "other")
-        prints[4] = prints[4]._replace(clip="")  # a judge of text alone
-        (folder / RECORDS).write_text(write_prints({"val": prints[3:4], "test": prints}))
+        fingerprints = [RecordPrint(name, "a", "same") for name in ids]
+        fingerprints[3] = fingerprints[3]._replace(clip="same" if number == 0 else "other")
+        fingerprints[4] = fingerprints[4]._replace(
+            clip=""
+        )  # a judge without audio has no hash of the clip
+        (folder / RECORDS).write_text(
+            write_prints({"val": fingerprints[3:4], "test": fingerprints})
+        )
         folders.append(folder)
     first, second = (read_run(folder, folder.name, "test", None) for folder in folders)
     assert side_by_side([first, replace(second, clips={})], seed=0, draws=20, level=0.95)
@@ -252,7 +258,7 @@ def test_a_line_that_is_not_a_prediction_is_named(tmp_path, line):
 
 
 def results(name, make_prediction, scales, expected, **values):
-    """Results of three records on each dimension; ratings are the lowest score, the middle and the highest."""
+    """Results of three records per dimension; the ratings are the lowest point, the middle and the highest point."""
     predictions = [
         make_prediction(
             f"r{number}",
@@ -301,7 +307,7 @@ def test_runs_with_and_without_bins_are_compared(make_prediction):
     assert compared.against_first["coarse"]["macro"]["mse"]["difference"] == pytest.approx(100 / 3)
 
 
-def test_the_published_ways_of_counting_are_shown_side_by_side(make_prediction, written, rubric):
+def test_figures_by_both_published_conventions_are_compared(make_prediction, written, rubric):
     ratings = [[5, None, "N/A"], [3, 3], [1, None]]
     old = read_published(
         written(
@@ -328,10 +334,10 @@ def test_the_published_ways_of_counting_are_shown_side_by_side(make_prediction, 
     other = replace(own, name="other", published=None)
     compared = side_by_side([own, old, other], seed=0, draws=0, level=0.95)
     assert compared.published["own"] == counted
-    # Fine-tuning scripts: null dropped, "N/A" is 1: targets 3, 3, 1 for the scores 4, 2, 1.
+    # Fine-tuning scripts leave out null and count "N/A" as 1: targets 3, 3, 1 for the scores 4, 2, 1.
     of_old = compared.published["old"]
     assert of_old["fine_tuning"]["pearson"] == pytest.approx(pearsonr([4, 2, 1], [3, 3, 1])[0])
-    # Zero-shot scripts: null is 1 too: targets 7/3, 3, 1.
+    # Zero-shot scripts count null as 1 too: targets 7/3, 3, 1.
     assert of_old["zero_shot"]["pearson"] == pytest.approx(pearsonr([4, 2, 1], [7 / 3, 3, 1])[0])
     assert (
         "other is not counted as published: evaluate it with evaluation.convention=published."

@@ -1,4 +1,4 @@
-"""The page of a run without a browser: its size, its content, and missing clips."""
+"""The report of a run, without a browser: its size, its content, and missing clips."""
 
 import re
 from dataclasses import replace
@@ -25,7 +25,7 @@ def test_the_page_is_one_small_file_with_every_section(findings):
     assert "<b>x.wav</b>" not in page
     assert "path: &lt;tiny&gt;" in page
     assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page) == []
-    assert "http://www.w3.org/2000/svg" in page  # a name, not an address
+    assert "http://www.w3.org/2000/svg" in page  # the SVG namespace, which is not loaded
 
 
 @pytest.mark.slow
@@ -67,8 +67,8 @@ def test_a_zero_shot_run_without_curves_controls_or_clips(findings, tmp_path):
     page = render(replace(findings, metrics=only, tensorboard=tmp_path / "none"))
     assert "before training" in page
     assert "<audio" not in page
-    for gone in ("Does the judge use the audio?", "Training</h2>", "Slices</h2>"):
-        assert gone not in page
+    for heading in ("Does the judge use the audio?", "Training</h2>", "Slices</h2>"):
+        assert heading not in page
     assert "cannot be decoded" in page
 
 
@@ -79,7 +79,7 @@ def test_the_reference_is_played_beside_the_clip(findings, tmp_path):
     page = render(replace(findings, records=records))
     players = dict(re.findall(r'<audio [^>]*src="([^"]+)" aria-label="(Clip|Reference of)', page))
     assert page.count("<audio") == 20
-    # Ten different clips, each beside the same reference, whose sound is that of its file.
+    # Ten different clips, each with the same reference, whose sound equals that of its file.
     assert list(players.values()).count("Clip") == 10
     (sound,) = (uri for uri, kind in players.items() if kind == "Reference of")
     only = replace(findings.records[0], id="x", clip=reference)
@@ -93,15 +93,15 @@ def test_the_reference_is_played_beside_the_clip(findings, tmp_path):
 def test_unscored_questions_are_counted(findings, make_prediction):
     from dramaeval.evaluation.summary import summarise
 
-    lost = [
+    unscored = [
         make_prediction(
             prediction.id, None, prediction.ratings, dimension=prediction.dimension, state="torn"
         )
         for prediction in findings.predictions
     ]
-    summary = summarise(lost, list(findings.titles), seed=0, draws=20)
+    summary = summarise(unscored, list(findings.titles), seed=0, draws=20)
     only = {"test": {"final": summary}, "about": {}}
-    page = render(replace(findings, metrics=only, predictions=lost))
+    page = render(replace(findings, metrics=only, predictions=unscored))
     assert "no correlation with people" in page
     assert "28 of 28 questions were not scored" in page
 
@@ -109,13 +109,15 @@ def test_unscored_questions_are_counted(findings, make_prediction):
 def test_the_worst_answers_have_the_largest_gaps_one_for_each_clip(findings):
     result = worst(findings.predictions, findings.records, most=5)
     assert len({entry.record.id for entry in result}) == 5
-    gaps = [abs(entry.gap) for entry in result]
-    assert gaps == sorted(gaps, reverse=True)
+    differences = [abs(entry.gap) for entry in result]
+    assert differences == sorted(differences, reverse=True)
     largest = max(abs(p.expected - p.mean_rating) for p in findings.predictions)
-    assert gaps[0] == pytest.approx(largest)
+    assert differences[0] == pytest.approx(largest)
 
 
-def test_gaps_count_by_the_scale(make_prediction, findings):
+def test_the_worst_answers_are_ordered_relative_to_the_range_of_the_scale(
+    make_prediction, findings
+):
     record = findings.records
     five = make_prediction(record[0].id, 4.0, (2,))  # half of 1-5
     two = make_prediction(record[1].id, 0.9, (0,), scale=(0.0, 1.0))  # nine tenths of 0-1
@@ -133,5 +135,5 @@ def test_a_clip_in_the_page_has_the_sound_of_its_file(findings, tmp_path):
     original, _ = soundfile.read(record.clip)
     assert rate == 16_000
     assert len(result) == pytest.approx(len(original), abs=3000)
-    # White noise at 41 kbit/s loses its top; its level stays.
+    # White noise at 41 kbit/s loses its high frequencies but keeps its level.
     assert np.std(result) == pytest.approx(np.std(original), rel=0.3)

@@ -1,4 +1,4 @@
-"""The sentences: each verdict follows from its intervals."""
+"""The sentences of the summary, whose conclusions follow from the intervals."""
 
 import copy
 
@@ -45,9 +45,9 @@ def test_audio_use_is_unknown_without_intervals():
     )
 
 
-def test_other_controls_do_not_count():
-    lost = {"reason": "this judge takes no audio", "what": "x", "gain": None}
-    result = audio_use({"prosody": BEATEN, "silence": lost})
+def test_controls_with_sound_do_not_show_the_use_of_the_audio():
+    not_run = {"reason": "this judge takes no audio", "what": "x", "gain": None}
+    result = audio_use({"prosody": BEATEN, "silence": not_run})
     assert result[0].startswith("Whether the judge uses the audio was not tested")
     assert result[2] == "Silence: not available, this judge takes no audio."
 
@@ -55,8 +55,8 @@ def test_other_controls_do_not_count():
 def test_a_constant_control_has_an_error_but_no_correlation():
     constant = copy.deepcopy(BEATEN)
     constant["gain"]["macro"]["pearson"] = None
-    (_, told) = audio_use({"training_mean": constant})
-    assert "no correlation, because it is constant, difference in squared error" in told
+    (_, sentence) = audio_use({"training_mean": constant})
+    assert "no correlation, because it is constant, difference in squared error" in sentence
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ def test_an_interval_with_zero_does_not_show_agreement(phases, findings):
 
 
 @pytest.mark.parametrize(
-    ("bounds", "verdict"),
+    ("interval", "conclusion"),
     [([0.1, 0.3], "training raised the agreement"), ([-0.3, -0.1], "training lowered the agreement"),
      ([-0.1, 0.3], "no change is shown"), (None, "too few groups")],
 )  # fmt: skip
-def test_the_sentence_about_the_change_in_training(phases, findings, bounds, verdict):
+def test_the_sentence_about_the_change_in_training(phases, findings, interval, conclusion):
     change = copy.deepcopy(findings.metrics["gain"]["test"])
-    change["macro"]["pearson"]["interval"] = bounds
-    assert verdict in summary("test", phases, change, findings.titles)[1]
+    change["macro"]["pearson"]["interval"] = interval
+    assert conclusion in summary("test", phases, change, findings.titles)[1]

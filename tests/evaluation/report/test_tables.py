@@ -1,4 +1,4 @@
-"""Numbers and tables as people and papers get them."""
+"""Numbers and tables as text, Markdown and CSV."""
 
 import csv
 import io
@@ -21,11 +21,11 @@ from dramaeval.evaluation.report.tables import (
     ("value", "text"),
     [(0.123, "0.12"), (-0.5, "−0.50"), (-0.001, "0.00"), (0.005, "0.01"), (1234.5, "1234.50")],
 )
-def test_numbers(value, text):
+def test_numbers_are_shown_with_two_decimals(value, text):
     assert shown(value) == text
 
 
-def test_a_difference_has_a_sign_and_is_bold_where_its_interval_excludes_zero():
+def test_a_difference_has_a_sign_and_is_bold_if_its_interval_excludes_zero():
     cell = with_interval(0.2, [0.1, 0.3], sign=True)
     assert (cell.plain, cell.strong) == ("+0.20 [+0.10, +0.30]", True)
     assert not with_interval(0.2, [-0.1, 0.3], sign=True).strong
@@ -47,7 +47,7 @@ def table():
     )
 
 
-def test_markdown(table):
+def test_a_table_is_written_as_markdown(table):
     assert markdown(table) == (
         "### Results\n\n| Run | r |\n| --- | ---: |\n| a\\|b, c | −0.26 [−0.50, 0.10] |\n| d | – |\n"
         "| Macro | 0.25 |\n\nA note.\n"

@@ -1,4 +1,4 @@
-"""Sweep folders as runs leave them."""
+"""A fixture that writes the folders of a sweep's runs."""
 
 from __future__ import annotations
 

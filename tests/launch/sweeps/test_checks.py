@@ -1,4 +1,4 @@
-"""The check of a sweep's runs: as the runs check themselves, with nothing written."""
+"""`plan_runs` checks the runs of a sweep as each run checks itself, and writes no file."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ EVALUATE = ("stages=[evaluate]", "task.dimensions=[pitch_dynamics]")
 
 @pytest.fixture
 def plans(composed, tmp_path):
-    """The plans of runs with these overrides."""
+    """A function that returns the plans of runs with these overrides; at the end no file may have been written."""
 
     def plan(*overrides_of_runs, machine=None, starts=True):
         configs = {
@@ -49,10 +49,10 @@ def test_each_problem_names_all_runs_that_have_it(plans):
     ],
 )
 @pytest.mark.parametrize("starts", [True, False])
-def test_model_files_that_are_not_here_are_a_problem_unless_another_machine_has_them(
+def test_missing_model_files_are_a_problem_unless_the_plan_is_for_another_machine(
     plans, monkeypatch, path, problem, starts
 ):
-    """Also of a model whose architecture the settings hold, so that a plan reads no file of it."""
+    """The settings of this model hold its architecture, so a plan for another machine needs none of its files."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     hub_is_reachable.cache_clear()
     run = ["model=qwen2_audio_7b", f"model.path={path}"]
@@ -75,7 +75,7 @@ def test_a_folder_without_weights_is_incomplete(plans, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_plan_is_for_the_machine_of_the_launcher(plans):
+def test_the_number_of_steps_follows_from_the_processes_of_the_launcher(plans):
     train = ["stages=[train]", "batch.per_device=2", "batch.global=null"]
     (here,), (there,), (gpus,) = (
         plans(train, starts=False),
@@ -118,12 +118,12 @@ def test_the_memory_of_the_described_machine_is_the_limit(plans, overrides, refu
         (["plan_device=cuda", "plan_gpus=2", "processes=4"], "plan_gpus=2, but processes=4"),
     ],
 )
-def test_a_description_that_contradicts_itself_is_refused(problems_of, overrides, refused):
+def test_contradicting_settings_of_the_planned_machine_are_refused(problems_of, overrides, refused):
     problems = problems_of("plan=true", *overrides)
     assert len(problems) == (refused is not None)
     assert not refused or refused in problems[0]
 
 
-def test_a_run_does_not_use_a_described_machine(problems_of):
+def test_plan_device_and_plan_gpus_are_refused_without_plan_true(problems_of):
     (problem,) = problems_of("plan_device=cuda", "plan_gpus=2")
     assert "these describe another machine for plan=true" in problem

@@ -1,4 +1,4 @@
-"""A damaged file in a sweep makes one run unreadable and changes nothing else."""
+"""A damaged file in a sweep makes only its own run unreadable."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_a_damaged_run_is_unreadable_in_the_table(sweep, name, way, listed):
     assert [row.run for row in table.rows[:4]] == [row.run for row in before.rows[:4]]
     assert table.rows[4].run.number == 4
     assert table.rows[4].run.settings == {"seed": "4"}
-    # The damaged run cannot be the best one, and will be run again.
+    # The damaged run is not considered for the best run, and is run again.
     assert table.best.runs == [0, 1, 2, 3]
     assert [row.run.number for row in table.unfinished] == [4]
     kept = json.loads((sweep.path / "sweep.json").read_text())
@@ -84,8 +84,8 @@ def test_a_run_that_failed_keeps_its_reason(add_run, tmp_path):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["config.yaml", "hydra.yaml"])
-def test_a_runs_settings_are_never_read_in_part(tmp_path, name, way):
-    """YAML that was cut off between two lines is YAML with fewer settings."""
+def test_damaged_settings_of_a_run_are_an_error(tmp_path, name, way):
+    """A YAML file that is cut off between two lines is still valid YAML, with fewer settings."""
     (tmp_path / ".hydra").mkdir()
     write_listed(tmp_path / ".hydra" / "hydra.yaml", "hydra:\n  job:\n    name: launch\n")
     write_listed(tmp_path / ".hydra" / "config.yaml", "seed: 1\ndevice: cpu\n")
@@ -96,7 +96,7 @@ def test_a_runs_settings_are_never_read_in_part(tmp_path, name, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_sweeps_settings_are_never_read_in_part(tmp_path, way):
+def test_damaged_settings_of_a_sweep_are_an_error(tmp_path, way):
     write_listed(tmp_path / "multirun.yaml", "seed: 1\nhydra:\n  mode: MULTIRUN\n")
     assert SweepFolder(tmp_path).master().seed == 1
     damage(tmp_path / "multirun.yaml", way)
@@ -105,7 +105,7 @@ def test_a_sweeps_settings_are_never_read_in_part(tmp_path, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_only_the_run_whose_job_is_unknown_fails(sweep, way):
+def test_only_the_run_with_a_damaged_slurm_json_fails(sweep, way):
     runs = sweep.runs()
     change_state(runs[1].folder, lambda state: RunState())
     (runs[1].folder / "slurm.json").write_text(sealed({"job": "12_1"}))
@@ -120,7 +120,7 @@ def test_only_the_run_whose_job_is_unknown_fails(sweep, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_without_its_trial_is_not_pruned(tmp_path, add_run, caplog, way):
+def test_a_run_with_a_damaged_trial_json_is_not_pruned(tmp_path, add_run, caplog, way):
     folder = add_run(0, ["seed=0"])
     (folder / "trial.json").write_text(sealed({"trial": 3}))
     (run,) = SweepFolder(tmp_path).runs()

@@ -1,4 +1,4 @@
-"""The shards of ``shards=N`` are joined exactly once, and what is missing is named and scored again."""
+"""The predictions of ``shards=N`` are joined once all shards are complete; an incomplete shard can be resumed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dramaeval.stages.fingerprint import NAME
 
 
 def lines_of(name):
-    """Two lines; ``clip3`` has no score on the second dimension."""
+    """The two prediction lines of a clip; ``clip3`` has no score on the second dimension."""
     shares = {"scale": (1.0, 2.0), "distribution": (0.5, 0.5), "expected": 1.5}
     predictions = [
         Prediction(id=name, dimension=key, ratings=(), state="scored", **shares) for key in "ab"
     ]
     if name == "clip3":
-        nothing = {"distribution": None, "expected": None, "state": "no end"}
-        predictions[1] = replace(predictions[1], **nothing)
+        unscored = {"distribution": None, "expected": None, "state": "no end"}
+        predictions[1] = replace(predictions[1], **unscored)
     return "".join(prediction_line(each) + "\n" for each in predictions)
 
 
@@ -71,13 +71,13 @@ def test_the_joined_file_has_every_clip_once_in_the_order_of_the_input(sweep):
     assert json.loads((sweep.path / "shards.json").read_text())["clips"] == 7
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut", "short"])
-def test_a_shard_that_lacks_clips_is_named_and_can_be_resumed(sweep, harm):
+@pytest.mark.parametrize("damage", ["missing", "cut off", "incomplete"])
+def test_a_shard_that_lacks_clips_is_named_and_can_be_resumed(sweep, damage):
     folder = sweep.path / "1-x"
     file = folder / "predictions.jsonl"
-    if harm == "gone":
+    if damage == "missing":
         file.unlink()
-    elif harm == "cut":
+    elif damage == "cut off":
         file.write_bytes(file.read_bytes()[:-9])
     else:
         write_shard(sweep.path, 1, ["clip1"], total=2)
@@ -90,7 +90,7 @@ def test_a_shard_that_lacks_clips_is_named_and_can_be_resumed(sweep, harm):
     assert "7 clips" in join_shards(sweep)
 
 
-def test_nothing_is_joined_twice_or_of_other_sweeps(sweep, tmp_path):
+def test_shards_with_a_common_clip_or_with_other_varying_settings_are_not_joined(sweep, tmp_path):
     write_shard(sweep.path, 2, ["clip2", "clip0"])
     with pytest.raises(ConfigError, match="clip0 is in another shard"):
         join_shards(sweep)

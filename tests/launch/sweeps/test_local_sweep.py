@@ -1,4 +1,4 @@
-"""A sweep on this machine: failures, kills, resuming."""
+"""A sweep on this machine: killed runs, an interrupted launcher, resuming."""
 
 import json
 import os
@@ -18,7 +18,7 @@ QUICK = (
 
 @pytest.fixture
 def words(make_clips, tmp_path):
-    """The command of a sweep in tmp_path/sweep, without its values."""
+    """The arguments of a sweep in tmp_path/sweep, without the settings that vary."""
     data = [f"task.data.{split}={make_clips(split, 6)}" for split in ("train", "val")]
     return ["-m", *QUICK, *data, f"hydra.sweep.dir={tmp_path / 'sweep'}"]
 
@@ -27,23 +27,23 @@ def rows(tmp_path):
     return json.loads((tmp_path / "sweep" / "sweep.json").read_text())["runs"]
 
 
-def until_step(tmp_path, number, step):
+def wait_for_step(tmp_path, number, step):
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         logs = list((tmp_path / "sweep").glob(f"{number}-*/train.log"))
         if logs and f"step {step} of" in logs[0].read_text():
             return logs[0].parent
         time.sleep(0.05)
-    raise AssertionError("the run did not come so far")
+    raise AssertionError(f"run {number} did not reach step {step} in time")
 
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_and_does_not_affect_the_others(start_launch, launch, words, tmp_path):
-    """A run that fails, and is tried again, is in the tests of the search and of SLURM."""
-    going = start_launch(*words, "trainer.args.max_steps=1,12", "hydra.launcher.parallel=2")
-    folder = until_step(tmp_path, 1, 3)
+    """The tests of the search and of SLURM resume runs that failed."""
+    running = start_launch(*words, "trainer.args.max_steps=1,12", "hydra.launcher.parallel=2")
+    folder = wait_for_step(tmp_path, 1, 3)
     os.kill(json.loads((folder / "state.json").read_text())["process"], signal.SIGKILL)
-    done = going.end()
+    done = running.wait()
     assert done.returncode == 1, done.stderr
     assert [row["state"] for row in rows(tmp_path)] == ["done", "failed"]
     assert rows(tmp_path)[1]["reason"].startswith("killed by SIGKILL, from outside")
@@ -54,7 +54,7 @@ def test_a_killed_run_resumes_and_does_not_affect_the_others(start_launch, launc
     assert again.returncode == 0, again.stderr
     assert [row["state"] for row in rows(tmp_path)] == ["done", "done"]
     assert "Resuming from checkpoint-" in (folder / "train.log").read_text()
-    # What was done was not done again.
+    # The finished run is not run again.
     kept = tmp_path / "sweep" / rows(tmp_path)[0]["folder"] / "state.json"
     assert kept.stat().st_mtime_ns == first
     for number, steps in enumerate((1, 12)):
@@ -69,13 +69,13 @@ def test_a_killed_run_resumes_and_does_not_affect_the_others(start_launch, launc
 
 
 @pytest.mark.slow
-def test_a_launcher_that_is_ended_lets_its_runs_save(start_launch, words, tmp_path):
-    going = start_launch(
+def test_an_interrupted_launcher_lets_its_runs_save_a_checkpoint(start_launch, words, tmp_path):
+    running = start_launch(
         *words, "trainer.args.max_steps=60", "seed=0,1", "hydra.launcher.parallel=1"
     )
-    folder = until_step(tmp_path, 0, 3)
-    os.kill(going.pid, signal.SIGINT)  # nobody can be asked
-    done = going.end()
+    folder = wait_for_step(tmp_path, 0, 3)
+    os.kill(running.pid, signal.SIGINT)  # without a terminal, no question is asked
+    done = running.wait()
     assert done.returncode == 130, done.stderr
     assert "Asked to stop: saving a checkpoint" in (folder / "train.log").read_text()
     state = json.loads((folder / "state.json").read_text())
@@ -87,7 +87,7 @@ def test_a_launcher_that_is_ended_lets_its_runs_save(start_launch, words, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["stages=[report]"], "needs sweep=FOLDER"),
         (["resume=true"], "needs sweep=FOLDER"),
@@ -97,10 +97,12 @@ def test_a_launcher_that_is_ended_lets_its_runs_save(start_launch, words, tmp_pa
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
-def test_commands_about_sweeps_that_cannot_be_done(launch, tmp_path, words, told):
+def test_invalid_commands_about_a_sweep_are_refused_without_a_traceback(
+    launch, tmp_path, words, message
+):
     words = [word.format(tmp_path / "none") for word in words]
-    left = tmp_path / "left"
-    done = launch(*words, f"hydra.run.dir={left / 'run'}")
+
+    done = launch(*words, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""A search with Optuna records finished, pruned and failed runs in the study and in the table."""
+"""Search with Optuna: distributions, pruning, and the records of finished, pruned and failed runs."""
 
 import json
 
@@ -25,7 +25,7 @@ from dramaeval.launch.sweeps.state import Pruned
         ("range(0,3)", CategoricalDistribution(["0", "1", "2"])),
     ],
 )
-def test_overrides_become_distributions(text, expected):
+def test_an_override_is_converted_to_an_optuna_distribution(text, expected):
     (override,) = OverridesParser.create().parse_overrides([f"x={text}"])
     assert distribution(override) == expected
 
@@ -36,7 +36,7 @@ def test_an_empty_interval_is_refused():
         distribution(override)
 
 
-def test_a_run_reports_and_is_pruned(tmp_path):
+def test_the_pruning_callback_reports_values_and_stops_the_run_below_the_median(tmp_path):
     """The median of the finished trials at step 2 is 0.5: a trial with 0.4 is pruned, one with 0.6 continues."""
     (tmp_path / "multirun.yaml").write_text(
         "hydra: {sweeper: {pruner: {_target_: optuna.pruners.MedianPruner, n_startup_trials: 1}}}"
@@ -62,16 +62,18 @@ def test_a_run_reports_and_is_pruned(tmp_path):
     assert study.trials[1].intermediate_values == {2: 0.6}
 
 
-def test_a_run_outside_of_a_search_has_no_callback(tmp_path):
+def test_a_run_that_belongs_to_no_search_has_no_pruning_callback(tmp_path):
     assert pruning(tmp_path, SINGLE_PROCESS, None) == []
 
 
 @pytest.mark.slow
-def test_a_search_from_its_first_run_to_its_last(launch, tmp_path, make_clips):
-    """Three values, each once: a run that ends before the pruner looks, one that it prunes, one that fails."""
+def test_a_search_records_a_finished_a_pruned_and_a_failed_run_and_is_resumed(
+    launch, tmp_path, make_clips, small_judge
+):
+    """Three values, each once: one run ends before the pruner's first check, one is pruned, and one fails."""
     data = [f"task.data.{split}={make_clips(split, 6)}" for split in ("train", "val")]
     done = launch(
-        "-m", "hydra/sweeper=optuna", *data, "device=cpu", "logger=none",
+        "-m", "hydra/sweeper=optuna", *data, small_judge, "device=cpu", "logger=none",
         "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_steps=1",
         "trainer.args.save_steps=1", "evaluation.draws=20", "evaluation.html=false", "evaluation.zero_shot=false",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",
@@ -93,7 +95,7 @@ def test_a_search_from_its_first_run_to_its_last(launch, tmp_path, make_clips):
     assert study.best_value == rows["1"]["objective"] == rows["1"]["val_pearson"]
     states = {trial.params["trainer.args.max_steps"]: trial.state.name for trial in study.trials}
     assert states == {"1": "COMPLETE", "2": "PRUNED", "none": "FAIL"}
-    # Resumed, only what failed is tried again, as a new trial; the search has had its three runs.
+    # Resuming runs only the failed run again, as a new trial, since the search has already started its three runs.
     again = launch(f"sweep={tmp_path / 'sweep'}", "resume=true")
     assert again.returncode == 1, again.stdout
     assert "1 of 3 runs did not finish" in again.stderr
@@ -104,7 +106,9 @@ def test_a_search_from_its_first_run_to_its_last(launch, tmp_path, make_clips):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("space", choices("search"))
-def test_every_space_composes_and_shows_its_first_batch(launch, tmp_path, make_clips, space):
+def test_the_check_of_each_search_space_shows_two_runs_and_writes_no_file(
+    launch, tmp_path, make_clips, space
+):
     data = [f"task.data.{split}={make_clips(split, 4)}" for split in ("train", "val")]
     peft = {"lora": "lora", "full": "none"}[space]
     done = launch(

@@ -18,11 +18,11 @@ from dramaeval.launch.sweeps.signature import FILE, key_file, sign, unsigned
 def account(tmp_path, monkeypatch):
     """Switch to the account with this name; each account has another folder for its key."""
 
-    def become(name):
+    def switch_to(name):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / name))
 
-    become("one")
-    return become
+    switch_to("one")
+    return switch_to
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def sweep(account, add_run, tmp_path):
     return folder
 
 
-def test_a_signature_is_valid_for_the_account_that_signed_only(sweep, account):
+def test_a_signature_is_valid_only_for_the_account_that_signed(sweep, account):
     assert sweep.unsigned() == []
     account("two")
     names = {"multirun.yaml", *OF_RUN}
@@ -70,7 +70,7 @@ def test_a_malformed_signature_file_counts_as_unsigned(sweep, text):
     assert sweep.unsigned() == [sweep.path / "multirun.yaml"]
 
 
-def test_only_the_account_can_read_its_key(account, tmp_path):
+def test_the_key_is_private_and_a_readable_or_changed_key_is_not_used(account, tmp_path):
     (tmp_path / "multirun.yaml").write_text("a: 1\n")
     sign(tmp_path, OF_SWEEP)
     assert key_file().stat().st_mode & 0o777 == 0o600
@@ -83,7 +83,7 @@ def test_only_the_account_can_read_its_key(account, tmp_path):
     assert unsigned(tmp_path, OF_SWEEP)
 
 
-def test_without_a_place_for_a_key_nothing_is_signed(tmp_path, monkeypatch):
+def test_nothing_is_signed_if_the_key_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     (tmp_path / "multirun.yaml").write_text("a: 1\n")
@@ -103,12 +103,12 @@ def test_resuming_a_sweep_of_another_account_runs_nothing(launch, sweep, tmp_pat
     assert not (ROOT / "hurt").exists()
 
 
-def search(folder, pruner):
+def write_search(folder, pruner):
     (folder / "multirun.yaml").write_text(f"hydra: {{sweeper: {{pruner: {pruner}}}}}")
 
 
 def test_pruners_of_optuna_need_no_consent(account, tmp_path):
-    search(
+    write_search(
         tmp_path,
         "{_target_: optuna.pruners.PatientPruner, patience: 2, wrapped_pruner: "
         "{_target_: optuna.pruners.MedianPruner}}",
@@ -126,16 +126,16 @@ def test_pruners_of_optuna_need_no_consent(account, tmp_path):
     ],
 )
 def test_other_pruners_are_built_only_if_this_account_wrote_the_sweep(account, tmp_path, pruner):
-    search(tmp_path, pruner)
+    write_search(tmp_path, pruner)
     with pytest.raises(ConfigError, match=r"none of optuna\.pruners: it is not run"):
         pruner_of(tmp_path)
-    search(tmp_path, "{_target_: builtins.dict, own: 1}")
+    write_search(tmp_path, "{_target_: builtins.dict, own: 1}")
     sign(tmp_path, OF_SWEEP)
     assert pruner_of(tmp_path) == {"own": 1}
 
 
 @pytest.mark.parametrize("job", ["--user=me", "1 2", "1_2_3", "", "../1"])
-def test_a_job_is_a_number(tmp_path, job):
+def test_a_job_id_in_slurm_json_must_be_a_number(tmp_path, job):
     run = SweepRun(0, "0", tmp_path, ())
     (tmp_path / "slurm.json").write_text(json.dumps({"job": job}))
     with pytest.raises(ConfigError, match="is not the number of a SLURM job"):

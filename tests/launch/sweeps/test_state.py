@@ -1,4 +1,4 @@
-"""The states of runs."""
+"""The state of a run in state.json: counts of stops, reasons, damaged and older files."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_a_start_after_an_unrecorded_end_counts_as_a_restart():
     assert RunState().begun().begun().restarted == 1
 
 
-def test_the_first_reason_is_kept():
+def test_a_later_failure_does_not_replace_the_first_reason():
     state = RunState().begun().failed("process 1: out of memory")
     assert state.failed("connection closed by peer").reason == "process 1: out of memory"
     assert state.stopped("SIGTERM", warned=False, timed_out=False).state == "failed"
@@ -55,7 +55,7 @@ def test_the_state_of_an_earlier_version_is_read(tmp_path):
 
 @pytest.mark.parametrize("old", [False, True], ids=["with its hash", "of an earlier version"])
 def test_a_damaged_state_is_unreadable_with_a_reason(tmp_path, old):
-    """The file is cut off at each byte, and each byte is changed."""
+    """The test cuts the file off at each byte, and changes each byte."""
     change_state(tmp_path, lambda state: state.begun().ended("done", objective=0.25))
     file = tmp_path / "state.json"
     if old:
@@ -73,7 +73,7 @@ def test_a_damaged_state_is_unreadable_with_a_reason(tmp_path, old):
         assert read_state(tmp_path) in (state, RunState(state=states.UNREADABLE, reason=ANY))
 
 
-def a_bare_error():
+def assertion_without_message():
     try:
         assert [] == [1]
     except AssertionError as error:
@@ -93,4 +93,4 @@ def test_the_reason_is_the_first_line_with_text(error, line):
 
 
 def test_the_reason_of_an_error_without_a_message_is_its_place():
-    assert first_line(a_bare_error()).startswith("AssertionError at ")
+    assert first_line(assertion_without_message()).startswith("AssertionError at ")

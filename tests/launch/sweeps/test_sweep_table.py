@@ -123,7 +123,7 @@ def test_without_several_seeds_there_are_no_groups(add_run, tmp_path):
     assert seed_groups(collect(SweepFolder(tmp_path))) == []
 
 
-def test_hostile_settings_stay_text(add_run, tmp_path):
+def test_markup_in_settings_is_escaped_in_the_table(add_run, tmp_path):
     hostile = '</td><script>alert("x")</script>, "quoted"\nnext line'
     add_run(0, [f"evaluation.group_by={hostile}", "seed=0"], done(0.1))
     add_run(
@@ -137,6 +137,6 @@ def test_hostile_settings_stay_text(add_run, tmp_path):
         assert next(csv.DictReader(file))["evaluation.group_by"] == hostile
 
 
-def test_an_empty_sweep_has_an_empty_table(tmp_path):
+def test_an_empty_sweep_writes_all_table_files(tmp_path):
     write_tables(tmp_path)
     assert all((tmp_path / name).is_file() for name in FILES)

@@ -1,4 +1,4 @@
-"""Few-shot questions: the examples' clips reach the model, and every layout gives the same logits."""
+"""Few-shot questions: logits equal those of transformers in every layout, and the clips of examples change the scores."""
 
 import numpy as np
 import pytest
@@ -40,14 +40,14 @@ def prepared(composed, make_clips):
 
 
 def plain_logits(record_encoder, record, dimension):
-    """The reference: one question, prepared and run by transformers."""
+    """The logits of one question that transformers prepares and runs."""
     processor = plain_processor()
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    owners = (*record_encoder.task.examples(record), record)
+    records_with_clips = (*record_encoder.task.examples(record), record)
     inputs = processor(
         text=[text + "<answer>"],
-        audio=[decode(owner.clip, 16_000) for owner in owners],
+        audio=[decode(each.clip, 16_000) for each in records_with_clips],
         sampling_rate=16_000,
         return_tensors="pt",
     )
@@ -70,7 +70,7 @@ def test_logits_equal_plain_transformers_in_both_batch_layouts(judge, prepared, 
         torch.testing.assert_close(logits[3], expected, atol=1e-4, rtol=0)
 
 
-def test_clip_of_an_example_changes_the_scores(judge, prepared):
+def test_the_clip_of_an_example_changes_the_scores(judge, prepared):
     records, record_encoder = prepared()
     before = score(judge, records[:1], record_encoder)
     example = record_encoder.task.examples(records[0])[0]
@@ -84,5 +84,5 @@ def test_clip_of_an_example_changes_the_scores(judge, prepared):
         cache_clips=32,
     )
     after = score(judge, records[:1], again)
-    moved = [abs(a.expected - b.expected) for a, b in zip(before, after, strict=True)]
-    assert max(moved) > 1e-4
+    changes = [abs(a.expected - b.expected) for a, b in zip(before, after, strict=True)]
+    assert max(changes) > 1e-4

@@ -1,4 +1,4 @@
-"""Logits and scores of the judge against plain transformers, in every layout, batch and order."""
+"""Logits and scores of the judge equal those of plain transformers in every layout, batch size and order."""
 
 import itertools
 
@@ -20,7 +20,7 @@ from dramaeval.stages.builders import build_task
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
-TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
+TWO_DIMENSIONS = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def prepared(composed, make_clips, family):
 
 
 def plain_logits(plain, record_encoder, record, dimension, side):
-    """The reference: one question, prepared and run by transformers."""
+    """The logits of one question that transformers prepares and runs."""
     processor = plain_processor(side)
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -121,7 +121,7 @@ def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepare
 
 @pytest.mark.slow
 def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
-    records, record_encoder = prepared(TWO)
+    records, record_encoder = prepared(TWO_DIMENSIONS)
     reference = score(judge, records, record_encoder, clips_a_batch=1, shared_prefix=False)
     assert [prediction.id for prediction in reference[::2]] == [record.id for record in records]
     for size, shared in ((1, True), (2, True), (4, True), (4, False)):
@@ -139,8 +139,8 @@ def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
 
 
 @pytest.mark.slow
-def test_scoring_is_deterministic_and_leaves_random_states_alone(judge, prepared):
-    records, record_encoder = prepared(TWO)
+def test_scoring_is_deterministic_and_does_not_change_random_states(judge, prepared):
+    records, record_encoder = prepared(TWO_DIMENSIONS)
     before = torch.get_rng_state().clone()
     first = score(judge, records, record_encoder)
     assert torch.equal(before, torch.get_rng_state())
@@ -154,17 +154,17 @@ def test_expected_score_is_the_mean_of_the_softmax_over_the_scale(plain, judge, 
         plain, record_encoder, records[1], record_encoder.task.dimensions[0], "left"
     )
     digits = record_encoder.processor.tokenizer.convert_tokens_to_ids(list("12345"))
-    share = logits[digits].double().softmax(-1).numpy()
-    np.testing.assert_allclose(prediction.distribution, share, atol=1e-5)
-    assert prediction.expected == pytest.approx(float(share @ [1, 2, 3, 4, 5]), abs=1e-4)
+    probabilities = logits[digits].double().softmax(-1).numpy()
+    np.testing.assert_allclose(prediction.distribution, probabilities, atol=1e-5)
+    assert prediction.expected == pytest.approx(float(probabilities @ [1, 2, 3, 4, 5]), abs=1e-4)
 
 
-def test_the_clip_reaches_the_model(judge, prepared):
+def test_silence_instead_of_the_clip_changes_the_logits(judge, prepared):
     records, record_encoder = prepared()
     encoded_record = record_encoder.encode(records[1], record_encoder.task.dimensions)
     features = encoded_record.clips[0]
-    quiet = type(features)(features.values * 0 + features.floor, features.frames, features.floor)
-    other = type(encoded_record)(clips=(quiet,), questions=encoded_record.questions)
+    silence = type(features)(features.values * 0 + features.floor, features.frames, features.floor)
+    other = type(encoded_record)(clips=(silence,), questions=encoded_record.questions)
     with torch.no_grad():
         logits, other_logits = (
             judge(**collate([record], pad=record_encoder.pad).inputs).logits
@@ -174,7 +174,7 @@ def test_the_clip_reaches_the_model(judge, prepared):
 
 
 @pytest.mark.slow
-def test_questions_get_the_clips_of_their_record(judge, prepared):
+def test_each_question_of_a_batch_uses_the_clip_of_its_record(judge, prepared):
     records, record_encoder = prepared()
     dimensions = record_encoder.task.dimensions[:2]
     alone = [
@@ -189,14 +189,14 @@ def test_questions_get_the_clips_of_their_record(judge, prepared):
             pad=record_encoder.pad,
             shared_prefix=shared,
         )
-        together = judge(**batch.inputs).logits
-        torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
+        batch_logits = judge(**batch.inputs).logits
+        torch.testing.assert_close(batch_logits, torch.cat(alone), atol=1e-4, rtol=0)
         batch.inputs["clip_order"] = batch.inputs["clip_order"].flip(0)
-        if shared:  # the total length of the clips is the same in any order, the logits are not
-            assert (judge(**batch.inputs).logits - together).abs().max() > 1e-3
+        if shared:  # in another order the clips have the same total length, but the logits differ
+            assert (judge(**batch.inputs).logits - batch_logits).abs().max() > 1e-3
 
 
-def test_mismatch_of_audio_tokens_is_refused(judge, prepared):
+def test_a_wrong_number_of_audio_tokens_is_an_error(judge, prepared):
     records, record_encoder = prepared()
     batch = collate(
         [record_encoder.encode(records[1], record_encoder.task.dimensions)], pad=record_encoder.pad
@@ -206,7 +206,7 @@ def test_mismatch_of_audio_tokens_is_refused(judge, prepared):
         judge(**batch.inputs)
 
 
-def test_head_runs_at_answer_positions_only(judge, prepared):
+def test_the_head_computes_logits_at_answer_positions_only(judge, prepared):
     records, record_encoder = prepared()
     batch = collate(
         [record_encoder.encode(record, record_encoder.task.dimensions) for record in records],
@@ -220,8 +220,8 @@ def test_head_runs_at_answer_positions_only(judge, prepared):
 
 
 @pytest.mark.slow
-def test_gradients_agree_between_the_layouts(family, prepared):
-    records, record_encoder = prepared(TWO)
+def test_both_layouts_have_equal_gradients(family, prepared):
+    records, record_encoder = prepared(TWO_DIMENSIONS)
     rng = np.random.default_rng(0)
     dimensions = record_encoder.task.dimensions
     encoded = [

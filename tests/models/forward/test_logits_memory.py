@@ -1,4 +1,4 @@
-"""A pass computes logits at the answer positions only: its peak memory is far below that of logits everywhere."""
+"""Peak memory of a pass: logits are computed at answer positions only, which takes far less than at every position."""
 
 import ctypes
 import re
@@ -30,7 +30,7 @@ def resident(name):
 
 
 def peak_of(work):
-    """Bytes by which a function raises the memory of the process."""
+    """The peak memory of a call of ``work`` above the memory before it, in bytes."""
     work()  # caches are filled by the first call
     # Return freed memory that the process keeps (`dramaeval.compat.glibc`).
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
@@ -88,7 +88,7 @@ def full_logits_bytes(batch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_peak_of_training_step(models, batch_of, shared_prefix):
+def test_peak_memory_of_a_training_step(models, batch_of, shared_prefix):
     judge, _ = models
     batch = batch_of(shared_prefix, trains=True)
 
@@ -103,14 +103,14 @@ def test_peak_of_training_step(models, batch_of, shared_prefix):
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_peak_of_scoring(models, batch_of, shared_prefix):
+def test_peak_memory_of_scoring(models, batch_of, shared_prefix):
     judge, _ = models
     batch = batch_of(shared_prefix, trains=False)
     with torch.inference_mode():
         assert peak_of(lambda: judge(**batch.inputs)) < 0.2 * full_logits_bytes(batch)
 
 
-def test_measurement_detects_logits_at_every_position(models, batch_of):
+def test_the_measurement_detects_logits_at_every_position(models, batch_of):
     """Plain transformers on one row exceeds the bounds above."""
     _, plain = models
     batch = batch_of(False, trains=False)

@@ -1,4 +1,4 @@
-"""Attention over prefix and branches against the causal attention of PyTorch, one sequence per branch."""
+"""Attention over a shared prefix and branches, compared with PyTorch's causal attention over one sequence per branch."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def states():
 
 
 def separate_attention(query, key, value, real, branch, width, window):
-    """The attention of a branch in a sequence of the row's real prefix and this branch, in a window of positions."""
+    """Causal attention over the row's prefix without padding and one branch, within a sliding window."""
     branch_tokens = torch.arange(len(real) + branch * width, len(real) + (branch + 1) * width)
     before = key.shape[1] - query.shape[1]
     at = torch.cat([real.nonzero()[:, 0], branch_tokens])
@@ -74,7 +74,7 @@ def test_branches_equal_separate_sequences(states, monkeypatch, chunk, lengths, 
 
 
 def test_a_window_counts_positions_along_the_path_of_a_tree():
-    # Two answers after one token: both have the position after it.
+    # Two answers follow one token, so both have the position after it.
     layout = SharedPrefixLayout(
         torch.tensor([[True, True, True, False]]), 1, 3, torch.tensor([[[3, 2, 3]]])
     )
@@ -91,7 +91,7 @@ def test_most_masked_pairs_are_not_computed(states):
     layout = SharedPrefixLayout(prefix=torch.ones(1, 5, dtype=torch.bool), count=COUNT, width=width)
     query, key, value = states(1, 5 + COUNT * width)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
-    # On a CPU the counter counts the products of this backend only.
+    # On a CPU, the counter counts the products of this backend only.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         shared_prefix_attention(module, query, key, value, layout.as_mask())
     pairs = 5 * 5 + COUNT * (width * 5 + width * width * 5 // 8)

@@ -1,4 +1,4 @@
-"""Prefix and prompt tuning against plain transformers, with virtual tokens inserted by hand."""
+"""Prefix and prompt tuning, compared with plain transformers with virtual tokens inserted by hand."""
 
 import copy
 
@@ -43,8 +43,8 @@ def wrapped(family, method):
     return model.eval()
 
 
-def by_hand(plain, record_encoder, record, dimension, method, learnt):
-    """Logits of one question: transformers inserts the audio, this function the virtual tokens."""
+def logits_by_hand(plain, record_encoder, record, dimension, method, virtual_tokens):
+    """Logits of one question by transformers, after this function has inserted the virtual tokens."""
     processor = plain_processor()
     text = processor.apply_chat_template(
         record_encoder.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
@@ -61,10 +61,14 @@ def by_hand(plain, record_encoder, record, dimension, method, learnt):
     hook.remove()
     embeddings = arguments["inputs_embeds"]
     if method == "prompt":
-        hidden = plain.model.language_model(inputs_embeds=torch.cat([learnt[None], embeddings], 1))
+        hidden = plain.model.language_model(
+            inputs_embeds=torch.cat([virtual_tokens[None], embeddings], 1)
+        )
     else:
-        # A row per virtual token: key and value of every layer, with all heads.
-        states = learnt.view(COUNT, LAYERS, 2, HEADS, HIDDEN // HEADS).permute(1, 2, 3, 0, 4)
+        # The row of a virtual token has the key and the value of every layer, with all heads.
+        states = virtual_tokens.view(COUNT, LAYERS, 2, HEADS, HIDDEN // HEADS).permute(
+            1, 2, 3, 0, 4
+        )
         cache = DynamicCache()
         for layer in range(LAYERS):
             cache.update(states[layer, 0][None], states[layer, 1][None], layer)
@@ -77,7 +81,7 @@ def by_hand(plain, record_encoder, record, dimension, method, learnt):
 def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, method):
     family, records, record_encoder = prepared
     model = wrapped(family, method)
-    learnt = model.prompt_encoder["default"].embedding.weight.detach().clone()
+    virtual_tokens = model.prompt_encoder["default"].embedding.weight.detach().clone()
     model.save_pretrained(tmp_path)
     model = load_adapter(family.load(torch.device("cpu")), tmp_path, trainable=False)
     plain = plain_judge()
@@ -86,7 +90,7 @@ def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, met
     with torch.no_grad():
         expected = torch.stack(
             [
-                by_hand(plain, record_encoder, record, dimension, method, learnt)
+                logits_by_hand(plain, record_encoder, record, dimension, method, virtual_tokens)
                 for record in records
                 for dimension in dimensions
             ]

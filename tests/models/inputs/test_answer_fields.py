@@ -1,4 +1,4 @@
-"""Answers of several fields, options and thoughts against plain transformers, one sequence at a time."""
+"""Answers with several fields, options and thoughts, compared with plain transformers on single sequences."""
 
 import json
 
@@ -58,12 +58,12 @@ def prepared(composed, make_clips, family):
 
 @pytest.fixture
 def options(composed, make_clips, family):
-    """Two multiple-choice questions about clips; in the first, one option begins with another."""
+    """Two multiple-choice questions about clips; one option of the first is the start of another option."""
     file = make_clips("clip", 2, seconds=(1.0, 2.3))
     clips = [json.loads(line)["wav_path"] for line in file.read_text().splitlines()]
     lines = [
-        {"id": at, "question_text": "What is it?", "multi_choice": texts, "answer": right, "audio_path": clip}
-        for at, (clip, texts, right) in enumerate(
+        {"id": at, "question_text": "What is it?", "multi_choice": texts, "answer": correct, "audio_path": clip}
+        for at, (clip, texts, correct) in enumerate(
             zip(clips, (["a dog", "a dog and a cat", "rain"], ["joy", "anger"]), (1, 0), strict=True)
         )
     ]  # fmt: skip
@@ -86,10 +86,10 @@ def plain_logits(plain, processor, question, record, answer):
 
 
 @pytest.mark.slow
-def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
+def test_each_dimension_is_scored_after_the_greedy_scores_of_earlier_ones(
     plain, processor, judge, prepared
 ):
-    """The reference decodes greedily: a plain forward pass for each field."""
+    """Plain transformers decodes greedily, with one forward pass for each field."""
     records, record_encoder = prepared("task=role_all", "task.dimensions=null")
     layouts = [
         score(judge, records, record_encoder, shared_prefix=shared) for shared in (True, False)
@@ -101,19 +101,19 @@ def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
         for number, field in enumerate(question.answer_fields):
             answer += field.lead
             _, logits, _ = plain_logits(plain, processor, question, record, answer)
-            share = logits[-1, digits].double().softmax(-1).numpy()
+            probabilities = logits[-1, digits].double().softmax(-1).numpy()
             for predictions in layouts:
                 prediction = predictions[at * 10 + number]
                 assert prediction.dimension == field.dimension.key
-                np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
-            answer += str(1 + int(share.argmax()))
+                np.testing.assert_allclose(prediction.distribution, probabilities, atol=1e-4)
+            answer += str(1 + int(probabilities.argmax()))
         assert answer.startswith("<answer>[PitchDynamics]")
 
 
 def test_earlier_scores_change_later_ones(judge, prepared):
     records, record_encoder = prepared("task=role_all")
     (question,) = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
-    shares = []
+    distributions_found = []
     for written in (0, 4):
         certain = np.eye(5)[written]
         targets = {field.dimension.key: Target(certain) for field in question.answer_fields}
@@ -121,12 +121,14 @@ def test_earlier_scores_change_later_ones(judge, prepared):
             [record_encoder.encode(records[0], [question], targets)], pad=record_encoder.pad
         )
         with torch.no_grad():
-            shares.append(distributions(judge(**batch.inputs).logits, batch))
-    torch.testing.assert_close(shares[0][0], shares[1][0])
-    assert (shares[0][1:] - shares[1][1:]).abs().amax(dim=1).min() > 1e-5
+            distributions_found.append(distributions(judge(**batch.inputs).logits, batch))
+    torch.testing.assert_close(distributions_found[0][0], distributions_found[1][0])
+    assert (distributions_found[0][1:] - distributions_found[1][1:]).abs().amax(dim=1).min() > 1e-5
 
 
-def test_questions_without_earlier_scores(plain, processor, judge, prepared):
+def test_earlier_left_out_scores_each_dimension_without_the_others(
+    plain, processor, judge, prepared
+):
     records, record_encoder = prepared(
         "task=role_all", "task.order=shuffled", "task.earlier=left_out",
         "task.dimensions=[emotion_accuracy,pitch_dynamics]",
@@ -139,8 +141,8 @@ def test_questions_without_earlier_scores(plain, processor, judge, prepared):
         questions, predictions, ("EmotionAccuracy", "PitchDynamics"), strict=True
     ):
         _, logits, _ = plain_logits(plain, processor, question, records[0], f"<answer>[{label}]")
-        share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+        probabilities = logits[-1, digits].double().softmax(-1).numpy()
+        np.testing.assert_allclose(prediction.distribution, probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
@@ -164,7 +166,7 @@ def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepare
     ids, reference, begin = plain_logits(plain, processor, question, records[0], solution)
     assert batch.labels.tolist() == ids[begin:].tolist()
     torch.testing.assert_close(logits, reference[begin - 1 : -1], atol=1e-4, rtol=0)
-    # answer_ce counts every token once; each belongs to one field.
+    # answer_ce counts each token once.
     log_p = reference[begin - 1 : -1].log_softmax(-1)
     nll = -log_p.gather(1, ids[begin:, None]).sum()
     assert answer_ce(logits, batch).sum() == pytest.approx(float(nll), rel=1e-4)
@@ -187,10 +189,10 @@ def test_likelihoods_of_options_are_those_of_complete_answers(plain, processor, 
             ids, logits, begin = plain_logits(plain, processor, question, record, answer)
             log_p = logits[begin - 1 : -1].double().log_softmax(-1)
             totals.append(float(log_p.gather(1, ids[begin:, None]).sum()))
-        # The lead <answer> is common to all and cancels.
-        share = np.exp(np.array(totals) - np.logaddexp.reduce(totals))
+        # All answers start with <answer>, so its probability cancels.
+        probabilities = np.exp(np.array(totals) - np.logaddexp.reduce(totals))
         for prediction in predictions:
-            np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+            np.testing.assert_allclose(prediction.distribution, probabilities, atol=1e-4)
     for predictions in layouts:
         assert [prediction.answer for prediction in predictions] == [1, 0]
         assert predictions[0].id == "0"
@@ -223,7 +225,9 @@ def generated(plain, processor, question, record, opening, tokens):
     return processor.tokenizer.decode(ids[0, inputs.input_ids.shape[1] :])
 
 
-def test_training_on_an_option(plain, processor, judge, options):
+def test_objectives_of_options_equal_the_cross_entropy_of_their_tokens(
+    plain, processor, judge, options
+):
     records, record_encoder = options
     rng = np.random.default_rng(0)
     encoded = [
@@ -240,7 +244,7 @@ def test_training_on_an_option(plain, processor, judge, options):
         with torch.no_grad():
             logits = judge(**batch.inputs).logits
         results.append((answer_ce(logits, batch), choice_ce(logits, batch)))
-        # With all probability on one option both are the cross-entropy of its tokens.
+        # The target is one option, so soft_ce is the cross-entropy of its tokens.
         torch.testing.assert_close(soft_ce(logits, batch), results[-1][0], atol=1e-4, rtol=0)
     torch.testing.assert_close(results[0], results[1], atol=1e-3, rtol=1e-4)
     (question,) = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
@@ -254,7 +258,7 @@ def test_training_on_an_option(plain, processor, judge, options):
     assert processor.tokenizer.convert_tokens_to_string(trained).count("</answer>") == 2
 
 
-def test_choices_of_several_tokens_by_hand():
+def test_probabilities_of_options_with_several_tokens_by_hand():
     # Logits over four tokens at three answer positions, uniform except at the second.
     logits = torch.zeros(3, 4)
     logits[1] = torch.log(torch.tensor([0.125, 0.5, 0.25, 0.125]))
@@ -273,8 +277,8 @@ def test_choices_of_several_tokens_by_hand():
     assert float(answer_ce(logits, batch)[0]) == pytest.approx(3 * ln2)
 
 
-def test_thought_is_generated_before_the_score(plain, processor, judge, prepared, monkeypatch):
-    """The tiny judge rarely generates </think>: a text that it does generate takes its place."""
+def test_the_score_follows_the_generated_thought(plain, processor, judge, prepared, monkeypatch):
+    """The tiny judge rarely generates </think>, so the test uses a text that it generates as the end of thoughts."""
     records, record_encoder = prepared(
         "task=role_caption", "task.thought_tokens=4", "task.dimensions=[pitch_dynamics]"
     )
@@ -294,14 +298,14 @@ def test_thought_is_generated_before_the_score(plain, processor, judge, prepared
     )
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     if prediction.scored:
-        share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+        probabilities = logits[-1, digits].double().softmax(-1).numpy()
+        np.testing.assert_allclose(prediction.distribution, probabilities, atol=1e-4)
     else:
         pytest.fail(f"{first!r} does not end {text!r}: {prediction.state}")
 
 
 @pytest.mark.slow
-def test_given_and_skipped_thoughts(plain, processor, judge, prepared):
+def test_scores_after_a_given_thought_and_without_a_thought(plain, processor, judge, prepared):
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for how, lead in (("given", "<think>A hum.</think>\n<answer>"), ("skip", "<answer>")):
         records, record_encoder = prepared(
@@ -314,8 +318,8 @@ def test_given_and_skipped_thoughts(plain, processor, judge, prepared):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         (prediction,) = score(judge, [record], record_encoder)
         _, logits, _ = plain_logits(plain, processor, question, record, lead)
-        share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+        probabilities = logits[-1, digits].double().softmax(-1).numpy()
+        np.testing.assert_allclose(prediction.distribution, probabilities, atol=1e-4)
 
 
 def test_scores_are_the_mean_over_wordings(judge, prepared):
@@ -325,27 +329,33 @@ def test_scores_are_the_mean_over_wordings(judge, prepared):
     (prediction,) = score(judge, records[:1], record_encoder)
     questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 3
-    shares = []
+    distributions_found = []
     for question in questions:
         batch = collate([record_encoder.encode(records[0], [question])], pad=record_encoder.pad)
         with torch.no_grad():
-            shares.append(distributions(judge(**batch.inputs).logits, batch)[0].double().numpy())
-    np.testing.assert_allclose(prediction.distribution, np.mean(shares, axis=0), atol=1e-5)
-    expected = [float(share @ [1, 2, 3, 4, 5]) for share in shares]
+            distributions_found.append(
+                distributions(judge(**batch.inputs).logits, batch)[0].double().numpy()
+            )
+    np.testing.assert_allclose(
+        prediction.distribution, np.mean(distributions_found, axis=0), atol=1e-5
+    )
+    expected = [float(probabilities @ [1, 2, 3, 4, 5]) for probabilities in distributions_found]
     np.testing.assert_allclose(prediction.wordings, expected, atol=1e-4)
     assert prediction.expected == pytest.approx(np.mean(expected), abs=1e-4)
     assert np.ptp(expected) > 1e-6
 
 
 @pytest.mark.slow
-def test_records_of_several_forms_share_a_batch(judge, prepared, options):
-    """Scores, long answers and options in one batch have the distributions of separate batches."""
+def test_scores_long_answers_and_options_in_one_batch_equal_separate_batches(
+    judge, prepared, options
+):
+
     choices, record_encoder = options
-    records, together = prepared("task=role_all")
+    records, all_dimensions = prepared("task=role_all")
     _, single = prepared("task=role", "task.dimensions=[pitch_dynamics]")
     encoded = [
         record_encoder.encode(choices[0], record_encoder.task.dimensions),
-        together.encode(records[0], together.task.dimensions),
+        all_dimensions.encode(records[0], all_dimensions.task.dimensions),
         single.encode(records[1], single.task.dimensions),
     ]
     for shared in (True, False):
@@ -364,14 +374,14 @@ def test_records_of_several_forms_share_a_batch(judge, prepared, options):
             assert float(row[len(reference) :].sum()) == 0
 
 
-def test_tasks_read_records(composed, make_clips):
+def test_a_task_reads_the_same_records_as_read_records(composed, make_clips):
     task = build_task(composed())
     file = make_clips("a", 2)
     assert task.read(file).records == read_records(file, task.record_format()).records
 
 
-def test_generation_with_and_without_cache(judge, options, monkeypatch):
-    """The texts do not depend on the cache or on the size of the groups."""
+def test_generated_texts_do_not_depend_on_the_cache_or_the_group_size(judge, options, monkeypatch):
+
     records, record_encoder = options
 
     def written():

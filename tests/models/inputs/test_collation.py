@@ -1,4 +1,4 @@
-"""The trained tokens of a batch are those of the answers and no others."""
+"""Collation: only the tokens of the answers are trained, and scores may have several tokens."""
 
 from functools import partial
 
@@ -67,7 +67,7 @@ def test_only_answers_are_trained(batch_of, shared_prefix, side):
         }
 
 
-def test_answer_follows_the_prompt(batch_of):
+def test_the_answer_follows_the_header_of_the_assistant_turn(batch_of):
     batch, tokenizer, _ = batch_of(shared_prefix=False)
     rows = {}
     for token in dump(batch, tokenizer):
@@ -84,10 +84,10 @@ def test_answer_follows_the_prompt(batch_of):
             assert here.trained == after.token or here is row[first + 6]
 
 
-def test_text_of_a_dump(batch_of):
+def test_the_text_of_a_dump_has_audio_tokens_labels_and_targets(batch_of):
     batch, tokenizer, _ = batch_of(shared_prefix=True)
     text = dump_text(batch, tokenizer)
-    assert "<|AUDIO|> × 50" in text  # 2.0 s: 25 tokens a second
+    assert "<|AUDIO|> × 50" in text  # 2.0 s with 25 tokens per second
     assert "→ <|im_end|>" in text
     assert "target {1.0:" in text
 
@@ -129,7 +129,7 @@ def test_a_tokenizer_that_merges_the_beginning_of_the_answer_is_refused():
 
 
 @pytest.mark.parametrize("scale", [(1, 10), (10, 20), (1, 5, 10, 100)])
-def test_paths_of_scores_of_several_tokens(scale):
+def test_tokens_of_scores_with_several_tokens_decode_to_the_answers(scale):
     (question,) = encode_scale(scale)
     tokenizer = Qwen2Audio(path=str(PACKAGE / "models" / "tiny")).processor().tokenizer
     answer = question.answer
@@ -140,6 +140,6 @@ def test_paths_of_scores_of_several_tokens(scale):
     assert whole == [f"<answer>{score}</answer><|im_end|>" for score in scale]
 
 
-def test_targets_are_distributions(batch_of):
+def test_targets_sum_to_1(batch_of):
     batch, _, _ = batch_of(shared_prefix=True)
     torch.testing.assert_close(batch.targets.sum(-1), torch.ones(9))

@@ -1,4 +1,4 @@
-"""Scores of several tokens against the summed log-probabilities of plain transformers."""
+"""Scores with several tokens, compared with the summed log-probabilities of plain transformers."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def prepared(composed, make_clips, family):
 
 
 def plain_log_p(plain, processor, question, record, answers):
-    """The token ids and their log-probabilities of each answer, by one plain pass over a padded batch."""
+    """Token ids of the answers and their log-probabilities, ``[answers, tokens]``, by one pass of transformers."""
     text = processor.apply_chat_template(
         question.messages, tokenize=False, add_generation_prompt=True
     )
@@ -81,7 +81,7 @@ def plain_log_p(plain, processor, question, record, answers):
 
 
 def summed(tokenizer, log_p, answers):
-    """Σ log p over the tokens of each answer, from its score up to the first token after it."""
+    """Σ log p over the tokens of each answer from its score to the first token after the score, ``[answers]``."""
     lead = len(tokenizer(answers[0][: answers[0].index(">") + 1]).input_ids)
     totals = []
     for row, answer in enumerate(answers):
@@ -112,11 +112,11 @@ def test_every_answer_has_its_summed_log_probability(plain, family, judge, prepa
         for question in record_encoder.task.questions(record, dimensions):
             (field,) = question.answer_fields
             last = len(field.choices) - 1
-            # Of 101 answers those at which the number of digits changes, and of the second record the ends.
+            # Of 101 answers, those around a change of the number of digits; of the second record, the ends of the scale.
             shown = [0, 1, 9, 10, 11, 99, 100] if last > 10 else list(range(last + 1))
             shown = shown if record is records[0] else [0, last]
             answers = [f"<answer>{field.choices[index]}</answer>" for index in shown]
-            if field.choices == tuple("12345"):  # as before: one token, without the end
+            if field.choices == tuple("12345"):  # scores with one token need no end
                 assert batch.score_tokens[number, :5].tolist() == single
                 number += 1
                 continue
@@ -124,12 +124,14 @@ def test_every_answer_has_its_summed_log_probability(plain, family, judge, prepa
             totals = summed(processor.tokenizer, values, answers)
             for log_p, predictions in layouts:
                 np.testing.assert_allclose(log_p[number, shown], totals, atol=1e-4)
-                every = log_p[number, : last + 1]
-                share = np.exp(every - np.logaddexp.reduce(every))
-                np.testing.assert_allclose(predictions[number].distribution, share, atol=1e-4)
-                within = 1e-3 * max(1, field.scale[-1] / 10)
-                expected = share @ np.array(field.scale)
-                assert predictions[number].expected == pytest.approx(expected, abs=within)
+                all_log_p = log_p[number, : last + 1]
+                probabilities = np.exp(all_log_p - np.logaddexp.reduce(all_log_p))
+                np.testing.assert_allclose(
+                    predictions[number].distribution, probabilities, atol=1e-4
+                )
+                tolerance = 1e-3 * max(1, field.scale[-1] / 10)
+                expected = probabilities @ np.array(field.scale)
+                assert predictions[number].expected == pytest.approx(expected, abs=tolerance)
             number += 1
     assert number == batch.questions == 10
 
@@ -154,7 +156,7 @@ def test_all_tokens_of_an_answer_with_several_scores_are_trained(plain, family, 
     solution = question.solution(tuple(written[key] for key in order)) + "<|im_end|>"
     processor = family.processor()
     _, log_p = plain_log_p(plain, processor, question, records[0], [solution])
-    # The label after the other scores, from one plain pass over its choices.
+    # The label comes after the other scores; its choices are computed in one pass of transformers.
     before = solution[: solution.rindex("]") + 1]
     field = question.answer_fields[-1]
     answers = [f"{before}{text}</answer>" for text in field.choices]
@@ -162,10 +164,10 @@ def test_all_tokens_of_an_answer_with_several_scores_are_trained(plain, family, 
     lead = len(processor.tokenizer(before).input_ids)
     counts = [len(processor.tokenizer(before + text).input_ids) + 1 for text in field.choices]
     totals = [float(row[lead:count].sum()) for row, count in zip(values, counts, strict=True)]
-    share = np.exp(totals - np.logaddexp.reduce(totals))
-    error = (share @ np.array(field.scale) - field.scale[written[order[-1]]]) ** 2
+    probabilities = np.exp(totals - np.logaddexp.reduce(totals))
+    error = (probabilities @ np.array(field.scale) - field.scale[written[order[-1]]]) ** 2
     for logits, batch in layouts:
-        # With certain targets both are the loss of the whole answer, each token counted once.
+        # Each target is one score, so both objectives are the cross-entropy of all tokens of the answer.
         for objective in (answer_ce, soft_ce):
             assert objective(logits, batch).sum() == pytest.approx(-float(log_p.sum()), abs=1e-3)
         last = choice_log_p(logits, batch)[-1, : len(totals)]

@@ -1,4 +1,4 @@
-"""Texts of users are read as text: control tokens and tags of answers in them are refused with line and key."""
+"""Control tokens and answer tags in texts of users are refused with line and key; other texts are accepted."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def plain():
 
 @pytest.fixture
 def records(make_clips):
-    """Read records whose fields are changed by `change`, a function of one line's object."""
+    """A function that reads records after ``change`` has changed the fields of the last one."""
 
     def read(task, change, count=2):
         file = make_clips("clip", count)
@@ -108,7 +108,9 @@ def test_tags_of_answers_are_refused_in_transcripts_thoughts_and_options(
     }
 
 
-def test_questions_and_options_of_multiple_choice(composed, records, text_check):
+def test_control_tokens_and_tags_in_questions_and_options_are_refused(
+    composed, records, text_check
+):
     task = build_task(composed("task=avqa"))
 
     def change(fields):
@@ -131,7 +133,9 @@ def test_questions_and_options_of_multiple_choice(composed, records, text_check)
         ("user", "How? Write <answer>score</answer>.", "<think>A.</think>\n<answer>2</answer>", ""),
     ],
 )
-def test_processed_records(make_clips, tmp_path, text_check, role, prompt, solution, key):
+def test_prompts_and_solutions_of_processed_records_are_checked(
+    make_clips, tmp_path, text_check, role, prompt, solution, key
+):
     clip = json.loads(make_clips("clip", 1).read_text())["wav_path"]
     content = [{"type": "audio", "audio_url": clip}, {"type": "text", "text": prompt}]
     file = tmp_path / "lines.jsonl"
@@ -170,8 +174,10 @@ def test_records_are_skipped_or_all_problems_are_raised(composed, records, text_
         check_texts(Splits({"val": read[2:]}), task, text_check, skips=True)
 
 
-def test_unchecked_texts_are_refused_when_they_are_encoded(composed, records, family, processor):
-    """Two harmless texts that the context joins to a control token."""
+def test_texts_that_form_a_control_token_together_are_refused_in_encoding(
+    composed, records, family, processor
+):
+    """Each text is valid, but the context joins two of them to a control token."""
     config = composed()
     config.task.context = "{char_age}{transcript}"
     task = build_task(config)
@@ -208,7 +214,7 @@ def test_a_text_model_has_the_control_tokens_of_its_own_tokenizer():
 
 
 def test_control_tokens_that_the_tokenizer_reads_as_text_are_text(family):
-    """Mistral's tokenizer never reads control tokens from text; a stand-in splits at letters."""
+    """Mistral's tokenizer never reads control tokens from text; here, a tokenizer of letters replaces it."""
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     letters = SimpleNamespace(tokenise=lambda processor, text: list(map(ord, text)))
     assert TextCheck(letters, tokenizer).control_token(FORGED) is None

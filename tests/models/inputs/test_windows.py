@@ -1,4 +1,4 @@
-"""Clips above 30 s, taken as consecutive windows in one prompt."""
+"""Clips longer than 30 s, which are split into consecutive windows in one prompt."""
 
 import os
 from dataclasses import replace
@@ -69,7 +69,7 @@ def records(task, make_clips):
 
 @pytest.fixture
 def encoder_of(task, processor, family):
-    """An encoder with the longest clip and a cache."""
+    """A function that builds an encoder for clips up to ``max_seconds``, with or without a cache."""
 
     def build(max_seconds=80.0, cache=None):
         return RecordEncoder(
@@ -93,7 +93,7 @@ def test_logits_equal_plain_transformers_with_an_audio_part_for_each_window(
         logits = judge(**batch.inputs).logits
     plain = plain_judge()
     wave = decode(record.clip, RATE)
-    pieces = [wave[start * RATE : (start + 30) * RATE] for start in (0, 30, 60)]
+    windows = [wave[start * RATE : (start + 30) * RATE] for start in (0, 30, 60)]
     for row, dimension in enumerate(dimensions):
         system, user = task.messages(record, dimension)
         texts = [part for part in user["content"] if part["type"] == "text"]
@@ -102,7 +102,7 @@ def test_logits_equal_plain_transformers_with_an_audio_part_for_each_window(
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         assert "Audio 3" in text
         inputs = processor(
-            text=f"{text}<answer>", audio=pieces, sampling_rate=RATE, return_tensors="pt"
+            text=f"{text}<answer>", audio=windows, sampling_rate=RATE, return_tensors="pt"
         )
         with torch.no_grad():
             expected = plain(**inputs).logits[0, -1]
@@ -111,10 +111,10 @@ def test_logits_equal_plain_transformers_with_an_audio_part_for_each_window(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", [SAMPLE / "clips", REAL_SPEECH], ids=["sample", "real speech"])
-def test_a_defect_at_second_45_changes_the_score_with_segments_only(
+def test_a_defect_at_second_45_changes_the_score_only_with_segments(
     task, judge, encoder_of, tmp_path, make_clips, folder
 ):
-    """The defects are 3 s of silence and 3 s of loud noise in a clip that is joined from others."""
+    """The defects are 3 s of silence and 3 s of loud noise in a clip of 60 s that is joined from shorter clips."""
     if not folder.is_dir():
         pytest.skip(f"the clips of speechocean762 are not at {folder} (DRAMAEVAL_REAL_SPEECH)")
     clips = sorted(folder.glob("*"))[:30]
@@ -160,7 +160,7 @@ def test_scores_do_not_depend_on_batch_order_or_padding(records, judge, encoder_
 
 
 def test_estimated_lengths_equal_the_encoded_prompts(records, task, encoder_of):
-    """The token budget is never below the true size, and above it by the frame of rounding alone."""
+    """The estimate is never below the true size, and larger by at most 3 tokens, since lengths are rounded up."""
     encoder = encoder_of()
     dimensions = task.dimensions[:1]
     targets = {dimension.key: Target(np.full(5, 0.2)) for dimension in dimensions}
@@ -188,7 +188,7 @@ def test_estimated_lengths_equal_the_encoded_prompts(records, task, encoder_of):
             assert length == len(labelled.question.prompt) + written
 
 
-def test_windows_come_from_the_cache(records, judge, encoder_of, tmp_path):
+def test_windows_are_read_from_the_cache(records, judge, encoder_of, tmp_path):
     cache = FeatureCache(tmp_path / "cache", 10**9)
     first, again = (
         encoder_of(cache=cache),
@@ -205,7 +205,7 @@ def test_windows_come_from_the_cache(records, judge, encoder_of, tmp_path):
 
 
 @pytest.mark.slow
-def test_kept_encodings_of_windows_give_the_same_logits(records, judge, encoder_of, tmp_path):
+def test_cached_encodings_of_windows_give_the_same_logits(records, judge, encoder_of, tmp_path):
     cache = FeatureCache(tmp_path / "cache", 10**9)
     encodings = AudioEncodingCache(cache, "tower", "model.audio_tower")
     outputs = []
@@ -217,7 +217,7 @@ def test_kept_encodings_of_windows_give_the_same_logits(records, judge, encoder_
             encoded = [encoder.encode(record, encoder.task.dimensions[:2]) for record in records]
             with torch.no_grad():
                 outputs.append(judge(**collate(encoded, pad=encoder.pad).inputs).logits)
-            # 3 + 1 + 2 windows, encoded in the first pass alone.
+            # 3 + 1 + 2 windows, encoded only in the first pass.
             assert encodings.encoded == 6
         assert encoder.decoded == 0
     finally:
@@ -225,7 +225,7 @@ def test_kept_encodings_of_windows_give_the_same_logits(records, judge, encoder_
     assert torch.equal(*outputs)
 
 
-def test_a_rest_too_short_for_a_token_is_left_out(encoder_of):
+def test_a_last_window_too_short_for_an_audio_token_is_left_out(encoder_of):
     encoder = encoder_of()
     for extra, frames in ((0, [3000]), (160, [3000]), (320, [3000]), (480, [3000, 3])):
         wave = np.full(30 * RATE + extra, 0.1, dtype=np.float32)
@@ -240,7 +240,7 @@ def test_audio_parts_are_repeated_in_their_order():
     assert with_audio_parts(messages, [1, 1]) == messages
 
 
-def test_longest_clip_and_treatment_are_checked_together(composed):
+def test_max_seconds_above_30_needs_on_long_segments_and_the_other_way_round(composed):
     def problems(*overrides):
         return long_clip_problems(composed(*overrides).task.data, "task.data")
 
@@ -253,7 +253,7 @@ def test_longest_clip_and_treatment_are_checked_together(composed):
     assert "changes nothing" in problem
 
 
-def test_a_family_refuses_clips_above_its_longest(composed, family):
+def test_a_family_refuses_clips_longer_than_it_supports(composed, family):
     config = composed(*LONG, "batch.shared_prefix=false", "peft=none")
     check_family(config, family)
     check_family(config, Qwen25Omni(path="x"))
@@ -264,7 +264,7 @@ def test_a_family_refuses_clips_above_its_longest(composed, family):
         check_family(config, Qwen25Omni(path="x"))
 
 
-def test_a_long_clip_names_the_setting_that_takes_it(task, make_clips):
+def test_the_error_of_a_long_clip_names_settings_that_accept_it(task, make_clips):
     file = make_clips("clip", 1, seconds=(70.2,))
     with pytest.raises(BadRecordsError) as raised:
         task.read(file)

@@ -1,4 +1,4 @@
-"""Operations and activations by formula, against PyTorch's counter and the tensors that a step keeps."""
+"""Formulas of operations and activations, compared with PyTorch's counter and with the tensors that a step keeps."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from dramaeval.stages.train import make_trainer
 
 @pytest.fixture
 def step_of(composed, make_clips, tmp_path):
-    """A trainer and its first batch, of one long clip."""
+    """A function that builds a trainer and its first batch, which has one clip of 8 s."""
 
     def build(*overrides):
         train = make_clips("train", 1, seconds=(8.0,))
@@ -37,7 +37,7 @@ def step_of(composed, make_clips, tmp_path):
 
 
 def work_of(batch):
-    """The sizes of a batch."""
+    """The `Work` of a batch: its number of tokens, branches, frames and answers."""
     inputs = batch.inputs
     prefix = inputs["prefix_mask"].shape[1] if "prefix_mask" in inputs else 0
     branches = inputs.get("branch_count", inputs["input_ids"].shape[0])
@@ -103,7 +103,7 @@ def test_operations_and_activations_equal_those_of_pytorch(step_of, overrides, r
     assert expected.activations == pytest.approx(measured, rel=0.2)
 
 
-def test_operations_of_the_7b_by_hand(composed):
+def test_operations_of_the_7b_model_by_hand(composed):
     family: Family = build_family(composed("model=qwen2_audio_7b"))
     shape = Shape.of(family.configuration(family.architecture))
     assert shape.adapter_weights(16) == 39_976_960
@@ -117,15 +117,15 @@ def test_operations_of_the_7b_by_hand(composed):
     assert adapted.adapter == 2 * 1000 * 39_976_960
 
 
-def test_shared_prefix_is_computed_once():
-    apart = Work(prefix=0, branches=10, width=700)
+def test_a_shared_prefix_is_counted_once():
+    separate = Work(prefix=0, branches=10, width=700)
     shared = Work(prefix=600, branches=10, width=100)
-    assert (apart.tokens, shared.tokens) == (7000, 1600)
+    assert (separate.tokens, shared.tokens) == (7000, 1600)
     assert shared.pairs == 600**2 + 10 * 100 * 700
-    assert (apart.copied, shared.copied) == (0, 7000)
+    assert (separate.copied, shared.copied) == (0, 7000)
 
 
-def test_plan_shows_operations(composed, make_clips, tmp_path):
+def test_the_plan_shows_the_operations_of_a_step(composed, make_clips, tmp_path):
     config = composed(
         f"task.data.train={make_clips('train', 4)}", "stages=[train]", "batch.per_device=2"
     )

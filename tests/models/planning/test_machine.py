@@ -1,4 +1,4 @@
-"""Available memory: limits of control groups in the kernel's format, and estimates that exceed them."""
+"""The available memory: limits of control groups, read from files in the kernel's format, and plans that exceed them."""
 
 import math
 
@@ -15,9 +15,9 @@ UNLIMITED = 9223372036854771712  # version 1 without a limit
 
 @pytest.fixture
 def proc_of(tmp_path):
-    """A process's folder in /proc, and mounted control groups with limits."""
+    """A function that writes the folder of a process in /proc and control groups with these limits."""
 
-    def build(groups, mounts, bounds):
+    def build(groups, mounts, limits):
         proc = tmp_path / "proc"
         proc.mkdir()
         (proc / "cgroup").write_text(groups)
@@ -26,10 +26,10 @@ def proc_of(tmp_path):
             for number, (root, folder, kind) in enumerate(mounts)
         ]
         (proc / "mountinfo").write_text("\n".join(["22 1 254:0 / / rw - ext4 /dev/vda rw", *lines]))
-        for name, bound in bounds.items():
+        for name, limit in limits.items():
             file = tmp_path / name.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"{bound}\n")
+            file.write_text(f"{limit}\n")
         return proc
 
     return build
@@ -40,7 +40,7 @@ V1 = [("/", "/cg/cpu", "cgroup cgroup rw,cpu"), ("/", "/cg/memory", "cgroup cgro
 
 
 @pytest.mark.parametrize(
-    ("groups", "mounts", "bounds", "limit"),
+    ("groups", "mounts", "limits", "expected"),
     [
         # SLURM with version 2: the step has no limit, its job has one
         ("0::/system.slice/job_7/step_0\n", [V2],
@@ -65,15 +65,17 @@ V1 = [("/", "/cg/cpu", "cgroup cgroup rw,cpu"), ("/", "/cg/memory", "cgroup cgro
         ("", [], {}, math.inf),
     ],
 )  # fmt: skip
-def test_smallest_limit_of_a_group_and_its_ancestors(proc_of, groups, mounts, bounds, limit):
-    assert group_limit(proc_of(groups, mounts, bounds)) == limit
+def test_the_smallest_limit_of_a_group_and_its_ancestors_applies(
+    proc_of, groups, mounts, limits, expected
+):
+    assert group_limit(proc_of(groups, mounts, limits)) == expected
 
 
-def test_no_limit_without_proc(tmp_path):
+def test_there_is_no_limit_without_proc(tmp_path):
     assert group_limit(tmp_path / "nothing") == math.inf
 
 
-def test_capacity_is_the_smaller_of_machine_and_group(monkeypatch):
+def test_the_capacity_is_the_smaller_of_the_machine_and_the_control_group(monkeypatch):
     total = psutil.virtual_memory().total
     for limit, host, source in (
         (math.inf, total, "this machine"),
@@ -113,7 +115,9 @@ def estimate_of(device, host):
          ["about 80.0 MiB of memory for 2 processes, and this machine has 79.0 MiB"]),
     ],
 )  # fmt: skip
-def test_shortages_of_an_estimate(capacity, device, host, sentences):
+def test_an_estimate_above_the_capacity_is_a_shortage_with_its_sizes(
+    capacity, device, host, sentences
+):
     sizes = {name: size * (1 if name == "processes" else MIB) for name, size in capacity.items()}
     memory = estimate_of(device * MIB, host * MIB)
     assert Capacity(**sizes).shortages(memory) == sentences

@@ -1,4 +1,4 @@
-"""Callbacks of the user: they are checked before weights load, stop the training, and resume where they were."""
+"""Callbacks of the user are checked before weights load, can stop the training, and resume with their state."""
 
 import logging
 
@@ -25,7 +25,7 @@ COUNTER = "callbacks.counter={_target_: step_counter.StepCounter, size: 10}"
         ("+trainer.callbacks=[x]", "use callbacks.NAME._target_=package.module.Class"),
     ],
 )  # fmt: skip
-def test_callbacks_in_a_configuration_are_checked(problems_of, overrides, message):
+def test_invalid_callbacks_in_a_configuration_are_refused(problems_of, overrides, message):
     (problem,) = problems_of(overrides)
     assert message in problem
 
@@ -40,7 +40,9 @@ def test_callbacks_in_a_configuration_are_checked(problems_of, overrides, messag
         (["callbacks=early_stopping", "callbacks.early_stopping.early_stopping_threshold=-1"], {}, "must be 0 or more"),
     ],
 )  # fmt: skip
-def test_callbacks_that_cannot_work_are_refused(composed, tmp_path, overrides, arguments, message):
+def test_callbacks_that_need_other_training_arguments_are_refused(
+    composed, tmp_path, overrides, arguments, message
+):
     given = {
         "eval_strategy": "steps",
         "eval_steps": 1,
@@ -61,7 +63,7 @@ def test_callbacks_that_cannot_work_are_refused(composed, tmp_path, overrides, a
 def test_early_stopping_keeps_the_best_step_and_resumes_with_its_count(
     composed, make_clips, tmp_path, caplog, small_judge
 ):
-    """With a learning rate of almost 0 no validation improves on the first: two more end the training at step 3."""
+    """With a learning rate of almost 0 no validation is better than the first, so training stops at step 3."""
     caplog.set_level(logging.INFO)
     config = composed(
         small_judge, f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 3, seed=1)}",

@@ -28,7 +28,7 @@ def config_of(composed, files):
 
 @pytest.fixture(scope="session")
 def trained_adapter(files, tmp_path_factory):
-    """``checkpoint=…`` of an adapter that one of the session's processes trains."""
+    """``checkpoint=…`` of an adapter, which the first process that needs it trains for the whole session."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, finished = shared / "taught", shared / "taught.path"

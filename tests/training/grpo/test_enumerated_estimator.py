@@ -9,13 +9,15 @@ from dramaeval.training.grpo.sampling import sample_completions
 
 
 @pytest.mark.slow
-def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_adapter):
-    """All 625 groups of four answers to one question, each with its probability.
+def test_the_enumerated_gradient_is_proportional_to_the_expected_sampled_gradient(
+    trainer_of, trained_adapter
+):
+    """The expected sampled gradient is a sum over all 625 groups of four answers, weighted by their probabilities.
 
-    Without scaling, a group's own mean as baseline makes the sampled gradient (G − 1)/G of the enumerated one:
-    E[Σ_i (r_i − r̄) ∇log p_i] / G = (G − 1)/G · Cov(r, ∇log p). (With scaling by a group's own spread there is
-    no common factor.) The loss is linear in the advantages at the policy that was sampled, so each answer
-    goes through it once, with its expected sum of advantages.
+    Without scaling, the baseline is the mean of a group of G answers, so that the expected sampled gradient is
+    (G − 1)/G of the enumerated one: E[Σ_i (r_i − r̄) ∇log p_i] / G = (G − 1)/G · Cov(r, ∇log p). (With scaling by the
+    spread of a group there is no common factor.) At the policy that sampled, the loss is linear in the advantages, so
+    one pass with the expected sum of advantages of each answer suffices.
     """
     settings = (
         "trainer.args.scale_rewards=none", "trainer.args.loss_type=dr_grpo", "trainer.args.beta=0",
@@ -26,7 +28,7 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
     exact.current_gradient_accumulation_steps = 1
     (inputs,) = generate(exact, 1)
     enumerated = gradient_of(exact, inputs)
-    # Nearly every completion is one of the five answers.
+    # The five answers have nearly all of the probability.
     assert exact.statistics.values["outside"][0] < 0.01
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     answers = [
@@ -41,10 +43,10 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
     group = sampled.groups(1, 0)
     values = sampled.rewards([sampled.read(group, 0, list(tokens)) for tokens in answers])
     rewards = sampled.rewards.total(values).view(-1)
-    drawn = torch.cartesian_prod(*[torch.arange(len(answers))] * size)
-    differences = rewards[drawn] - rewards[drawn].mean(dim=1, keepdim=True)
-    weighted = p[drawn].prod(dim=1, keepdim=True) * differences
-    advantages = torch.zeros(len(answers)).index_add(0, drawn.flatten(), weighted.flatten())
+    groups = torch.cartesian_prod(*[torch.arange(len(answers))] * size)
+    differences = rewards[groups] - rewards[groups].mean(dim=1, keepdim=True)
+    weighted = p[groups].prod(dim=1, keepdim=True) * differences
+    advantages = torch.zeros(len(answers)).index_add(0, groups.flatten(), weighted.flatten())
     expectation = gradient_of(
         sampled,
         {
@@ -62,7 +64,7 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
     expected = enumerated * (size - 1) / size
     assert (expectation - expected).norm() / expected.norm() < 1e-3
 
-    # Sampled completions are distributed like that: each share within four standard errors.
+    # The frequency of each sampled answer is within four standard errors of its probability.
     count = 96
     with torch.no_grad():
         continuation = continue_prompts(sampled, sampled.model, [group], count)
@@ -76,7 +78,7 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
 
 
 @pytest.mark.slow
-def test_answers_have_exact_probabilities(plain, trainer_of):
+def test_weights_and_advantages_of_all_answers_equal_plain_transformers(plain, trainer_of):
     trainer = trainer_of(
         *ENUMERATED, "trainer.args.gradient_accumulation_steps=2", "trainer.args.num_iterations=2",
         "trainer.args.scale_rewards=group",
@@ -87,7 +89,7 @@ def test_answers_have_exact_probabilities(plain, trainer_of):
     for inputs in passes:
         assert len(inputs["row"]) == 10
         check_parity(plain, trainer, inputs)
-        weighed = loss_inputs(trainer, inputs)
+        weighted_inputs = loss_inputs(trainer, inputs)
         p = torch.stack(
             [
                 plain_log_p(plain, trainer, record, tokens[: int(mask.sum())]).sum()
@@ -97,9 +99,13 @@ def test_answers_have_exact_probabilities(plain, trainer_of):
                 )
             ]
         ).view(2, 5).softmax(dim=-1)  # fmt: skip
-        torch.testing.assert_close(weighed["tool_mask"].view(2, 5), p * 5, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            weighted_inputs["tool_mask"].view(2, 5), p * 5, atol=1e-3, rtol=1e-3
+        )
         rewards = trainer.rewards.total(inputs["rewards"]).view(2, 5)
         mean = (p * rewards).sum(-1, keepdim=True)
         spread = (p * (rewards - mean) ** 2).sum(-1, keepdim=True).sqrt()
         expected = (rewards - mean) / (spread + 1e-4)
-        torch.testing.assert_close(weighed["advantages"].view(2, 5), expected, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(
+            weighted_inputs["advantages"].view(2, 5), expected, atol=2e-3, rtol=2e-3
+        )

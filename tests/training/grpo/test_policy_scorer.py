@@ -1,4 +1,4 @@
-"""Log-probabilities of completions equal those of each completion alone with its own clip."""
+"""The log-probability of a completion in a batch equals that of the completion alone with its own clip."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_each_completion_is_scored_with_the_clip_of_its_question(
     ]
     for inputs in passes:
         log_p = check_parity(plain, trainer, inputs, side)
-        # The old policy and the reference as TRL keeps them, before any step.
+        # Before the first step, the old policy and the reference have the same log-probabilities.
         mask = inputs["completion_mask"].bool()
         for name in ("old_per_token_logps", "ref_per_token_logps"):
             torch.testing.assert_close(inputs[name][mask], log_p[mask], atol=1e-5, rtol=0)
@@ -43,8 +43,8 @@ def test_another_clip_changes_the_log_probabilities(plain, trainer_of):
     own = plain_log_p(plain, trainer, 1, tokens)
     other = plain_log_p(plain, trainer, 1, tokens, clip=trainer.groups(3, 0).record.clip)
     assert (own - other).abs().max() > 1e-2
-    # The same through the trainer: the clips of two prompts exchanged.
-    groups = [trainer.groups(1, 0), trainer.groups(7, 0)]  # clips of one length
+    # The trainer's model, too, gives other logits if the clips of two prompts are exchanged.
+    groups = [trainer.groups(1, 0), trainer.groups(7, 0)]  # clips of the same length
     swapped = [
         PromptGroup(
             a.record,

@@ -5,8 +5,8 @@ from grpo_trainers import generate, log_p_of, logged
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "ia3", "adalora", "prompt", "prefix", "none"])
-def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, peft, small_judge):
-    # A random judge's answers seldom get another reward.
+def test_the_kl_to_the_reference_is_zero_only_before_the_first_step(trainer_of, peft, small_judge):
+    # This reward differs between the answers of a random judge; most others do not.
     trainer = trainer_of(
         small_judge, f"peft={peft}", "trainer.args.max_steps=2", "trainer.args.learning_rate=0.02",
         "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
@@ -22,7 +22,7 @@ def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, 
 
 
 @pytest.mark.slow
-def test_an_adapter_that_training_starts_from_is_the_reference(trainer_of, trained_adapter):
+def test_an_adapter_given_as_checkpoint_is_the_reference(trainer_of, trained_adapter):
     trainer = trainer_of(trained_adapter, "trainer.args.learning_rate=0.02")
     assert not trainer.reference.adapter_off
     (inputs,) = generate(trainer, 0, 1)

@@ -20,7 +20,7 @@ def test_completions_end_at_the_end_of_the_turn(trainer_of):
 
 
 @pytest.mark.slow
-def test_completions_depend_on_record_and_epoch_only(trainer_of, small_judge):
+def test_completions_do_not_depend_on_the_order_of_records(trainer_of, small_judge):
     trainer = trainer_of(small_judge)
     (first,) = generate(trainer, 4, 2)
     (reversed_,) = generate(trainer, 2, 4)
@@ -31,7 +31,7 @@ def test_completions_depend_on_record_and_epoch_only(trainer_of, small_judge):
 
 
 @pytest.mark.slow
-def test_shared_and_separate_prefixes_sample_the_same(trainer_of, small_judge):
+def test_shared_and_separate_prefixes_sample_the_same_completions(trainer_of, small_judge):
     sampled = []
     for shared in (True, False):
         (inputs,) = generate(trainer_of(small_judge, f"batch.shared_prefix={shared}"), 0, 1)

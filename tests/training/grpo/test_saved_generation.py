@@ -1,4 +1,4 @@
-"""GRPO resumes from a checkpoint, also between two passes over a generation."""
+"""GRPO resumes from a checkpoint, even if it was saved between two passes over one generation."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ SETTINGS = (
     "trainer.args.max_completion_length=8", "trainer.args.max_steps=7", "trainer.args.logging_steps=1",
     "trainer.args.save_steps=1", "trainer.args.save_total_limit=null", "trainer.args.eval_strategy=no",
     "trainer.args.load_best_model_at_end=false", "trainer.args.learning_rate=0.01",
-    # A random judge's answers seldom get another reward.
+    # This reward differs between the answers of a random judge; most others do not.
     "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ SETTINGS = (
     "settings",
     [
         (),
-        # Two passes a generation, each repeated: steps 1 to 3 are before its last pass.
+        # A generation has two passes, each repeated once, so steps 1 to 3 are before its last pass.
         ("trainer.args.num_iterations=2", "trainer.args.steps_per_generation=2"),
         ("trainer.estimator=enumerated", "trainer.args.num_generations=null",
          "trainer.args.num_iterations=2"),

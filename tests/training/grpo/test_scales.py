@@ -1,4 +1,4 @@
-"""GRPO with scores of several tokens: 0-10, half points and labels."""
+"""GRPO with scores that have several tokens: 0-10, half points and labels."""
 
 import math
 
@@ -52,16 +52,18 @@ def test_all_answers_are_enumerated_with_their_probabilities_and_rewards(plain, 
     rewards = trainer.rewards.total(inputs["rewards"])
     torch.testing.assert_close(rewards, distance, atol=1e-6, rtol=0)
     log_p = (check_parity(plain, trainer, inputs) * inputs["completion_mask"]).sum(-1)
-    share = log_p.softmax(-1)
-    weighed = loss_inputs(trainer, inputs)
-    advantages = rewards - (share * rewards).sum()
-    torch.testing.assert_close(weighed["advantages"], advantages, atol=1e-3, rtol=0)
-    torch.testing.assert_close(weighed["tool_mask"][:, 0], share * len(share), atol=1e-3, rtol=0)
+    probabilities = log_p.softmax(-1)
+    weighted_inputs = loss_inputs(trainer, inputs)
+    advantages = rewards - (probabilities * rewards).sum()
+    torch.testing.assert_close(weighted_inputs["advantages"], advantages, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        weighted_inputs["tool_mask"][:, 0], probabilities * len(probabilities), atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", [(), ENUMERATED])
-def test_a_policy_trains(trainer_of, estimator, small_judge):
+def test_a_training_step_on_all_scales_has_a_finite_gradient(trainer_of, estimator, small_judge):
     trainer = trainer_of(
         small_judge, *estimator, "trainer.args.max_steps=1", "trainer.args.max_completion_length=16",
         "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",

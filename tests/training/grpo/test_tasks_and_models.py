@@ -1,4 +1,4 @@
-"""GRPO trains every task, adapter and kind of judge that supervised training trains."""
+"""GRPO supports every task, adapter and kind of judge that supervised fine-tuning supports."""
 
 import json
 import math
@@ -26,7 +26,7 @@ QUICK = (
     "trainer.args.per_device_train_batch_size=2", "trainer.args.max_steps=1",
     "trainer.args.logging_steps=1", "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
     "trainer.args.load_best_model_at_end=false", "trainer.args.warmup_steps=0",
-    # An untrained judge's answers seldom get another reward.
+    # This reward differs between the answers of a random judge; most others do not.
     "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
 )  # fmt: skip
 SAMPLED = ("trainer.args.num_generations=3", "trainer.args.max_completion_length=12")
@@ -36,8 +36,8 @@ PAIRS = ("trainer.rewards.distance.weight=0", "trainer.rewards.pair_accuracy.wei
 CHOICES = ("trainer.rewards.distance.weight=0", "trainer.rewards.exact.weight=1")
 
 
-def first_records(folder, task, count=6):
-    """The first training records of the sample, with absolute paths of their clips."""
+def write_first_records(folder, task, count=6):
+    """Write the first training records of the sample with absolute paths of clips."""
     lines = (SAMPLE / task / "train.jsonl").read_text("utf-8").splitlines()[:count]
     file = folder / f"{task}.jsonl"
     with file.open("w", encoding="utf-8") as out:
@@ -49,7 +49,7 @@ def first_records(folder, task, count=6):
     return file
 
 
-def processed_records(folder):
+def write_processed_records(folder):
     write_clips(folder, "own", 4)
     file = folder / "processed.jsonl"
     with file.open("w", encoding="utf-8") as out:
@@ -94,7 +94,7 @@ def trained(trainer):
     ("task", "folder", "more"),
     [
         ("role_all", "realism", ("trainer.args.max_completion_length=128",)),
-        # A random judge ends no thought.
+        # The tiny judge, because a random judge never ends a thought.
         ("role_caption", "realism", (TINY, "trainer.args.max_completion_length=96")),
         ("role_variation", "realism", ()),
         ("archetype", "archetype", ()),
@@ -107,17 +107,17 @@ def trained(trainer):
         ("processed", None, ENUMERATED),
     ],
 )
-def test_every_task(trainer_of, tmp_path, task, folder, more):
-    file = first_records(tmp_path, folder) if folder else processed_records(tmp_path)
+def test_grpo_trains_every_task(trainer_of, tmp_path, task, folder, more):
+    file = write_first_records(tmp_path, folder) if folder else write_processed_records(tmp_path)
     sampled = () if ENUMERATED[0] in more else SAMPLED
     entry = trained(trainer_of(f"task={task}", f"task.data.train={file}", *sampled, *more))
     assert any(name.startswith("dimensions/") for name in entry)
 
 
 @pytest.mark.slow
-def test_a_mixture(trainer_of, tmp_path):
+def test_a_mixture_is_trained_with_metrics_of_each_task(trainer_of, tmp_path):
     files = [
-        f"task.tasks.{name}.data.train={first_records(tmp_path, folder, 2)}"
+        f"task.tasks.{name}.data.train={write_first_records(tmp_path, folder, 2)}"
         for name, folder in (("role", "realism"), ("archetype", "archetype"), ("avqa", "avqa"))
     ]
     entry = trained(
@@ -130,16 +130,16 @@ def test_a_mixture(trainer_of, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["qlora", "dora"])
-def test_other_adapters(trainer_of, tmp_path, peft):
-    file = first_records(tmp_path, "realism")
+def test_qlora_and_dora_are_trained(trainer_of, tmp_path, peft):
+    file = write_first_records(tmp_path, "realism")
     trained(trainer_of(f"task.data.train={file}", f"peft={peft}", *SAMPLED))
 
 
 @pytest.mark.slow
-def test_the_published_settings(composed, tmp_path, small_judge):
+def test_the_experiment_grpo_has_the_published_settings(composed, tmp_path, small_judge):
     config = composed(
         small_judge, "experiment=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=2",
-        "trainer.args.max_completion_length=8", f"task.data.train={first_records(tmp_path, 'realism')}",
+        "trainer.args.max_completion_length=8", f"task.data.train={write_first_records(tmp_path, 'realism')}",
         "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
     assert composed("experiment=grpo").trainer.args.max_steps == 1000
@@ -176,8 +176,8 @@ def language_model(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", [SAMPLED, ENUMERATED])
-def test_a_judge_without_audio(trainer_of, tmp_path, language_model, estimator):
-    file = first_records(tmp_path, "realism")
+def test_a_judge_without_audio_is_trained(trainer_of, tmp_path, language_model, estimator):
+    file = write_first_records(tmp_path, "realism")
     trained(trainer_of(
         "model=causal_lm", f"model.path={language_model}", f"task.data.train={file}", *estimator,
     ))  # fmt: skip
@@ -185,12 +185,12 @@ def test_a_judge_without_audio(trainer_of, tmp_path, language_model, estimator):
 
 @pytest.mark.slow
 def test_both_clips_of_a_pair_are_two_groups_of_one_generation(trainer_of, tmp_path):
-    file = first_records(tmp_path, "archetype", 24)
+    file = write_first_records(tmp_path, "archetype", 24)
     trainer = trainer_of(
         "task=pair", f"task.data.train={file}", *SAMPLED, *PAIRS, "trainer.args.gradient_accumulation_steps=2",
         "trainer.args.num_train_epochs=1", "trainer.args.max_steps=-1", "cache.enabled=false",
     )  # fmt: skip
-    # 2 pairs a pass and 2 passes a generation; 2 questions of 3 completions for each pair.
+    # 2 pairs per pass and 2 passes per generation; each pair has 2 questions with 3 completions each.
     sizes = [len(numbers) for numbers in trainer.batch_sampler()]
     assert set(sizes) == {4}
     assert trainer.args.per_device_train_batch_size == 2 * 2 * 3
@@ -221,20 +221,23 @@ def test_both_clips_of_a_pair_are_two_groups_of_one_generation(trainer_of, tmp_p
 
 def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path):
     trainer = trainer_of(
-        "task=avqa", f"task.data.train={first_records(tmp_path, 'avqa')}", *CHOICES, *ENUMERATED
+        "task=avqa",
+        f"task.data.train={write_first_records(tmp_path, 'avqa')}",
+        *CHOICES,
+        *ENUMERATED,
     )
     trainer.current_gradient_accumulation_steps = 1
     (inputs,) = generate(trainer, 0, 3)
-    weighed = loss_inputs(trainer, inputs)
+    weighted_inputs = loss_inputs(trainer, inputs)
     groups = [trainer.groups(record, 0) for record in (0, 3)]
     batch = collate([group.encoded_record for group in groups], pad=trainer.record_encoder.pad)
     with torch.no_grad():
         expected = distributions(trainer.model(**batch.inputs).logits, batch)
     start = 0
-    for group, shares in zip(groups, expected, strict=True):
+    for group, probabilities in zip(groups, expected, strict=True):
         count = len(group.answers)
-        weights = weighed["tool_mask"][start : start + count, 0]
-        torch.testing.assert_close(weights / count, shares[:count], atol=1e-4, rtol=1e-3)
+        weights = weighted_inputs["tool_mask"][start : start + count, 0]
+        torch.testing.assert_close(weights / count, probabilities[:count], atol=1e-4, rtol=1e-3)
         start += count
 
 

@@ -1,4 +1,4 @@
-"""GRPO on answers that begin with a thought: figures of the thoughts, and completions that are cut."""
+"""GRPO on answers that begin with a thought: metrics of the thoughts, and masking of truncated completions."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def completion(**thought):
     )  # fmt: skip
 
 
-def test_the_length_of_thoughts_and_the_share_that_does_not_end():
+def test_metrics_have_the_length_of_thoughts_and_the_share_without_an_end():
     metrics = DimensionMetrics()
     written = [
         completion(thought="Calm.", thought_tokens=2),
@@ -43,7 +43,9 @@ def test_the_length_of_thoughts_and_the_share_that_does_not_end():
         (("task=role", "trainer.args.mask_truncated_completions=true"), True),
     ],
 )
-def test_cut_completions_are_masked_where_answers_begin_with_a_thought(composed, overrides, masked):
+def test_truncated_completions_are_masked_by_default_only_for_tasks_with_thoughts(
+    composed, overrides, masked
+):
     config = composed("trainer=grpo", *overrides)
     arguments = completion_arguments(config, StepSize(per_device=2, accumulation=1, processes=1))
     assert arguments[MASK] is masked

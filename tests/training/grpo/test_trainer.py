@@ -1,4 +1,4 @@
-"""Whole trainings, what they log, and settings that are refused."""
+"""The GRPO trainer: it raises the reward, logs metrics and refuses contradicting settings."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ def test_training_raises_the_reward(trainer_of, trained_adapter, settings):
 
 
 @pytest.mark.slow
-def test_every_loss_of_trl_has_a_gradient(trainer_of, config_of):
+def test_every_loss_type_of_trl_has_a_finite_gradient(trainer_of, config_of):
     trainer = trainer_of()
     trainer.current_gradient_accumulation_steps = 1
     (inputs,) = generate(trainer, 0, 1)
@@ -47,7 +47,7 @@ def test_every_loss_of_trl_has_a_gradient(trainer_of, config_of):
 
 
 @pytest.mark.slow
-def test_figures_by_dimension(trainer_of, trained_adapter):
+def test_metrics_of_each_dimension_are_logged(trainer_of, trained_adapter):
     trainer = trainer_of(
         trained_adapter, "trainer.args.max_steps=4", "trainer.args.logging_steps=4"
     )

@@ -1,4 +1,4 @@
-"""Batches by length: every record once an epoch, within the budget, the same after an interruption."""
+"""Batches by length: each epoch has every record once, each batch is within the budget, and resuming repeats them."""
 
 import itertools
 
@@ -28,7 +28,7 @@ SETTINGS = (
 )
 
 
-#: One question a clip, and as many batches as with ten.
+#: One question per clip, with a smaller budget, so that there are as many batches as with ten questions.
 SHORT = ("task.dimensions=[pitch_dynamics]", "batch.max_tokens=1500")
 
 
@@ -49,37 +49,39 @@ def sizes():
 
 
 def test_each_epoch_has_every_record_once_in_as_many_batches_within_the_budget():
-    own, packs = sizes(), TokenBudgetBatches(sizes(), 1600, seed=3)
+    record_sizes, packs = sizes(), TokenBudgetBatches(sizes(), 1600, seed=3)
     for epoch in range(4):
         batches = packs.of(epoch)
         assert len(batches) == len(packs)
         assert sorted(itertools.chain(*batches)) == list(range(60))
         for batch in batches:
-            together = own[batch[0]]
+            padded_size = record_sizes[batch[0]]
             for at in batch[1:]:
-                together = together.padded(own[at])
-            assert len(batch) * together.tokens <= 1600
+                padded_size = padded_size.padded(record_sizes[at])
+            assert len(batch) * padded_size.tokens <= 1600
     assert packs.of(1) == TokenBudgetBatches(sizes(), 1600, seed=3).of(1)
     contents = [{frozenset(batch) for batch in packs.of(epoch)} for epoch in (0, 1)]
-    assert contents[0] != contents[1]  # who shares a batch changes too
+    assert (
+        contents[0] != contents[1]
+    )  # the records of a batch change, not only the order of batches
     assert packs.of(0) != TokenBudgetBatches(sizes(), 1600, seed=4).of(0)
 
 
-def test_a_record_beyond_the_budget_is_named_by_its_size():
+def test_a_record_larger_than_the_budget_is_an_error_with_its_size():
     with pytest.raises(BatchError, match="the largest needs 690 tokens"):
         TokenBudgetBatches(sizes(), 500, seed=0)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
-def test_processes_share_the_batches_out(processes):
+def test_the_batches_are_divided_over_the_processes(processes):
     order, packs = EpochOrder(60, seed=3), TokenBudgetBatches(sizes(), 1600, seed=3)
     order.set_epoch(2)
     ranks = [list(TokenBudgetSampler(packs, order, rank, processes)) for rank in range(processes)]
     assert {len(one) for one in ranks} == {len(TokenBudgetSampler(packs, order, 0, processes))}
-    turns = [batch for turn in zip(*ranks, strict=True) for batch in turn]
-    assert [batch for batch in turns if batch[0] >= 0] == packs.of(2)
-    stand_ins = [batch for batch in turns if batch[0] < 0]
-    assert all(len(batch) == 1 and 0 <= record_of(batch[0]) < 60 for batch in stand_ins)
+    in_order = [batch for batches_of_step in zip(*ranks, strict=True) for batch in batches_of_step]
+    assert [batch for batch in in_order if batch[0] >= 0] == packs.of(2)
+    fillers = [batch for batch in in_order if batch[0] < 0]
+    assert all(len(batch) == 1 and 0 <= record_of(batch[0]) < 60 for batch in fillers)
 
 
 @pytest.mark.slow
@@ -90,7 +92,7 @@ def test_processes_share_the_batches_out(processes):
      ("task.prompt_layout=criteria_first", "batch.max_tokens=9000"),
      ("task=role_all", "batch.max_tokens=2500")],
 )  # fmt: skip
-def test_real_batches_are_within_the_budget_with_their_padding(run_of, overrides):
+def test_batches_of_a_trainer_are_within_the_budget_including_padding(run_of, overrides):
     run = run_of(*overrides)
     trainer = make_trainer(run)
     loader = trainer.get_train_dataloader()
@@ -100,7 +102,7 @@ def test_real_batches_are_within_the_budget_with_their_padding(run_of, overrides
         max(batch.inputs["input_ids"].numel() for batch in batches) <= run.config.batch.max_tokens
     )
     assert sum(batch.clips for batch in batches) == 14
-    assert len(batches) < 14  # they do hold more than a clip each
+    assert len(batches) < 14  # some batches have more than one clip
 
 
 def losses(trainer):
@@ -115,7 +117,7 @@ def test_a_resumed_training_is_bit_identical(run_of):
     whole.train()
     steps = whole.state.global_step
     assert steps == 2 * -(-len(whole.budget_batches) // 2)
-    step = steps // 2 - 1  # within the first epoch; the second follows
+    step = steps // 2 - 1  # a step within the first of two epochs
     run = run_of(*settings)
     checkpoint = run.folder.checkpoints / f"checkpoint-{step}"
     again = make_trainer(run, checkpoint)
@@ -126,18 +128,18 @@ def test_a_resumed_training_is_bit_identical(run_of):
 
 
 @pytest.mark.slow
-def test_the_share_of_padding_is_logged(run_of):
+def test_the_logged_share_of_padding_is_smaller_with_batches_by_length(run_of):
     shares = {}
     for name, overrides in {
         "by length": SHORT,
-        "as they come": (SHORT[0], "batch.max_tokens=null", "batch.per_device=2"),
+        "fixed number": (SHORT[0], "batch.max_tokens=null", "batch.per_device=2"),
     }.items():
         trainer = make_trainer(run_of(*overrides, "trainer.args.num_train_epochs=1"))
         trainer.train()
         logged = [one for one in trainer.state.log_history if "padding_share" in one]
         assert all(0 <= one["padding_share"] < 1 for one in logged)
         shares[name] = sum(one["padding_share"] for one in logged) / len(logged)
-    assert shares["by length"] < shares["as they come"]
+    assert shares["by length"] < shares["fixed number"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_incompatible_settings_are_refused(run_of, overrides, message):
         run_of(*overrides)
 
 
-def test_a_mixture_is_refused(composed):
+def test_a_token_budget_for_a_mixture_is_refused(composed):
     with pytest.raises(ConfigError, match="each epoch of a mixture has other records"):
         check(composed("task=mixed", "batch.max_tokens=4000"))
 
@@ -167,7 +169,7 @@ def test_a_budget_that_is_too_small_is_reported(run_of):
         make_trainer(run_of("batch.max_tokens=300"))
 
 
-def test_the_plan_shows_the_batches(run_of):
+def test_the_plan_shows_the_token_budget(run_of):
     plan = make_plan(run_of("batch.max_tokens=1500"))
     assert any("at most 1,500 tokens" in one for one in plan.lines())
     assert plan.steps > 0

@@ -1,4 +1,4 @@
-"""The trainer of supervised fine-tuning: losses, averages, logged figures."""
+"""The trainer of supervised fine-tuning: trained parts, losses, logged metrics, best step, resuming."""
 
 import copy
 import os
@@ -71,7 +71,7 @@ def test_lora_changes_the_language_model_and_nothing_else(run_of):
     adapted = {name.split(".lora_")[0] for name in changed}
     layers = trainer.model.config.text_config.num_hidden_layers
     assert len(adapted) == 7 * layers
-    # The audio tower's layers share the names of the language model's.
+    # Layers of the audio tower have the same names as layers of the language model.
     assert not any(
         "audio_tower" in name for name, w in trainer.model.named_parameters() if w.requires_grad
     )
@@ -83,17 +83,17 @@ def test_lora_changes_the_language_model_and_nothing_else(run_of):
     [("audio", {"audio_tower"}), ("[llm,projector]", {"language_model", "multi_modal_projector"}),
      ("all", {"audio_tower", "language_model", "multi_modal_projector"})],
 )  # fmt: skip
-def test_adapt_says_which_parts_learn(run_of, adapt, parts):
+def test_adapt_selects_the_trained_parts(run_of, adapt, parts):
     _, before, after = trained(run_of(f"adapt={adapt}", "trainer.args.max_steps=1"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {next(p for p in parts if p in name) for name in changed} == parts
 
 
 @pytest.mark.slow
-def test_full_fine_tuning_trains_everything_but_the_sinusoids(run_of):
+def test_full_fine_tuning_trains_all_weights_except_the_sinusoidal_positions(run_of):
     _, before, after = trained(run_of("peft=none", "trainer.args.max_steps=1"))
-    same = {name for name in before if torch.equal(before[name], after[name])}
-    assert same == {"model.audio_tower.embed_positions.weight"}
+    unchanged = {name for name in before if torch.equal(before[name], after[name])}
+    assert unchanged == {"model.audio_tower.embed_positions.weight"}
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_training_lowers_the_loss(run_of):
 
 @pytest.mark.slow
 def test_accumulation_equals_one_large_batch(run_of):
-    """1 × 4 and 4 × 1 clips a step, of different lengths and with other numbers of questions."""
+    """1 × 4 and 4 × 1 clips per step; the clips differ in length and in their number of questions."""
     settings = [(1, 4), (4, 1)]
     weights, logged = [], []
     for size, accumulate in settings:
@@ -118,7 +118,7 @@ def test_accumulation_equals_one_large_batch(run_of):
             "trainer.args.optim=sgd",  # proportional to the gradient, unlike Adam
         )
         for record in run.splits["train"][::3]:
-            # Raters left a dimension out: such a clip brings fewer questions.
+            # A clip without ratings of a dimension has fewer questions.
             record.ratings["trait_embodiment"] = (None,) * 6
         trainer, _, after = trained(run)
         weights.append(after)
@@ -129,7 +129,7 @@ def test_accumulation_equals_one_large_batch(run_of):
 
 
 @pytest.mark.slow
-def test_both_layouts_give_the_same_training(run_of):
+def test_shared_and_separate_prefixes_have_the_same_losses(run_of):
     found = [
         losses(trained(run_of(f"batch.shared_prefix={shared}"))[0]) for shared in ("true", "false")
     ]
@@ -138,7 +138,7 @@ def test_both_layouts_give_the_same_training(run_of):
 
 @pytest.mark.slow
 def test_the_loss_is_the_mean_over_questions(run_of):
-    """Against a sum by hand over single questions."""
+    """The expected loss is computed here from single questions."""
     run = run_of(
         "trainer.args.max_steps=1",
         "trainer.args.per_device_train_batch_size=4",
@@ -170,7 +170,7 @@ def test_the_seed_determines_the_training(run_of):
 
 
 @pytest.mark.slow
-def test_logged_figures(run_of):
+def test_logged_metrics_of_training_and_validation(run_of):
     trainer, _, _ = trained(
         run_of("trainer.args.max_steps=1", "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1")
     )  # fmt: skip
@@ -188,7 +188,7 @@ def test_logged_figures(run_of):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("peft", "rate"), [("lora", "3e-2"), ("none", "1e-2")])
-def test_the_best_step_is_kept(run_of, peft, rate):
+def test_the_best_step_is_loaded_at_the_end_and_its_checkpoint_is_kept(run_of, peft, rate):
     run = run_of(
         f"peft={peft}", f"trainer.args.learning_rate={rate}",
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
@@ -211,7 +211,7 @@ def test_the_best_step_is_kept(run_of, peft, rate):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "none"])
-def test_a_resumed_training_gives_the_same_weights(run_of, peft):
+def test_a_resumed_training_has_the_same_last_loss(run_of, peft):
     settings = (f"peft={peft}", "trainer.args.save_strategy=steps", "trainer.args.save_steps=2",
                 "trainer.args.max_steps=4", "trainer.args.save_total_limit=4")  # fmt: skip
     run = run_of(*settings)
@@ -224,7 +224,7 @@ def test_a_resumed_training_gives_the_same_weights(run_of, peft):
 
 
 @pytest.mark.slow
-def test_gradient_checkpointing_changes_nothing(run_of):
+def test_gradient_checkpointing_does_not_change_the_losses(run_of):
     found = [
         losses(trained(run_of(f"trainer.args.gradient_checkpointing={on}"))[0])
         for on in ("true", "false")
@@ -241,14 +241,14 @@ def test_dimensions_are_sampled_equally_often(run_of):
     assert counts == dict.fromkeys([dimension.key for dimension in run.task.dimensions], 3)
 
 
-def test_settings_reach_trl(run_of):
+def test_trainer_arguments_are_passed_to_trl(run_of):
     run = run_of("trainer.args.weight_decay=0.123", "trainer.args.max_grad_norm=0.5")
     args = make_trainer(run).args
     assert (args.weight_decay, args.max_grad_norm, args.seed) == (0.123, 0.5, 0)
     assert OmegaConf.to_container(run.config.trainer)["args"]["weight_decay"] == 0.123
 
 
-def test_a_record_without_a_rating_trains_nothing(run_of, caplog):
+def test_a_record_without_a_rating_is_left_out_of_training(run_of, caplog):
     run = run_of("trainer.args.max_steps=1")
     for field in list(run.splits["train"][0].ratings):
         run.splits["train"][0].ratings[field] = (None, None)
@@ -258,7 +258,7 @@ def test_a_record_without_a_rating_trains_nothing(run_of, caplog):
 
 
 @pytest.mark.slow
-def test_an_undefined_correlation_is_no_best_step(run_of, caplog):
+def test_an_undefined_correlation_selects_no_best_step(run_of, caplog):
     run = run_of(
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
         "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1",
@@ -274,7 +274,7 @@ def test_an_undefined_correlation_is_no_best_step(run_of, caplog):
 def test_a_truncated_clip_is_named_with_its_record(run_of):
     run = run_of("trainer.args.max_steps=1")
     record = run.splits["train"][0]
-    # Its header was read before; the samples are missing when it is decoded.
+    # The header was read before; decoding finds that samples are missing.
     record.clip.write_bytes(record.clip.read_bytes()[:200])
     trainer = make_trainer(run)
     with pytest.raises(BadRecordsError, match="train-0"):
@@ -282,14 +282,14 @@ def test_a_truncated_clip_is_named_with_its_record(run_of):
 
 
 @pytest.mark.slow
-def test_clips_prepared_in_loader_processes_are_the_same(run_of):
-    """Over several epochs: loader processes know the epoch and sample its questions."""
+def test_loader_processes_prepare_the_same_clips_and_questions(run_of):
+    """The training has several epochs, and the sampled questions of a loader process depend on the epoch."""
     found = []
     for workers in (0, 2):
         trainer, _, _ = trained(
             run_of(
                 "task.labels=sample",
-                "trainer.args.max_steps=9",  # of 4 an epoch
+                "trainer.args.max_steps=9",  # 4 steps per epoch
                 "batch.questions_per_clip=1",
                 "cache.enabled=false",
                 f"trainer.args.dataloader_num_workers={workers}",
@@ -307,7 +307,7 @@ def test_clips_prepared_in_loader_processes_are_the_same(run_of):
     ("device", "cores", "processes", "workers"),
     [("cpu", 8, 1, 0), ("cuda", 2, 1, 1), ("cuda", 16, 1, 4), ("cuda", 16, 8, 1), ("cuda", 8, 8, 0)],
 )  # fmt: skip
-def test_number_of_loader_processes(
+def test_the_default_number_of_loader_processes(
     composed, monkeypatch, tmp_path, device, cores, processes, workers
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
