@@ -18,6 +18,7 @@ pytestmark = [
 CASES = [
     "none-lora-sampled",
     "none-lora-enumerated+pair",
+    "zero2-lora-enumerated+pair",
     "zero2-none-enumerated",
     "zero3-lora-sampled",
     "zero3-none-sampled",
@@ -26,6 +27,7 @@ CASES = [
 OF_ONE_PROCESS = {
     "none-lora-sampled": "none-lora-sampled",
     "none-lora-enumerated+pair": "none-lora-enumerated+pair",
+    "zero2-lora-enumerated+pair": "none-lora-enumerated+pair",
     "zero2-none-enumerated": "none-none-enumerated",
     # With ZeRO-3 the weights of the reference are split too.
     "zero3-lora-sampled": "none-lora-sampled",

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from clips import write_clips
+from clips import write_clips, write_pairs
 
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -21,6 +21,11 @@ SETTINGS = (
     "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
 )  # fmt: skip
 
+PAIRS = (
+    ("task=pair", "trainer.rewards.distance.weight=0", "trainer.rewards.pair_accuracy.weight=1"),
+    ("task=pair_direct",),
+)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -31,10 +36,14 @@ SETTINGS = (
         ("trainer.args.num_iterations=2", "trainer.args.steps_per_generation=2"),
         ("trainer.estimator=enumerated", "trainer.args.num_generations=null",
          "trainer.args.num_iterations=2"),
+        *PAIRS,
     ],
 )  # fmt: skip
 def test_a_resumed_training_ends_with_the_same_weights(composed, tmp_path, settings, small_judge):
     train = write_clips(tmp_path, "train", 5, seconds=(0.3, 0.6))
+    if settings in PAIRS:
+        train = write_pairs(train)
+        settings = (*settings, "task.dimensions=[human_likeness,appropriateness]")
     config = composed(*SETTINGS, small_judge, *settings, f"task.data.train={train}")
     check(config)
 
