@@ -91,7 +91,7 @@ def unknown_scales(scales: Mapping[str, Sequence[float]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Convention:
-    """A convention.
+    """A published way to compute targets from ratings, and to score what the judge leaves unscored.
 
     Attributes:
         target: takes the raters' values and whether the scale is pass/fail; returns the target, None to drop the pair.

@@ -83,10 +83,10 @@ def _accumulated(records: int, step: StepSize) -> int:
 
 
 def filler(record: int) -> int:
-    """The number of a filler with this record."""
+    """The negative number of a filler, which repeats this record."""
     return -1 - record
 
 
 def record_of(number: int) -> int:
-    """The record of a number, which may be the number of a filler."""
+    """The record with this number, or of the filler with this number."""
     return number if number >= 0 else -1 - number

@@ -225,6 +225,6 @@ class _Pace:
         time.sleep(max(0.0, begin - time.monotonic()))
 
     def pause(self, seconds: float) -> None:
-        """Let no request begin for this time."""
+        """Delay all further requests by at least this time."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)

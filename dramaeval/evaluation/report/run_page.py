@@ -207,7 +207,6 @@ def _pictures_note(judge: Mapping[str, Any]) -> str:
 
 
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures of each dimension."""
     clusters = cluster_names(findings.predictions)
     by_dimension: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
     for prediction in findings.predictions:

@@ -215,7 +215,7 @@ class RecordEncoder:
     def questions(
         self, record: Record, questions: Sequence[Dimension | Question]
     ) -> list[Question]:
-        """The questions of scoring about the dimensions in ``questions``, then the questions in it."""
+        """The task's questions about the dimensions in ``questions``, then the finished questions in it."""
         dimensions = [item for item in questions if isinstance(item, Dimension)]
         rendered = [item for item in questions if isinstance(item, Question)]
         return [*self.task.questions(record, dimensions), *rendered] if dimensions else rendered

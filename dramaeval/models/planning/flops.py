@@ -44,7 +44,7 @@ class Shape:
 
     @classmethod
     def of(cls, configuration: Any, **others: int) -> Shape:
-        """The shape by a transformers configuration.
+        """Read the shape from a transformers configuration.
 
         Args:
             configuration: the configuration of a model with Whisper's encoder or without an encoder.
