@@ -15,10 +15,14 @@ from torch import nn
 
 from dramaeval.data.logmel import VERSION, ClipFeatures, LogMel, require_no_dither
 from dramaeval.models.chat_templates import end_of_turn
+from dramaeval.models.errors import ModelError
 from dramaeval.models.families.audio_processor import audio_processor
 from dramaeval.models.families.base import Family
 from dramaeval.models.families.qwen2_audio import PROJECTIONS
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel
+
+#: The families of this package, by ``model_type`` of a checkpoint.
+_KINDS = ("gemma3n", "gemma4", "gemma4_unified")
 
 
 class CappedJudge(JudgeModel):
@@ -120,6 +124,23 @@ class GemmaFamily(Family):
         ),
         "projector": ("embedding_projection",),
     }
+
+    def stored_configuration(self, checkpoint: Path | None = None) -> Any:
+        """The configuration in the model's files.
+
+        Raises:
+            ModelError: it cannot be read, or is another architecture's, from which transformers would take what fits.
+        """
+        own = self.model_class().config_class
+        files = self.files(checkpoint)
+        values, _ = files.read(own.get_config_dict)
+        kind = values.get("model_type", own.model_type)
+        if kind != own.model_type:
+            choice = f"model={kind}" if kind in _KINDS else "another model="
+            raise ModelError(
+                f"The model {files.source} is a {kind}, and not a {own.model_type}: choose {choice}."
+            )
+        return super().stored_configuration(checkpoint)
 
     def freeze_fixed(self, model: Any) -> None:
         """Freeze also the weights that are never used."""

@@ -276,3 +276,25 @@ def test_the_missing_encoder_is_explained(unified, problems_of):
         adapted_parts("audio", unified)
     problems = problems_of("model=gemma4_unified", "model.path=x", "model.freeze_audio=true")
     assert any("has no separate audio part" in each and ears in each for each in problems)
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "choice"),
+    [
+        (Gemma4Unified, Gemma4, "model=gemma4_unified"),
+        (Gemma4, Gemma4Unified, "model=gemma4"),
+        (Gemma4, Gemma3n, "model=gemma4"),
+    ],
+)
+def test_a_checkpoint_of_another_gemma_names_its_family(folders, written, kind, choice):
+    """transformers would read it, and draw the weights that are missing."""
+    family = kind.family(path=str(folders[written]))
+    with pytest.raises(ModelError, match=rf"is a {written.name}, and not a .*: choose {choice}\."):
+        family.problems(shared_prefix=True)
+
+
+def test_another_architecture_is_refused(folders, tmp_path):
+    values = json.loads((folders[Gemma4] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, "model_type": "gemma3"}))
+    with pytest.raises(ModelError, match="is a gemma3, and not a gemma4: choose another model="):
+        Gemma4.family(path=str(tmp_path)).read_configuration()
