@@ -20,6 +20,7 @@ TRUSTED = frozenset(
         "dramaeval.models.families.composed.Composed",
         "dramaeval.models.families.gemma3n.Gemma3n",
         "dramaeval.models.families.gemma4.Gemma4",
+        "dramaeval.models.families.gemma4_unified.Gemma4Unified",
         "dramaeval.models.families.glm_asr.GlmAsr",
         "dramaeval.models.families.granite_speech.GraniteSpeech",
         "dramaeval.models.families.granite_speech.GraniteSpeechPlus",

@@ -51,9 +51,10 @@ def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
         return list(family.parts)
     unknown = [name for name in names if name not in family.parts]
     if unknown or not names:
+        reasons = [f" {family.absent[name]}" for name in unknown if name in family.absent]
         raise ValueError(
             f"adapt={','.join(names) or '[]'}: {', '.join(unknown) or 'nothing'} is not a part of this model. "
-            f"Choose from {', '.join(family.parts)}, all, or a list of them."
+            f"Choose from {', '.join(family.parts)}, all, or a list of them.{''.join(reasons)}"
         )
     return [part for part in family.parts if part in names]
 

@@ -154,8 +154,10 @@ def _part_problems(model: Any) -> list[str]:
     parts = getattr(family, "parts", None)
     if not isinstance(parts, Mapping):  # known only after the model's configuration is read
         parts = ("llm",) if getattr(family, "takes_audio", True) is False else UNKNOWN_PARTS
+    absent = getattr(family, "absent", {})
     return [
         f"model.{key}={str(value).lower()}: this model has no separate {part} part; leave the setting out."
+        + (f" {absent[part]}" if part in absent else "")
         for part, key, value in PART_SETTINGS
         if model.get(key) is value and part not in parts
     ]

@@ -116,9 +116,8 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
     seed_everything(config.seed)
     if context.adapter is not None and not context.starts_from_adapter:
         model = attach(model, context.adapter)
-    if context.family.takes_audio and is_trained(
-        unwrap_judge(model), context.family.parts["audio"]
-    ):
+    tower = context.family.parts.get("audio")
+    if tower is not None and is_trained(unwrap_judge(model), tower):
         attach_encoding_cache(model, context.record_encoder, None)
     trained = sum(count for count, _ in count_parameters(model, context.family).values())
     log.info("Training %s parameters.", f"{trained:,}")

@@ -28,6 +28,7 @@ ANY_CHECKPOINT = (
     "causal_lm",
     "gemma3n",
     "gemma4",
+    "gemma4_unified",
     "glm_asr",
     "granite_speech",
     "granite_speech_plus",

@@ -10,11 +10,15 @@ from transformers import (
     Gemma4AudioFeatureExtractor,
     Gemma4Config,
     Gemma4ForConditionalGeneration,
+    Gemma4UnifiedAudioFeatureExtractor,
+    Gemma4UnifiedConfig,
+    Gemma4UnifiedForConditionalGeneration,
 )
 
 from dramaeval.models.families.gemma3n import Gemma3n as Gemma3nFamily
 from dramaeval.models.families.gemma3n import NoImagesConfig
 from dramaeval.models.families.gemma4 import Gemma4 as Gemma4Family
+from dramaeval.models.families.gemma4_unified import Gemma4Unified as Gemma4UnifiedFamily
 
 #: The documented chat format: the first user message starts with the system message, and texts are trimmed.
 TEMPLATE = (
@@ -99,6 +103,19 @@ class Gemma3n:
         return plain_logits(plain, folder, messages, inputs, "\n\n{}{}{}\n\n", 188)
 
 
+def gemma4_tokens():
+    """A tokenizer with Gemma 4's marks, and their ids as its configuration names them."""
+    tokenizer = tokenizer_with(
+        {
+            "boi_token": "<|image>", "boa_token": "<|audio>", "image_token": "<|image|>", "audio_token": "<|audio|>",
+            "eoi_token": "<image|>", "eoa_token": "<audio|>", "video_token": "<|video|>",
+        }
+    )  # fmt: skip
+    names = ("boi", "eoi", "boa", "image", "audio", "video")
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in names}
+    return tokenizer, {**ids, "eoa_token_index": tokenizer.eoa_token_id}
+
+
 class Gemma4:
     """Gemma 4, without its processor, which needs torchvision."""
 
@@ -107,20 +124,7 @@ class Gemma4:
 
     @staticmethod
     def write(folder, tokenizer):
-        tokenizer = tokenizer_with(
-            {
-                "boi_token": "<|image>", "boa_token": "<|audio>", "image_token": "<|image|>", "audio_token": "<|audio|>",
-                "eoi_token": "<image|>", "eoa_token": "<audio|>", "video_token": "<|video|>",
-            }
-        )  # fmt: skip
-        ids = {
-            f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
-            for name in ("boi", "eoi", "boa")
-        }
-        kinds = {
-            f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
-            for name in ("image", "audio", "video")
-        }
+        tokenizer, ids = gemma4_tokens()
         config = Gemma4Config(
             text_config={**TEXT, "vocab_size": len(tokenizer), "vocab_size_per_layer_input": len(tokenizer),
                          "global_head_dim": 16, "pad_token_id": tokenizer.pad_token_id},
@@ -128,7 +132,7 @@ class Gemma4:
                           "subsampling_conv_channels": [128, 4]},
             vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
                            "num_key_value_heads": 2, "head_dim": 8, "position_embedding_size": 16},
-            eoa_token_index=tokenizer.eoa_token_id, **ids, **kinds,
+            **ids,
         )  # fmt: skip
         model = Gemma4ForConditionalGeneration(config)
         randomise(model)
@@ -142,6 +146,40 @@ class Gemma4:
         inputs = Gemma4AudioFeatureExtractor.from_pretrained(folder)([wave], return_tensors="pt")
         # Gemma4Processor.replace_audio_token
         count = int(inputs.input_features_mask[0][::2][::2].sum())
+        return plain_logits(plain, folder, messages, inputs, "{}{}{}", count)
+
+
+class Gemma4Unified:
+    """Without its processor, which needs torchvision. One of its four layers has one matrix for keys and values."""
+
+    name, family, long_windows = "gemma4_unified", Gemma4UnifiedFamily, 1
+    frozen = ("model.embed_vision.",)
+    model_class = Gemma4UnifiedForConditionalGeneration
+
+    @staticmethod
+    def write(folder, tokenizer):
+        tokenizer, ids = gemma4_tokens()
+        text = {key: value for key, value in TEXT.items() if key != "hidden_size_per_layer_input"}
+        config = Gemma4UnifiedConfig(
+            text_config={**text, "vocab_size": len(tokenizer), "global_head_dim": 16, "attention_k_eq_v": True,
+                         "num_global_key_value_heads": 1, "pad_token_id": tokenizer.pad_token_id},
+            audio_config={},
+            vision_config={"patch_size": 2, "mm_embed_dim": 16, "mm_posemb_size": 4, "output_proj_dims": 16},
+            **ids,
+        )  # fmt: skip
+        model = Gemma4UnifiedForConditionalGeneration(config)
+        randomise(model)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        Gemma4UnifiedAudioFeatureExtractor().save_pretrained(folder)
+
+    @staticmethod
+    def logits(folder, messages, wave):
+        plain = Gemma4UnifiedForConditionalGeneration.from_pretrained(folder).eval()
+        extractor = Gemma4UnifiedAudioFeatureExtractor.from_pretrained(folder)
+        inputs = extractor([wave], return_tensors="pt")
+        # Gemma4UnifiedProcessor.replace_audio_token
+        count = int(inputs.input_features_mask[0].sum())
         return plain_logits(plain, folder, messages, inputs, "{}{}{}", count)
 
 

@@ -74,12 +74,15 @@ class Family(ABC):
     # An architecture defines these.
 
     #: Module paths, in the plain transformers model, of the parts that ``adapt`` names: "llm", "audio", "projector".
+    #: Without "audio" there is no tower to train, to keep encodings of, or to probe.
     parts: Mapping[str, str]
     #: For each part the names of the linear layers that get adapters by default.
     projections: Mapping[str, Sequence[str]]
 
     # These have defaults.
 
+    #: For parts of other architectures that this one lacks a sentence with the settings in their place, for messages.
+    absent: Mapping[str, str] = {}
     #: Whether prompts contain the clip; false for a model of text alone.
     takes_audio: bool = True
     #: The longest clip in seconds; above 30 with ``task.data.on_long=segments`` only.

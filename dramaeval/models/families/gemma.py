@@ -15,13 +15,29 @@ from torch import nn
 
 from dramaeval.data.logmel import VERSION, ClipFeatures, LogMel, require_no_dither
 from dramaeval.models.chat_templates import end_of_turn
+from dramaeval.models.errors import ModelError
 from dramaeval.models.families.audio_processor import audio_processor
 from dramaeval.models.families.base import Family
 from dramaeval.models.families.qwen2_audio import PROJECTIONS
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel
 
+#: The families of this package, by ``model_type`` of a checkpoint.
+_KINDS = ("gemma3n", "gemma4", "gemma4_unified")
 
-class GemmaJudge(JudgeModel):
+
+class CappedJudge(JudgeModel):
+    """A judge that limits its logits."""
+
+    def logits_at(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """`JudgeModel.logits_at`, with the soft cap that transformers applies after the vocabulary head."""
+        logits = super().logits_at(answer_index, **inputs)
+        cap = self.config.get_text_config().final_logit_softcapping
+        if cap is None or hasattr(self, SCORE_HEAD):
+            return logits
+        return torch.tanh(logits / cap) * cap
+
+
+class GemmaJudge(CappedJudge):
     """A judge whose language model embeds each token once more for every layer, and limits its logits."""
 
     model: Any
@@ -48,14 +64,6 @@ class GemmaJudge(JudgeModel):
     def embed_for_layers(self, input_ids: torch.Tensor) -> torch.Tensor | None:
         """Embeddings ``[rows, tokens, layers, size]``, as transformers computes them for a prompt with audio."""
         return self.decoder.get_per_layer_inputs(input_ids)
-
-    def logits_at(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        """`JudgeModel.logits_at`, with the soft cap that transformers applies after the vocabulary head."""
-        logits = super().logits_at(answer_index, **inputs)
-        cap = self.config.get_text_config().final_logit_softcapping
-        if cap is None or hasattr(self, SCORE_HEAD):
-            return logits
-        return torch.tanh(logits / cap) * cap
 
 
 class GemmaLogMel(LogMel):
@@ -117,6 +125,23 @@ class GemmaFamily(Family):
         "projector": ("embedding_projection",),
     }
 
+    def stored_configuration(self, checkpoint: Path | None = None) -> Any:
+        """The configuration in the model's files.
+
+        Raises:
+            ModelError: it cannot be read, or is another architecture's, from which transformers would take what fits.
+        """
+        own = self.model_class().config_class
+        files = self.files(checkpoint)
+        values, _ = files.read(own.get_config_dict)
+        kind = values.get("model_type", own.model_type)
+        if kind != own.model_type:
+            choice = f"model={kind}" if kind in _KINDS else "another model="
+            raise ModelError(
+                f"The model {files.source} is a {kind}, and not a {own.model_type}: choose {choice}."
+            )
+        return super().stored_configuration(checkpoint)
+
     def freeze_fixed(self, model: Any) -> None:
         """Freeze also the weights that are never used."""
         super().freeze_fixed(model)
@@ -154,3 +179,27 @@ class GemmaFamily(Family):
             return processor.apply_chat_template(list(turns), tokenize=False)
 
         return end_of_turn(processor.tokenizer, render) or self.turn_end
+
+
+def layer_sizes(text: Any) -> dict[str, int]:
+    """Means over the layers of Gemma 4's language model, as `Shape.of` takes them.
+
+    Layers differ in the size of their heads and in their feed-forward width. Layers that take the keys and values of
+    earlier ones have no weights for them, and one matrix gives both where ``attention_k_eq_v`` is set.
+
+    Args:
+        text: configuration of the language model.
+    """
+    count = text.num_hidden_layers
+    layers = [text.per_layer_config[number] for number in range(count)]
+    keys = 0
+    for layer, mode, kind in zip(layers, text.kv_sharing_modes, text.layer_types, strict=True):
+        if mode != "reuse":
+            matrices = 1 if text.attention_k_eq_v and kind != "sliding_attention" else 2
+            keys += matrices * layer.num_key_value_heads * layer.head_dim
+    wide = text.num_kv_shared_layers if text.use_double_wide_mlp else 0
+    return {
+        "queries": text.num_attention_heads * sum(layer.head_dim for layer in layers) // count,
+        "keys": keys // (2 * count),
+        "inner": text.intermediate_size * (count + wide) // count,
+    }

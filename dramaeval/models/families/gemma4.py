@@ -15,7 +15,7 @@ import torch
 from transformers import Gemma4ForConditionalGeneration as PlainGemma4
 
 from dramaeval.models.errors import ModelError
-from dramaeval.models.families.gemma import GemmaFamily, GemmaJudge
+from dramaeval.models.families.gemma import GemmaFamily, GemmaJudge, layer_sizes
 from dramaeval.models.forward.judge_model import gradients_if_trained
 from dramaeval.models.planning.flops import Shape
 
@@ -117,16 +117,10 @@ class Gemma4(GemmaFamily):
 
     def shape(self, configuration: Any) -> Shape:
         """The sizes with means over the layers, and those of the conformer, whose layers have two feed-forward blocks."""
-        text, audio = configuration.get_text_config(), configuration.audio_config
-        layers = [text.per_layer_config[number] for number in range(text.num_hidden_layers)]
-        wide = text.num_kv_shared_layers if text.use_double_wide_mlp else 0
+        audio = configuration.audio_config
         return Shape.of(
             configuration,
-            queries=text.num_attention_heads
-            * sum(layer.head_dim for layer in layers)
-            // len(layers),
-            keys=sum(layer.num_key_value_heads * layer.head_dim for layer in layers) // len(layers),
-            inner=text.intermediate_size * (len(layers) + wide) // len(layers),
+            **layer_sizes(configuration.get_text_config()),
             audio=audio.hidden_size,
             audio_layers=audio.num_hidden_layers,
             audio_inner=8 * audio.hidden_size,

@@ -13,6 +13,7 @@ TESTED_DECODERS = frozenset(
         "gemma3_text",
         "gemma3n_text",
         "gemma4_text",
+        "gemma4_unified_text",
         "granite",
         "llama",
         "mistral",
@@ -26,7 +27,14 @@ TESTED_DECODERS = frozenset(
 )
 #: Tested language models whose layers pass their sliding window to the attention, which applies it within a path.
 WINDOWED_DECODERS = frozenset(
-    {"gemma3_text", "gemma3n_text", "gemma4_text", "mistral", "phi4_multimodal"}
+    {
+        "gemma3_text",
+        "gemma3n_text",
+        "gemma4_text",
+        "gemma4_unified_text",
+        "mistral",
+        "phi4_multimodal",
+    }
 )
 
 

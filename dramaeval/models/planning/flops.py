@@ -16,7 +16,7 @@ from dramaeval.models.forward.shared_prefix import CHUNK
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The sizes of an architecture: a decoder, and an audio tower of two convolutions and encoder layers.
+    """The sizes of an architecture: a decoder, and before it an audio tower of two convolutions and layers, or a projector alone.
 
     Attributes:
         hidden: width of the language model.
@@ -25,8 +25,8 @@ class Shape:
         keys: width of all key heads together.
         inner: width of the feed-forward layers.
         vocabulary: number of rows of the head.
-        audio: width of the audio tower; 0 for a text model.
-        audio_layers: number of layers of the audio tower.
+        audio: width of the audio tower, or of the projector's input without a tower; 0 for a text model.
+        audio_layers: number of layers of the audio tower; 0 without a tower.
         audio_inner: width of the feed-forward layers of the audio tower.
         mel_bins: number of mel bins of its input.
     """
@@ -85,6 +85,8 @@ class Shape:
         For each step of two frames, a layer stores 8 tensors of its width and 2 of its inner width, and the two
         convolutions together store 6 tensors of the width.
         """
+        if not self.audio_layers:
+            return 0.0
         step = self.audio_layers * (8 * self.audio + 2 * self.audio_inner) + 6 * self.audio
         return frames / 2 * step * bytes_per_weight
 
@@ -224,6 +226,8 @@ def _audio(shape: Shape, frames: int) -> float:
     if not shape.audio or not frames:
         return 0.0
     width, steps = shape.audio, (frames - 1) // 2 + 1
+    if not shape.audio_layers:
+        return 2.0 * ((steps + 1) // 2) * width * shape.hidden
     convolutions = 2.0 * 3 * width * (frames * shape.mel_bins + steps * width)
     layer = 2.0 * steps * (4 * width**2 + 2 * width * shape.audio_inner) + 4.0 * steps**2 * width
     projector = 2.0 * (steps // 2) * width * shape.hidden

@@ -20,7 +20,7 @@ from audio_kinds import (
     Omni,
     Omni3,
 )
-from gemma_kinds import Gemma3n, Gemma4
+from gemma_kinds import Gemma3n, Gemma4, Gemma4Unified
 from grpo_trainers import generate, log_p_of
 from phi_kinds import Phi4
 from safetensors.torch import save_file
@@ -55,6 +55,7 @@ KINDS = [
     GranitePlus,
     Gemma3n,
     Gemma4,
+    Gemma4Unified,
     Phi4,
     pytest.param(
         Mistrals,
@@ -138,7 +139,9 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", [Omni, Omni3, Flamingo, Music, Glm, Granite, Phi4], ids=lambda kind: kind.name
+    "kind",
+    [Omni, Omni3, Flamingo, Music, Glm, Granite, Gemma4Unified, Phi4],
+    ids=lambda kind: kind.name,
 )
 def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_clips, tmp_path):
     torch.manual_seed(0)
@@ -221,7 +224,8 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     else:
         same = set(before) - changed
         assert all(any(part in name for part in kind.frozen) for name in same), same
-        assert any(kind.family.parts["audio"] in name for name in changed)
+        ears = kind.family.parts.get("audio") or kind.family.parts["projector"]
+        assert any(ears in name for name in changed)
     lines = [json.loads(line) for line in run.folder.predictions("final").read_text().splitlines()]
     assert [line["state"] for line in lines] == ["scored"] * 8
     # A judge that is loaded from the run gives the same scores.
@@ -298,11 +302,15 @@ def by_letters(completions):
 
 
 def test_audio_tower_can_be_frozen(kind, folder):
-    family = kind.family(path=str(folder), freeze_audio=True)
+    """Or the projector of a model without one."""
+    part, setting = "audio", {"freeze_audio": True}
+    if kind is Gemma4Unified:
+        part, setting = "projector", {"train_projector": False}
+    family = kind.family(path=str(folder), **setting)
     judge = family.load(CPU)
     family.freeze_fixed(judge)
     trained = {name for name, weight in judge.named_parameters() if weight.requires_grad}
-    assert not any(kind.family.parts["audio"] in name for name in trained)
+    assert not any(kind.family.parts[part] in name for name in trained)
     assert any(kind.family.parts["llm"] in name for name in trained)
 
 

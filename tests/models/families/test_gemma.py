@@ -1,4 +1,4 @@
-"""What Gemma 3n and Gemma 4 have and other families have not."""
+"""What Gemma 3n and Gemma 4, with encoders and without, have and other families have not."""
 
 import json
 import logging
@@ -6,12 +6,21 @@ import logging
 import numpy as np
 import pytest
 import torch
-from gemma_kinds import Gemma3n, Gemma4
+from gemma_kinds import Gemma3n, Gemma4, Gemma4Unified
 from safetensors.torch import load_file, save_file
-from transformers import BitsAndBytesConfig
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BitsAndBytesConfig, Gemma4UnifiedAudioFeatureExtractor
 
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.models.adapters import adapted_parts
 from dramaeval.models.errors import ModelError
+from dramaeval.models.inputs.audio_encodings import tower_name
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.planning.flops import Work, forward
 from dramaeval.models.quantization import for_language_model, packed_bytes
+from dramaeval.stages.builders import build_task
 
 CPU = torch.device("cpu")
 
@@ -20,7 +29,7 @@ CPU = torch.device("cpu")
 def folders(tmp_path_factory):
     """A folder with a small random model of each kind."""
     written = {}
-    for kind in (Gemma3n, Gemma4):
+    for kind in (Gemma3n, Gemma4, Gemma4Unified):
         torch.manual_seed(0)
         written[kind] = tmp_path_factory.mktemp(kind.name)
         kind.write(written[kind], None)
@@ -71,9 +80,12 @@ def test_gemma_3n_is_loaded_without_its_image_encoder(folders, tmp_path, caplog)
     assert after["model_type"] == before["model_type"] == "gemma3n_vision"
 
 
-@pytest.mark.parametrize("kind", [Gemma3n, Gemma4])
+@pytest.mark.parametrize("kind", [Gemma3n, Gemma4, Gemma4Unified])
 def test_virtual_tokens_have_embeddings_for_every_layer(folders, kind):
-    """Those of a clip's positions, which are those of one id: as virtual tokens or as ids, it gives the same logits."""
+    """Those of a clip's positions, which are those of one id: as virtual tokens or as ids, it gives the same logits.
+
+    Gemma 4 without encoders has none for layers.
+    """
     judge = kind.family(path=str(folders[kind])).load(CPU)
     filling = 0 if kind is Gemma3n else judge.config.get_text_config().pad_token_id
     ids = torch.tensor([[5, 9, 11, 13]])
@@ -112,15 +124,21 @@ def test_clipped_layers_are_not_quantised(folders):
     )
 
 
-# Gemma 4: heads of 8 values in layers with a window and of 16 in the others, of which each is half.
+# Gemma 4: heads of 8 values in layers with a window and of 16 in the others, of which each is half. The last two layers
+# take the keys and values of the first two. Without encoders one matrix gives both in the second layer, with one head.
 @pytest.mark.parametrize(
-    ("kind", "queries", "keys"), [(Gemma3n, 4 * 8, 2 * 8), (Gemma4, 4 * 12, 2 * 12)]
+    ("kind", "queries", "keys", "audio"),
+    [
+        (Gemma3n, 4 * 8, 2 * 8, (32, 2, 128)),
+        (Gemma4, 4 * 12, 2 * (8 + 16) // 4, (32, 2, 128)),
+        (Gemma4Unified, 4 * 12, (2 * 8 + 16 // 2) // 4, (640, 0, 0)),
+    ],
 )
-def test_sizes_for_the_plan(folders, kind, queries, keys):
+def test_sizes_for_the_plan(folders, kind, queries, keys, audio):
     family = kind.family(path=str(folders[kind]))
     shape = family.shape(family.read_configuration())
     assert (shape.queries, shape.keys, shape.inner, shape.layers) == (queries, keys, 48, 4)
-    assert (shape.audio, shape.audio_layers, shape.mel_bins) == (32, 2, 128)
+    assert (shape.audio, shape.audio_layers, shape.mel_bins) == audio
 
 
 def test_gemma_4_with_another_padding_token_than_its_tokenizer_is_refused(folders, tmp_path):
@@ -138,4 +156,145 @@ def test_gemma_4_without_an_audio_encoder_is_refused(folders, tmp_path):
     values = json.loads((folders[Gemma4] / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**values, "audio_config": None}))
     with pytest.raises(ModelError, match=r"no audio encoder .*E2B or E4B"):
+        Gemma4.family(path=str(tmp_path)).read_configuration()
+
+
+@pytest.fixture(scope="module")
+def unified(folders):
+    """The family of the small Gemma 4 without encoders."""
+    return Gemma4Unified.family(path=str(folders[Gemma4Unified]))
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames", "positions"),
+    [(1, 1, 1), (160, 1, 1), (161, 2, 1), (640, 4, 1), (641, 5, 2), (480_000, 3000, 750)],
+)
+def test_waveform_is_cut_as_by_the_feature_extractor(unified, samples, frames, positions):
+    wave = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
+    clip = unified.log_mel(unified.processor())(wave)
+    assert (clip.values.shape, clip.frames, clip.floor) == ((160, frames), frames, 0.0)
+    assert unified.audio_tokens(frames) == positions
+    expected = Gemma4UnifiedAudioFeatureExtractor()([wave], return_tensors="pt").input_features[0]
+    padded = torch.nn.functional.pad(torch.from_numpy(clip.values)[None], (0, 3), value=clip.floor)
+    (encoded,) = unified.skeleton().encode_audio(padded, torch.tensor([frames]))
+    assert torch.equal(encoded, expected)
+    assert len(encoded) == positions
+
+
+def test_waveforms_are_kept_on_disk(unified, composed, make_clips, tmp_path):
+    task = build_task(composed())
+    (record,) = task.read(make_clips("clip", 1)).records
+    decoded, values = [], []
+    for _ in range(2):
+        cache = FeatureCache(tmp_path / "cache", 10**8)
+        encoder = RecordEncoder(
+            task, unified.processor(), unified, max_seconds=30, cache_clips=1, cache=cache
+        )
+        (clip,) = encoder.encode(record, task.dimensions[:1]).clips
+        decoded.append(encoder.decoded)
+        values.append(clip.values)
+    assert decoded == [1, 0]
+    np.testing.assert_array_equal(values[0], values[1])
+    # There is no tower whose encodings could be kept.
+    assert tower_name(unified.load(CPU), unified.parts.get("audio")) is None
+
+
+def test_operations_equal_those_of_pytorch(unified, composed, make_clips):
+    task = build_task(composed())
+    (record,) = task.read(make_clips("clip", 1, seconds=(2.3,))).records
+    encoder = RecordEncoder(task, unified.processor(), unified, max_seconds=30, cache_clips=1)
+    batch = collate(
+        [encoder.encode(record, task.dimensions[:1])], pad=encoder.pad, shared_prefix=False
+    )
+    judge, inputs = unified.load(CPU), batch.inputs
+    work = Work(
+        prefix=0,
+        branches=1,
+        width=inputs["input_ids"].shape[1],
+        frames=int(inputs["feature_frames"][0]),
+        answers=len(batch.labels),
+    )
+    expected = forward(unified.shape(judge.config), [work])
+    # The counter does not count fused attention on the CPU.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        judge(**inputs)
+        everything = counter.get_total_flops()
+        judge.embed_audio(inputs["input_features"], inputs["feature_frames"])
+    assert expected.audio == counter.get_total_flops() - everything == 2 * 58 * 640 * 32
+    assert expected.total == pytest.approx(everything, rel=0.001)
+
+
+def test_a_saved_gemma_4_without_encoders_is_read_by_transformers(unified, folders, tmp_path):
+    judge = unified.load(CPU)
+    with torch.no_grad():
+        judge.model.embed_audio.embedding_projection.weight.add_(0.1)
+    judge.save_pretrained(tmp_path)
+    plain, report = Gemma4Unified.model_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    weights = judge.state_dict()
+    assert plain.state_dict().keys() == weights.keys()
+    assert all(torch.equal(value, weights[name]) for name, value in plain.state_dict().items())
+    written, saved = (
+        load_file(folder / "model.safetensors") for folder in (folders[Gemma4Unified], tmp_path)
+    )
+    assert saved.keys() == written.keys()
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("config.json", ("audio_config", "audio_embed_dim"), 320),
+        ("preprocessor_config.json", ("audio_samples_per_token",), 320),
+        ("preprocessor_config.json", ("sampling_rate",), 8000),
+    ],
+)
+def test_positions_of_another_length_than_40_ms_are_refused(folders, tmp_path, file, keys, value):
+    for source in folders[Gemma4Unified].iterdir():
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    values = json.loads((tmp_path / file).read_text())
+    inner = values
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (tmp_path / file).write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"takes \d+ samples .* gives \d+ .* positions of 40 ms"):
+        Gemma4Unified.family(path=str(tmp_path)).processor()
+
+
+def test_gemma_4_without_encoders_that_takes_no_audio_is_refused(folders, tmp_path):
+    values = json.loads((folders[Gemma4Unified] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, "audio_config": None}))
+    with pytest.raises(ModelError, match="takes no audio"):
+        Gemma4Unified.family(path=str(tmp_path)).read_configuration()
+
+
+def test_the_missing_encoder_is_explained(unified, problems_of):
+    ears = (
+        "It has no audio encoder: the waveform goes into the projector, see model.train_projector"
+    )
+    with pytest.raises(ValueError, match=rf"Choose from llm, projector, all.* {ears}"):
+        adapted_parts("audio", unified)
+    problems = problems_of("model=gemma4_unified", "model.path=x", "model.freeze_audio=true")
+    assert any("has no separate audio part" in each and ears in each for each in problems)
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "choice"),
+    [
+        (Gemma4Unified, Gemma4, "model=gemma4_unified"),
+        (Gemma4, Gemma4Unified, "model=gemma4"),
+        (Gemma4, Gemma3n, "model=gemma4"),
+    ],
+)
+def test_a_checkpoint_of_another_gemma_names_its_family(folders, written, kind, choice):
+    """transformers would read it, and draw the weights that are missing."""
+    family = kind.family(path=str(folders[written]))
+    with pytest.raises(ModelError, match=rf"is a {written.name}, and not a .*: choose {choice}\."):
+        family.problems(shared_prefix=True)
+
+
+def test_another_architecture_is_refused(folders, tmp_path):
+    values = json.loads((folders[Gemma4] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, "model_type": "gemma3"}))
+    with pytest.raises(ModelError, match="is a gemma3, and not a gemma4: choose another model="):
         Gemma4.family(path=str(tmp_path)).read_configuration()

@@ -49,8 +49,11 @@ KINDS = {
     "gpt_neox": {},
     "mistral": WINDOW,
     "gemma3_text": {**WINDOW, "head_dim": 12, "layer_types": ["sliding_attention", "full_attention"]},
+    "gemma4_unified_text": {
+        **WINDOW, "head_dim": 12, "global_head_dim": 16, "layer_types": ["sliding_attention", "full_attention"],
+    },
 }  # fmt: skip
-WINDOWED = ("mistral", "gemma3_text")
+WINDOWED = ("mistral", "gemma3_text", "gemma4_unified_text")
 
 
 @pytest.fixture(scope="module")
