@@ -168,7 +168,7 @@ def test_an_adapter_names_a_base_that_others_have(export, tmp_path, base, publis
     target = tmp_path / "target"
     target.mkdir()
     if published is None:
-        with pytest.raises(ConfigError, match="trained on a folder of this machine"):
+        with pytest.raises(ConfigError, match="base of the adapter is a folder of this machine"):
             hub_files.fill(target, export, None, "alice/judge")
         return
     hub_files.fill(target, export, None, "alice/judge")
