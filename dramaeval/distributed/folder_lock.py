@@ -106,7 +106,7 @@ class FolderLock:
             log.warning(
                 "%s was locked by %s which is gone; its lock is taken over.",
                 self.folder,
-                holder.in_words(),
+                holder.description,
             )
             self._remove(holder.token)
         raise FolderInUseError(
@@ -160,7 +160,7 @@ class FolderLock:
         if not alive:
             return
         raise FolderInUseError(
-            f"{self.folder} is in use by {holder.in_words()} and two processes would overwrite each other's "
+            f"{self.folder} is in use by {holder.description} and two processes would overwrite each other's "
             f"files. {renewed}Wait until it ends, or choose another folder with {self.choose}."
         )
 
@@ -169,7 +169,7 @@ class FolderLock:
         log.warning(
             "%s is locked by %s which has not renewed its lock lately. It is watched for %.0f s.",
             self.folder,
-            holder.in_words(),
+            holder.description,
             WATCH,
         )
         end = time.monotonic() + WATCH
@@ -218,7 +218,7 @@ class FolderLock:
             # This process was suspended for so long that another process has taken over the folder. This process
             # exits at once, since anything that it writes would damage the other's files.
             print(
-                f"\nProcess {os.getpid()} ends: {self.folder} was taken over by {holder.in_words()} while "
+                f"\nProcess {os.getpid()} ends: {self.folder} was taken over by {holder.description} while "
                 "this one did not renew its lock.",
                 file=sys.stderr,
                 flush=True,

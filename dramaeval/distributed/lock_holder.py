@@ -165,7 +165,8 @@ class Holder:
             return True
         return None if None in states else False
 
-    def in_words(self) -> str:
+    @property
+    def description(self) -> str:
         """The holder in a form for messages."""
         if not self.processes:
             return "a process that cannot be named, since the lock cannot be read,"

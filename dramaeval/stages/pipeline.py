@@ -166,9 +166,7 @@ def run_in_process(
             folder.log if processes.is_rank_zero else worker_log(path, processes.rank),
             terminal=processes.is_rank_zero,
         )
-        identity = run_id(
-            config
-        )  # the id must not depend on the number of processes that is set below
+        identity = run_id(config)  # before config.processes changes
         log.info("Run %s in %s", identity, path)
         for line in startup.removed():
             log.warning("%s", line)

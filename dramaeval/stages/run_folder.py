@@ -131,9 +131,8 @@ class RunFolder:
         if made_from:
             made_from.write(self.path)
         if is_listed(self.path / ".hydra" / "config.yaml"):
-            seal(
-                self.path / ".hydra"
-            )  # in a run folder of a sweep, Hydra has just replaced the files
+            # In a run folder of a sweep, Hydra has just replaced the files.
+            seal(self.path / ".hydra")
 
     def _other_settings(
         self, config: DictConfig, old: Any, new: Any, *, files_may_move: bool

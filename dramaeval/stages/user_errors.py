@@ -74,9 +74,8 @@ def _detach_closed_output() -> bool:
 def _end(message: str, code: int) -> NoReturn:
     # Ctrl-C reaches all processes of a run, and only rank 0 reports it.
     reports = code != INTERRUPTED or launched_as_rank_zero()
-    with suppress(
-        OSError
-    ):  # the terminal may be closed, or standard error may be a file on the full disk
+    # The terminal may be closed, or standard error may be a file on the full disk.
+    with suppress(OSError):
         if reports:
             print(f"\n{message}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None

@@ -174,7 +174,7 @@ def test_a_published_adapter_names_a_base_model_that_others_can_load(
     target = tmp_path / "target"
     target.mkdir()
     if published is None:
-        with pytest.raises(ConfigError, match="trained on a folder of this machine"):
+        with pytest.raises(ConfigError, match="base of the adapter is a folder of this machine"):
             hub_files.fill(target, export, None, "alice/judge")
         return
     hub_files.fill(target, export, None, "alice/judge")
