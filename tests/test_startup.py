@@ -214,11 +214,16 @@ def test_recorded_variables_have_no_secret(monkeypatch):
     assert "abcdefghijklmnop" not in json.dumps(about)
 
 
-def _trained_adapter(composed, data, folder, monkeypatch, given, *, prepares):
+def _trained_adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
     """The weights of an adapter that is trained for two steps with the variables ``given``."""
     words = [
-        *data, "device=cpu", "logger=none", "stages=[train]", "trainer.args.max_steps=2",
-        "trainer.args.per_device_train_batch_size=2",
+        f"task.data.train={make_clips('train', 4)}",
+        "device=cpu",
+        "logger=none",
+        "stages=[train]",
+    ]
+    words += [
+        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2",
         "task.dimensions=[pitch_dynamics]", "cache.enabled=false", "trainer.args.save_strategy=no",
     ]  # fmt: skip
     for name, value in given.items():
@@ -233,13 +238,11 @@ def _trained_adapter(composed, data, folder, monkeypatch, given, *, prepares):
 
 @pytest.mark.slow
 def test_the_environment_does_not_change_what_is_trained(
-    composed, make_clips, tmp_path, monkeypatch, small_judge
+    composed, make_clips, tmp_path, monkeypatch
 ):
-    data = (small_judge, f"task.data.train={make_clips('train', 4)}")
-
     def trained(name, given, *, prepares=True):
         return _trained_adapter(
-            composed, data, tmp_path / name, monkeypatch, given, prepares=prepares
+            composed, make_clips, tmp_path / name, monkeypatch, given, prepares=prepares
         )
 
     plain = trained("plain", {})

@@ -46,10 +46,10 @@ def texts_of(lines):
 
 
 @pytest.mark.slow
-def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path, small_judge):
+def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     file, records = lines
     config = composed(
-        "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}", small_judge,
+        "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}",
         "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
         "evaluation.zero_shot=false", "task.prompt_layout=criteria_first", "task.system=Listen.",
         "task.dimensions=[trait_embodiment,pitch_dynamics]", "trainer.args.learning_rate=1e-2",
@@ -77,7 +77,7 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path, small_j
             spread = math.sqrt(sum(p * (k - values["expected"]) ** 2 for k, p in pairs))
             assert score.spread == pytest.approx(spread, abs=1e-5)
             assert score.scale == (1, 2, 3, 4, 5)
-    base = Judge.load(small_judge.removeprefix("model.path="), device="cpu")
+    base = Judge.load("tiny", device="cpu")
     plain = base.score(clips[0], **{name: values[0] for name, values in texts_of(records).items()})
     assert abs(plain["pitch_dynamics"].expected - scored[0]["pitch_dynamics"].expected) > 1e-4
     # The adapter's own folder is part of the run.
@@ -125,13 +125,11 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path, small_j
 
 
 @pytest.mark.slow
-def test_a_few_shot_judge_shows_the_examples_of_its_run(
-    composed, lines, make_clips, tmp_path, small_judge
-):
+def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_clips, tmp_path):
     file, records = lines
     train = make_clips("train", 8, seed=1)
     config = composed(
-        small_judge, "device=cpu", "logger=none", "task.shots=2", f"task.data.train={train}", f"task.data.test={file}",
+        "device=cpu", "logger=none", "task.shots=2", f"task.data.train={train}", f"task.data.test={file}",
         "trainer.args.max_steps=1", "evaluation.zero_shot=false", "evaluation.draws=20", "evaluation.html=false",
         "task.dimensions=[pitch_dynamics]",
     )  # fmt: skip
@@ -145,7 +143,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(
     scored = judge.score(clips, **texts_of(records))
     for values, scores in zip(predictions, scored, strict=True):
         assert scores["pitch_dynamics"].expected == pytest.approx(values["expected"], abs=1e-5)
-    plain = Judge.load(small_judge.removeprefix("model.path="), device="cpu").score(
+    plain = Judge.load("tiny", device="cpu").score(
         clips, dimensions=["pitch_dynamics"], **texts_of(records)
     )
     assert any(

@@ -25,12 +25,6 @@ RESUMED_BY_ONE = ["zero1-lora+other", "zero3-none+other"]
 
 
 @pytest.fixture(scope="module")
-def judge(small_judge):
-    """The folder of the small judge."""
-    return small_judge.removeprefix("model.path=")
-
-
-@pytest.fixture(scope="module")
 def language_model(tmp_path_factory):
     """A small random language model with the tiny judge's tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -51,7 +45,7 @@ def language_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, judge, language_model, run_group):
+def trained(tmp_path_factory, language_model, run_group):
     """The results of all cases, by number of processes and case."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
     # Five clips in steps of four: the second step of an epoch has one clip, and one process has none.
@@ -69,7 +63,6 @@ def trained(tmp_path_factory, judge, language_model, run_group):
             Path(__file__).with_name("training.py"),
             folder,
             *files,
-            judge,
             language_model,
             *cases,
         )
@@ -147,10 +140,12 @@ def test_a_resumed_training_has_the_same_result(trained, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_saved_model_loads_without_deepspeed(trained, judge, language_model, case):
+def test_the_saved_model_loads_without_deepspeed(trained, language_model, case):
     """Plain transformers or PEFT load it, and its weights equal those trained by one process."""
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, Qwen2AudioForConditionalGeneration
+
+    from dramaeval.config.schema import PACKAGE
 
     saved = trained[2]["folder"] / case / "model"
     results_of_one = trained[1]["folder"] / case_of_one_process(case) / "model"
@@ -159,7 +154,9 @@ def test_the_saved_model_loads_without_deepspeed(trained, judge, language_model,
     if "-lora" in case:
         from peft import PeftModel
 
-        PeftModel.from_pretrained(plain.from_pretrained(language_model if causal else judge), saved)
+        PeftModel.from_pretrained(
+            plain.from_pretrained(language_model if causal else PACKAGE / "models" / "tiny"), saved
+        )
         name = "adapter_model.safetensors"
     else:
         _, report = plain.from_pretrained(saved, output_loading_info=True)

@@ -24,12 +24,10 @@ def test_the_filled_configuration_has_no_auto(composed):
 
 
 @pytest.mark.slow
-def test_a_training_without_deepspeed_stops_before_its_first_step(
-    composed, make_clips, tmp_path, small_judge
-):
+def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make_clips, tmp_path):
     file = make_clips("train", 2, seconds=[0.4])
     config = composed(
-        "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]", f"task.data.train={file}", small_judge,
+        "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]", f"task.data.train={file}",
         "trainer.args.save_strategy=no", "trainer.args.max_steps=1", f"task.data.val={file}",
         "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip

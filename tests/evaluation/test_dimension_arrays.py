@@ -1,4 +1,4 @@
-"""Predictions as arrays of the records that are both scored and rated, whatever their order."""
+"""Predictions as arrays of the records that are both scored and rated, in any order."""
 
 from collections.abc import Callable
 

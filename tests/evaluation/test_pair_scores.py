@@ -1,4 +1,4 @@
-"""Pairs scored by the tiny judge: scores equal those of single clips, whatever the order, batch and layout."""
+"""Pairs scored by the tiny judge: scores equal those of single clips, in any order, batch and layout."""
 
 import json
 from dataclasses import replace

@@ -76,7 +76,7 @@ def test_a_merged_model_has_the_distributions_of_its_adapter(run_of, tmp_path, m
     assert again.checkpoint.folder == folder
     found = [one.distribution for one in score(again.model, run.splits["val"], run.record_encoder)]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(np.array(expected) - before).max() > 1e-3  # else the adapter did nothing
+    assert np.abs(np.array(expected) - before).max() > 1e-3  # otherwise the adapter had no effect
 
 
 @pytest.mark.slow

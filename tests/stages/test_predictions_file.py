@@ -1,4 +1,4 @@
-"""Predictions files are read back unchanged, whatever characters their texts have."""
+"""Predictions files are read back unchanged, with any characters in their texts."""
 
 import json
 from types import SimpleNamespace

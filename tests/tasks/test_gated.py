@@ -35,7 +35,7 @@ def records_of(composed, tmp_path):
         ([True, True, False], [4, 5, None], 4, 4),
         ([True, False, False], [4, None, None], 1, 1),  # one pass of three is less than a half
         ([False, False, False], [None, None, None], 1, 1),
-        ([None, True, None], [None, None, None], 4, 1),  # passed, but nobody rated the rest
+        ([None, True, None], [None, None, None], 4, 1),  # passed; no other dimension is rated
     ],
 )
 def test_a_record_passes_the_gate_by_at_least_half_of_the_votes(

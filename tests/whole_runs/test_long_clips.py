@@ -31,9 +31,8 @@ def files(tmp_path_factory):
 
 @pytest.mark.slow
 def test_long_clips_are_planned_trained_scored_and_shown_whole_in_the_report(
-    launch, files, tmp_path, read_metrics, small_judge
+    launch, files, tmp_path, read_metrics
 ):
-    files = [small_judge, *files]
     plan = launch("plan=true", *QUICK, *LONG, *files, f"hydra.run.dir={tmp_path}/plan")
     assert plan.returncode == 0, plan.stderr + plan.stdout
     assert "at most 3,500 tokens" in plan.stdout

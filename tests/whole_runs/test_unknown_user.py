@@ -24,9 +24,7 @@ def becomes_unknown():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not becomes_unknown(), reason="no user name spaces here")
-def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(
-    offline_environment, tmp_path, small_judge
-):
+def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(offline_environment, tmp_path):
     file = write_clips(tmp_path, "clips", 4, seconds=(1.0,))
     temporary, working = tmp_path / "tmp", tmp_path / "work"
     temporary.mkdir()
@@ -34,7 +32,7 @@ def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(
     done = subprocess.run(
         [
             *UNKNOWN, *WITHOUT, f"TMPDIR={temporary}", sys.executable, str(ROOT / "launch.py"),
-            f"task.data.train={file}", "stages=[train]", small_judge,
+            f"task.data.train={file}", "stages=[train]",
             "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=1",
             "logger=[tensorboard,wandb]", "logger.wandb.mode=offline",
             f"hydra.run.dir={tmp_path}/run",

@@ -68,12 +68,12 @@ def test_a_run_that_belongs_to_no_search_has_no_pruning_callback(tmp_path):
 
 @pytest.mark.slow
 def test_a_search_records_a_finished_a_pruned_and_a_failed_run_and_is_resumed(
-    launch, tmp_path, make_clips, small_judge
+    launch, tmp_path, make_clips
 ):
     """Three values, each once: one run ends before the pruner's first check, one is pruned, and one fails."""
     data = [f"task.data.{split}={make_clips(split, 6)}" for split in ("train", "val")]
     done = launch(
-        "-m", "hydra/sweeper=optuna", *data, small_judge, "device=cpu", "logger=none",
+        "-m", "hydra/sweeper=optuna", *data, "device=cpu", "logger=none",
         "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_steps=1",
         "trainer.args.save_steps=1", "evaluation.draws=20", "evaluation.html=false", "evaluation.zero_shot=false",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",

@@ -5,12 +5,14 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
+TINY = PACKAGE / "models" / "tiny"
 RATE = 16_000
 SETTINGS = (
     "device=cpu",
@@ -41,17 +43,17 @@ def logged(trainer, name):
 
 
 @pytest.mark.slow
-def test_loss_and_gradient_of_a_step_equal_plain_transformers(run_of, small_judge):
+def test_loss_and_gradient_of_a_step_equal_plain_transformers(run_of):
     run = run_of(
-        (65.0,), small_judge, "trainer.objective=choice_ce", "trainer.args.max_steps=1", "trainer.args.save_strategy=no",
+        (65.0,), "trainer.objective=choice_ce", "trainer.args.max_steps=1", "trainer.args.save_strategy=no",
     )  # fmt: skip
     trainer = make_trainer(run)
     trainer.train()
 
     (record,), (dimension,) = run.splits["train"], run.task.dimensions
     target = run.task.target(record, dimension, np.random.default_rng(0))
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(run.config.model.path).eval()
-    processor = Qwen2AudioProcessor.from_pretrained(run.config.model.path)
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    processor = Qwen2AudioProcessor.from_pretrained(TINY)
     system, user = run.task.messages(record, dimension)
     text = [part for part in user["content"] if part["type"] == "text"]
     content = [{"type": "audio", "audio_url": "x.wav"}] * 3 + text
