@@ -151,6 +151,7 @@ def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_c
     file = make_clips("clip", 1, seconds=(70.0,))
     (record,) = task.read(file, max_seconds=80, on_long="segments").records
     family = kind.family(path=str(tmp_path))
+    assert family.longest_clip >= 70
     judge = family.load(CPU)
     encoder = RecordEncoder(task, family.processor(), family, max_seconds=80, cache_clips=1)
     encoded = encoder.encode(record, task.dimensions[:1])
