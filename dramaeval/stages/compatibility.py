@@ -30,8 +30,8 @@ _OF_DISTRIBUTIONS = {"answer_ce", "soft_ce", "choice_ce", "ordinal"}
 _OF_ORDER = {"expected_mse", "ordinal", "ranking"}
 #: The families that accept clips above 30 s.
 _LONG_CLIPS = (
-    "Longer ones are taken by model=qwen2_audio, composed, audio_flamingo3, music_flamingo, glm_asr, granite_speech, qwen3_omni "
-    "(600 s), model=qwen2_5_omni (300 s) and model=phi4_multimodal (240 s): "
+    "Longer ones are taken by model=qwen2_audio, composed, audio_flamingo3, music_flamingo, glm_asr, gemma4_unified, "
+    "granite_speech, qwen3_omni (600 s), model=qwen2_5_omni (300 s) and model=phi4_multimodal (240 s): "
     "choose one of these, or task.data.on_long=trim task.data.max_seconds=30."
 )
 

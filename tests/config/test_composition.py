@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import yaml
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -19,23 +20,12 @@ from dramaeval.stages.training_arguments import build_adapter
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-#: Files of model families that give no path.
-ANY_CHECKPOINT = (
-    "qwen2_audio",
-    "qwen2_5_omni",
-    "voxtral",
-    "audio_flamingo3",
-    "causal_lm",
-    "gemma3n",
-    "gemma4",
-    "gemma4_unified",
-    "glm_asr",
-    "granite_speech",
-    "granite_speech_plus",
-    "music_flamingo",
-    "phi4_multimodal",
-    "qwen3_omni",
-)
+#: Families' files without a path.
+ANY_CHECKPOINT = {
+    file.stem
+    for file in (CONFIGS / "model").glob("*.yaml")
+    if not {"path", "defaults"} & set(yaml.safe_load(file.read_text(encoding="utf-8")))
+}
 SINGLE = ("model", "task", "peft", "zero", "trainer", "callbacks", "logger", "experiment")
 
 
