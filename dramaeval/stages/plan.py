@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from dramaeval.config.batch_size import StepSize
 from dramaeval.data.problems import counted
 from dramaeval.models.planning.machine import Capacity
-from dramaeval.models.planning.memory import MemoryEstimate, readable
+from dramaeval.models.planning.memory import KINDS, MemoryEstimate, readable
 from dramaeval.stages.thought_cost import ThoughtCost
-
-_MEMORY_KINDS = ("weights", "gradients", "optimizer", "activations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +136,7 @@ class Plan:
             f"  {'prompts':<10} {self._longest_tokens} in the longest question{self._positions}",
             f"  {'memory':<10} about {readable(memory.total)} a process{self._sharing}:",
         ]
-        for name in _MEMORY_KINDS:
+        for name in KINDS:
             where = " in host memory" if name in memory.in_host else ""
             if size := getattr(memory, name):
                 lines.append(f"    {name:<10} {readable(size)}{where}")
@@ -178,7 +176,8 @@ class Plan:
         """
         if capacity is None:
             return []
-        largest = max(_MEMORY_KINDS, key=lambda kind: getattr(self.memory, kind))
+        kinds = [kind for kind in KINDS if kind != "program"]
+        largest = max(kinds, key=lambda kind: getattr(self.memory, kind))
         return [
             f"The plan needs {shortage}. Most of it is for the {largest}: {self._remedy(largest)}. "
             "plan_force=true runs it anyway."

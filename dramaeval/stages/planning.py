@@ -20,7 +20,7 @@ from dramaeval.models.adapters import count_parameters, read_adapter
 from dramaeval.models.families.base import Family
 from dramaeval.models.planning.flops import Shape, training_step
 from dramaeval.models.planning.machine import Capacity
-from dramaeval.models.planning.memory import MemoryEstimate, estimate
+from dramaeval.models.planning.memory import PROGRAM_BYTES, MemoryEstimate, estimate
 from dramaeval.models.quantization import packed_bytes
 from dramaeval.stages.compatibility import attach_checked
 from dramaeval.stages.context import RunContext
@@ -64,7 +64,8 @@ def make_plan(context: RunContext) -> Plan:
     shape, dtype = family.shape(skeleton.config), context.dtype
     if args is None:
         steps, clips, operations = 0, None, 0.0
-        memory = _scoring_memory(shape, total, lengths, batch, dtype)
+        scored = min(batch.eval_clips, max(map(len, splits.values()), default=1))
+        memory = _scoring_memory(shape, total, lengths, scored, dtype)
     else:
         prompts = task.prompts_per_record
         clips = StepSize(clips_per_pass(args, prompts), args.gradient_accumulation_steps, processes)
@@ -78,9 +79,22 @@ def make_plan(context: RunContext) -> Plan:
                 steps = planned_steps(math.ceil(tokens / batch.max_tokens), args, processes)
         operations = _operations(shape, parts, lengths, args)
         operations *= pass_clips * clips.accumulation * clips.processes
+        # PEFT keeps the weights of an adapter in float32 in a model of 16 bits.
+        float_adapter = bool(config.peft) and dtype.itemsize == 2
         memory = _training_memory(
-            shape, parts, lengths, args, batch, pass_clips, dtype, processes, config.zero
+            shape,
+            parts,
+            lengths,
+            args,
+            batch,
+            pass_clips,
+            dtype,
+            processes,
+            config.zero,
+            float_adapter,
         )
+    if context.planned_device.type == "cpu":
+        memory = replace(memory, program=PROGRAM_BYTES)
     in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
     packed, packed_size = 0, 0.0
     if context.quantization:
@@ -235,13 +249,13 @@ def _operations(
 
 
 def _scoring_memory(
-    shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
+    shape: Shape, total: int, lengths: QuestionLengths, clips: int, dtype: torch.dtype
 ) -> MemoryEstimate:
     return estimate(
         total=total,
         trainable=0,
         bytes_per_weight=dtype.itemsize,
-        tokens=lengths.largest.tokens * batch.eval_clips,
+        tokens=lengths.largest.tokens * clips,
         hidden=shape.hidden,
         layers=1,  # no activations are kept for a backward pass
         inner=shape.inner,
@@ -258,6 +272,7 @@ def _training_memory(
     dtype: torch.dtype,
     processes: int,
     zero: Mapping[str, Any] | None,
+    float_adapter: bool,
 ) -> MemoryEstimate:
     """The memory of one training process; ``pass_clips`` is the number of clips per forward pass."""
     largest = lengths.largest
@@ -271,9 +286,11 @@ def _training_memory(
         layers=shape.layers,
         inner=shape.inner,
         copied=round(pass_clips * largest.copied),
+        logits=round(pass_clips * largest.branches * largest.answers) * shape.vocabulary,
         audio=shape.tower_bytes(round(pass_clips * largest.frames), dtype.itemsize) * trains_audio,
         checkpointing=args.gradient_checkpointing,
         processes=processes,
         stage=zero_stage(zero),
         offload=offloads(zero),
+        float_adapter=float_adapter,
     )
