@@ -61,7 +61,7 @@ def test_a_run_of_an_earlier_version_continues_with_defaults_of_new_settings(tmp
     folder = RunFolder(tmp_path)
     folder.open(OmegaConf.create(before))
     (tmp_path / "predictions.zero_shot.jsonl").write_text("")
-    # batch.shared_prefix is newer. Its default keeps the behaviour; another value is another configuration.
+    # The earlier run did not know batch.shared_prefix: its default value is accepted, another value is refused.
     folder.open(OmegaConf.create({"seed": 1, "batch": {"eval_clips": 8, "shared_prefix": True}}))
     folder = RunFolder(tmp_path / "other")
     folder.path.mkdir()
