@@ -2,8 +2,8 @@
 
 `silence` runs when `dramaeval` is imported, because huggingface_hub reads its switches when it is imported.
 `prepare` runs at the start of launch.py, of each worker and of each run of a sweep, and when a name of the Python API
-is used. `prepare_device` runs before a model is used; it imports torch. `dramaeval.config.environment_variables` lists
-the variables and their policies.
+is used. `prepare_device` runs before a model is used; it imports torch. `Family.load` adapts the allocator to the width of
+the model. `dramaeval.config.environment_variables` lists the variables and their policies.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.compat.bitsandbytes import keep_packing
 from dramaeval.compat.deepspeed import unpartitioned_weights
+from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.compat.transformers import forget_attention_implementation
 from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.models.errors import ModelError
@@ -339,6 +340,8 @@ class Family(ABC):
                 were quantised.
         """
         disable_progress_bar()
+        if device.type == "cpu":
+            keep_freed_memory(self.read_configuration(checkpoint).get_text_config().hidden_size)
         files, dtype = self.files(checkpoint), dtype or self.torch_dtype(device)
         arguments: dict[str, Any] = {}
         if self.device_map is not None:
