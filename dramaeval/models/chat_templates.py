@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -110,15 +110,17 @@ def as_texts(messages: Messages, placeholder: str) -> list[dict[str, Any]]:
     return texts
 
 
-def end_of_turn(tokenizer: Any, render: Callable[[Messages], str]) -> str | None:
+def end_of_turn(holder: Any, **settings: Any) -> str | None:
     """The text that a chat template writes after an answer, up to the first special token; None without such a token.
 
     Args:
-        tokenizer: gives the special tokens.
-        render: converts a conversation to text, without a generation prompt.
+        holder: the processor or tokenizer that holds the template.
+        settings: further arguments of its ``apply_chat_template``.
     """
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
-    after = render(turns).rpartition(_ANSWER)[2]
+    text = holder.apply_chat_template(turns, tokenize=False, **settings)
+    after = text.rpartition(_ANSWER)[2]
+    tokenizer = getattr(holder, "tokenizer", holder)
     special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
     ends = [after.index(token) + len(token) for token in special if token in after]
     return after[: min(ends)] if ends else None

@@ -284,9 +284,7 @@ class JudgeParts:
     def _generation_config(self, config: Any) -> Any:
         """Set the tokens of a generation configuration; generation ends with the turn."""
         tokenizer = self.processor().tokenizer
-        end = end_of_turn(
-            tokenizer, lambda turns: tokenizer.apply_chat_template(list(turns), tokenize=False)
-        )
+        end = end_of_turn(tokenizer)
         ends = [tokenizer(end, add_special_tokens=False)["input_ids"][-1]] if end else []
         ends += [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
         config.eos_token_id = list(dict.fromkeys(ends)) or None

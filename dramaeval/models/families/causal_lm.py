@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +164,13 @@ class CausalLM(Family):
             text = "\n\n".join(message["content"] for message in texts)
             return f"{processor.bos_token or ''}{text}\n"
         try:
-            return _chat(processor, texts, add_generation_prompt=True)
+            return _chat(processor, texts)
         except TemplateError:
             if texts[0]["role"] != "system" or len(texts) < 2:
                 raise
             system, user, *rest = texts
             user = {**user, "content": f"{system['content']}\n\n{user['content']}"}
-            return _chat(processor, [user, *rest], add_generation_prompt=True)
+            return _chat(processor, [user, *rest])
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the chat template renders after an answer, up to its first special token.
@@ -178,10 +178,9 @@ class CausalLM(Family):
         Raises:
             ModelError: neither the template nor the tokenizer defines the end of an answer.
         """
-        if processor.chat_template:
-            render = partial(_chat, processor, add_generation_prompt=False)
-            if (end := end_of_turn(processor, render)) is not None:
-                return end
+        end = end_of_turn(processor, enable_thinking=False) if processor.chat_template else None
+        if end is not None:
+            return end
         if not processor.eos_token:
             raise ModelError(
                 f"The tokenizer of {self.path} has no end-of-text token, so that a judge could not learn where "
@@ -196,13 +195,8 @@ def _text(content: Any) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def _chat(
-    tokenizer: Any, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool
-) -> str:
+def _chat(tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:
     # Templates of reasoning models have the switch enable_thinking; others ignore it.
     return tokenizer.apply_chat_template(
-        list(messages),
-        tokenize=False,
-        add_generation_prompt=add_generation_prompt,
-        enable_thinking=False,
+        list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False
     )

@@ -174,11 +174,7 @@ class GemmaFamily(Family):
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the checkpoint's chat template writes after an answer."""
-
-        def render(turns: Any) -> str:
-            return processor.apply_chat_template(list(turns), tokenize=False)
-
-        return end_of_turn(processor.tokenizer, render) or self.turn_end
+        return end_of_turn(processor) or self.turn_end
 
 
 def layer_sizes(text: Any) -> dict[str, int]:

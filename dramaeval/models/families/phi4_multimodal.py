@@ -212,11 +212,5 @@ class Phi4Multimodal(Family):
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the checkpoint's chat template writes after an answer."""
-        tokenizer = processor.tokenizer
-
-        def render(turns: Any) -> str:
-            return tokenizer.apply_chat_template(
-                list(turns), chat_template=processor.chat_template, tokenize=False
-            )
-
-        return end_of_turn(tokenizer, render) or self.turn_end
+        template = processor.chat_template
+        return end_of_turn(processor.tokenizer, chat_template=template) or self.turn_end

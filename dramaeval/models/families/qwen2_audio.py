@@ -122,9 +122,4 @@ class Qwen2Audio(Family):
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the checkpoint's chat template writes after an answer, or its end-of-text token."""
-        tokenizer = processor.tokenizer
-
-        def render(turns: Any) -> str:
-            return processor.apply_chat_template(list(turns), tokenize=False)
-
-        return end_of_turn(tokenizer, render) or tokenizer.eos_token or self.turn_end
+        return end_of_turn(processor) or processor.tokenizer.eos_token or self.turn_end

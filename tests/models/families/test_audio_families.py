@@ -327,10 +327,7 @@ def test_the_end_of_turn_is_that_of_the_chat_template(kind, folder):
     template = getattr(processor, "chat_template", None) or getattr(
         tokenizer, "chat_template", None
     )
-    written = template and end_of_turn(
-        tokenizer,
-        lambda turns: tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False),
-    )
+    written = template and end_of_turn(tokenizer, chat_template=template)
     assert family.end_of_turn(processor) == (written or tokenizer.eos_token)
 
 
