@@ -104,7 +104,9 @@ def resume(study: Study) -> Iterator[Figure]:
 def qlora(study: Study) -> Iterator[Figure]:
     """Loads the language model in 4 bits and takes one QLoRA step of ten questions."""
     given = [word for word in LORA if word != "peft=lora"]
-    yield from study.launch("qlora", *given, "peft=qlora", "trainer.args.max_steps=1")
+    # The weights in 4 bits are no pages of the checkpoint's files.
+    words = (*given, "peft=qlora", "trainer.args.max_steps=1")
+    yield from study.launch("qlora", *words, mapped=False)
 
 
 def export(study: Study) -> Iterator[Figure]:

@@ -37,7 +37,7 @@ def test_a_failed_process_is_an_error_with_its_output(study):
     ("gib", "remark"), [(9.1, "within"), (11, "within"), (8.9, "not within"), (11.2, "not within")]
 )
 def test_the_peak_memory_is_compared_with_the_plan(gib, remark):
-    done = Finished(peak=gib * 1024, seconds=1, cpu=1, killed=False, text="")
+    done = Finished(peak=gib * 1024, anonymous=0, seconds=1, cpu=1, killed=False, text="")
     figures = {figure.name: figure for figure in done.figures(planned=10 * 2**30)}
     ratio = figures["peak memory ÷ plan"]
     assert ratio.value == pytest.approx(gib / 10)
@@ -46,5 +46,21 @@ def test_the_peak_memory_is_compared_with_the_plan(gib, remark):
 
 
 def test_a_peak_above_the_limit_is_marked():
-    done = Finished(peak=LIMIT + 1, seconds=1, cpu=1, killed=False, text="")
+    done = Finished(peak=LIMIT + 1, anonymous=0, seconds=1, cpu=1, killed=False, text="")
     assert {figure.name: figure.value for figure in done.figures()}["within 24 GiB"] is False
+
+
+def test_mapped_files_are_left_out_where_the_weights_are_copies(study, tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 300_000_000)
+    code = (
+        f"import mmap, time; file = open({str(file)!r}, 'rb'); "
+        "pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ); "
+        "read = sum(pages[at] for at in range(0, len(pages), 4096)); held = b'x' * 100_000_000; time.sleep(1)"
+    )
+    done = study.process([sys.executable, "-c", code])
+    assert done.peak > 380
+    assert 95 < done.anonymous < 150
+    figures = {figure.name: figure.value for figure in done.figures(planned=2**30, mapped=False)}
+    ratio = figures["peak memory without mapped files ÷ plan"]
+    assert ratio == pytest.approx(done.anonymous / 1024)
