@@ -6,7 +6,8 @@
     python -m benchmarks.real_pairs REAL JUDGES --steps 4 --records 40 --seeds 1 --folder /tmp/proof   # a test, no page
 
 REAL and JUDGES are the folders of `benchmarks.real_speech`. Each experiment trains a judge with one command of
-launch.py and compares the pairs of `test` with a second one, which the page shows. Finished runs are kept.
+launch.py and compares the pairs of `test` with a second one, which the page shows. Finished runs are kept, and the
+page keeps the rows of experiments whose run folders are gone: they are in docs/real_pairs.json.
 
 On the bundled archetype sample the clips of a pair answer one prompt. In speechocean762 every sentence occurs once, so
 that the two clips of a pair are of different speakers of one age and have different sentences; the prompts hold no texts,
@@ -22,13 +23,21 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.page import interval_text, mean_text, write_with_remarks
+from benchmarks.real_pairs_experiments import (
+    CORPORA,
+    FIRST,
+    Experiment,
+    commands,
+    experiments,
+    run_folders,
+)
 from dramaeval.config.schema import PACKAGE
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.pair_predictions import PairPrediction
@@ -40,151 +49,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "real_pairs.md"
 METRICS = ("accuracy_untied", "accuracy", "cross_entropy")
 DRAWS, LEVEL = 2_000, 0.95
-FIRST = "pairs, scored"
-"""The way that the others are compared with."""
-
-COMMON = ("evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
-#: The sum of objectives by which each question of a mixture has the losses that fit it.
-BOTH = "trainer.objective=expected_mse+bradley_terry"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Clips with ratings, and the settings of judges on them.
-
-    Attributes:
-        name: in the names of experiments.
-        folder: of the JSONL files, in `{real}` or in the package.
-        ratings: the task of the ratings.
-        model: settings of the judge and its training.
-        of_task: settings of each task; a mixture has them for each part.
-        of_pairs: settings of the tasks of pairs alone.
-        rubric: of the questions; None for that of the task.
-    """
-
-    name: str
-    folder: str
-    ratings: str
-    model: tuple[str, ...]
-    of_task: tuple[tuple[str, str], ...] = ()
-    of_pairs: tuple[tuple[str, str], ...] = ()
-    rubric: str | None = None
-
-
-CORPORA = (
-    Corpus(
-        "archetype", str(PACKAGE / "data" / "sample" / "archetype"), "archetype",
-        ("peft=lora", "trainer.args.num_train_epochs=3"),
-    ),
-    Corpus(
-        "speechocean762", "{real}/speechocean762", "speech",
-        (
-            "model=qwen2_audio", "model.path={judges}/judge-whisper-base-tiny", "peft=none",
-            "model.freeze_audio=true", "batch.per_device=8", "trainer.args.learning_rate=2e-3",
-            "trainer.args.num_train_epochs=1",
-        ),
-        of_task=(
-            ("system", "'You judge recordings of speech.'"), ("context", "''"), ("optional_context", "[]"),
-            ("dimensions", "null"),
-        ),
-        of_pairs=(
-            ("derive.prompt", "char_age"), ("derive.apart", "character"), ("derive.margin", "1"),
-            ("derive.per_prompt", "60"),
-        ),
-        rubric="so762",
-    ),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One way of training, and the task by which its judge compares the pairs of ``test``."""
-
-    corpus: Corpus
-    way: str
-    trained: str
-    compared: str = "pair"
-
-    @property
-    def name(self) -> str:
-        """Of its rows."""
-        return f"{self.corpus.name}: {self.way}"
-
-
-def experiments() -> list[Experiment]:
-    """All experiments."""
-    return [
-        experiment
-        for corpus in CORPORA
-        for experiment in (
-            Experiment(corpus, FIRST, "pair"),
-            Experiment(corpus, "pairs, direct", "pair_direct", "pair_direct"),
-            Experiment(corpus, "ratings", corpus.ratings),
-            Experiment(corpus, "pairs and ratings", "mixed"),
-        )
-    ]
-
-
-def _task(corpus: Corpus, task: str, where: str = "task") -> list[str]:
-    """The settings of a task; ``where`` is its place in a mixture."""
-    pairs = corpus.of_pairs if task.startswith("pair") else ()
-    return [f"{where}.{key}={value}" for key, value in (*corpus.of_task, *pairs)]
-
-
-def _training_task(experiment: Experiment, folder: Path) -> list[str]:
-    corpus = experiment.corpus
-    if experiment.trained != "mixed":
-        rubric = [f"task/rubric={corpus.rubric}"] if corpus.rubric else []
-        files = [f"task.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
-        return [f"task={experiment.trained}", *rubric, *_task(corpus, experiment.trained), *files]
-    words = ["task=mixed", BOTH, "task.best_by=pair_accuracy"]
-    others = {"role", "archetype", "avqa"} - {
-        corpus.ratings
-    }  # in place of the parts that task=mixed has by default
-    for part in sorted(others):
-        words += [f"~task.tasks.{part}", f"~task.weights.{part}"]
-    for part in ("pair", corpus.ratings):
-        where = f"task.tasks.{part}"
-        if part != "archetype":
-            words += [f"+task@{where}={part}", f"+task.weights.{part}=1"]
-        words += [f"task/rubric@{where}.rubric={corpus.rubric}"] if corpus.rubric else []
-        words += _task(corpus, part, where)
-        words += [f"{where}.data.{split}={folder / split}.jsonl" for split in ("train", "val")]
-    return words
-
-
-def commands(experiment: Experiment, seed: int, given: argparse.Namespace) -> list[list[str]]:
-    """The arguments of `python` for the training and for the comparison."""
-    corpus, runs = experiment.corpus, given.folder
-    places = {"real": given.real, "judges": given.judges, "runs": runs}
-    source = Path(corpus.folder.format(**places))
-    folder = runs / corpus.name if given.records else source
-    trained, compared = run_folders(experiment, seed, runs)
-    common = [f"--config-dir={runs / 'configs'}"]
-    settings = [word.format(**places) for word in (*COMMON, *corpus.model)]
-    parts = ("pair", corpus.ratings) if experiment.trained == "mixed" else ()
-    wheres = [f"task.tasks.{part}" for part in parts] or ["task"]
-    root = [f"{where}.data.audio_root={source}" for where in wheres]
-    steps = [f"trainer.args.max_steps={given.steps}"] if given.steps else []
-    rubric = [f"task/rubric={corpus.rubric}"] if corpus.rubric else []
-    return [
-        [
-            "launch.py", *common, "stages=[train]", *_training_task(experiment, folder), *root, *settings, *steps,
-            f"seed={seed}", f"hydra.run.dir={trained}",
-        ],
-        [
-            "launch.py", *common, "stages=[evaluate]", f"checkpoint={trained}", "checkpoint_override=true",
-            f"task={experiment.compared}", *rubric, *_task(corpus, experiment.compared),
-            f"task.data.test={folder / 'test'}.jsonl", f"task.data.audio_root={source}",
-            *(word.format(**places) for word in COMMON), f"hydra.run.dir={compared}",
-        ],
-    ]  # fmt: skip
-
-
-def run_folders(experiment: Experiment, seed: int, runs: Path) -> tuple[Path, Path]:
-    """The folders of the training and of the comparison."""
-    name = experiment.name.replace(": ", "-").replace(", ", "-").replace(" ", "-")
-    return runs / f"{name}.{seed}", runs / f"{name}.{seed}.test"
 
 
 def prepare(given: argparse.Namespace) -> None:
@@ -243,8 +107,41 @@ def _predictions(folder: Path) -> list[PairPrediction]:
     return read_phase(file).pairs["test"]
 
 
-def page(given: argparse.Namespace) -> str:
-    """The tables of the finished runs, and their commands."""
+@dataclass(frozen=True)
+class Rows:
+    """The cells of an experiment in the two tables of the page.
+
+    Attributes:
+        figures: of the first table.
+        difference: of the second table; None for the way that the others are compared with, and where it has no run.
+    """
+
+    figures: list[str]
+    difference: list[str] | None
+
+
+def measured(given: argparse.Namespace) -> dict[str, Rows]:
+    """The rows of each experiment with finished runs, by name."""
+    finished = {each.name: _finished(each, given) for each in experiments()}
+    return {
+        each.name: Rows(
+            _figures(each, finished[each.name]),
+            _difference(each, finished[each.name], finished[f"{each.corpus.name}: {FIRST}"]),
+        )
+        for each in experiments()
+        if finished[each.name]
+    }
+
+
+def page(rows: dict[str, Rows]) -> str:
+    """The tables, and the commands of their runs.
+
+    Args:
+        rows: see `measured`.
+    """
+    known = [each for each in experiments() if each.name in rows]
+    figures = [rows[each.name].figures for each in known]
+    differences = [cells for each in known if (cells := rows[each.name].difference)]
     return "\n".join(
         [
             "# Pairs of real clips",
@@ -260,47 +157,43 @@ def page(given: argparse.Namespace) -> str:
             "`raters` is the accuracy of each vote against the other votes of the same pair, and `judge against raters` "
             "that of the judge against the same votes.",
             "",
-            *_table(given),
+            "| experiment | seeds | accuracy without ties | between seeds | accuracy | cross-entropy | raters | "
+            "judge against raters | position bias | pairs |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *(f"| {' | '.join(cells)} |" for cells in figures),
             "",
             f"## Differences from {FIRST}",
             "",
             "The mean over the seeds and its interval, from the same draws for both ways. The intervals are over prompts; "
             "how much the seeds differ is in the table above.",
             "",
-            *_differences(given),
+            "| experiment | seeds | accuracy without ties | accuracy | cross-entropy |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            *(f"| {' | '.join(cells)} |" for cells in differences),
             "",
             "## Commands",
             "",
             "```bash",
-            *_commands(given),
+            *(command for each in known for command in _shown_commands(each)),
             "```",
             "",
         ]
     )
 
 
-def _table(given: argparse.Namespace) -> Iterator[str]:
-    yield (
-        "| experiment | seeds | accuracy without ties | between seeds | accuracy | cross-entropy | raters | "
-        "judge against raters | position bias | pairs |"
-    )
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for experiment in experiments():
-        finished = _finished(experiment, given)
-        if not finished:
-            continue
-        macros = [_metrics(folder)["macro"] for folder in finished.values()]  # type: ignore[index]  # finished
-        main = [macro["accuracy_untied"] for macro in macros]
-        ceiling = macros[0]["ceiling"]
-        means = over_seeds([_predictions(folder) for folder in finished.values()])
-        cells = [
-            experiment.name, len(macros), f"{mean_text(main)} {interval_text(interval(means['accuracy_untied'][1], LEVEL))}",
-            f"{np.std(main, ddof=1):.3f}" if len(main) > 1 else "-", mean_text([m["accuracy"] for m in macros]),
-            mean_text([m["cross_entropy"] for m in macros]), mean_text([ceiling["accuracy_untied"]]),
-            mean_text([m["ceiling"]["judge_accuracy_untied"] for m in macros]),
-            mean_text([m["position_bias"] for m in macros]), macros[0]["pairs"],
-        ]  # fmt: skip
-        yield "| " + " | ".join(map(str, cells)) + " |"
+def _figures(experiment: Experiment, finished: dict[int, Path]) -> list[str]:
+    macros = [_metrics(folder)["macro"] for folder in finished.values()]  # type: ignore[index]  # finished
+    main = [macro["accuracy_untied"] for macro in macros]
+    ceiling = macros[0]["ceiling"]
+    means = over_seeds([_predictions(folder) for folder in finished.values()])
+    cells = [
+        experiment.name, len(macros), f"{mean_text(main)} {interval_text(interval(means['accuracy_untied'][1], LEVEL))}",
+        f"{np.std(main, ddof=1):.3f}" if len(main) > 1 else "-", mean_text([m["accuracy"] for m in macros]),
+        mean_text([m["cross_entropy"] for m in macros]), mean_text([ceiling["accuracy_untied"]]),
+        mean_text([m["ceiling"]["judge_accuracy_untied"] for m in macros]),
+        mean_text([m["position_bias"] for m in macros]), macros[0]["pairs"],
+    ]  # fmt: skip
+    return list(map(str, cells))
 
 
 def _finished(experiment: Experiment, given: argparse.Namespace) -> dict[int, Path]:
@@ -309,25 +202,20 @@ def _finished(experiment: Experiment, given: argparse.Namespace) -> dict[int, Pa
     return {seed: folder for seed, folder in folders.items() if _metrics(folder)}
 
 
-def _differences(given: argparse.Namespace) -> Iterator[str]:
-    yield "| experiment | seeds | accuracy without ties | accuracy | cross-entropy |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    firsts = {
-        each.corpus.name: _finished(each, given) for each in experiments() if each.way == FIRST
-    }
-    for experiment in experiments():
-        first, own = firsts[experiment.corpus.name], _finished(experiment, given)
-        seeds = [seed for seed in own if seed in first]
-        if experiment.way == FIRST or not seeds:
-            continue
-        ours, theirs = (
-            over_seeds([_predictions(folders[seed]) for seed in seeds]) for folders in (own, first)
-        )
-        cells = [experiment.name, len(seeds)]
-        for name in METRICS:
-            difference, draws = (a - b for a, b in zip(ours[name], theirs[name], strict=True))
-            cells.append(f"{difference:+.3f} {interval_text(interval(draws, LEVEL))}")
-        yield "| " + " | ".join(map(str, cells)) + " |"
+def _difference(
+    experiment: Experiment, own: dict[int, Path], first: dict[int, Path]
+) -> list[str] | None:
+    seeds = [seed for seed in own if seed in first]
+    if experiment.way == FIRST or not seeds:
+        return None
+    ours, theirs = (
+        over_seeds([_predictions(folders[seed]) for seed in seeds]) for folders in (own, first)
+    )
+    cells = [experiment.name, str(len(seeds))]
+    for name in METRICS:
+        difference, draws = (a - b for a, b in zip(ours[name], theirs[name], strict=True))
+        cells.append(f"{difference:+.3f} {interval_text(interval(draws, LEVEL))}")
+    return cells
 
 
 def over_seeds(runs: list[list[PairPrediction]]) -> dict[str, tuple[float, np.ndarray]]:
@@ -351,14 +239,12 @@ def over_seeds(runs: list[list[PairPrediction]]) -> dict[str, tuple[float, np.nd
     return {name: (float(np.mean(values[name])), np.mean(drawn[name], axis=0)) for name in METRICS}
 
 
-def _commands(given: argparse.Namespace) -> Iterator[str]:
+def _shown_commands(experiment: Experiment) -> Iterator[str]:
     places = argparse.Namespace(
         real=Path("REAL"), judges=Path("JUDGES"), folder=Path("RUNS"), records=None, steps=None
     )
-    for experiment in experiments():
-        if _finished(experiment, given):
-            for words in commands(experiment, 0, places):
-                yield f"python {shlex.join(words)}".replace(str(PACKAGE), "dramaeval")
+    for words in commands(experiment, 0, places):
+        yield f"python {shlex.join(words)}".replace(str(PACKAGE), "dramaeval")
 
 
 def main() -> None:
@@ -380,11 +266,16 @@ def main() -> None:
     if not given.page:
         prepare(given)
         measure(given)
-    text = page(given)
+    rows = measured(given)
     if given.steps or given.records:
-        print(text)
-    else:
-        write_with_remarks(PAGE, text)
+        print(page(rows))
+        return
+    file = PAGE.with_suffix(".json")
+    kept = {name: Rows(**cells) for name, cells in json.loads(file.read_text("utf-8")).items()}
+    rows = {**kept, **rows}
+    text = json.dumps({name: asdict(each) for name, each in rows.items()}, indent=1)
+    file.write_text(text + "\n", encoding="utf-8")
+    write_with_remarks(PAGE, page(rows))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_the_page_has_means_over_seeds_and_paired_differences(given):
             summary = summarise_pairs(predictions, ["d"], seed=0, draws=50)
             metrics = {"pairs": {"test": {"final": summary}}}
             (folder / "metrics.json").write_text(json.dumps(metrics), "utf-8")
-    text = real_pairs.page(given)
+    text = real_pairs.page(real_pairs.measured(given))
     row = next(
         line for line in text.splitlines() if line.startswith("| archetype: pairs, scored | 2 |")
     )
