@@ -4,9 +4,9 @@
     python -m benchmarks.grpo_thoughts --page     # the page from the finished runs
     python -m benchmarks.grpo_thoughts --sft-steps 4 --grpo-steps 4 --seeds 0 --into /tmp/proof --out /tmp/proof.md   # a test
 
-For every seed a judge is trained on `task=role_emotion` of the bundled sample with `trainer=sft`, where the thoughts are
-those of the records. GRPO continues from this judge and samples thoughts and scores. Both are evaluated on the test split
-with the judge's own greedy thoughts.
+For every seed all weights of a judge are trained on `task=role_emotion` of the bundled sample with `trainer=sft`, where
+the thoughts are those of the records: the bundled judge has never written a thought. GRPO continues from this judge with
+LoRA and samples thoughts and scores. Both are evaluated on the test split with the judge's own greedy thoughts.
 """
 
 from __future__ import annotations
@@ -24,22 +24,27 @@ from benchmarks.page import write_with_remarks
 from dramaeval.evaluation.bootstrap import interval
 
 COMMON = (
-    "task=role_emotion", "peft=lora", "evaluation.draws=20", "evaluation.zero_shot=false", "evaluation.html=false",
+    "task=role_emotion", "evaluation.draws=20", "evaluation.zero_shot=false", "evaluation.html=false",
     "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no", "trainer.args.load_best_model_at_end=false",
 )  # fmt: skip
+#: The text of an answer has many tokens, and one of them is the score: this weight trains them about equally.
+SFT = (
+    "trainer=sft", "peft=none", "trainer.objective=expected_mse+choice_ce+0.05*answer_ce",
+    "trainer.args.learning_rate=1e-3",
+)  # fmt: skip
 GRPO = (
-    "trainer=grpo", "batch.per_device=8", "trainer.args.max_completion_length=128",
-    "trainer.rewards.length.weight=0.2", "trainer.rewards.length.free=64", "trainer.rewards.length.most=128",
+    "trainer=grpo", "peft=lora", "batch.per_device=8", "trainer.args.max_completion_length=64",
+    "trainer.rewards.length.weight=0.2", "trainer.rewards.length.free=32", "trainer.rewards.length.most=64",
 )  # fmt: skip
 ABOUT = """# GRPO over thoughts
 
-The bundled judge is trained with supervision on `task=role_emotion` of the bundled sample for {sft} steps, and then with
-GRPO for {grpo} steps: `distance` of the score after the thought, `format` at weight 0.1 and a cost of the length at weight
-0.2. Figures are from the test split, with the judge's own greedy thoughts; the gain of a seed is the difference from the
-supervised judge of the same seed. Intervals are {level:.0%} percentile intervals of {draws:,} paired bootstrap draws that
-resample characters. "Reward, test" is the expected `distance` of an answer that is drawn from the judge's distribution
-over the scale. The last three columns are means over the generated completions in the first and in the last tenth of the
-logged steps; tokens and unfinished thoughts are means over the dimensions.
+All weights of the bundled judge are trained with supervision on `task=role_emotion` of the bundled sample for {sft} steps,
+and then an adapter with GRPO for {grpo} steps: `distance` of the score after the thought, `format` at weight 0.1 and a cost
+of the length at weight 0.2. Figures are from the test split, with the judge's own greedy thoughts; the gain of a seed is
+the difference from the supervised judge of the same seed. Intervals are {level:.0%} percentile intervals of {draws:,}
+paired bootstrap draws that resample characters. "Reward, test" is the expected `distance` of an answer that is drawn from
+the judge's distribution over the scale. The last three columns are means over the generated completions in the first and
+in the last tenth of the logged steps; tokens and unfinished thoughts are means over the dimensions.
 """
 
 
@@ -48,11 +53,7 @@ def command(kind: str, seed: int, given: argparse.Namespace) -> list[str]:
     start, into = f"{given.into}/sft{seed}", f"{given.into}/{kind}{seed}"
     own = [*GRPO, f"trainer.args.max_steps={given.grpo_steps}", f"checkpoint={start}"]
     if kind == "sft":
-        own = [
-            "trainer=sft",
-            "trainer.objective=soft_ce",
-            f"trainer.args.max_steps={given.sft_steps}",
-        ]
+        own = [*SFT, f"trainer.args.max_steps={given.sft_steps}"]
     return ["launch.py", *COMMON, *own, f"seed={seed}", f"hydra.run.dir={into}"]
 
 
@@ -140,8 +141,8 @@ def main() -> None:
     )
     parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--sft-steps", type=int, default=110, help="steps of the start")
-    parser.add_argument("--grpo-steps", type=int, default=80)
+    parser.add_argument("--sft-steps", type=int, default=220, help="steps of the start")
+    parser.add_argument("--grpo-steps", type=int, default=120)
     parser.add_argument("--into", default="outputs/grpo_thoughts")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "grpo_thoughts.md")
     given = parser.parse_args()
