@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -104,9 +105,9 @@ def resume(study: Study) -> Iterator[Figure]:
 def qlora(study: Study) -> Iterator[Figure]:
     """Loads the language model in 4 bits and takes one QLoRA step of ten questions."""
     given = [word for word in LORA if word != "peft=lora"]
-    # The weights in 4 bits are no pages of the checkpoint's files.
     words = (*given, "peft=qlora", "trainer.args.max_steps=1")
-    yield from study.launch("qlora", *words, mapped=False)
+    yield Figure(name="weights not in 4 bits", value=_unquantised(study.checkpoint) / 2**30, unit="GiB")  # fmt: skip
+    yield from study.launch("qlora", *words, mapped=_unquantised(study.checkpoint))
 
 
 def export(study: Study) -> Iterator[Figure]:
@@ -220,6 +221,19 @@ def _generate(model: Any, inputs: dict[str, Any]) -> Any:
 
 def _row(inputs: Any, at: int) -> dict[str, Any]:
     return {name: values[at : at + 1] for name, values in inputs.items()}
+
+
+def _unquantised(folder: Path) -> int:
+    """Bytes of a checkpoint's weights outside the linear layers of the language model."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - no mapping
+                if not (name.startswith("language_model") and name.endswith("_proj.weight")):
+                    total += 2 * math.prod(weights.get_slice(name).get_shape())
+    return total
 
 
 def _exported(study: Study, name: str, *overrides: str) -> Iterator[Figure]:

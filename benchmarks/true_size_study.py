@@ -72,13 +72,13 @@ class Study:
             *overrides,
         ]
 
-    def launch(self, name: str, *overrides: str, mapped: bool = True) -> Iterator[Figure]:
+    def launch(self, name: str, *overrides: str, mapped: int | None = None) -> Iterator[Figure]:
         """A run of launch.py to its end; peak memory against the plan.
 
         Args:
             name: of the run's folder.
             overrides: of the run.
-            mapped: whether the weights stay in the checkpoint's files, so that mapped files count.
+            mapped: see `Finished.figures`.
 
         Raises:
             RuntimeError: the run failed.
@@ -159,12 +159,15 @@ class Finished:
     killed: bool
     text: str
 
-    def figures(self, planned: float | None = None, *, mapped: bool = True) -> Iterator[Figure]:
+    def figures(
+        self, planned: float | None = None, *, mapped: int | None = None
+    ) -> Iterator[Figure]:
         """Times, and memory against the plan in bytes and against the limit.
 
         Args:
             planned: bytes.
-            mapped: whether the plan is compared with the memory that includes mapped files.
+            mapped: the bytes of the weights that stay pages of the checkpoint's files. Pages of other weights, which
+                are read once, are in the resident size until the system drops them. None: all mapped files count.
         """
         yield Figure(name="wall time", value=self.seconds, unit="s")
         yield Figure(name="processor time", value=self.cpu, unit="s")
@@ -174,9 +177,10 @@ class Finished:
         )
         yield Figure(name="within 24 GiB", value=self.peak <= LIMIT)
         if planned is not None:
-            ratio = (self.peak if mapped else self.anonymous) * 2**20 / planned
+            needed = self.peak if mapped is None else self.anonymous + mapped / 2**20
+            ratio = needed * 2**20 / planned
             within = "within" if abs(ratio - 1) < TOLERANCE + 1e-9 else "not within"
             yield Figure(
-                name=f"peak memory {'' if mapped else 'without mapped files '}÷ plan", value=ratio,
+                name="peak memory ÷ plan" if mapped is None else "needed memory ÷ plan", value=ratio,
                 note=f"the plan has {planned / 2**30:.1f} GiB; {within} 10 %",
             )  # fmt: skip
