@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from trl.models.utils import unwrap_model_for_generation
 
-from dramaeval.compat.trl import generate_and_score, model_for_generation
+from dramaeval.compat.trl import generate_and_score
 from dramaeval.models.forward.generation import (
     CachedGeneration,
     Continuation,
@@ -90,7 +91,12 @@ class SampledEstimator:
         completions: list[list[int]] = []
         training = trainer.model.training
         with (
-            model_for_generation(trainer) as model,
+            unwrap_model_for_generation(
+                trainer.model_wrapped,
+                trainer.accelerator,
+                gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+            ) as model,
             torch.no_grad(),
             trainer.accelerator.autocast(),
         ):
