@@ -1,5 +1,8 @@
 # Short names for the commands that a contributor runs often. `make help` lists them.
-.PHONY: help setup test test-all lint docs bench
+.PHONY: help setup test test-all test-oldest lint docs bench
+
+# The lower bounds in pyproject.toml, such as transformers==5.23.*
+OLDEST = $(shell sed -nE 's/^ +"(transformers|peft|trl)>=([0-9.]+),.*/\1==\2.*/p' pyproject.toml)
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -12,6 +15,11 @@ test:  ## the fast tests
 
 test-all:  ## all tests
 	pytest
+
+test-oldest:  ## the fast tests with the oldest supported transformers, PEFT and TRL, in .venv-oldest
+	python3 -m venv .venv-oldest
+	.venv-oldest/bin/pip install -e '.[test]' $(foreach each,$(OLDEST),'$(each)')
+	.venv-oldest/bin/python -m pytest -m "not slow"
 
 lint:  ## formatting, lint and types
 	ruff format --check . && ruff check . && mypy
