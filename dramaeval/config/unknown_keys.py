@@ -181,11 +181,19 @@ def problems_of_arguments(
         valid = {*known, *_additional_keys(where), *(reserved or {}).get(where, ())}
         names = f" There are {', '.join(known)}."
         problems += [
-            f"{where}.{key} is not an argument of {node['_target_']}.{_hint(str(key), known, where) or names}"
+            f"{where}.{key} is not an argument of {node['_target_']}."
+            f"{_other_tasks(str(key), where) or _hint(str(key), known, where) or names}"
             for key in node
             if not str(key).startswith("_") and key not in valid
         ]
     return problems
+
+
+def _other_tasks(key: str, where: str) -> str:
+    """The text that a key is a setting of other tasks, which have to be named too, also with ``checkpoint=…``."""
+    files = sorted((config_folder() / "task").glob("*.yaml")) if where == "task" else []
+    names = [f"task={file.stem}" for file in files if f"\n{key}:" in file.read_text("utf-8")]
+    return f" It is a setting of {', '.join(names)}: name the task too." if names else ""
 
 
 def _additional_keys(where: str) -> Sequence[str]:

@@ -104,6 +104,13 @@ class RecordFormat:
         others = (self.second_audio_field, self.reference_field)
         return (self.audio_field, *(key for key in others if key is not None))
 
+    @property
+    def known_keys(self) -> tuple[str, ...]:
+        """The keys of texts and clips, and for pairs those of a text of one clip: none is another key misspelt."""
+        sides = ("_a", "_b") if self.second_audio_field else ()
+        of_one_clip = (f"{key}{side}" for key in self.text_fields for side in sides)
+        return (*self.text_fields, *self.audio_fields, *of_one_clip)
+
 
 @dataclass
 class RecordCheck:

@@ -242,7 +242,7 @@ def _check_fields(drafts: Sequence[Draft], fmt: RecordFormat) -> list[str]:
         if fmt.choice and type(fields.get("id")) is int:
             fields["id"] = str(fields["id"])
         for key in ("id", *fmt.text_fields, *(fmt.audio_fields if fmt.reads_audio else ())):
-            finding = check_text(fields, key, (*fmt.text_fields, *fmt.audio_fields))
+            finding = check_text(fields, key, fmt.known_keys)
             if finding:
                 draft.findings.append(finding)
             elif key == "id" and not has_surrogate(fields["id"]):

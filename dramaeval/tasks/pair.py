@@ -169,7 +169,11 @@ class PairTask(SpeechTask):
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The remarks of `SpeechTask`, and the numbers of pairs with only ties, and of pairs of one system."""
-        ties = sum(not _has_preference(record, self) for record in records)
+        ties = sum(
+            any(record.given(dimension.annotation) for dimension in self.dimensions)
+            and not _has_preference(record, self)
+            for record in records
+        )
         same = sum(
             bool(system) and system == record.text(SYSTEMS[1])
             for record in records

@@ -214,3 +214,9 @@ def test_judge_compare_equals_scoring_in_a_run(judge, composed, pairs):
         judge.compare(folder / "x.wav", folder / "y.wav")
     single = judge.score(folder / "x.wav", "pair", dimensions=dimensions, **texts)
     assert single == judge.score(folder / "x.wav", "archetype", dimensions=dimensions, **texts)
+    # As a reward model it gives the mean score of a clip, scaled to 0-1, and refuses clips without scores.
+    (reward,) = judge.reward(waves[:1], 16_000, texts, task="pair", dimensions=dimensions).tolist()
+    mean = np.mean([single[key].expected for key in dimensions])
+    assert reward == pytest.approx((mean - 1) / 4, abs=1e-5)
+    with pytest.raises(ValueError, match=r"Judge\.compare"):
+        judge.reward(waves[:1], 16_000, texts, task="pair_direct")

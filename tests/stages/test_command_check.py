@@ -34,6 +34,7 @@ def refusal(*words, multirun=False):
         (["model.pth=x"], "Did you mean model.path?"),
         (["trainer.learning_rate=1"], "Did you mean trainer.args.learning_rate?"),
         (["task.rubrik=x"], "Did you mean task.rubric?"),
+        (["checkpoint=RUN", "task.thought_samples=3"], "It is a setting of task=role_caption, task=role_emotion, "),
         (["task=mixed", "+task.tasks.role.shot=2"], "Did you mean task.tasks.role.shots?"),
         (["trainer=grpo", "+trainer.rewards.distance.wieght=1"], "trainer.rewards.distance.wieght is not an argument"),
         (["+evaluation.drawss=1"], "Did you mean draws?"),

@@ -93,6 +93,19 @@ def test_a_bad_pair_is_reported_with_its_line_or_skipped(task, clips, record, ke
     assert [each.line for each in result.skipped] == [2]
 
 
+def test_the_texts_of_the_two_clips_are_not_taken_for_misspellings(task, clips):
+    record = pair(2, question=None, question_a="The first.", question_b="The second.")
+    with pytest.raises(BadRecordsError) as raised:
+        task().read(write(clips, [pair(1), record]))
+    assert {(found.problem, found.fix) for found in raised.value.problems} == {
+        ("missing", 'give every record a "question"'),
+        (
+            "differs between the two clips",
+            'pair clips of one context, and write its text once, as "question"',
+        ),
+    }
+
+
 @pytest.mark.parametrize("other", [pair(2, wav_path_a=None, wav_path_b=None), rated("r", "s", [3])])
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_file_with_one_pair_is_read_as_a_file_of_pairs(task, clips, other, at):
@@ -111,6 +124,8 @@ def test_files_without_any_preference_are_refused(task, clips):
     assert [found.problem for found in raised.value.problems] == ["all votes of 2 pairs are ties"]
     result = task().read(write(clips, [pair(1, ["tie"]), pair(2)]))
     assert task().remarks(result.records) == {"have ties only": 1}
+    unvoted = task().read(write(clips, [pair(1, annotations=None)]), annotated=False).records
+    assert task().remarks(unvoted) == {}
 
 
 def test_pairs_of_one_system_are_counted(task, clips):

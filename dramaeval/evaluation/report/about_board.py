@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,24 +70,34 @@ class AboutBoard:
 
 def agreement_of(metrics: Mapping[str, Any]) -> str:
     """Describe a judge's agreement with people, from the ``metrics.json`` of its run, in a sentence."""
+    if ratings := _by_split(metrics, "pearson", shown):
+        return (
+            "The scores are a judge's, not people's. On held-out clips its expected scores correlate with people's mean "
+            f"ratings, over all dimensions, with {ratings} (Pearson)."
+        )
+    if pairs := _by_split(metrics.get("pairs") or {}, "accuracy_untied", "{:.0%}".format):
+        return (
+            "The comparisons are a judge's, not people's. Of the held-out pairs with a preference of the raters, it "
+            f"prefers the raters' clip in {pairs}."
+        )
+    return (
+        "How well this judge agrees with people is not known here: the folder of checkpoint=… has no figures of an "
+        "evaluation on held-out ratings."
+    )
+
+
+def _by_split(metrics: Mapping[str, Any], figure: str, written: Callable[[float], str]) -> str:
+    """A macro figure of the last phase on each split for evidence, with its interval; empty if it is undefined."""
     parts = []
     for split in evidence_splits({name: metrics[name] for name in held_out_splits(metrics)}):
         phases = metrics[split]
         macro = phases[list(phases)[-1]]["macro"]
-        value, interval = macro.get("pearson"), (macro.get("interval") or {}).get("pearson")
+        value, interval = macro.get(figure), (macro.get("interval") or {}).get(figure)
         if value is None:
             continue
-        bounds = f" (interval {shown(interval[0])} to {shown(interval[1])})" if interval else ""
-        parts.append(f"{shown(value)}{bounds} on {split}")
-    if not parts:
-        return (
-            "How well this judge agrees with people is not known here: the folder of checkpoint=… has no figures of an "
-            "evaluation on held-out ratings."
-        )
-    return (
-        "The scores are a judge's, not people's. On held-out clips its expected scores correlate with people's mean "
-        f"ratings, over all dimensions, with {'; '.join(parts)} (Pearson)."
-    )
+        bounds = f" (interval {written(interval[0])} to {written(interval[1])})" if interval else ""
+        parts.append(f"{written(value)}{bounds} on {split}")
+    return "; ".join(parts)
 
 
 def link_to(report: Path, page: Path) -> str | None:

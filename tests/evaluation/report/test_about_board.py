@@ -134,6 +134,14 @@ def test_the_agreement_is_the_pearson_of_the_last_phase_on_test():
     assert "not known" in agreement_of({})
 
 
+def test_the_agreement_of_a_judge_of_pairs_is_that_on_pairs():
+    final = {"macro": {"accuracy_untied": 0.574, "interval": {"accuracy_untied": [0.45, 0.77]}}}
+    metrics = {"pairs": {"val": {"final": final}, "test": {"final": final}}}
+    assert "prefers the raters' clip in 57% (interval 45% to 77%) on test." in agreement_of(metrics)
+    undefined = {"macro": {"accuracy_untied": None, "interval": {}}}
+    assert "not known" in agreement_of({"pairs": {"test": {"final": undefined}}})
+
+
 def test_the_link_to_the_report_is_relative_and_quoted(tmp_path):
     report = tmp_path / "my judge" / "report.html"
     assert link_to(report, tmp_path / "board") is None
