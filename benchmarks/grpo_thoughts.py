@@ -94,8 +94,9 @@ def page(given: argparse.Namespace) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(_rows(folder, seeds, before, after) if seeds else []),
     ]
+    placed = argparse.Namespace(**{**vars(given), "into": "OUT"})
     shown = [
-        f"python {shlex.join(command(kind, given.seeds[0], given))}" for kind in ("sft", "grpo")
+        f"python {shlex.join(command(kind, given.seeds[0], placed))}" for kind in ("sft", "grpo")
     ]
     made = "`python -m benchmarks.grpo_thoughts` wrote this table. It runs these commands for each seed:"
     return "\n".join([about, *lines, "", made, "", "```bash", *shown, "```", ""])
