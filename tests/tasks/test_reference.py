@@ -14,9 +14,12 @@ from dramaeval import Judge
 from dramaeval.api.clip_input import references_of
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
+from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.shared_content import group_records
 from dramaeval.evaluation.scoring import score
+from dramaeval.models.forward.judge_model import JudgeModel
+from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.question_length import question_tokens
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -116,6 +119,30 @@ def test_the_reference_changes_only_scores_of_dimensions_that_have_it(judge, tas
     )
     assert abs(first_score - second_score) > 1e-4
     assert second_without == pytest.approx(first_without, abs=1e-6)
+
+
+def test_the_encoding_of_a_reference_is_cached_as_that_of_a_clip(judge, task, tmp_path):
+    built = task()
+    records = built.read(write(tmp_path, {}, {"wav_path": "y.wav"})).records
+    cache = FeatureCache(tmp_path / "cache", 10**9)
+    encodings = AudioEncodingCache(cache, "tower", "model.audio_tower")
+    scores = []
+    try:
+        for _ in range(2):
+            encoder = RecordEncoder(
+                built, judge.processor, judge.family, max_seconds=30, cache_clips=10, cache=cache
+            )
+            encoder.set_encoding_cache(encodings)
+            judge.model.encoding_cache = encodings
+            scores += [[each.expected for each in score(judge.model, records, encoder)]]
+            # Two clips and the reference of both records, encoded only in the first pass.
+            assert encodings.encoded == 3
+        assert encoder.decoded == 0
+    finally:
+        judge.model.encoding_cache = JudgeModel.encoding_cache
+    assert scores[0] == scores[1]
+    plain = [each.expected for each in score(judge.model, records, encoder_of(judge, built))]
+    assert scores[0] == pytest.approx(plain, abs=1e-5)
 
 
 BAD = {

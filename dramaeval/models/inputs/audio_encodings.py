@@ -51,7 +51,7 @@ class AudioEncodingCache:
     def encode(
         self, judge: Any, features: torch.Tensor, frames: torch.Tensor, keys: Sequence[str]
     ) -> list[torch.Tensor]:
-        """Encode clips one by one, and store the encodings of clips with a key.
+        """Encode clips one by one, clips with the same key once, and store the encodings of clips with a key.
 
         Args:
             judge: a `JudgeModel`.
@@ -66,8 +66,12 @@ class AudioEncodingCache:
             RuntimeError: the tower is being trained.
         """
         self.check_frozen(judge)
-        encodings = []
+        encodings: list[torch.Tensor] = []
+        encoded: dict[str, torch.Tensor] = {}
         for row, (count, key) in enumerate(zip(frames.tolist(), keys, strict=True)):
+            if key in encoded:
+                encodings.append(encoded[key])
+                continue
             clip = features[row : row + 1, :, : count + LOOKAHEAD]
             with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
                 (encoding,) = judge.encode_audio(clip, frames[row : row + 1])
@@ -75,6 +79,7 @@ class AudioEncodingCache:
             if key:
                 entry = {"values": encoding.detach().cpu(), "frames": torch.tensor(count)}
                 self.cache.put(self._key(key), entry)
+                encoded[key] = encoding
             encodings.append(encoding)
         return encodings
 
