@@ -162,7 +162,7 @@ class Finished:
     def figures(
         self, planned: float | None = None, *, mapped: int | None = None
     ) -> Iterator[Figure]:
-        """Times, and memory against the plan in bytes and against the limit.
+        """The times of the process, and its memory beside the plan and the limit.
 
         Args:
             planned: bytes.

@@ -106,7 +106,7 @@ class RecordFormat:
 
     @property
     def known_keys(self) -> tuple[str, ...]:
-        """The keys of texts and clips, and for pairs those of a text of one clip: none is another key misspelt."""
+        """The keys that are not reported as misspellings: of texts, of clips, and for pairs such as ``question_a``."""
         sides = ("_a", "_b") if self.second_audio_field else ()
         of_one_clip = (f"{key}{side}" for key in self.text_fields for side in sides)
         return (*self.text_fields, *self.audio_fields, *of_one_clip)

@@ -87,7 +87,7 @@ def agreement_of(metrics: Mapping[str, Any]) -> str:
 
 
 def _by_split(metrics: Mapping[str, Any], figure: str, written: Callable[[float], str]) -> str:
-    """A macro figure of the last phase on each split for evidence, with its interval; empty if it is undefined."""
+    """Write a macro figure of the last phase for each held-out split, with its interval; empty where it is undefined."""
     parts = []
     for split in evidence_splits({name: metrics[name] for name in held_out_splits(metrics)}):
         phases = metrics[split]

@@ -51,7 +51,7 @@ class AudioEncodingCache:
     def encode(
         self, judge: Any, features: torch.Tensor, frames: torch.Tensor, keys: Sequence[str]
     ) -> list[torch.Tensor]:
-        """Encode clips one by one, clips with the same key once, and store the encodings of clips with a key.
+        """Encode each clip and store the encodings of clips with a key. Clips with equal keys are encoded once.
 
         Args:
             judge: a `JudgeModel`.
