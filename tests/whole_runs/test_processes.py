@@ -13,6 +13,7 @@ import pytest
 from repository import ROOT
 from safetensors.torch import load_file
 
+from dramaeval.data.manifest import NAME as MANIFEST
 from dramaeval.distributed.lock_holder import NAME, holder_of
 
 pytestmark = [
@@ -36,14 +37,22 @@ def worker(parent, rank):
     return None
 
 
-def killed_after(file, running):
-    """Kill the second of a run's two processes once ``file`` exists; return the run's output and exit code."""
+def is_sealed(folder):
+    """Whether a checkpoint is complete; the trainer's state is written before the last of its files."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["finished"]
+    except OSError:
+        return False
+
+
+def killed_after(checkpoint, running):
+    """Kill the second of a run's two processes once a checkpoint is complete; return the run's output and exit code."""
     deadline = time.monotonic() + 280
-    while not file.is_file() and not running.has_ended and time.monotonic() < deadline:
+    while not is_sealed(checkpoint) and not running.has_ended and time.monotonic() < deadline:
         time.sleep(0.02)
     workers = psutil.Process(running.pid).children()
     # The process that started the others holds the lock of the folder, and the lock names all three.
-    locked = holder_of(file.parents[2])
+    locked = holder_of(checkpoint.parents[1])
     named = sorted(one.process for one in locked.processes)
     assert named == sorted([running.pid, *(one.pid for one in workers)])
     os.kill(worker(running.pid, 1).pid, signal.SIGKILL)
@@ -71,7 +80,7 @@ def test_a_killed_run_of_two_processes_is_resumed_by_one_with_the_result_of_torc
     assert len((whole / "predictions.jsonl").read_text().splitlines()) == 6
 
     words = [*SETTINGS, *data, f"hydra.run.dir={killed}"]
-    first_checkpoint = killed / "checkpoints" / "checkpoint-2" / "trainer_state.json"
+    first_checkpoint = killed / "checkpoints" / "checkpoint-2"
     output, code = killed_after(first_checkpoint, start_launch(*words, "processes=2"))
     assert code not in (0, None)
     assert "Process 1 of 2 was killed by SIGKILL; the others were stopped." in output
