@@ -18,7 +18,9 @@ from dramaeval.distributed.processes import processes_here
 from dramaeval.distributed.zero import offloads, zero_stage
 from dramaeval.models.adapters import count_parameters, read_adapter
 from dramaeval.models.families.base import Family
+from dramaeval.models.forward.generation import supports_cache
 from dramaeval.models.planning.flops import Shape, training_step
+from dramaeval.models.planning.generation_time import measure_generation
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.models.planning.memory import PROGRAM_BYTES, MemoryEstimate, estimate
 from dramaeval.models.quantization import packed_bytes
@@ -27,7 +29,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.plan import Plan
 from dramaeval.stages.question_lengths import QuestionLengths, question_lengths
 from dramaeval.stages.read_splits import scores_input
-from dramaeval.stages.thought_cost import thought_cost
+from dramaeval.stages.thought_cost import ThoughtCost, thought_cost
 from dramaeval.stages.training_arguments import clips_per_pass, planned_steps
 from dramaeval.tasks.task import Task
 from dramaeval.training.grpo.arguments import check_completions
@@ -129,7 +131,28 @@ def make_plan(context: RunContext) -> Plan:
         positions=positions,
         in_full=in_full,
         untrained=untrained,
-        thoughts=thought_cost(splits, task, batch.eval_clips) if _scores(context) else None,
+        thoughts=_thoughts(context, skeleton, lengths.longest) if _scores(context) else None,
+    )
+
+
+def _thoughts(context: RunContext, skeleton: Any, prompt_tokens: int) -> ThoughtCost | None:
+    """The cost of the thoughts; only a plan for this machine measures the seconds, and only if the weights fit it whole."""
+    config, family = context.config, context.family
+    cost = thought_cost(context.splits.records, context.task, config.batch.eval_clips)
+    if cost is None or not cost.passes or not config.plan or config.plan_device:
+        return cost
+    if context.quantization or family.device_map is not None or not supports_cache(skeleton):
+        return cost
+    texts = cost.thoughts_a_pass
+    return cost.timed(
+        measure_generation(
+            skeleton,
+            family,
+            context.device,
+            context.dtype,
+            prompt_tokens=prompt_tokens,
+            texts=texts,
+        )
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from dramaeval.data.durations import duration
 from dramaeval.data.records import Record
 from dramaeval.models.forward.generation import ROWS
+from dramaeval.models.planning.generation_time import GenerationTime
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 
@@ -23,6 +25,8 @@ class ThoughtCost:
         longest: the largest number of tokens of a thought.
         tokens: the largest number of tokens of all thoughts.
         passes: the largest number of forward passes; a pass extends up to `ROWS` thoughts by one token.
+        prompts: the number of prompts that are computed; one of them starts up to `ROWS` thoughts.
+        seconds: the largest time that one process needs; None if it is not measured.
     """
 
     questions: int
@@ -30,13 +34,28 @@ class ThoughtCost:
     longest: int
     tokens: int
     passes: int
+    prompts: int
+    seconds: float | None = None
+
+    @property
+    def thoughts_a_pass(self) -> int:
+        """The mean number of thoughts that a pass extends, rounded up."""
+        return math.ceil(self.tokens / self.passes) if self.passes else 0
+
+    def timed(self, measured: GenerationTime) -> ThoughtCost:
+        """A copy with the seconds of all prompts and passes."""
+        seconds = self.prompts * measured.prompt + self.passes * measured.step
+        return replace(self, seconds=seconds)
 
     def text(self) -> str:
         """The cost as text."""
-        return (
+        text = (
             f"{self.thoughts:,} of at most {self.longest:,} tokens about {self.questions:,} questions each time these are "
             f"scored: at most {self.tokens:,} tokens, in {self.passes:,} passes of up to {ROWS} thoughts"
         )
+        if self.seconds is None:
+            return text
+        return f"{text}; at most about {duration(math.ceil(self.seconds))} with one process on this machine"
 
 
 def thought_cost(
@@ -52,7 +71,7 @@ def thought_cost(
     tasks = task.parts.values() or [task]
     if not any(isinstance(part, ThoughtTask) and part.generates for part in tasks):
         return None
-    questions = thoughts = longest = tokens = passes = 0
+    questions = thoughts = longest = tokens = passes = prompts = 0
     for name, records in splits.items():
         if name == "train":
             continue
@@ -69,10 +88,16 @@ def thought_cost(
                 limit = max(limit, most)
             questions += asked.total()
             thoughts += sum(samples * count for samples, count in asked.items())
+            prompts += sum(math.ceil(samples / ROWS) * count for samples, count in asked.items())
             passes += limit * sum(_groups(samples, count) for samples, count in asked.items())
             longest = max(longest, limit)
     return ThoughtCost(
-        questions=questions, thoughts=thoughts, longest=longest, tokens=tokens, passes=passes
+        questions=questions,
+        thoughts=thoughts,
+        longest=longest,
+        tokens=tokens,
+        passes=passes,
+        prompts=prompts,
     )
 
 

@@ -17,6 +17,7 @@ from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.forward import generation
 from dramaeval.models.forward.generation import GeneratedText, Sampling
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.planning.generation_time import GenerationTime
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.thought_cost import thought_cost
 
@@ -226,6 +227,10 @@ def test_the_planned_cost_of_thoughts_equals_the_passes_of_scoring(
     cost = thought_cost({"train": records, "test": records}, encoder.task, clips_a_batch=2)
     assert (cost.questions, cost.thoughts, cost.tokens) == (6, thoughts, 6 * thoughts)
     assert cost.passes == 6 * groups
+    # One prompt for each question, and with 20 thoughts a second one for the thoughts after the sixteenth.
+    assert cost.prompts == (12 if samples == 20 else 6)
+    timed = cost.timed(GenerationTime(prompt=2.0, step=0.5))
+    assert timed.seconds == 2.0 * cost.prompts + 0.5 * cost.passes
     passes_begun, begin = [], scoring.Passes.begin
     monkeypatch.setattr(
         scoring.Passes, "begin", lambda *given: passes_begun.append(given) or begin(*given)

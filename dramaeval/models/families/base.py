@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.compat.bitsandbytes import keep_packing
@@ -309,13 +310,13 @@ class Family(ABC):
         return self.files(checkpoint).read(self.model_class().config_class.from_pretrained)
 
     def skeleton(self, checkpoint: Path | None = None) -> Any:
-        """The model without weights, on the meta device.
+        """The model without weights: its parameters are on the meta device, its buffers have their values.
 
         Args:
             checkpoint: a folder with a full model, in place of ``path``.
         """
         configuration = self.read_configuration(checkpoint)
-        with torch.device("meta"), unpartitioned_weights():
+        with init_empty_weights(), unpartitioned_weights():
             model = self.model_class()(configuration)
         self.configure(model)
         return model
