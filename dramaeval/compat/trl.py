@@ -70,6 +70,29 @@ def generate_and_score(trainer: Any, samples: list[dict[str, Any]]) -> dict[str,
 
 
 @contextmanager
+def model_for_generation(trainer: Any) -> Iterator[Any]:
+    """The unwrapped model of a `GRPOTrainer`, without gradient checkpointing in this block.
+
+    Reaches: `trl.models.utils.unwrap_model_for_generation`.
+    Why: the function is not public, and before TRL 1.16 it switches checkpointing on again without
+    ``gradient_checkpointing_kwargs`` of the training arguments.
+    Since: TRL 1.0.
+    Remove when: TRL has a public function for this, and versions before 1.16 are not supported.
+    """
+    from trl.models.utils import unwrap_model_for_generation
+
+    args = trainer.args
+    with unwrap_model_for_generation(
+        trainer.model_wrapped,
+        trainer.accelerator,
+        gather_deepspeed3_params=args.ds3_gather_for_generation,
+    ) as model:
+        yield model
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+
+
+@contextmanager
 def without_reference_model(args: Any) -> Iterator[None]:
     """Let `GRPOTrainer.__init__` create no reference model in this block.
 

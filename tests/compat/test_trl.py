@@ -70,6 +70,20 @@ def test_prepare_inputs_calls_the_method_that_generates_and_scores():
         assert "self._generate_and_score_completions(generation_batch)" in called
 
 
+def test_checkpointing_pauses_for_generation_and_keeps_its_arguments(trainer_of):
+    model, _, start = trainer_of(
+        gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True}
+    )
+    trainer = start()
+    with contract(entries.model_for_generation):
+        model.gradient_checkpointing_enable({"use_reentrant": True})
+        with entries.model_for_generation(trainer) as unwrapped:
+            assert unwrapped is model
+            assert not model.is_gradient_checkpointing
+        assert model.is_gradient_checkpointing
+        assert model.model._gradient_checkpointing_func.keywords == {"use_reentrant": True}
+
+
 def test_the_constructor_creates_no_reference_model(trainer_of):
     _, args, start = trainer_of(beta=0.1)
     with contract(entries.without_reference_model):

@@ -10,6 +10,8 @@ from dramaeval.api import grpo_trainer, sft_trainer
 from dramaeval.training import settings, trl_arguments
 
 CLASSES = {False: trl.SFTConfig, True: trl.GRPOConfig}
+#: Arguments that the oldest supported versions do not have; transformers 5.23 is the first with them.
+NEWER = {"activation_checkpointing", "activation_checkpointing_kwargs"}
 #: Overrides that are refused, each with a text of its message.
 REFUSED = {
     "trainer.args.dataloader_drop_last=true": "a batch.global that divides",
@@ -38,7 +40,7 @@ def test_every_argument_is_in_exactly_one_table(by_reward):
     known = {field.name for field in fields(CLASSES[by_reward])}
     places = {name: sum(name in table for table in tables) for name in known.union(*tables)}
     assert {name for name in known if places[name] != 1} == set(), "sort these in trl_arguments"
-    assert set(places) - known == set(), "TRL no longer has these"
+    assert set(places) - known - NEWER == set(), "TRL no longer has these"
 
 
 def test_a_refused_argument_names_the_setting_to_use_instead(problems_of):

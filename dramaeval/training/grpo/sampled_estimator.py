@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from trl.models.utils import unwrap_model_for_generation
 
-from dramaeval.compat.trl import generate_and_score
+from dramaeval.compat.trl import generate_and_score, model_for_generation
 from dramaeval.models.forward.generation import (
     CachedGeneration,
     Continuation,
@@ -91,12 +90,7 @@ class SampledEstimator:
         completions: list[list[int]] = []
         training = trainer.model.training
         with (
-            unwrap_model_for_generation(
-                trainer.model_wrapped,
-                trainer.accelerator,
-                gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
-            ) as model,
+            model_for_generation(trainer) as model,
             torch.no_grad(),
             trainer.accelerator.autocast(),
         ):
