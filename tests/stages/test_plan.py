@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.models.planning.generation_time import GenerationTime
 from dramaeval.models.planning.memory import estimate, readable
+from dramaeval.stages import planning
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import check_context, run_stages
@@ -167,3 +169,26 @@ def test_an_empty_cache_variable_turns_the_cache_off(plan_of, monkeypatch, tmp_p
     monkeypatch.setenv("DRAMAEVAL_CACHE", name and str(tmp_path / name))
     cache = plan_of().record_encoder.cache
     assert (cache and cache.folder) == (tmp_path / name if name else None)
+
+
+def test_a_plan_states_the_seconds_of_thoughts_where_they_can_be_measured(plan_of, monkeypatch):
+    measured = []
+
+    def measure(skeleton, family, device, dtype, *, prompt_tokens, texts):
+        measured.append((prompt_tokens, texts))
+        return GenerationTime(prompt=2.0, step=0.25)
+
+    monkeypatch.setattr(planning, "measure_generation", measure)
+    thoughts = (
+        "task=role_caption", "task.dimensions=[pitch_dynamics]", "task.thought_tokens=8",
+        "stages=[evaluate]",
+    )  # fmt: skip
+    plan = make_plan(plan_of(*thoughts, "plan=true"))
+    # Three questions in one batch: 3 prompts of 2 s and 8 passes of 0.25 s, which extend 3 thoughts each.
+    assert plan.thoughts.seconds == 8.0
+    assert measured == [(plan.longest_question, 3)]
+    assert "; at most about 8 s with one process on this machine" in "\n".join(plan.lines())
+    # A run that starts states the time left in its log; another machine is not measured.
+    for others in (["plan=false"], ["plan=true", "plan_device=cuda"]):
+        assert make_plan(plan_of(*thoughts, *others)).thoughts.seconds is None
+    assert len(measured) == 1
