@@ -56,6 +56,15 @@ CONTEXT = Context(
 ITEM = Item(delivery=DELIVERY, context=CONTEXT, transcript="A hat.", language="en")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def voices_of_the_sample_alone_afterwards():
+    """The recipe adds its voices to the synthesiser's for the rest of the process."""
+    before = dict(VOICES)
+    yield
+    VOICES.clear()
+    VOICES.update(before)
+
+
 def test_facts_of_a_clip_and_a_text_and_of_their_comparison():
     assert questions.facts(ITEM) == {
         "hear:pitch_range": "monotone",
