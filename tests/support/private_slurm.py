@@ -6,6 +6,7 @@ interface only, needs no systemd, and runs as root or as an ordinary user.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -14,6 +15,8 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 
@@ -138,14 +141,26 @@ class PrivateSlurm:
             check=False,
             capture_output=True,
         )
+        conf = self.environment["SLURM_CONF"]
+        deadline = time.monotonic() + 10  # SLURM kills jobs that do not end after KillWait
+        while self.run("squeue", "-h") and time.monotonic() < deadline:
+            time.sleep(0.2)
         for daemon in reversed(self.daemons):
             daemon.terminate()
+        deadline = (
+            time.monotonic() + 1
+        )  # slurmd would take ten seconds; nothing is left that it has to end
         for daemon in self.daemons:
             try:
-                daemon.wait(10)
+                daemon.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        # The process of a step may wait for an answer of daemons that have ended.
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "slurmstepd" and process.environ().get("SLURM_CONF") == conf:
+                    process.kill()
 
     def run(self, *words: str) -> str:
         """The output of one of SLURM's commands; empty if it fails."""
