@@ -271,7 +271,7 @@ def test_a_real_record_is_learnt(launch, tmp_path):
         "task.data.on_bad=skip",
         "trainer.objective=soft_ce+expected_mse",
         "task.dimensions=[pitch_dynamics,trait_embodiment]",
-        "trainer.args.max_steps=40",
+        "trainer.args.max_steps=20",
         "trainer.args.eval_strategy=no",
         "trainer.args.save_strategy=no",
         "trainer.args.load_best_model_at_end=false",
