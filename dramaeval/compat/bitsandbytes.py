@@ -5,15 +5,14 @@ The command line imports this module at its start, so this module does not impor
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
@@ -31,35 +30,48 @@ def import_without_compiler(config: DictConfig) -> None:
 
     bitsandbytes' advice on a faster kernel for 4-bit weights is shown only if ``quantization`` is set.
 
-    Reaches: torch's switch TORCHDYNAMO_DISABLE, with which `torch.compile` returns a function unchanged, and the
-        logger of bitsandbytes' operations.
-    Why: PEFT imports bitsandbytes if it is installed. The import passes four functions to `torch.compile`, which loads
-    the compiler: 0.8 of 0.85 processor seconds. These functions serve devices for which bitsandbytes has no kernels.
+    Reaches: the logger of bitsandbytes' operations; see `without_compiler`.
+    Why: see `without_compiler`.
     Since: bitsandbytes 0.50.
     Remove when: importing bitsandbytes no longer imports ``torch._inductor.compile_fx``.
     """
     if find_spec("bitsandbytes") is None:
         return
-    compiles = _may_compute(config) or _COMPILER_SWITCH in os.environ
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
     logger.disabled = not config.quantization
-    if not compiles:
-        os.environ[_COMPILER_SWITCH] = "1"
     try:
-        importlib.import_module("bitsandbytes")
+        with contextlib.nullcontext() if may_compute(config) else without_compiler():
+            importlib.import_module("bitsandbytes")
     finally:
         logger.disabled = False
-        if not compiles:
-            del os.environ[_COMPILER_SWITCH]
 
 
-def _may_compute(config: DictConfig) -> bool:
-    """Whether a setting, a checkpoint or a later run of a sweep may need compiled functions."""
+@contextlib.contextmanager
+def without_compiler() -> Iterator[None]:
+    """Let an import of bitsandbytes inside this block leave its functions uncompiled.
+
+    Reaches: torch's switch TORCHDYNAMO_DISABLE, with which `torch.compile` returns a function unchanged.
+    Why: PEFT imports bitsandbytes if it is installed. The import passes four functions to `torch.compile`, which loads
+    the compiler: 0.8 of 0.85 processor seconds. These functions serve devices for which bitsandbytes has no kernels.
+    Since: bitsandbytes 0.50.
+    Remove when: importing bitsandbytes no longer imports ``torch._inductor.compile_fx``.
+    """
+    if _COMPILER_SWITCH in os.environ:
+        yield
+        return
+    os.environ[_COMPILER_SWITCH] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_COMPILER_SWITCH]
+
+
+def may_compute(config: DictConfig) -> bool:
+    """Whether a setting or a checkpoint of a run may need compiled functions."""
     return bool(
         config.quantization
         or config.checkpoint
         or OmegaConf.select(config, "trainer.args.optim") not in _OTHER_OPTIMIZERS
-        or HydraConfig.get().mode != RunMode.RUN
     )
 
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
@@ -38,6 +38,26 @@ _TAIL = 15
 
 class WorkerError(UserFacingError, RuntimeError):
     """A process of the run failed; the message names it, its log and the last lines of the log."""
+
+
+class ChildProcess(Protocol):
+    """A process that this one has started; `subprocess.Popen` is one."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, after the process has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: the process still runs after ``timeout`` seconds.
+        """
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
@@ -133,7 +153,7 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
             signal.signal(signal.SIGTERM, previous)
 
 
-def terminate(processes: Sequence[subprocess.Popen[bytes]], patience: float) -> None:
+def terminate(processes: Sequence[ChildProcess], patience: float) -> None:
     """Send SIGTERM to processes, and kill those that still run after ``patience`` seconds."""
     for process in processes:
         if process.poll() is None:

@@ -1,7 +1,8 @@
 """Executes one run of a sweep in a process that a launcher has started.
 
-The local launcher starts ``python -m dramaeval.launch.job FOLDER``; submitit calls `SlurmRun` in every task of a
-SLURM job. Both read the configuration from the run's folder, and update its ``state.json`` and the sweep's table.
+The local launcher starts ``python -m dramaeval.launch.job FOLDER``, or calls `main` in a forked process; submitit
+calls `SlurmRun` in every task of a SLURM job. All read the configuration from the run's folder, and update its
+``state.json`` and the sweep's table.
 """
 
 from __future__ import annotations
@@ -94,6 +95,19 @@ def main(folder: str) -> None:
         record_objective(_run_stages(path, None))
 
 
+def needs_new_process(folder: Path) -> bool:
+    """Whether a run cannot use the libraries of a process that has imported them for all runs of its sweep."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dramaeval.compat.bitsandbytes import may_compute
+    from dramaeval.launch.sweeps.folder import load_config
+
+    try:
+        return may_compute(load_config(folder))
+    except (OSError, ValueError, OmegaConfBaseException):  # the run itself reports the damage
+        return True
+
+
 def _run_stages(folder: Path, joined: bool | None) -> float | None:
     """Run the stages in this process, or in processes that it starts.
 
@@ -108,12 +122,15 @@ def _run_stages(folder: Path, joined: bool | None) -> float | None:
     config = load_config(folder)
     os.environ.update({name: str(value) for name, value in HydraConfig.get().job.env_set.items()})
 
-    from dramaeval.config import secrets
-    from dramaeval.launch.sweeps.pruning import pruning
-    from dramaeval.stages.pipeline import run_in_folder
-
     with user_facing_errors(folder):
         startup.prepare()
+        from dramaeval.compat.bitsandbytes import import_without_compiler
+
+        import_without_compiler(config)
+        from dramaeval.config import secrets
+        from dramaeval.launch.sweeps.pruning import pruning
+        from dramaeval.stages.pipeline import run_in_folder
+
         secrets.guard(config)
         return run_in_folder(config, folder, pruning, starts_processes=joined is None)
 

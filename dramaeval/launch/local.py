@@ -1,6 +1,7 @@
 """``hydra/launcher=local_processes``: each run of a sweep is a separate process on this machine.
 
-A run that fails or is killed does not affect the others.
+A run that fails or is killed does not affect the others. Without a GPU the processes are forks of one that has imported the
+libraries.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dramaeval import startup
 from dramaeval.config.sweep_options import LocalOptions
 from dramaeval.distributed.lock_holder import holder_of
-from dramaeval.distributed.spawn import available_cores, terminate
+from dramaeval.distributed.spawn import ChildProcess, available_cores, terminate
+from dramaeval.launch.forked_run import ForkedRun, can_fork, command
 from dramaeval.launch.job import console_of
 from dramaeval.launch.launcher import SweepLauncher, import_path
 from dramaeval.launch.runner import JobRunner
@@ -53,14 +55,9 @@ class LocalLauncher(SweepLauncher):
         for run in runs:
             lines += [
                 f"  {run.folder.name}: {shlex.join(run.overrides) or '(defaults)'}",
-                f"    {shlex.join(command(run))}",
+                f"    {shlex.join(command(run.folder))}",
             ]
         return "\n".join(lines)
-
-
-def command(run: SweepRun) -> list[str]:
-    """The command that starts a run whose folder exists."""
-    return [sys.executable, "-m", "dramaeval.launch.job", str(run.folder)]
 
 
 class LocalJobRunner(JobRunner):
@@ -75,7 +72,8 @@ class LocalJobRunner(JobRunner):
     def __init__(self, parallel: int, gpus_per_run: int | None, poll_seconds: float) -> None:
         self.parallel, self.gpus_per_run, self.poll_seconds = parallel, gpus_per_run, poll_seconds
         self.waiting: deque[SweepRun] = deque()
-        self.working: dict[int, tuple[SweepRun, subprocess.Popen[bytes]]] = {}
+        self.working: dict[int, tuple[SweepRun, ChildProcess]] = {}
+        self.forks = can_fork()
 
     def submit(self, runs: Sequence[SweepRun]) -> None:
         """Queue the runs."""
@@ -89,9 +87,9 @@ class LocalJobRunner(JobRunner):
     def poll(self) -> Mapping[int, str]:
         """Record the runs that have ended, and start the next ones."""
         for slot, (run, process) in list(self.working.items()):
-            if process.poll() is not None:
+            if (code := process.poll()) is not None:
                 del self.working[slot]
-                _settle(run, process.returncode)
+                _settle(run, code)
         for slot in range(self.parallel):
             if slot not in self.working and self.waiting:
                 run = self.waiting.popleft()
@@ -103,12 +101,14 @@ class LocalJobRunner(JobRunner):
         self.waiting.clear()
         terminate([process for _, process in self.working.values()], PATIENCE)
 
-    def _start(self, run: SweepRun, slot: int) -> subprocess.Popen[bytes]:
+    def _start(self, run: SweepRun, slot: int) -> ChildProcess:
         console = console_of(run.folder)
         console.parent.mkdir(parents=True, exist_ok=True)
+        if self.forks:
+            return ForkedRun(run.folder, console, self._environment(slot))
         with console.open("ab") as output:
             return subprocess.Popen(
-                command(run),
+                command(run.folder),
                 env=self._environment(slot),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

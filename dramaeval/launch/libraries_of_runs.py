@@ -1,0 +1,18 @@
+"""Imports what most runs of a sweep need, in the server that `dramaeval.launch.forked_run` starts."""
+
+from dramaeval.compat.bitsandbytes import without_compiler
+
+with without_compiler():
+    import scipy.stats  # noqa: F401  # bootstrap
+    import torch.utils.tensorboard  # noqa: F401
+
+    import dramaeval.cli
+    import dramaeval.launch.sweeps.pruning
+    import dramaeval.launch.worker
+    import dramaeval.models.families.qwen2_audio
+    import dramaeval.stages.evaluate
+    import dramaeval.stages.pipeline
+    import dramaeval.stages.report_html
+    import dramaeval.stages.train
+    import dramaeval.training.grpo.trainer
+    import dramaeval.training.sft.trainer  # noqa: F401

@@ -1,0 +1,160 @@
+"""Runs of a sweep as forks of a process that has imported the libraries: which runs, their environment, their ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from dramaeval.launch import forked_run, job
+from dramaeval.launch.forked_run import ForkedRun, can_fork
+
+
+@pytest.mark.parametrize("name", ["nvidia0", "nvidia12", "kfd", "dxg"])
+def test_runs_are_not_forked_where_a_gpu_is(tmp_path, name):
+    assert can_fork(tmp_path) == (sys.platform == "linux")
+    (tmp_path / name).touch()
+    assert not can_fork(tmp_path)
+
+
+def test_other_files_of_nvidia_are_no_gpu(tmp_path):
+    (tmp_path / "nvidiactl").touch()
+    assert can_fork(tmp_path) == (sys.platform == "linux")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needs"),
+    [
+        ((), False),
+        (("peft=none",), False),
+        (("trainer.args.optim=sgd",), False),
+        (("peft=qlora",), True),
+        (("checkpoint=run",), True),
+        (("trainer.args.optim=adamw_bnb_8bit",), True),
+    ],
+)
+def test_a_run_that_may_need_compiled_functions_gets_a_new_process(
+    composed, monkeypatch, overrides, needs, tmp_path
+):
+    config = composed(*overrides)
+    monkeypatch.setattr("dramaeval.launch.sweeps.folder.load_config", lambda folder: config)
+    assert job.needs_new_process(tmp_path) is needs
+
+
+def test_damaged_settings_are_left_to_a_new_process(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "hydra.yaml").write_text("a: [")
+    assert job.needs_new_process(tmp_path)
+    HydraConfig.instance().cfg = None
+
+
+#: Writes what a run sees into its folder, and then does what the folder's name says.
+PROBE = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+def main(folder):
+    import torch
+    seen = {"variables": {key: os.environ.get(key) for key in ("PROBE", "OTHER", "HF_HUB_DISABLE_TELEMETRY")},
+            "threads": torch.get_num_threads(), "session": os.getsid(0) == os.getpid(),
+            "trainer": "dramaeval.training.sft.trainer" in sys.modules, "process": os.getpid()}
+    Path(folder, "seen.json").write_text(json.dumps(seen))
+    print("printed", flush=True)
+    name = Path(folder).name
+    if name == "wait":
+        time.sleep(60)
+    if name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit("not well" if name == "fails" else 0)
+"""
+START = """
+import os, sys, time
+from pathlib import Path
+from dramaeval.launch import forked_run, job
+import probe
+if __name__ == "__main__":
+    forked_run.LIBRARIES.append("patched")
+    root = Path(sys.argv[1])
+    started = {}
+    for name in sys.argv[2:]:
+        (root / name).mkdir()
+        environment = {**os.environ, "PROBE": name, "OMP_NUM_THREADS": "1"}
+        environment.pop("OTHER", None)
+        started[name] = forked_run.ForkedRun(root / name, root / name / "console.log", environment)
+    print({name: process.wait(300) for name, process in started.items()}, flush=True)
+    assert os.environ["OTHER"] == "of the launcher"
+"""
+#: Imported by the server after the libraries: the forks call the probe in place of a run.
+PATCHED = "import probe\nfrom dramaeval.launch import job\njob.main = probe.main\njob.needs_new_process = lambda folder: False\n"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a launcher of forks with these names."""
+    for name, text in (("probe", PROBE), ("start", START), ("patched", PATCHED)):
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def run(*names):
+        return subprocess.Popen(
+            [sys.executable, "start.py", str(tmp_path), *names],
+            cwd=tmp_path,
+            env={**os.environ, "OTHER": "of the launcher", "HF_HUB_DISABLE_TELEMETRY": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_forks_have_their_environment_session_console_and_exit_code(start, tmp_path):
+    launcher = start("ends", "fails", "killed")
+    output, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, output
+    assert "{'ends': 0, 'fails': 1, 'killed': -9}" in output
+    for name in ("ends", "fails", "killed"):
+        seen = json.loads((tmp_path / name / "seen.json").read_text())
+        expected = {"PROBE": name, "OTHER": None, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        assert seen["variables"] == expected
+        assert seen["session"]
+        assert seen["trainer"]  # the libraries are there before the run begins
+        assert seen["threads"] == 1
+        assert "printed" in (tmp_path / name / "console.log").read_text()
+    assert "not well" in (tmp_path / "fails" / "console.log").read_text()
+
+
+@pytest.mark.slow
+def test_forks_end_when_their_launcher_is_killed(start, tmp_path):
+    launcher = start("wait")
+    file = tmp_path / "wait" / "seen.json"
+    deadline = time.monotonic() + 240
+    while not (file.is_file() and file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    fork = psutil.Process(json.loads(file.read_text())["process"])
+    server = fork.parent()
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.communicate()
+    psutil.wait_procs([fork, server], timeout=20)
+    assert not fork.is_running()
+    assert not server.is_running()
+
+
+def test_a_wait_that_takes_too_long_says_so(monkeypatch):
+    class Endless:
+        exitcode = None
+
+        def join(self, timeout):
+            self.timeout = timeout
+
+    process = object.__new__(ForkedRun)
+    process._process = Endless()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    assert process._process.timeout == 0.5
+    assert forked_run.command(tmp := "folder")[-1] == tmp
