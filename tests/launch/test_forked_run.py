@@ -139,10 +139,11 @@ def test_forks_end_when_their_launcher_is_killed(start, tmp_path):
     fork = psutil.Process(json.loads(file.read_text())["process"])
     server = fork.parent()
     os.kill(launcher.pid, signal.SIGKILL)
-    launcher.communicate()
-    psutil.wait_procs([fork, server], timeout=20)
-    assert not fork.is_running()
-    assert not server.is_running()
+    launcher.wait()
+    _, running = psutil.wait_procs([fork, server], timeout=20)
+    for process in running:
+        process.kill()
+    assert not running
 
 
 def test_a_wait_that_takes_too_long_says_so(monkeypatch):
