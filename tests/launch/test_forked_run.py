@@ -73,52 +73,50 @@ def main(folder):
     sys.exit("not well" if name == "fails" else 0)
 """
 START = """
-import os, sys, time
+import os, sys
 from pathlib import Path
-from dramaeval.launch import forked_run, job
-import probe
+from dramaeval.launch import forked_run
+
 if __name__ == "__main__":
     forked_run.LIBRARIES.append("patched")
-    root = Path(sys.argv[1])
-    started = {}
+    root, started = Path(sys.argv[1]), {}
     for name in sys.argv[2:]:
         (root / name).mkdir()
         environment = {**os.environ, "PROBE": name, "OMP_NUM_THREADS": "1"}
-        environment.pop("OTHER", None)
+        del environment["OTHER"]
         started[name] = forked_run.ForkedRun(root / name, root / name / "console.log", environment)
-    print({name: process.wait(300) for name, process in started.items()}, flush=True)
-    assert os.environ["OTHER"] == "of the launcher"
+    print({name: process.wait(300) for name, process in started.items() if name != "wait"})
+    print(os.environ["OTHER"], flush=True)
+    started["wait"].wait()
 """
 #: Imported by the server after the libraries: the forks call the probe in place of a run.
 PATCHED = "import probe\nfrom dramaeval.launch import job\njob.main = probe.main\njob.needs_new_process = lambda folder: False\n"
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Start a launcher of forks with these names."""
+@pytest.mark.slow
+def test_forks_have_their_environment_and_exit_code_and_end_with_a_killed_launcher(tmp_path):
     for name, text in (("probe", PROBE), ("start", START), ("patched", PATCHED)):
         (tmp_path / f"{name}.py").write_text(text)
-
-    def run(*names):
-        return subprocess.Popen(
+    names = ("ends", "fails", "killed", "wait")
+    output = tmp_path / "output"
+    with output.open("w") as stream:
+        launcher = subprocess.Popen(
             [sys.executable, "start.py", str(tmp_path), *names],
             cwd=tmp_path,
             env={**os.environ, "OTHER": "of the launcher", "HF_HUB_DISABLE_TELEMETRY": "1"},
-            stdout=subprocess.PIPE,
+            stdout=stream,
             stderr=subprocess.STDOUT,
-            text=True,
         )
+    waiting = tmp_path / "wait" / "seen.json"
 
-    return run
+    def begun():
+        return "of the launcher" in output.read_text() and waiting.is_file() and waiting.read_text()
 
-
-@pytest.mark.slow
-def test_forks_have_their_environment_session_console_and_exit_code(start, tmp_path):
-    launcher = start("ends", "fails", "killed")
-    output, _ = launcher.communicate(timeout=300)
-    assert launcher.returncode == 0, output
-    assert "{'ends': 0, 'fails': 1, 'killed': -9}" in output
-    for name in ("ends", "fails", "killed"):
+    deadline = time.monotonic() + 300
+    while not begun() and launcher.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "{'ends': 0, 'fails': 1, 'killed': -9}" in output.read_text()
+    for name in names:
         seen = json.loads((tmp_path / name / "seen.json").read_text())
         expected = {"PROBE": name, "OTHER": None, "HF_HUB_DISABLE_TELEMETRY": "1"}
         assert seen["variables"] == expected
@@ -128,15 +126,7 @@ def test_forks_have_their_environment_session_console_and_exit_code(start, tmp_p
         assert "printed" in (tmp_path / name / "console.log").read_text()
     assert "not well" in (tmp_path / "fails" / "console.log").read_text()
 
-
-@pytest.mark.slow
-def test_forks_end_when_their_launcher_is_killed(start, tmp_path):
-    launcher = start("wait")
-    file = tmp_path / "wait" / "seen.json"
-    deadline = time.monotonic() + 240
-    while not (file.is_file() and file.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    fork = psutil.Process(json.loads(file.read_text())["process"])
+    fork = psutil.Process(json.loads(waiting.read_text())["process"])
     server = fork.parent()
     os.kill(launcher.pid, signal.SIGKILL)
     launcher.wait()
