@@ -20,6 +20,8 @@ from pathlib import Path
 
 #: The modules that the server imports: those of a training and of its evaluation.
 LIBRARIES = ["dramaeval.launch.libraries_of_runs"]
+#: Variables of a run that the server needs when it imports libraries; they are equal for all runs.
+_OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH")
 #: Files of GPUs: NVIDIA's, AMD's, and those of Windows' subsystem.
 _GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 
@@ -42,8 +44,9 @@ class ForkedRun:
     def __init__(self, folder: Path, console: Path, environment: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LIBRARIES)
-        with _variables(environment):
-            # The server reads variables as its libraries are imported, such as the number of threads.
+        of_server = {name: environment[name] for name in _OF_SERVER if name in environment}
+        # Other variables are as in this process, which has removed those that settings replace (`startup.prepare`).
+        with _variables({**os.environ, **of_server}):
             multiprocessing.forkserver.ensure_running()
         self._process = context.Process(
             target=_begin, args=(str(folder), str(console), dict(environment))

@@ -96,14 +96,18 @@ def main(folder: str) -> None:
 
 
 def needs_new_process(folder: Path) -> bool:
-    """Whether a run cannot use the libraries of a process that has imported them for all runs of its sweep."""
+    """Whether a run cannot use the libraries of a process that has imported them for all runs of its sweep.
+
+    Libraries read variables of ``hydra.job.env_set`` when they are imported.
+    """
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
 
     from dramaeval.compat.bitsandbytes import may_compute
     from dramaeval.launch.sweeps.folder import load_config
 
     try:
-        return may_compute(load_config(folder))
+        return may_compute(load_config(folder)) or bool(HydraConfig.get().job.env_set)
     except (OSError, ValueError, OmegaConfBaseException):  # the run itself reports the damage
         return True
 

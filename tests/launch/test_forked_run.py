@@ -28,29 +28,39 @@ def test_other_files_of_nvidia_are_no_gpu(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "needs"),
+    ("settings", "needs"),
     [
-        ((), False),
-        (("peft=none",), False),
-        (("trainer.args.optim=sgd",), False),
-        (("peft=qlora",), True),
-        (("checkpoint=run",), True),
-        (("trainer.args.optim=adamw_bnb_8bit",), True),
+        ("{}", False),
+        ("{trainer: {args: {optim: sgd}}}", False),
+        ("{quantization: {load_in_4bit: true}}", True),
+        ("{checkpoint: run}", True),
+        ("{trainer: {args: {optim: adamw_bnb_8bit}}}", True),
     ],
 )
-def test_a_run_that_may_need_compiled_functions_gets_a_new_process(
-    composed, monkeypatch, overrides, needs, tmp_path
-):
-    config = composed(*overrides)
-    monkeypatch.setattr("dramaeval.launch.sweeps.folder.load_config", lambda folder: config)
-    assert job.needs_new_process(tmp_path) is needs
+def test_a_run_that_may_need_compiled_functions_gets_a_new_process(folder_of, settings, needs):
+    assert job.needs_new_process(folder_of(settings, "{}")) is needs
 
 
-def test_damaged_settings_are_left_to_a_new_process(tmp_path):
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "hydra.yaml").write_text("a: [")
-    assert job.needs_new_process(tmp_path)
-    HydraConfig.instance().cfg = None
+def test_a_run_with_variables_of_its_own_gets_a_new_process(folder_of):
+    assert job.needs_new_process(folder_of("{}", "{hydra: {job: {env_set: {A: b}}}}"))
+
+
+@pytest.fixture
+def folder_of(tmp_path, monkeypatch):
+    """Write the composed settings of a run, and Hydra's, as YAML; returns the folder."""
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+
+    def write(settings, of_hydra):
+        (tmp_path / ".hydra").mkdir()
+        (tmp_path / ".hydra" / "config.yaml").write_text(settings)
+        (tmp_path / ".hydra" / "hydra.yaml").write_text(of_hydra)
+        return tmp_path
+
+    return write
+
+
+def test_damaged_settings_are_left_to_a_new_process(folder_of):
+    assert job.needs_new_process(folder_of("{}", "a: ["))
 
 
 #: Writes what a run sees into its folder, and then does what the folder's name says.
