@@ -3,10 +3,10 @@
 from dramaeval.compat.bitsandbytes import without_compiler
 
 with without_compiler():
-    import scipy.stats  # noqa: F401  # bootstrap
+    import hydra  # noqa: F401
+    import scipy.stats  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
 
-    import dramaeval.cli
     import dramaeval.launch.sweeps.pruning
     import dramaeval.launch.worker
     import dramaeval.models.families.qwen2_audio
