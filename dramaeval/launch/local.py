@@ -6,6 +6,7 @@ libraries.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -25,6 +26,8 @@ from dramaeval.launch.runner import JobRunner
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import change_state, read_state
 from dramaeval.stages.storage_errors import storage_problem
+
+log = logging.getLogger(__name__)
 
 #: Seconds that a run has to save a checkpoint after a request to stop.
 PATIENCE = 30.0
@@ -105,7 +108,11 @@ class LocalJobRunner(JobRunner):
         console = console_of(run.folder)
         console.parent.mkdir(parents=True, exist_ok=True)
         if self.forks:
-            return ForkedRun(run.folder, console, self._environment(slot))
+            try:
+                return ForkedRun(run.folder, console, self._environment(slot))
+            except OSError as error:  # for example, a socket's path in a long TMPDIR
+                log.warning("Each run imports the libraries itself: no fork server (%s).", error)
+                self.forks = False
         with console.open("ab") as output:
             return subprocess.Popen(
                 command(run.folder),

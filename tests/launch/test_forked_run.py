@@ -11,8 +11,10 @@ import psutil
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from dramaeval.launch import forked_run, job
+from dramaeval.launch import forked_run, job, local
 from dramaeval.launch.forked_run import ForkedRun, can_fork
+from dramaeval.launch.job import console_of
+from dramaeval.launch.sweeps.folder import SweepRun
 
 
 @pytest.mark.parametrize("name", ["nvidia0", "nvidia12", "kfd", "dxg"])
@@ -144,6 +146,21 @@ def test_forks_have_their_environment_and_exit_code_and_end_with_a_killed_launch
     for process in running:
         process.kill()
     assert not running
+
+
+def test_without_a_fork_server_each_run_is_a_new_process(monkeypatch, tmp_path, caplog):
+    def refuse(*given):
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(local, "ForkedRun", refuse)
+    monkeypatch.setattr(local, "command", lambda folder: [sys.executable, "-c", "print('new')"])
+    runner = local.LocalJobRunner(parallel=1, gpus_per_run=None, poll_seconds=1)
+    runner.forks = True
+    run = SweepRun(number=0, id="a", folder=tmp_path, overrides=())
+    assert runner._start(run, 0).wait(60) == 0
+    assert console_of(tmp_path).read_text() == "new\n"
+    assert "no fork server (AF_UNIX path too long)" in caplog.text
+    assert not runner.forks
 
 
 def test_a_wait_that_takes_too_long_says_so(monkeypatch):
