@@ -22,7 +22,7 @@ from pathlib import Path
 LIBRARIES = ["dramaeval.launch.libraries_of_runs"]
 #: Variables of a run that the server needs when it imports libraries; they are equal for all runs.
 _OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH")
-#: Files of GPUs: NVIDIA's, AMD's, and those of Windows' subsystem.
+#: Device files of GPUs: of NVIDIA, of AMD, and of the Windows Subsystem for Linux.
 _GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 
 

@@ -3,9 +3,9 @@
 from dramaeval.compat.bitsandbytes import without_compiler
 
 with without_compiler():
-    import hydra  # noqa: F401
-    import scipy.stats  # noqa: F401
-    import torch.utils.tensorboard  # noqa: F401
+    import hydra  # noqa: F401 - loaded for the runs
+    import scipy.stats  # noqa: F401 - loaded for the runs
+    import torch.utils.tensorboard  # noqa: F401 - loaded for the runs
 
     import dramaeval.launch.sweeps.pruning
     import dramaeval.launch.worker
@@ -15,4 +15,4 @@ with without_compiler():
     import dramaeval.stages.report_html
     import dramaeval.stages.train
     import dramaeval.training.grpo.trainer
-    import dramaeval.training.sft.trainer  # noqa: F401
+    import dramaeval.training.sft.trainer  # noqa: F401 - loaded for the runs

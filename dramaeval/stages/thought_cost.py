@@ -43,7 +43,7 @@ class ThoughtCost:
         return math.ceil(self.tokens / self.passes) if self.passes else 0
 
     def timed(self, measured: GenerationTime) -> ThoughtCost:
-        """A copy with the seconds of all prompts and passes."""
+        """A copy with ``seconds``, the time of all prompts and all passes."""
         seconds = self.prompts * measured.prompt + self.passes * measured.step
         return replace(self, seconds=seconds)
 
