@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench
 from benchmarks.timing import OURS, Row, alternate
+
+if TYPE_CHECKING:
+    from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
 
 REPEATED = "the prompt repeated"
 SETTINGS = (
@@ -60,20 +63,20 @@ def _compare(
     )
 
 
-def _turn(trainer: Any, clips: int, steps: int) -> Callable[[], float]:
+def _turn(trainer: JudgeGRPOTrainer, clips: int, steps: int) -> Callable[[], float]:
     numbers = count()
 
     def turn() -> float:
         taken = 0.0
         for _ in range(steps):
-            at = next(numbers) * clips % len(trainer.groups.records)
+            at = next(numbers) * clips % len(trainer.train_dataset)
             taken += step(trainer, range(at, at + clips))
         return taken / steps
 
     return turn
 
 
-def trainer_of(folder: Path, *words: str) -> Any:
+def trainer_of(folder: Path, *words: str) -> JudgeGRPOTrainer:
     """The trainer of one path, ready for its first step."""
     from dramaeval.config.composition import compose
     from dramaeval.stages.checks import check
@@ -90,13 +93,12 @@ def trainer_of(folder: Path, *words: str) -> Any:
     return trainer
 
 
-def step(trainer: Any, numbers: range) -> float:
+def step(trainer: JudgeGRPOTrainer, numbers: range) -> float:
     """Seconds of a step: completions, rewards, reference, loss, gradient, optimizer."""
-    rows = [{"row": number, "epoch": 0} for number in numbers]
+    rows = [{"record": number, "epoch": 0} for number in numbers]
     for row in rows:
-        trainer.groups(row["row"], row["epoch"])
+        trainer.groups(row["record"], row["epoch"])
     began = time.perf_counter()
-    trainer._buffered_inputs = None
     inputs = trainer._prepare_inputs(rows)
     trainer.compute_loss(trainer.model, inputs).backward()
     trainer.optimizer.step()
