@@ -41,7 +41,7 @@ def log_mel(bench: Bench) -> list[Row]:
     }
     rows = []
     threads = torch.get_num_threads()
-    places = [(1, "on one core", 10.0)]
+    places: list[tuple[int, str, float | None]] = [(1, "on one core", 10.0)]
     if threads > 1:
         places.append((threads, "on all cores", None))
     for used, where, target in places:

@@ -75,12 +75,12 @@ class Row:
     cell: Cell
     seeds: tuple[int, ...]
     pearson: float
-    pearson_interval: tuple[float, float] | None
+    pearson_interval: Sequence[float] | None
     between_seeds: float
     mse: float
     calibration: float | None
     gain: float
-    gain_interval: tuple[float, float] | None
+    gain_interval: Sequence[float] | None
 
 
 def commands(
@@ -256,7 +256,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def limits(found: tuple[float, float] | None) -> str:
+def limits(found: Sequence[float] | None) -> str:
     """An interval as text behind its estimate; empty if there is none."""
     return "" if found is None else f" [{found[0]:.3f}, {found[1]:.3f}]"
 

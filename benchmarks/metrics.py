@@ -29,7 +29,8 @@ def predictions(records: int, clusters: int | None) -> list[Prediction]:
         truth = generator.normal(size=records)
         people = np.rint(3 + truth[:, None] + generator.normal(size=(records, 6)))
         gone = generator.random(people.shape) < 0.1
-        ratings = np.where(gone, None, np.clip(people, 1, 5).astype(object))
+        ratings = np.clip(people, 1, 5).astype(object)
+        ratings[gone] = None
         centre = 3 + truth / 2 + generator.normal(size=(records,)) / 2
         weights = np.exp(-((np.array(SCALE) - centre[:, None]) ** 2))
         distributions = weights / weights.sum(axis=1, keepdims=True)

@@ -67,7 +67,7 @@ def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
     trainer = product.trainer()
     entries = [{"record": at} for at in range(product.config.batch.per_device)]
     batch = trainer.data_collator(entries)["batch"]
-    asked = {record: [] for record, _ in batch.question_keys}
+    asked: dict[str, list[str]] = {record: [] for record, _ in batch.question_keys}
     for record, dimension in batch.question_keys:
         asked[record].append(dimension)
     task, records = product.task, {record.id: record for record in product.records}

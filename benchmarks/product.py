@@ -17,6 +17,7 @@ from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
 from dramaeval.models.adapters import attach
 from dramaeval.models.devices import choose_device
+from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import (
     AudioEncodingCache,
     is_trained,
@@ -100,12 +101,10 @@ class Product:
             return record_encoder
         cache = FeatureCache(Path(settings.folder), int(settings.max_gb * 1e9))
         record_encoder = self.record_encoder(cache)
-        name, path = tower_name(self.model, self.family), self.family.parts["audio"]
-        frozen = name and not is_trained(self.model, path)
+        path = self.family.parts["audio"]
+        name = None if is_trained(self.model, path) else tower_name(unwrap_judge(self.model), path)
         attach_encoding_cache(
-            self.model,
-            record_encoder,
-            AudioEncodingCache(cache, str(name), path) if frozen else None,
+            self.model, record_encoder, AudioEncodingCache(cache, name, path) if name else None
         )
         return record_encoder
 
@@ -115,7 +114,7 @@ class Product:
         args = build_arguments(
             self.config, RunFolder(self.folder), torch.device("cpu"), validates=False
         )
-        adapter = build_adapter(self.config, self.family, args.max_steps)
+        adapter = build_adapter(self.config, self.family)
         if adapter is not None and not hasattr(self.model, "peft_config"):
             self.model = attach(self.model, adapter)
         settings = {key: value for key, value in self.config.trainer.items() if key != "args"}

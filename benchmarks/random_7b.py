@@ -159,7 +159,7 @@ def write_checkpoint(
         skeleton = Qwen2AudioForConditionalGeneration(Qwen2AudioConfig(**values))
     shapes = {name: tuple(weight.shape) for name, weight in skeleton.state_dict().items()}
     shards = list(_shards(shapes, SHARD if not small else sum(_sizes(shapes).values()) // 3))
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     torch.manual_seed(0)
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
@@ -169,9 +169,9 @@ def write_checkpoint(
         }
         save_file(tensors, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, file)
-    for file in processor.iterdir():
-        if file.is_file() and not file.name.endswith(".safetensors"):
-            shutil.copy(file, folder / file.name)
+    for source in processor.iterdir():
+        if source.is_file() and not source.name.endswith(".safetensors"):
+            shutil.copy(source, folder / source.name)
     _write_json(folder / "config.json", _hub_config(values))
     # Qwen2-Audio-7B-Instruct samples by default.
     _write_json(

@@ -213,7 +213,7 @@ def _difference(
     )
     cells = [experiment.name, str(len(seeds))]
     for name in METRICS:
-        difference, draws = (a - b for a, b in zip(ours[name], theirs[name], strict=True))
+        difference, draws = ours[name][0] - theirs[name][0], ours[name][1] - theirs[name][1]
         cells.append(f"{difference:+.3f} {interval_text(interval(draws, LEVEL))}")
     return cells
 

@@ -80,7 +80,8 @@ def predictions(
         truth = people.normal(size=records)
         ratings = np.rint(3 + truth[:, None] + people.normal(size=(records, 6)))
         missing = people.random(ratings.shape) < 0.1
-        given = np.where(missing, None, np.clip(ratings, 1, 5).astype(object))
+        given = np.clip(ratings, 1, 5).astype(object)
+        given[missing] = None
         centre = 3 + truth / 2 + judge.normal(size=records) / 2
         weights = np.exp(-((np.array(SCALE) - centre[:, None]) ** 2))
         shares = weights / weights.sum(axis=1, keepdims=True)
@@ -213,7 +214,7 @@ def runs(count: int, clock: Clock, folder: Path) -> None:
 
 KINDS: dict[str, tuple[int, Callable[[int, Clock, Path], None]]] = {
     "systems": (1_000, board),
-    "untested": (1_000, lambda count, *given: board(count, *given, prompts=4)),
+    "untested": (1_000, lambda count, clock, folder: board(count, clock, folder, prompts=4)),
     "dimensions": (200, lambda count, *given: report(60, count, *given)),
     "records": (20_000, lambda count, *given: report(count, 10, *given)),
     "alone": (20_000, lambda count, *given: report(count, 10, *given, grouped=False)),

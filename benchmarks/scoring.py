@@ -12,6 +12,7 @@ from benchmarks.plain import Questions
 from benchmarks.product import Product
 from benchmarks.timing import OURS, Row, alternate, seconds
 from dramaeval.data.records import Record
+from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
 
 PLAIN = "transformers generate, 8 tokens"
@@ -47,7 +48,8 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     turns: dict[str, Callable[[], float]] = {OURS: own_turn, PLAIN: peer_turn}
     for peer in peers.installed(bench.folder, bench.model):
         turns[peer.name] = _other_turn(peer, product, [first, *records])
-    found = [one.expected for one in score(product.model, [first], product.record_encoder())]
+    judged = score(product.model, [first], product.record_encoder())
+    found = [one.expected for one in judged if isinstance(one, Prediction)]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
     note = f"expected scores from plain logits at the same place: within {apart:.1e}"
     return Row(

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def first_step(bench: Bench) -> list[Row]:
         (f"`{IMPORTS}`, the trainer's class and the weights", f"{IMPORTS}; {NAMES}; {READ}"),
         (f"`{IMPORTS}` (which load little by themselves) and the weights", f"{IMPORTS}; {LAZY}"),
     ):
-        turns: dict[str, Turn] = {OURS: launch, what: lambda code=code: _python("-c", code)}
+        turns: dict[str, Turn] = {OURS: launch, what: partial(_python, "-c", code)}
         rows.append(
             Row(
                 section="start",
@@ -102,7 +103,7 @@ def _slow_storage() -> Iterator[None]:
         time.sleep(WAIT)
         return at_once(*args, **kwargs)
 
-    os.stat = stat  # type: ignore[assignment]  # put back below
+    os.stat = stat  # put back below
     try:
         yield
     finally:

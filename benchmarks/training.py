@@ -7,6 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def plain_steps(bench: Bench) -> list[Row]:
         for plain in ("", "log_mel", "head", "encoder", "log_mel,encoder,head"):
             product = bench.product(*overrides, f"model.plain=[{plain}]")
             name = f"model.plain=[{plain}]" if plain else OURS
-            turns[name] = lambda product=product: _turn(product.trainer, 2)
+            turns[name] = partial(_turn, product.trainer, 2)
         rows.append(
             Row(
                 section="plain_steps",

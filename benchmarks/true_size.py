@@ -167,7 +167,6 @@ def compare(study: Study) -> Iterator[Figure]:
     from benchmarks.plain import Plain
     from benchmarks.timing import seconds
     from dramaeval.config.composition import compose
-    from dramaeval.evaluation.record_reply import RecordReply
     from dramaeval.evaluation.scoring import score as score_records
     from dramaeval.models.inputs.collation import collate
     from dramaeval.stages.context import RunContext
@@ -181,9 +180,9 @@ def compare(study: Study) -> Iterator[Figure]:
     (record,) = context.splits["test"]
     own = seconds(lambda: score_records(model, [record], encoder, clips_a_batch=1))
     yield Figure(name="dramaeval: ten questions", value=own, unit="s", note="decoding included")
-    reply = RecordReply(record, encoder, "character", keep_thoughts=False)
-    reply.prepare()
-    batch = collate([reply.encoded_record], pad=encoder.pad)
+    task = encoder.task
+    encoded = encoder.encode(record, task.questions(record, task.dimensions_for(record)))
+    batch = collate([encoded], pad=encoder.pad)
     with torch.inference_mode():
         logits = model(**batch.inputs).logits[batch.score_index[0]].float()
     # The judge's class adds methods alone: without it, this is transformers' model with the same weights.

@@ -39,14 +39,12 @@ def attention(session: Session) -> Iterator[Figure]:
     layout = SharedPrefixLayout(real, count, width)
     torch.manual_seed(0)
     tokens = prefix + count * width
-    states = tuple(
-        torch.randn(1, heads, tokens, size, device=session.device, dtype=torch.bfloat16)
-        for _ in range(3)
-    )
+    states = _random_states(1, heads, tokens, size, device=session.device)
     shown = torch.cat([real[0], real.new_ones(count * width)])
     # The same numbers in float32 with a mask of all pairs.
+    query, key, value = (part.float() for part in states)
     wanted = nn.functional.scaled_dot_product_attention(
-        *(part.float() for part in states), attn_mask=visible(layout)[None, None]
+        query, key, value, attn_mask=visible(layout)[None, None]
     )[:, :, shown]
     kinds: dict[str, Callable[..., torch.Tensor]] = {
         "chunked": lambda *given: _chunked(layout, *given)
@@ -58,10 +56,7 @@ def attention(session: Session) -> Iterator[Figure]:
         if apart > TOLERANCE:
             raise ValueError(f"{name} differs by {apart:.2g} from attention in float32")
         yield from _timed(session, name, compute, states)
-    rows = tuple(
-        torch.randn(count, heads, prefix + width, size, device=session.device, dtype=torch.bfloat16)
-        for _ in range(3)
-    )
+    rows = _random_states(count, heads, prefix + width, size, device=session.device)
     yield from _timed(session, "one row per question, sdpa", _causal, rows)
     if session.device.type == "cuda" and find_spec("flash_attn") is not None:
         yield from _timed(session, "one row per question, flash attention", _flash, rows)
@@ -97,8 +92,16 @@ def visible(layout: SharedPrefixLayout) -> torch.Tensor:
     return (place[None] <= place[:, None]) & (same | (in_prefix & real)[None])
 
 
-def _chunked(layout: SharedPrefixLayout, *states: torch.Tensor) -> torch.Tensor:
-    output, _ = shared_prefix_attention(Layer(), *states, layout.as_mask())
+def _random_states(*shape: int, device: torch.device) -> States:
+    """Queries, keys and values of the same shape."""
+    query, key, value = torch.randn(3, *shape, device=device, dtype=torch.bfloat16)
+    return query, key, value
+
+
+def _chunked(
+    layout: SharedPrefixLayout, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> torch.Tensor:
+    output, _ = shared_prefix_attention(Layer(), query, key, value, layout.as_mask())
     return output.transpose(1, 2)
 
 
@@ -123,8 +126,8 @@ def _flex(layout: SharedPrefixLayout, session: Session) -> Callable[..., torch.T
     return lambda *states: function(*states, block_mask=mask)
 
 
-def _causal(*states: torch.Tensor) -> torch.Tensor:
-    return nn.functional.scaled_dot_product_attention(*states, is_causal=True)
+def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
 
 
 def _flash(*states: torch.Tensor) -> torch.Tensor:

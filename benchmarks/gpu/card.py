@@ -67,7 +67,10 @@ def parity(session: Session) -> Iterator[Figure]:
 
 
 def _expected(context: RunContext, records: Sequence[Record]) -> np.ndarray:
+    from dramaeval.evaluation.predictions import Prediction
     from dramaeval.evaluation.scoring import score
 
     found = score(context.model, records, context.record_encoder, clips_a_batch=2)
-    return np.array([item.expected for item in found], dtype=float).reshape(len(records), -1)
+    return np.array(
+        [item.expected for item in found if isinstance(item, Prediction)], dtype=float
+    ).reshape(len(records), -1)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -34,7 +35,7 @@ def scoring(session: Session) -> Iterator[Figure]:
     session.reset_peak()
     for clips in (1, 2) if session.dry else (1, 8, 16):
         seconds = session.time(
-            lambda clips=clips: score(model, records, encoder, clips_a_batch=clips), repeats=2
+            partial(score, model, records, encoder, clips_a_batch=clips), repeats=2
         )
         yield Figure(
             name=f"dramaeval, {clips} clips a pass", value=len(records) / seconds, unit="clips/s",
@@ -113,7 +114,8 @@ def peers(session: Session) -> Iterator[Figure]:
             given = session.words("peft=lora", "batch.per_device=1", "task.labels=sample",
                                   "trainer.objective=answer_ce")  # fmt: skip
             figures = list(session.train("peers", given, steps=steps))
-            (seconds[name],) = [figure.value for figure in figures if figure.name == "step"]  # type: ignore[misc]  # one figure
+            (step,) = [figure for figure in figures if figure.name == "step"]
+            seconds[name] = float(step.value)
             memory = [figure for figure in figures if figure.name == "peak memory"]
         else:
             plain = plain_judge(session, own, lora=True)
