@@ -101,8 +101,8 @@ class Product:
             return record_encoder
         cache = FeatureCache(Path(settings.folder), int(settings.max_gb * 1e9))
         record_encoder = self.record_encoder(cache)
-        path = self.family.parts["audio"]
-        name = None if is_trained(self.model, path) else tower_name(unwrap_judge(self.model), path)
+        judge, path = unwrap_judge(self.model), self.family.parts["audio"]
+        name = None if is_trained(judge, path) else tower_name(judge, path)
         attach_encoding_cache(
             self.model, record_encoder, AudioEncodingCache(cache, name, path) if name else None
         )
