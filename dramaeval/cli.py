@@ -10,6 +10,7 @@ dramaeval -m peft=lora,none seed=0,1,2   a sweep; hydra/launcher=slurm submits i
 dramaeval sweep=FOLDER resume=true       run what has not finished; stages=[report] writes its table
 dramaeval processes=2 zero=zero2         two processes; or torchrun --nproc_per_node=2 launch.py …
 dramaeval --help                         groups, recipes, where results go
+dramaeval --version                      the version
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+import dramaeval
 from dramaeval import startup
 from dramaeval.config import registration, schema
 from dramaeval.config.config_folder import config_folder
@@ -75,6 +77,9 @@ def main() -> None:
     """
     script = Path(sys.argv[0])
     sys.argv[0] = script.name
+    if sys.argv[1:] == ["--version"]:  # Hydra answers it with its own version
+        print(f"dramaeval {dramaeval.__version__}")
+        return
     if problem := folder_problem(os.getcwd(), "The working folder"):
         raise SystemExit(problem)
     if script.suffix != ".py":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from repository import REAL, ROOT
@@ -15,6 +16,7 @@ HELP_OPTIONS = {
     "--help": "task=role peft=lora",
     "--cfg job --resolve": "max_steps:",
     "--info defaults-tree": "task: role",
+    "--version": f"dramaeval {version('dramaeval')}",
 }
 
 
