@@ -47,22 +47,15 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        from dramaeval.version import package_version
+
+        return package_version()
     if name not in _MODULES:
         raise AttributeError(f"module 'dramaeval' has no attribute {name!r}; it has {__all__}")
     for line in startup.prepare():
         logging.getLogger(__name__).warning("%s", line)
     startup.prepare_device()
     return getattr(import_module(_MODULES[name]), name)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("dramaeval")
-    except PackageNotFoundError:
-        return "0+unknown"  # a checkout that is not installed
 
 
 def __dir__() -> list[str]:

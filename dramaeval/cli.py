@@ -23,7 +23,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-import dramaeval
 from dramaeval import startup
 from dramaeval.config import registration, schema
 from dramaeval.config.config_folder import config_folder
@@ -42,6 +41,7 @@ from dramaeval.config.unknown_keys import problems_of_words
 from dramaeval.launch.worker import follow, follows
 from dramaeval.stages.automatic_task import with_task_of_records
 from dramaeval.stages.user_errors import user_facing_errors
+from dramaeval.version import package_version
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="launch")
@@ -78,7 +78,7 @@ def main() -> None:
     script = Path(sys.argv[0])
     sys.argv[0] = script.name
     if sys.argv[1:] == ["--version"]:  # Hydra answers it with its own version
-        print(f"dramaeval {dramaeval.__version__}")
+        print(f"dramaeval {package_version()}")
         return
     if problem := folder_problem(os.getcwd(), "The working folder"):
         raise SystemExit(problem)

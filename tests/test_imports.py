@@ -16,7 +16,7 @@ LEVELS = (
     ("importing",),
     ("tasks",),
     ("data",),
-    ("config", "distributed", "compat", "startup", "errors"),
+    ("config", "distributed", "compat", "startup", "errors", "version"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 #: Folders of the repository that the package must not import.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dramaeval.config.renamed_targets import read_saved
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.task_schema import SPLITS
 from dramaeval.config.weights import ADAPTER, JUDGE, hub_commit, model_identity, weights_folder
+from dramaeval.version import package_version
 
 #: The version of the file's format; it increases when older versions of dramaeval cannot read new files.
 FORMAT = 1
@@ -83,7 +83,7 @@ def judge_text(
     names = sorted(raters)
     content = {
         "format": FORMAT,
-        "dramaeval": version("dramaeval"),
+        "dramaeval": package_version(),
         "front_end": front_end,
         **({"examples": examples} if examples else {}),
         **({"raters": names} if names else {}),
