@@ -28,8 +28,8 @@ from omegaconf import OmegaConf
 from benchmarks.page import write_with_remarks
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
-from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.score_errors import MeanSquaredError
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.stages.predictions_file import read_phase
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from dramaeval.config.reference import pages
+from dramaeval.config.reference_pages import pages
 
 _OUTSIDE = re.compile(r"\[([^\]\[]+)\]\((?:\.\./)+([^)\s]+)\)")
 

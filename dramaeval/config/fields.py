@@ -1,7 +1,7 @@
 """Settings: dataclass fields that carry a type, a default, limits and one line of help.
 
 `dramaeval.config.schema` and `dramaeval.config.sweep_options` declare settings with `setting`. The checks (`problems`),
-the ``--help`` text (`settings_text`) and the reference page (`dramaeval.config.reference`) read these declarations.
+the ``--help`` text (`settings_text`) and the reference page (`dramaeval.config.reference_pages`) read these declarations.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from dramaeval.evaluation.bootstrap import (
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
-from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     Metric,
@@ -28,6 +27,7 @@ from dramaeval.evaluation.metrics.metric import (
 )
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Spearman
+from dramaeval.evaluation.metrics.score_errors import MeanSquaredError
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.units import RANGE, divided, divisors, span
 

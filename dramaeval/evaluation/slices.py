@@ -13,7 +13,6 @@ from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval, mean_over_draws
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
-from dramaeval.evaluation.metrics.errors import Bias, MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Metric,
     all_over_draws,
@@ -22,6 +21,7 @@ from dramaeval.evaluation.metrics.metric import (
     metric_values,
 )
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.score_errors import Bias, MeanSquaredError
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.units import divided, divisors, span
 

@@ -27,9 +27,9 @@ _MODULES = {
     "label_studio": ("json_rows", "read_label_studio"),
     "parquet": ("columnar", "read_parquet"),
     "datasets": ("columnar", "read_datasets"),
-    "webdataset": ("shards", "read_webdataset"),
-    "kaldi": ("shards", "read_kaldi"),
-    "audio_folder": ("shards", "read_audio_folder"),
+    "webdataset": ("archives", "read_webdataset"),
+    "kaldi": ("archives", "read_kaldi"),
+    "audio_folder": ("archives", "read_audio_folder"),
 }
 Reader = Callable[[Path, ImporterConfig, AudioFolder], Table]
 

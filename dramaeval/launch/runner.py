@@ -17,7 +17,7 @@ from rich.live import Live
 from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
-from dramaeval.launch.sweeps.rows import Table
+from dramaeval.launch.sweeps.result_rows import Table
 from dramaeval.launch.sweeps.table import for_terminal, write_tables
 from dramaeval.stages.storage_errors import storage_problem
 

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from dramaeval.serving import answers, bodies
+from dramaeval.serving import bodies, responses
 from dramaeval.serving.batching import BatchScorer, Job, QueueFullError, StoppingError
 from dramaeval.serving.body_limit import BodyLimit
 from dramaeval.serving.clips import RequestError
@@ -93,24 +93,24 @@ class Server:
         self.intake.require_single_clips()
         items, dimensions = await bodies.scored_items(request, self.intake.max_clips)
         keys = self.intake.chosen(dimensions)
-        return answers.scores(self.intake, await self.results(items), keys)
+        return responses.scores(self.intake, await self.results(items), keys)
 
     async def compare(self, request: Request) -> Any:
         """Compare the clips of one pair or several on every dimension."""
         items, dimensions = await bodies.compared_items(request, self.intake.max_clips)
         keys = self.intake.chosen(dimensions)
-        return answers.comparisons(self.intake, await self.results(items), keys)
+        return responses.comparisons(self.intake, await self.results(items), keys)
 
     async def reward(self, request: Request) -> Any:
         """Compute rewards from 0 to 1 for the training of another model, as `Judge.reward` does."""
         self.intake.require_single_clips()
         body, items = await bodies.rewarded_items(request, self.intake)
-        answers.check_weights(self.intake, body)
-        return answers.rewards_of(self.intake, body, await self.results(items))
+        responses.check_weights(self.intake, body)
+        return responses.rewards_of(self.intake, body, await self.results(items))
 
     async def rubric(self) -> Any:
         """The dimensions, the texts that the judge needs, and the limits of this server."""
-        return answers.rubric(self.intake, self.settings)
+        return responses.rubric(self.intake, self.settings)
 
     async def health(self) -> Any:
         """Whether the server runs."""

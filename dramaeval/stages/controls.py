@@ -22,8 +22,8 @@ from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.controls.control_context import ControlContext, NotPossibleError
 from dramaeval.evaluation.controls.invariance import CHANGES
-from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.score_errors import MeanSquaredError
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.inputs.audio_encodings import pooled_encoding
 from dramaeval.models.inputs.record_encoder import RecordEncoder

@@ -10,9 +10,9 @@ import numpy as np
 from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.calibration import rater_shares
-from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.score_errors import MeanSquaredError
 from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.pair_predictions import PairPrediction

@@ -15,7 +15,7 @@ from runnable_blocks import blocks_of, pages, run_page
 
 from dramaeval.config import registration
 from dramaeval.config.library_schema import PeftConfig, QuantizationConfig, ZeroConfig
-from dramaeval.config.reference import GROUPS, SETTINGS, groups_page, settings_page
+from dramaeval.config.reference_pages import GROUPS, SETTINGS, groups_page, settings_page
 from dramaeval.config.score_command import with_settings_of_score
 from dramaeval.config.sweep_options import OPTIONS
 

@@ -8,8 +8,8 @@ import pytest
 from dramaeval.evaluation import bootstrap
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.errors import Bias
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.score_errors import Bias
 
 
 def test_each_draw_has_as_many_clusters_as_the_data() -> None:

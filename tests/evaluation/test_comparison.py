@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation.comparison import compare, permutation_p
-from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pass_fail import Auroc
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
+from dramaeval.evaluation.metrics.score_errors import MeanSquaredError
 from dramaeval.evaluation.predictions import Prediction
 
 Make = Callable[..., Prediction]

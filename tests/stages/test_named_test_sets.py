@@ -10,7 +10,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.task_schema import evidence_splits, held_out_splits, split_files
-from dramaeval.launch.sweeps.rows import Row, RunState, Table, _agreement_in
+from dramaeval.launch.sweeps.result_rows import Row, RunState, Table, _agreement_in
 from dramaeval.launch.sweeps.table import as_csv
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext

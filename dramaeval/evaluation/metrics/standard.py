@@ -10,18 +10,18 @@ from dramaeval.evaluation.metrics.calibration import (
     RaterSpread,
     SpreadCorrelation,
 )
-from dramaeval.evaluation.metrics.errors import (
+from dramaeval.evaluation.metrics.metric import Metric, metric_name
+from dramaeval.evaluation.metrics.pass_fail import F1, Auroc, BalancedAccuracy
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
+from dramaeval.evaluation.metrics.rounded_scores import Accuracy, QuadraticWeightedKappa
+from dramaeval.evaluation.metrics.score_errors import (
     Bias,
     Concordance,
     MeanAbsoluteError,
     MeanSquaredError,
     VarianceRatio,
 )
-from dramaeval.evaluation.metrics.metric import Metric, metric_name
-from dramaeval.evaluation.metrics.pass_fail import F1, Auroc, BalancedAccuracy
-from dramaeval.evaluation.metrics.pearson import Pearson
-from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
-from dramaeval.evaluation.metrics.rounded_scores import Accuracy, QuadraticWeightedKappa
 
 STANDARD: tuple[Metric, ...] = (
     Pearson(),

@@ -9,9 +9,13 @@ from typing import Any
 
 from dramaeval.data.problems import counted, first_of
 from dramaeval.evaluation.comparison import adjust_p_values, compare
-from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
+from dramaeval.evaluation.metrics.score_errors import (
+    Concordance,
+    MeanAbsoluteError,
+    MeanSquaredError,
+)
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.published_counts import published_by_run
 from dramaeval.evaluation.report.read_results import Results, ResultsError

@@ -22,7 +22,7 @@ from dramaeval.distributed.folder_lock import locked, release
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_config, write_run
 from dramaeval.launch.sweeps.joining import join_shards
-from dramaeval.launch.sweeps.rows import state_of
+from dramaeval.launch.sweeps.result_rows import state_of
 from dramaeval.launch.sweeps.state import (
     DONE,
     FAILED,

@@ -19,7 +19,7 @@ from dramaeval.data.problems import counted
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.joining import progress_text
-from dramaeval.launch.sweeps.rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
+from dramaeval.launch.sweeps.result_rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.launch.sweeps.state import write_atomic
 
 FILES = ("sweep.csv", "sweep.json", "sweep.html")

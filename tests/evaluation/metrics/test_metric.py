@@ -39,7 +39,7 @@ def test_metrics_can_be_given_in_yaml(make_arrays: Callable[..., DimensionArrays
         - _target_: tests_metric_of_mine.agreeing
           _partial_: true
           tolerance: 0.5
-        - _target_: dramaeval.evaluation.metrics.errors.Concordance
+        - _target_: dramaeval.evaluation.metrics.score_errors.Concordance
         """
     )
     import sys

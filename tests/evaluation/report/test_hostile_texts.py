@@ -23,8 +23,8 @@ from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 from dramaeval.launch.sweeps.folder import SweepRun
-from dramaeval.launch.sweeps.rows import Row, SeedGroup
-from dramaeval.launch.sweeps.rows import Table as SweepTable
+from dramaeval.launch.sweeps.result_rows import Row, SeedGroup
+from dramaeval.launch.sweeps.result_rows import Table as SweepTable
 from dramaeval.launch.sweeps.state import RunState
 from dramaeval.launch.sweeps.table import as_html
 

@@ -14,7 +14,7 @@ from dramaeval.launch.slurm import SlurmJobRunner, job_of
 from dramaeval.launch.sweeps.command import _reset
 from dramaeval.launch.sweeps.folder import SweepFolder, load_config, write_run
 from dramaeval.launch.sweeps.pruning import pruning
-from dramaeval.launch.sweeps.rows import collect, state_of
+from dramaeval.launch.sweeps.result_rows import collect, state_of
 from dramaeval.launch.sweeps.search import (
     JOURNAL,
     STUDY,

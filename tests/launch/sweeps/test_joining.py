@@ -12,7 +12,7 @@ from dramaeval.data.growing_file import GrowingFile
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun, write_run
 from dramaeval.launch.sweeps.joining import join_shards, total_text
-from dramaeval.launch.sweeps.rows import collect
+from dramaeval.launch.sweeps.result_rows import collect
 from dramaeval.launch.sweeps.state import DONE, FAILED, RUNNING, change_state, read_state
 from dramaeval.launch.sweeps.table import summary
 from dramaeval.stages.fingerprint import NAME

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from dramaeval.launch.sweeps.folder import SweepFolder
-from dramaeval.launch.sweeps.rows import collect, seed_groups
+from dramaeval.launch.sweeps.result_rows import collect, seed_groups
 from dramaeval.launch.sweeps.state import RunState
 from dramaeval.launch.sweeps.table import FILES, for_terminal, summary, write_tables
 

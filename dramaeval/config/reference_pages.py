@@ -1,6 +1,6 @@
 """Generates the reference pages of all settings and groups as Markdown.
 
-``docs/hooks.py`` adds the pages to the documentation site; ``python -m dramaeval.config.reference`` prints them.
+``docs/hooks.py`` adds the pages to the documentation site; ``python -m dramaeval.config.reference_pages`` prints them.
 """
 
 from __future__ import annotations

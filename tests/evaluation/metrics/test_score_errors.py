@@ -5,14 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.errors import (
+from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.score_errors import (
     Bias,
     Concordance,
     MeanAbsoluteError,
     MeanSquaredError,
     VarianceRatio,
 )
-from dramaeval.evaluation.metrics.metric import UndefinedError
 
 
 def test_squared_absolute_and_signed_errors_by_hand(

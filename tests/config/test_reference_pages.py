@@ -2,7 +2,7 @@
 
 import re
 
-from dramaeval.config.reference import groups_page, settings_page
+from dramaeval.config.reference_pages import groups_page, settings_page
 
 
 def test_a_row_has_the_setting_its_default_values_and_meaning():
