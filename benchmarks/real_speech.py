@@ -5,7 +5,8 @@
     python -m benchmarks.real_speech REAL JUDGES --page            # the page alone, from finished runs
 
 REAL is the folder with `speechocean762/`, `emodb/` and `rubric/`; JUDGES the folder that its `build_judge.py` wrote. Each
-run is one command of launch.py, which the page shows. Finished runs are kept, and interrupted ones continue.
+run is one command of launch.py, which the page shows. Finished runs are kept, and interrupted ones continue. The page keeps
+the rows of experiments whose run folders are gone: they are in docs/real_speech.json.
 
 Training reads `train`, the best checkpoint is chosen on `val`, and figures are those of `test`. Controls are computed in
 the first seed's run: the encoder probe is a ridge on the same encoder's outputs, fitted on the same training clips.
@@ -19,14 +20,18 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.labels_and_objectives import DRAWS, LEVEL
+from benchmarks.labels_and_objectives import measured as correlation
 from benchmarks.page import interval_text, mean_text, write_with_remarks
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import cluster_names
+from dramaeval.stages.predictions_file import read_phase
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "real_speech.md"
@@ -83,10 +88,12 @@ def experiments() -> list[Experiment]:
         Experiment("small", SMALL, controls=True),
         Experiment("composed", (*LARGE, "peft=none", "trainer.args.learning_rate=2e-4"), controls=True, seeds=1),
         Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), seeds=1),
-        Experiment("small, EMO-DB", SMALL, "emodb", "emodb", controls=True),
+        # Four actors are too few to resample: intervals by clip.
+        Experiment("small, EMO-DB", (*SMALL, "evaluation.group_by=id"), "emodb", "emodb", controls=True),
     ]  # fmt: skip
     listed += [Experiment(f"small, 1/{share} of the clips", SMALL, share=share) for share in SHARES]
     recipes = {
+        "audio trained": ("model.freeze_audio=false", "trainer.learning_rates.audio=1e-4"),
         "published recipe": ("task.labels=sample", "trainer.objective=answer_ce"),
         "soft_ce": ("trainer.objective=soft_ce",),
         "mean, expected_mse": ("task.labels=mean", "trainer.objective=expected_mse"),
@@ -101,7 +108,7 @@ def experiments() -> list[Experiment]:
     return [
         *listed,
         Experiment(
-            "speechocean762 to EMO-DB", ("checkpoint={runs}/small.0", transferred),
+            "speechocean762 to EMO-DB", ("checkpoint={runs}/small.0", transferred, "evaluation.group_by=id"),
             "emodb", "emodb", seeds=1, trains=False,
         ),
         Experiment(
@@ -119,11 +126,13 @@ def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: P
     if experiment.names_raters:
         files = {split: runs / f"{experiment.corpus}.raters.{split}.jsonl" for split in SPLITS}
     stages = ["train", "evaluate"] if experiment.trains else ["evaluate"]
-    if experiment.controls and seed == 0:
+    is_first = experiment.controls and seed == 0
+    if is_first:
         stages.append("controls")
     return [
         "launch.py", f"--config-dir={runs / 'configs'}",  # argparse reads options before the overrides alone
         f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(CONTROLS)}]",
+        f"evaluation.zero_shot={'true' if is_first else 'false'}",
         f"task/rubric={experiment.rubric}",
         *(f"task.data.{split}={file}" for split, file in files.items()), f"task.data.audio_root={folder}", f"seed={seed}",
         *(word.format(judges=judges, runs=runs) for word in (*COMMON, *experiment.overrides)),
@@ -185,73 +194,137 @@ def _metrics(experiment: Experiment, seed: int, runs: Path) -> dict[str, Any] | 
     return metrics
 
 
-def page(given: argparse.Namespace) -> str:
-    """The tables of the finished runs, and their commands."""
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What the page says about an experiment; its run folders may be gone.
+
+    Attributes:
+        judge: its line in the table of judges.
+        controls: its lines in the table of controls.
+    """
+
+    judge: list[str]
+    controls: list[list[str]]
+
+
+def measured(runs: Path) -> dict[str, Rows]:
+    """The figures of every experiment that has finished runs, by its name."""
+    listed = experiments()
+    rows = {}
+    for experiment in listed:
+        first = next(each for each in listed if each.corpus == experiment.corpus)
+        folders, bases = _finished(experiment, runs), _finished(first, runs)
+        if folders:
+            shared = sorted(set(folders) & set(bases)) if first is not experiment else []
+            pairs = [(folders[seed], bases[seed]) for seed in shared]
+            rows[experiment.name] = Rows(
+                judge=_judge(experiment.name, list(folders.values()), pairs),
+                controls=_controls(experiment, runs),
+            )
+    return rows
+
+
+def _finished(experiment: Experiment, runs: Path) -> dict[int, Path]:
+    """The folders of the finished runs by their seeds."""
+    return {
+        seed: run_folder(experiment, seed, runs)
+        for seed in range(experiment.seeds)
+        if _metrics(experiment, seed, runs)
+    }
+
+
+def _judge(name: str, folders: list[Path], pairs: list[tuple[Path, Path]]) -> list[str]:
+    tests = [json.loads((each / "metrics.json").read_text("utf-8"))["test"] for each in folders]
+    final = [phases["final"] for phases in tests]
+    dimensions = ", ".join(
+        f"{key} {mean_text([phase['dimensions'][key]['pearson'] for phase in final])}"
+        for key in final[0]["dimensions"]
+    )
+    macros, over = _over_seeds(folders)
+    vals = [_macro(each, "val") for each in folders]
+    before = next((phases["zero_shot"] for phases in tests if "zero_shot" in phases), None)
+    ceiling = final[0]["macro"].get("ceiling") or {}
+    gain = "-"
+    if pairs:
+        own, own_over = _over_seeds([each for each, _ in pairs])
+        base, base_over = _over_seeds([each for _, each in pairs])
+        difference = float(np.mean(own) - np.mean(base))
+        gain = f"{difference:+.3f} {interval_text(interval(own_over - base_over, LEVEL))}"
+    return [
+        name, str(len(folders)), dimensions, f"{mean_text(macros)} {interval_text(interval(over, LEVEL))}",
+        f"{np.std(macros, ddof=1):.3f}" if len(macros) > 1 else "-", mean_text(vals), gain,
+        mean_text([ceiling.get("pearson")]), mean_text([before["macro"]["pearson"]]) if before else "-",
+    ]  # fmt: skip
+
+
+def _over_seeds(folders: list[Path]) -> tuple[list[float], np.ndarray]:
+    """The macro correlation of each run on `test`, and its mean over the runs in draws of speakers.
+
+    The draws are the same for all runs over the same records, so that differences of runs are paired.
+    """
+    runs = [read_phase(each / "predictions.jsonl").ratings["test"] for each in folders]
+    clusters = cluster_names(each for each in runs[0] if each.mean_rating is not None)
+    draws = bootstrap_draws(len(clusters), DRAWS, 0)
+    values = [correlation(predictions, clusters, draws) for predictions in runs]
+    return [each[0] for each in values], np.mean([each[1] for each in values], axis=0)
+
+
+def _macro(folder: Path, split: str) -> float | None:
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    found = metrics.get(split, {}).get("final")
+    return found["macro"]["pearson"] if found else None
+
+
+def _controls(experiment: Experiment, runs: Path) -> list[list[str]]:
+    rows = []
+    metrics = _metrics(experiment, 0, runs) if experiment.controls else None
+    for name, control in (metrics or {}).get("controls", {}).get("test", {}).items():
+        gain = (control["gain"] or {}).get("macro", {}).get("pearson")
+        if gain:
+            value = f"{gain['difference']:+.3f} {interval_text(gain['interval'])}"
+            rows.append([experiment.name, name, f"{gain['b']:.3f}", value])
+    return rows
+
+
+def page(rows: dict[str, Rows]) -> str:
+    """The tables and the commands."""
+    found = [(each, rows[each.name]) for each in experiments() if each.name in rows]
     return "\n".join(
         [
             "# Real speech, rated by real people",
             "",
             "Written by `python -m benchmarks.real_speech`. Pearson correlation with the mean rating on `test`: the mean "
-            "over the seeds, and in brackets the 95 % interval of the first seed, from a bootstrap of speakers.",
+            "over the seeds, and in brackets the 95 % interval of this mean, from a bootstrap of speakers. `val`: the mean "
+            "over the seeds of the correlation on the validation clips. The gain compares with the first experiment on the "
+            "same corpus, same seeds and same draws of speakers.",
             "",
-            *_table(given.folder),
+            "| experiment | seeds | by dimension | macro | between seeds | val | gain | ceiling | before training |",
+            "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *(_line(each.judge) for _, each in found),
             "",
             "## Judge against controls",
             "",
-            *_controls(given.folder),
+            "Of the first seed.",
+            "",
+            "| experiment | control | control's macro | gain of the judge |",
+            "| --- | --- | ---: | ---: |",
+            *(_line(cells) for _, each in found for cells in each.controls),
             "",
             "## Commands",
             "",
             "```bash",
-            *_commands(given),
+            *(
+                f"python {shlex.join(command(each, 0, Path('REAL'), Path('JUDGES'), Path('RUNS')))}"
+                for each, _ in found
+            ),
             "```",
             "",
         ]
     )
 
 
-def _table(runs: Path) -> Iterator[str]:
-    yield "| experiment | seeds | by dimension | macro | between seeds | ceiling | before training |"
-    yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
-    for experiment in experiments():
-        found = [_metrics(experiment, seed, runs) for seed in range(experiment.seeds)]
-        finished = [metrics["test"] for metrics in found if metrics]
-        if not finished:
-            continue
-        final = [phases["final"] for phases in finished]
-        macros = [phase["macro"]["pearson"] for phase in final]
-        dimensions = ", ".join(
-            f"{key} {mean_text([phase['dimensions'][key]['pearson'] for phase in final])}"
-            for key in final[0]["dimensions"]
-        )
-        before = finished[0].get("zero_shot")
-        ceiling = final[0]["macro"].get("ceiling") or {}
-        cells = [
-            experiment.name, len(final), dimensions,
-            f"{mean_text(macros)} {interval_text(final[0]['macro']['interval']['pearson'])}",
-            f"{np.std(macros, ddof=1):.3f}" if len(macros) > 1 else "-",
-            mean_text([ceiling.get("pearson")]), mean_text([before["macro"]["pearson"]]) if before else "-",
-        ]  # fmt: skip
-        yield "| " + " | ".join(map(str, cells)) + " |"
-
-
-def _controls(runs: Path) -> Iterator[str]:
-    yield "| experiment | control | control's macro | gain of the judge |"
-    yield "| --- | --- | ---: | ---: |"
-    for experiment in experiments():
-        metrics = _metrics(experiment, 0, runs) if experiment.controls else None
-        for name, control in (metrics or {}).get("controls", {}).get("test", {}).items():
-            gain = (control["gain"] or {}).get("macro", {}).get("pearson")
-            if gain:
-                value = f"{gain['difference']:+.3f} {interval_text(gain['interval'])}"
-                yield f"| {experiment.name} | {name} | {gain['b']:.3f} | {value} |"
-
-
-def _commands(given: argparse.Namespace) -> Iterator[str]:
-    for experiment in experiments():
-        if _metrics(experiment, 0, given.folder):
-            words = command(experiment, 0, Path("REAL"), Path("JUDGES"), Path("RUNS"))
-            yield f"python {shlex.join(words)}"
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -271,7 +344,12 @@ def main() -> None:
     if not given.page:
         prepare(given.real, given.folder)
         measure(given)
-    write_with_remarks(PAGE, page(given))
+    file = PAGE.with_suffix(".json")
+    kept = {name: Rows(**cells) for name, cells in json.loads(file.read_text("utf-8")).items()}
+    rows = {**kept, **measured(given.folder)}
+    text = json.dumps({name: asdict(each) for name, each in rows.items()}, indent=1)
+    file.write_text(text + "\n", encoding="utf-8")
+    write_with_remarks(PAGE, page(rows))
 
 
 if __name__ == "__main__":
