@@ -88,6 +88,13 @@ def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
         return [
             "model.dtype=bfloat16 is not supported by this GPU: use model.dtype=float16 or float32."
         ]
+    if trains and config.trainer.args.get("bf16"):
+        if dtype == "float16":
+            return [
+                "trainer.args.bf16=true computes in bfloat16, and model.dtype=float16 in float16: leave one of them out."
+            ]
+        if gpu and here and not torch.cuda.is_bf16_supported():
+            return ["trainer.args.bf16=true is not supported by this GPU: leave it out."]
     return []
 
 

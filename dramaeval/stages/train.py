@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from transformers import TrainerCallback
 
@@ -120,7 +121,12 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
     if tower is not None and is_trained(unwrap_judge(model), tower):
         attach_encoding_cache(model, context.record_encoder, None)
     trained = sum(count for count, _ in count_parameters(model, context.family).values())
-    log.info("Training %s parameters.", f"{trained:,}")
+    mixed = context.args.bf16 and context.dtype is torch.float32
+    log.info(
+        "Training %s parameters%s.",
+        f"{trained:,}",
+        " in bfloat16, with float32 weights" if mixed else "",
+    )
     settings = {key: value for key, value in plain(config.trainer).items() if key != "args"}
     try:
         # With _partial_, errors in the constructor are not wrapped.

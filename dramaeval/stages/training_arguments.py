@@ -59,7 +59,7 @@ def build_arguments(
         # The run itself attaches TensorBoard and W&B, with their folders.
         "report_to": report_to(config) or "none",
         "use_cpu": device.type == "cpu",
-        "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        "bf16": _computes_in_bfloat16(config, device),
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
@@ -87,6 +87,13 @@ def build_arguments(
     # Each process uses one GPU; transformers would distribute a batch over all visible GPUs.
     built._n_gpu = min(built.n_gpu, 1)
     return built
+
+
+def _computes_in_bfloat16(config: DictConfig, device: torch.device) -> bool:
+    chosen = config.trainer.args.get("bf16")
+    if chosen is None:
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return bool(chosen)
 
 
 def _zero_arguments(

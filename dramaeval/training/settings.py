@@ -35,6 +35,7 @@ DERIVED = (
     batch_size.ACCUMULATION,
     "num_generations",
     "dataloader_num_workers",
+    "bf16",
 )
 #: Limits of TRL's arguments.
 ARGUMENT_LIMITS: Mapping[str, Limits] = {

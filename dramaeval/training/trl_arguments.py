@@ -28,7 +28,7 @@ WORKS = frozenset(
         "neftune_noise_alpha",
         # memory and speed
         "gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_empty_cache_steps", "tf32",
-        "skip_memory_metrics", "full_determinism", "debug", "dataloader_num_workers",
+        "bf16", "skip_memory_metrics", "full_determinism", "debug", "dataloader_num_workers",
         "dataloader_persistent_workers", "dataloader_pin_memory", "dataloader_prefetch_factor",
         "ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_static_graph",
         # validation, checkpoints and logs
@@ -65,7 +65,6 @@ SET_BY_RUN = {
     "report_to": "logger=tensorboard|wandb|mlflow|trackio|swanlab|comet|none",
     "run_name": "logger.wandb.name=NAME",
     "use_cpu": "device=cpu",
-    "bf16": "model.dtype=bfloat16",
     "fp16": "model.dtype=float16",
     "resume_from_checkpoint": "hydra.run.dir=FOLDER of the interrupted run",
     "deepspeed": "zero=…",
