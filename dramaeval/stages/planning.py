@@ -57,6 +57,7 @@ def make_plan(context: RunContext) -> Plan:
         family,
         questions_per_clip=batch.questions_per_clip,
         shared_prefix=batch.shared_prefix,
+        clips_per_pass=batch.eval_clips if args is None else clips_per_pass(args),
         record_encoder=None if missing_files(context, starts=True) else context.record_encoder,
         positions=positions,
         seed=config.seed,

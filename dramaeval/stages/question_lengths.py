@@ -54,6 +54,7 @@ def question_lengths(
     *,
     questions_per_clip: int | None,
     shared_prefix: bool,
+    clips_per_pass: int = 1,
     record_encoder: RecordEncoder | None = None,
     positions: int | None = None,
     seed: int = 0,
@@ -65,11 +66,14 @@ def question_lengths(
         task: the task, which words the questions.
         family: the model family, which determines the tokens of a clip.
         questions_per_clip, shared_prefix: see ``batch``.
+        clips_per_pass: number of clips of a forward pass, which compute the text before all clips once.
         record_encoder: the encoder that tokenises questions; None: all lengths are estimated.
         positions: the number of the model's positions; None without a limit.
         seed: the seed of the training; its questions are those of the first epoch.
     """
     longest = _Longest(record_encoder, positions)
+    first_text = len(_text_of([{"content": task.first_parts}])) // _CHARACTERS_PER_TOKEN
+    saved = first_text - first_text // clips_per_pass if shared_prefix else 0
     largest, training = Work(prefix=0, branches=1, width=0), []
     for name, number, record in _numbered(splits):
         rng = np.random.default_rng([seed, 0, number, 2]) if name == "train" else None
@@ -82,6 +86,7 @@ def question_lengths(
             longest.add(record, question, clip_tokens(family, task, record, question))
         step = _step(questions, questions_per_clip)
         prefix, width = _row(family, task, record, step, shared_prefix=shared_prefix)
+        prefix, width = (prefix - saved, width) if prefix else (prefix, width - saved)
         seconds = [example.seconds for example in task.examples(record)]
         seconds += record.prompt_clips.values()
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]

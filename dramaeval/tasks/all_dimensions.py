@@ -50,6 +50,7 @@ class AllDimensionsTask(Task):
     """
 
     one_dimension_per_question = False
+    layouts = ("context_first", "criteria_first")
 
     def __init__(
         self,

@@ -71,6 +71,8 @@ class PairTask(SpeechTask):
             problems.append(
                 f"task.shots={kwargs['shots']}: a pair has no examples before it. Set task.shots=0"
             )
+        if by == DIRECT and kwargs.get("prompt_layout") == "rubric_first":
+            problems.append("task.prompt_layout=rubric_first needs task.by=score")
         if problems:
             raise ValueError("; ".join(problems) + ".")
         super().__init__(**kwargs)

@@ -18,6 +18,9 @@ DEFAULT_QUESTION = (
     "{title}: {description}\n{scores}\n"
     "Answer with one score from {low} to {high} as <answer>score</answer>."
 )
+DEFAULT_SHORT_QUESTION = (
+    "{title}: answer with one score from {low} to {high} as <answer>score</answer>."
+)
 DEFAULT_SCORE_LINE = "{score}: {meaning}"
 DEFAULT_REFERENCE_LABEL = "The reference recording:"
 DEFAULT_CANDIDATE_LABEL = "The recording to judge:"
@@ -32,7 +35,7 @@ DEFAULT_ANY_ORDER = (
 CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
 WORDING = (
-    "question", "score_line", "item", "together", "any_order", "reference_label", "candidate_label",
+    "question", "short_question", "score_line", "item", "together", "any_order", "reference_label", "candidate_label",
     "turns_label", "mean_rater_line", "rater_line",
 )  # fmt: skip
 
@@ -172,7 +175,8 @@ def changed_kinds(dimensions: Iterable[Dimension]) -> frozenset[str]:
 class Rubric:
     """A versioned, ordered list of dimensions, with the templates of its questions.
 
-    ``question`` asks for one dimension, ``together`` and ``any_order`` for several dimensions in one question, each as
+    ``question`` asks for one dimension, ``short_question`` for one that the prompt has explained before,
+    ``together`` and ``any_order`` for several dimensions in one question, each as
     an ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
     ``reference_label`` and ``candidate_label`` are the labels of the two clips of a dimension with a reference.
     ``turns_label`` is before the turns of a conversation, and ``candidate_label`` after them. ``mean_rater_line`` and
@@ -185,6 +189,7 @@ class Rubric:
     dimensions: tuple[Dimension, ...]
     language: str = "en"
     question: str = DEFAULT_QUESTION
+    short_question: str = DEFAULT_SHORT_QUESTION
     score_line: str = DEFAULT_SCORE_LINE
     item: str = DEFAULT_ITEM
     together: str = DEFAULT_TOGETHER
@@ -206,15 +211,19 @@ class Rubric:
             keys = ", ".join(self._by_key)
             raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {keys}.") from None
 
-    def criterion(self, dimension: Dimension) -> str:
-        """The part of a prompt that asks for one dimension."""
-        return self._filled(self.question, dimension)
+    def criterion(self, dimension: Dimension, *, explained: bool = True) -> str:
+        """The part of a prompt that asks for one dimension; `explanation` comes before it if it does not explain."""
+        return self._filled(self.question if explained else self.short_question, dimension)
+
+    def explanation(self, dimensions: Sequence[Dimension]) -> str:
+        """The part of a prompt that explains dimensions and asks for none."""
+        return "\n".join(self._filled(self.item, dimension) for dimension in dimensions)
 
     def criteria(self, dimensions: Sequence[Dimension], *, any_order: bool = False) -> str:
         """The part of a prompt that asks for several dimensions in one question."""
         template = self.any_order if any_order else self.together
         return template.format(
-            items="\n".join(self._filled(self.item, dimension) for dimension in dimensions),
+            items=self.explanation(dimensions),
             form="".join(f"[{dimension.label}]score" for dimension in dimensions),
         )
 

@@ -43,7 +43,7 @@ from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems
 from dramaeval.tasks.turns import checked_turns, turn_remarks, turn_texts
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
-LAYOUTS = ("context_first", "criteria_first")
+LAYOUTS = ("context_first", "criteria_first", "rubric_first")
 
 
 class Task:
@@ -56,7 +56,8 @@ class Task:
         context: the text beside the clip, a template with text fields of the record, e.g. ``{local_scene}``.
         labels: the label policy, a callable.
         prompt_layout: ``context_first`` puts the part that the questions about a record share at the front, so that it
-            is computed once; ``criteria_first`` is the order of Speech-DRAME.
+            is computed once; ``criteria_first`` is the order of Speech-DRAME. ``rubric_first`` explains all dimensions
+            before the clip, so that the rubric is computed once for a batch, and a question only names its dimension.
         dimensions: keys of the dimensions to ask for; None asks for all.
         shots: number of training examples before each question (see `dramaeval.tasks.few_shot`); `show_examples`
             supplies them after the training records are read.
@@ -72,6 +73,8 @@ class Task:
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
+    #: The values of ``prompt_layout``.
+    layouts: tuple[str, ...] = LAYOUTS
     #: Number of questions about a record and dimension in training by rewards: two if the scores of a pair's clips are
     #: compared.
     prompts_per_record = 1
@@ -118,7 +121,7 @@ class Task:
         require_choice("task.listeners", listeners, listener_model.LISTENERS)
         listener_model.require_default(listeners, shots=shots, raters=raters)
         self.has_listeners = listeners == listener_model.EMBED
-        require_choice("task.prompt_layout", prompt_layout, LAYOUTS)
+        require_choice("task.prompt_layout", prompt_layout, self.layouts)
         self.prompt_layout = prompt_layout
         check_shots(shots, name, self.rubric, one_dimension=self.one_dimension_per_question)
         self.turns = checked_turns(turns, shots)
@@ -130,6 +133,11 @@ class Task:
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
         self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in keys)
+        #: The first parts of a user message: with ``rubric_first``, the text that explains all dimensions.
+        self.first_parts: list[dict[str, Any]] = []
+        if prompt_layout == "rubric_first":
+            text = self.rubric.explanation(self.dimensions) + "\n"
+            self.first_parts = [{"type": "text", "text": text}]
         fields = (name for _, name, _, _ in Formatter().parse(context) if name)
         self.text_fields = tuple(dict.fromkeys(fields))
 
@@ -237,7 +245,8 @@ class Task:
 
     def criterion(self, dimension: Dimension) -> str:
         """The text that asks for a dimension: the rubric's text, or the wording chosen by `wording_variants`."""
-        return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
+        worded = self._criteria.get(dimension.key)
+        return worded or self.rubric.criterion(dimension, explained=not self.first_parts)
 
     def wording_variants(self, count: int, seed: int) -> list[Self]:
         """Copies of this task in ``count`` different wordings; the first is the rubric's wording.
@@ -245,7 +254,7 @@ class Task:
         Raises:
             PhrasingsError: the task has no parts for wordings, or parts of another rubric.
         """
-        if self.phrasings is None:
+        if self.phrasings is None or self.first_parts:
             raise PhrasingsError("this task asks every question in one wording")
         worded = wordings(self.rubric, self.dimensions, self.phrasings, count=count, seed=seed)
         return [
@@ -284,6 +293,7 @@ class Task:
             ratings = [self.ratings(example, dimension) for example in examples]
             parts = [TO_JUDGE, *parts, example_scores(ratings, dimension)]
         content = [
+            *self.first_parts,
             *example_content(examples, self.context_text),
             *content_before(record, dimensions, self.rubric),
             {"type": "audio", "audio_url": str(record.clip)},

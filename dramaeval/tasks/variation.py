@@ -27,6 +27,9 @@ class VariationTask(Task):
         kwargs: further arguments of `Task`.
     """
 
+    # Each wording is a complete question.
+    layouts = ("context_first", "criteria_first")
+
     def __init__(
         self,
         *,

@@ -73,6 +73,32 @@ def test_the_longest_question_of_the_plan_is_the_longest_in_the_batches(context_
     )
 
 
+def test_the_text_before_all_clips_counts_once_in_a_pass(context_of):
+    words = ("stages=[train]", "batch.cache_clips=8")
+    context = context_of("task.prompt_layout=rubric_first", *words)
+    records = context.splits.records["train"]
+    rng = np.random.default_rng(0)
+    encoded = [
+        context.record_encoder.encode(
+            record, dimensions, context.task.targets(record, dimensions, rng)
+        )
+        for record in records
+        for dimensions in [context.task.dimensions_for(record)]
+    ]
+    computed, planned = [], []
+    for clips in (1, 3):
+        groups = [encoded[start : start + clips] for start in range(0, 3, clips)]
+        computed.append(
+            sum(collate(group, pad=context.record_encoder.pad).tokens for group in groups)
+        )
+        lengths = question_lengths(
+            context.splits.records, context.task, context.family, questions_per_clip=None,
+            shared_prefix=True, clips_per_pass=clips,
+        )  # fmt: skip
+        planned.append(sum(work.tokens for work in lengths.training))
+    assert planned[0] - planned[1] == pytest.approx(computed[0] - computed[1], rel=0.15)
+
+
 def test_a_question_may_fill_all_positions_but_not_exceed_them(context_of):
     context = context_of("stages=[evaluate]")
     length = lengths_of(context).longest

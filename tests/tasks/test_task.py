@@ -219,6 +219,39 @@ def test_with_criteria_first_the_criterion_precedes_the_context(composed, make_c
     assert text.endswith("Line: That makes 0.")
 
 
+def test_with_rubric_first_all_prompts_begin_with_the_rubric(composed, make_clips):
+    task = build_task(
+        composed(
+            "task.prompt_layout=rubric_first", "task.dimensions=[pitch_dynamics,trait_embodiment]"
+        )
+    )
+    contents = [
+        task.messages(record, dimension)[1]["content"]
+        for record in read_records(make_clips("a", 2), task.record_format()).records
+        for dimension in task.dimensions
+    ]
+    assert [[part["type"] for part in content] for content in contents] == [
+        ["text", "audio", "text"]
+    ] * 4
+    (first,) = {content[0]["text"] for content in contents}
+    assert first.startswith("[PitchDynamics] Pitch dynamics: How well the rise and fall")
+    assert first.count("\n1: ") == 2
+    assert first.endswith("\n")
+    questions = [content[2]["text"].splitlines()[-1] for content in contents]
+    assert questions[:2] == [
+        "Pitch dynamics: answer with one score from 1 to 5 as <answer>score</answer>.",
+        "Trait embodiment: answer with one score from 1 to 5 as <answer>score</answer>.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [["task=role_all"], ["task=role_variation"], ["task=pair_direct"]], ids=" ".join
+)
+def test_rubric_first_needs_questions_that_only_name_a_dimension(composed, words):
+    with pytest.raises(ConfigError, match="rubric_first"):
+        build_task(composed(*words, "task.prompt_layout=rubric_first"))
+
+
 def test_braces_in_a_record_are_not_filled_in(composed, make_clips):
     task = build_task(composed())
     record = read_records(make_clips("a", 1), task.record_format()).records[0]

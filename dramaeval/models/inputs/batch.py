@@ -92,6 +92,11 @@ class EncodedRecord:
     others: tuple[EncodedRecord, ...] = ()
 
     @property
+    def before_clips(self) -> int:
+        """The number of tokens before the first clip of the prompts; of all tokens without a clip."""
+        return min(question.question.before_clips for question in self.questions)
+
+    @property
     def parts(self) -> tuple[EncodedRecord, ...]:
         """This part of the record and the other parts."""
         return (self, *self.others)

@@ -1,7 +1,8 @@
 """Collation: makes the tensors of one forward pass from encoded records.
 
 In the shared layout, a record is one row whose common beginning is computed once (see
-`dramaeval.models.forward.shared_prefix`). In the plain layout, every question is a row. The logits are equal.
+`dramaeval.models.forward.shared_prefix`); records that begin with the same text are one row together (see
+`dramaeval.models.inputs.joined_records`). In the plain layout, every question is a row. The logits are equal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dramaeval.models.inputs.batch import (
     EncodedRecord,
     LabelledQuestion,
 )
+from dramaeval.models.inputs.joined_records import join_sequences, joined_length
 from dramaeval.models.inputs.question_encoder import common_length
 
 #: The arguments of `JudgeModel.embed` that describe clips.
@@ -47,14 +49,19 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
     for record in records:
         rows.append(answer_sequences(record.questions, len(questions)))
         questions += record.questions
+    lengths = [_shared_length(sequences) for sequences in rows]
     if not shared_prefix:
         rows = [[part for item in sequences for part in unrolled(item)] for sequences in rows]
+    elif common := joined_length(rows, lengths, [record.before_clips for record in records]):
+        rows = [list(map(join_sequences, rows, lengths))]
+        lengths = [common]
     # If no record has a second sequence or a tree, the pass is faster in the plain layout, which needs no mask.
     shared_prefix = shared_prefix and any(
         len(sequences) > 1 or sequences[0].ends for sequences in rows
     )
-    inputs = _branch_inputs(rows, pad) if shared_prefix else _row_inputs(rows, pad)
-    copies = [1 if shared_prefix else len(sequences) for sequences in rows]
+    inputs = _branch_inputs(rows, lengths, pad) if shared_prefix else _row_inputs(rows, pad)
+    # In the plain layout, every sequence repeats the clips of its record.
+    copies = [1] * len(records) if shared_prefix else [len(sequences) for sequences in rows]
     inputs |= _batch_clip_inputs(records, copies)
     sequences = [sequence for record_sequences in rows for sequence in record_sequences]
     score_index: dict[int, int] = {}
@@ -76,7 +83,7 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         score_tokens=torch.tensor([_padded(answer.scores, width, NO_SCORE) for answer in answers]),
         scale=torch.tensor(scales, dtype=torch.float32),
         targets=_targets(questions, width),
-        tokens=_computed_tokens(rows, shared_prefix),
+        tokens=_computed_tokens(rows, lengths if shared_prefix else [0] * len(rows)),
         clips=clips,
         question_keys=tuple(question.key for question in questions),
         longest_question=max(sequence.length for sequence in sequences),
@@ -150,9 +157,10 @@ def _row_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
     }
 
 
-def _branch_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
-    """One row per record: the common beginning of its sequences, then a branch for each sequence."""
-    prefixes = [_shared_length(sequences) for sequences in rows]
+def _branch_inputs(
+    rows: list[list[AnswerSequence]], prefixes: Sequence[int], pad: int
+) -> dict[str, Any]:
+    """The common beginning of each row's sequences, ``prefixes`` tokens, then a branch for each sequence."""
     prefix_width = max(prefixes)
     width = max(
         len(sequence.tokens) - prefix
@@ -190,12 +198,12 @@ def _branch_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]
     } | ({} if subtree_ends is None else {"subtree_ends": subtree_ends})
 
 
-def _computed_tokens(rows: list[list[AnswerSequence]], shared_prefix: bool) -> int:
+def _computed_tokens(rows: list[list[AnswerSequence]], prefixes: Sequence[int]) -> int:
     """The number of tokens that the language model computes; a shared beginning counts once."""
-    count = sum(len(sequence.tokens) for sequences in rows for sequence in sequences)
-    if not shared_prefix:
-        return count
-    return count - sum((len(sequences) - 1) * _shared_length(sequences) for sequences in rows)
+    return sum(
+        sum(len(sequence.tokens) - prefix for sequence in sequences) + prefix
+        for sequences, prefix in zip(rows, prefixes, strict=True)
+    )
 
 
 def _shared_length(sequences: Sequence[AnswerSequence]) -> int:

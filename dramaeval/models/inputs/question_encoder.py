@@ -59,10 +59,17 @@ class AnswerTokens:
 
 @dataclass(frozen=True)
 class EncodedQuestion:
-    """The token ids of a prompt, up to the beginning of the answer, and of one field of the answer."""
+    """The token ids of a prompt, up to the beginning of the answer, and of one field of the answer.
+
+    Attributes:
+        prompt: token ids.
+        answer: the field.
+        before_clips: number of tokens before the first clip; of all tokens of a prompt without a clip.
+    """
 
     prompt: tuple[int, ...]
     answer: AnswerTokens
+    before_clips: int = 0
 
     def with_audio(self, token: int, lengths: Sequence[int]) -> EncodedQuestion:
         """A copy in which every audio placeholder is repeated to the length of its clip.
@@ -79,11 +86,12 @@ class EncodedQuestion:
                 f"The chat template renders {self.prompt.count(token)} audio placeholders for {len(lengths)} clips. "
                 "The processor's chat template must put each clip of a message into the prompt."
             )
+        before_clips = self.prompt.index(token) if lengths else len(self.prompt)
         remaining = iter(lengths)
         prompt: list[int] = []
         for item in self.prompt:
             prompt += [token] * next(remaining) if item == token else [item]
-        return replace(self, prompt=tuple(prompt))
+        return replace(self, prompt=tuple(prompt), before_clips=before_clips)
 
 
 class QuestionEncoder:
@@ -118,7 +126,8 @@ class QuestionEncoder:
         """
         prompt = self.prompt(question.messages)
         return [
-            EncodedQuestion(prompt=prompt, answer=answer) for answer in self.encode_answer(question)
+            EncodedQuestion(prompt=prompt, answer=answer, before_clips=len(prompt))
+            for answer in self.encode_answer(question)
         ]
 
     def encode_answer(self, question: Question) -> tuple[AnswerTokens, ...]:

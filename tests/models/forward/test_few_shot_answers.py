@@ -56,7 +56,7 @@ def plain_logits(record_encoder, record, dimension):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
+@pytest.mark.parametrize("layout", ["context_first", "criteria_first", "rubric_first"])
 def test_logits_equal_plain_transformers_in_both_batch_layouts(judge, prepared, layout):
     records, record_encoder = prepared(f"task.prompt_layout={layout}")
     dimensions = record_encoder.task.dimensions[:2]

@@ -68,7 +68,7 @@ def plain_logits(plain, record_encoder, record, dimension, side):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
+@pytest.mark.parametrize("layout", ["context_first", "criteria_first", "rubric_first"])
 def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
     records, record_encoder = prepared(f"task.prompt_layout={layout}")
     dimensions = record_encoder.task.dimensions[::5]

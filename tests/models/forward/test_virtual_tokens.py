@@ -23,13 +23,18 @@ COUNT, LAYERS, HEADS, HIDDEN = 5, 4, 5, 160
 
 @pytest.fixture
 def prepared(composed, make_clips):
-    family = Qwen2Audio(path=str(TINY))
-    task = build_task(composed())
-    file = make_clips("clip", 3, seconds=(0.1, 2.3, 1.0))
-    records = read_records(file, task.record_format()).records
-    return family, records, RecordEncoder(
-        task, family.processor(), family, max_seconds=30, cache_clips=8
-    )  # fmt: skip
+    def build(layout="context_first"):
+        family = Qwen2Audio(path=str(TINY))
+        task = build_task(composed(f"task.prompt_layout={layout}"))
+        file = make_clips("clip", 3, seconds=(0.1, 2.3, 1.0))
+        records = read_records(file, task.record_format()).records
+        return (
+            family,
+            records,
+            RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=8),
+        )
+
+    return build
 
 
 def wrapped(family, method):
@@ -77,9 +82,10 @@ def logits_by_hand(plain, record_encoder, record, dimension, method, virtual_tok
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("layout", ["context_first", "rubric_first"])
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
-def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, method):
-    family, records, record_encoder = prepared
+def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, method, layout):
+    family, records, record_encoder = prepared(layout)
     model = wrapped(family, method)
     virtual_tokens = model.prompt_encoder["default"].embedding.weight.detach().clone()
     model.save_pretrained(tmp_path)
@@ -106,7 +112,7 @@ def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, met
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_only_virtual_tokens_have_gradients_and_audio_changes_logits(prepared, method, shared):
-    family, records, record_encoder = prepared
+    family, records, record_encoder = prepared()
     model = wrapped(family, method)
     encoded = [
         record_encoder.encode(record, record_encoder.task.dimensions[:2]) for record in records

@@ -92,8 +92,10 @@ def summed(tokenizer, log_p, answers):
 
 
 @pytest.mark.slow
-def test_every_answer_has_its_summed_log_probability(plain, family, judge, prepared):
-    records, record_encoder = prepared({**SCALES, "emotion_intensity": {"from": 0, "to": 100}})
+@pytest.mark.parametrize("layout", ["context_first", "rubric_first"])
+def test_every_answer_has_its_summed_log_probability(plain, family, judge, prepared, layout):
+    scales = {**SCALES, "emotion_intensity": {"from": 0, "to": 100}}
+    records, record_encoder = prepared(scales, f"task.prompt_layout={layout}")
     processor = family.processor()
     dimensions = record_encoder.task.dimensions
     layouts = []
