@@ -30,11 +30,12 @@ from benchmarks.labels_and_objectives import (
 from benchmarks.page import write_with_remarks
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import cluster_names
+from dramaeval.tasks.task import LAYOUTS
 
-FIRST, PUBLISHED = "context_first", "criteria_first"
+DEFAULT = "context_first"
 SWEEP = (
     "launch.py", "-m", "task=role", "peft=lora", "seed=0,1,2", "trainer.objective=soft_ce",
-    f"task.prompt_layout={FIRST},{PUBLISHED}", "evaluation.zero_shot=false", "logger=none",
+    f"task.prompt_layout={','.join(LAYOUTS)}", "evaluation.zero_shot=false", "logger=none",
 )  # fmt: skip
 
 
@@ -44,10 +45,10 @@ def by_layout(runs: Sequence[Finished]) -> dict[str, dict[int, Finished]]:
     Raises:
         ValueError: the layouts differ in seeds, labels, objective or steps.
     """
-    found: dict[str, dict[int, Finished]] = {FIRST: {}, PUBLISHED: {}}
+    found: dict[str, dict[int, Finished]] = {layout: {} for layout in LAYOUTS}
     for run in runs:
         found[run.layout][run.seed] = run
-    if found[FIRST].keys() != found[PUBLISHED].keys() or not found[FIRST]:
+    if any(of.keys() != found[DEFAULT].keys() or not of for of in found.values()):
         raise ValueError(
             f"The layouts' seeds differ: { {k: sorted(v) for k, v in found.items()} }."
         )
@@ -58,8 +59,8 @@ def by_layout(runs: Sequence[Finished]) -> dict[str, dict[int, Finished]]:
 
 def page(found: Mapping[str, Mapping[int, Finished]]) -> str:
     """The text of docs/prompt_layout.md."""
-    seeds = sorted(found[FIRST])
-    first = found[FIRST][seeds[0]].predictions
+    seeds = sorted(found[DEFAULT])
+    first = found[DEFAULT][seeds[0]].predictions
     clusters = cluster_names(one for one in first if one.mean_rating is not None)
     draws = bootstrap_draws(len(clusters), DRAWS, 0)
     values = {
@@ -68,8 +69,7 @@ def page(found: Mapping[str, Mapping[int, Finished]]) -> str:
     }
     pearson = {layout: [one[0] for one in of] for layout, of in values.items()}
     over = {layout: np.mean([one[1] for one in of], axis=0) for layout, of in values.items()}
-    gain = np.mean(pearson[FIRST]) - np.mean(pearson[PUBLISHED])
-    objective = found[FIRST][seeds[0]].cell[1]
+    objective = found[DEFAULT][seeds[0]].cell[1]
     lines = [
         "# Prompt layout",
         "",
@@ -89,8 +89,11 @@ def page(found: Mapping[str, Mapping[int, Finished]]) -> str:
         each = " | ".join(f"{one:.3f}" for one in pearson[layout])
         mean = f"{np.mean(pearson[layout]):.3f}{limits(interval(over[layout], LEVEL))}"
         lines.append(f"| {layout} | {each} | {mean} |")
-    apart = interval(over[FIRST] - over[PUBLISHED], LEVEL)
-    lines += ["", f"{FIRST} over {PUBLISHED}: {gain:+.3f}{limits(apart)}.", ""]
+    for layout in LAYOUTS[1:]:
+        gain = np.mean(pearson[DEFAULT]) - np.mean(pearson[layout])
+        apart = interval(over[DEFAULT] - over[layout], LEVEL)
+        lines += ["", f"{DEFAULT} over {layout}: {gain:+.3f}{limits(apart)}."]
+    lines.append("")
     return "\n".join(lines)
 
 

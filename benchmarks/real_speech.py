@@ -99,6 +99,7 @@ def experiments() -> list[Experiment]:
         "mean, expected_mse": ("task.labels=mean", "trainer.objective=expected_mse"),
         "expected_mse": ("trainer.objective=expected_mse",),
         "criteria first": ("task.prompt_layout=criteria_first",),
+        "rubric first": ("task.prompt_layout=rubric_first",),
         "augment=light": ("task.augment=light",),
         "augment=strong": ("task.augment=strong",),
         "listeners=embed": ("task.listeners=embed",),
