@@ -1,9 +1,9 @@
-"""Compares the correlation that the two prompt layouts reach on the bundled sample.
+"""Compares the correlation that the prompt layouts reach on the bundled sample.
 
-    python -m benchmarks.layouts                    # the sweep (six trainings), then the page
+    python -m benchmarks.layouts                    # the sweep (nine trainings), then the page
     python -m benchmarks.layouts FOLDER [FOLDER …]  # the page from finished runs
 
-Both layouts are trained for three epochs (the default) with the same seeds. Differences are paired: all runs have the
+All layouts are trained for three epochs (the default) with the same seeds. Differences are paired: all runs have the
 same bootstrap draws, which resample characters.
 """
 
