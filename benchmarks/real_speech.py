@@ -20,11 +20,13 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from benchmarks.labels_and_objectives import DRAWS, LEVEL
 from benchmarks.labels_and_objectives import measured as correlation
@@ -40,6 +42,21 @@ SPLITS = ("train", "val", "test")
 EXPERTS = [f"expert{number}" for number in range(1, 6)]
 SHARES = (16, 8, 4, 2)
 """The learning curve trains on every 16th, 8th, 4th, 2nd training clip."""
+
+RAW = "so762_raw"
+"""The rubric of speechocean762's own scores from 0 to 10, made by `prepare`."""
+HIGHEST = {
+    "accuracy": {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
+    "fluency": {1: 3, 2: 5, 3: 7, 4: 10},
+    "prosody": {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
+}
+"""For each band of the corpus' README, the highest score in it."""
+VARIANTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    # Position k is always the same expert.
+    "raters": lambda record: record | {"raters": EXPERTS},
+    "raw": lambda record: record | {"annotations": record["raw_scores_0_10"]},
+}
+"""Changes of the records of speechocean762."""
 
 SMALL = (
     "model=qwen2_audio", "model.path={judges}/judge-whisper-base-tiny", "peft=none", "model.freeze_audio=true",
@@ -77,15 +94,18 @@ class Experiment:
     trains: bool = True
 
     @property
-    def names_raters(self) -> bool:
-        """Whether its records need the names of raters: in speechocean762 position k is always the same expert."""
-        return "task.listeners=embed" in self.overrides
+    def variant(self) -> str:
+        """The variant of its records, a key of `VARIANTS`; empty for the records of REAL."""
+        if "task.listeners=embed" in self.overrides:
+            return "raters"
+        return "raw" if self.rubric == RAW else ""
 
 
 def experiments() -> list[Experiment]:
     """All experiments, in the order in which they run: a judge is trained before it is transferred."""
     listed = [
         Experiment("small", SMALL, controls=True),
+        Experiment("small, scores of 0-10", SMALL, rubric=RAW, controls=True),
         Experiment("composed", (*LARGE, "peft=none", "trainer.args.learning_rate=2e-4"), controls=True, seeds=1),
         Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), seeds=1),
         # Four actors are too few to resample: intervals by clip.
@@ -124,8 +144,9 @@ def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: P
     files = {split: folder / f"{split}.jsonl" for split in SPLITS}
     if experiment.share > 1:
         files["train"] = runs / f"{experiment.corpus}.{experiment.share}.jsonl"
-    if experiment.names_raters:
-        files = {split: runs / f"{experiment.corpus}.raters.{split}.jsonl" for split in SPLITS}
+    if experiment.variant:
+        name = f"{experiment.corpus}.{experiment.variant}"
+        files = {split: runs / f"{name}.{split}.jsonl" for split in SPLITS}
     stages = ["train", "evaluate"] if experiment.trains else ["evaluate"]
     is_first = experiment.controls and seed == 0
     if is_first:
@@ -148,7 +169,7 @@ def run_folder(experiment: Experiment, seed: int, runs: Path) -> Path:
 
 
 def prepare(real: Path, runs: Path) -> None:
-    """Write the folder for ``--config-dir`` with the corpora's rubrics, the parts of the training clips, and named raters.
+    """Write the folder for ``--config-dir`` with the rubrics, the parts of the training clips, and changed records.
 
     A part has the first records of a random order that is the same for all parts.
     """
@@ -156,19 +177,23 @@ def prepare(real: Path, runs: Path) -> None:
     rubrics.mkdir(parents=True, exist_ok=True)
     for file in (real / "rubric").glob("*.yaml"):
         (rubrics / file.name).write_bytes(file.read_bytes())
+    raw = yaml.safe_load((rubrics / "so762.yaml").read_text("utf-8")) | {"name": RAW}
+    for dimension in raw["dimensions"]:
+        highest = HIGHEST[dimension["key"]]
+        dimension["scale"] = {"from": 0, "to": 10}
+        dimension["scores"] = {highest[band]: text for band, text in dimension["scores"].items()}
+    (rubrics / f"{RAW}.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), "utf-8")
     for corpus, share in {(each.corpus, each.share) for each in experiments() if each.share > 1}:
         lines = (real / corpus / "train.jsonl").read_text("utf-8").splitlines()
         order = np.random.default_rng(0).permutation(len(lines))
         chosen = sorted(order[: len(lines) // share].tolist())
         part = "".join(lines[index] + "\n" for index in chosen)
         (runs / f"{corpus}.{share}.jsonl").write_text(part, "utf-8")
-    for corpus in {each.corpus for each in experiments() if each.names_raters}:
+    for corpus, variant in {(each.corpus, each.variant) for each in experiments() if each.variant}:
         for split in SPLITS:
             lines = (real / corpus / f"{split}.jsonl").read_text("utf-8").splitlines()
-            named = "".join(
-                json.dumps(json.loads(line) | {"raters": EXPERTS}) + "\n" for line in lines
-            )
-            (runs / f"{corpus}.raters.{split}.jsonl").write_text(named, "utf-8")
+            changed = (json.dumps(VARIANTS[variant](json.loads(line))) + "\n" for line in lines)
+            (runs / f"{corpus}.{variant}.{split}.jsonl").write_text("".join(changed), "utf-8")
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -213,7 +238,7 @@ def measured(runs: Path) -> dict[str, Rows]:
     listed = experiments()
     rows = {}
     for experiment in listed:
-        first = next(each for each in listed if each.corpus == experiment.corpus)
+        first = next(each for each in listed if each.rubric == experiment.rubric)
         folders, bases = _finished(experiment, runs), _finished(first, runs)
         if folders:
             shared = sorted(set(folders) & set(bases)) if first is not experiment else []
@@ -297,7 +322,7 @@ def page(rows: dict[str, Rows]) -> str:
             "Written by `python -m benchmarks.real_speech`. Pearson correlation with the mean rating on `test`: the mean "
             "over the seeds, and in brackets the 95 % interval of this mean, from a bootstrap of speakers. `val`: the mean "
             "over the seeds of the correlation on the validation clips. The gain compares with the first experiment on the "
-            "same corpus, same seeds and same draws of speakers.",
+            "same questions, same seeds and same draws of speakers.",
             "",
             "| experiment | seeds | by dimension | macro | between seeds | val | gain | ceiling | before training |",
             "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
