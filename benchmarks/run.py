@@ -23,8 +23,16 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The functions of each section; they are imported when the section is selected.
 SECTIONS = {
     "audio": ("benchmarks.audio:log_mel",),
-    "scoring": ("benchmarks.scoring:context_first", "benchmarks.scoring:published_order"),
-    "training": ("benchmarks.training:context_first", "benchmarks.training:one_question"),
+    "scoring": (
+        "benchmarks.scoring:context_first",
+        "benchmarks.scoring:rubric_first",
+        "benchmarks.scoring:published_order",
+    ),
+    "training": (
+        "benchmarks.training:context_first",
+        "benchmarks.training:rubric_first",
+        "benchmarks.training:one_question",
+    ),
     "plain_steps": ("benchmarks.training:plain_steps",),
     "loading": ("benchmarks.loading:beside",),
     "grpo": ("benchmarks.grpo_step:midsize", "benchmarks.grpo_step:tiny"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -28,22 +29,24 @@ def published_order(bench: Bench) -> list[Row]:
     return [_compare(bench, "criteria_first", "published order", 2.5)]
 
 
-def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
+def rubric_first(bench: Bench) -> list[Row]:
+    """Prompts that begin with the texts of all dimensions, which four clips share."""
+    return [_compare(bench, "rubric_first", "rubric first, four clips at once", None, clips=4)]
+
+
+def _compare(bench: Bench, layout: str, name: str, target: float | None, *, clips: int = 1) -> Row:
     product = bench.product("stages=[evaluate]", f"task.prompt_layout={layout}")
     plain = bench.plain(product)
     # All contenders score the same clips. A peer also scores one clip before them, which is not timed.
-    first, *records = product.records[: 1 + min(bench.steps, 2)]
-    clips = len(records)
+    first, *records = product.records[: 1 + max(min(bench.steps, 2), clips)]
 
     def own_turn() -> float:
         record_encoder = product.record_encoder()  # with an empty cache
-        return (
-            seconds(lambda: [score(product.model, [one], record_encoder) for one in records])
-            / clips
-        )
+        scoring = partial(score, product.model, records, record_encoder, clips_a_batch=clips)
+        return seconds(scoring) / len(records)
 
     def peer_turn() -> float:
-        return seconds(lambda: [plain.score(one) for one in records]) / clips
+        return seconds(lambda: [plain.score(one) for one in records]) / len(records)
 
     turns: dict[str, Callable[[], float]] = {OURS: own_turn, PLAIN: peer_turn}
     for peer in peers.installed(bench.folder, bench.model):

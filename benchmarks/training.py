@@ -63,6 +63,22 @@ def context_first(bench: Bench) -> list[Row]:
     return rows
 
 
+def rubric_first(bench: Bench) -> list[Row]:
+    """Ten questions about each of four records in one pass, which share the texts of all dimensions."""
+    return [
+        _compare(
+            bench,
+            "training, ten questions of four records at once, rubric first, " + _name(lora),
+            ("task.prompt_layout=rubric_first", "batch.per_device=4"),
+            lora=lora,
+            questions=40,
+            peer=(2, 20),
+            target=None,
+        )
+        for lora in (True, False)
+    ]
+
+
 def one_question(bench: Bench) -> list[Row]:
     """One question per sequence in the published order, in batches of 2."""
     return [
@@ -114,7 +130,7 @@ def _compare(
     lora: bool,
     questions: int,
     peer: tuple[int, int],
-    target: float,
+    target: float | None,
 ) -> Row:
     """Time steps with the same number of questions; ``peer`` has the rows per pass and the passes per step of the peers."""
     steps = bench.steps + 1  # the first step, which is left out, includes the start
