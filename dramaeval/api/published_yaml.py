@@ -25,7 +25,7 @@ from dramaeval.config.keys import argument_names, instead
 from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.overrides import as_override
 from dramaeval.config.problems import ConfigError, near_match_hint
-from dramaeval.config.standard_streams import accept_any_text
+from dramaeval.startup import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect
 
 #: The parts of the published recipe (arXiv 2511.01261) that its file does not contain: one question per record and step
