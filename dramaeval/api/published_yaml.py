@@ -22,8 +22,8 @@ from dramaeval.api.peft_config import METHODS, create_peft_config, quantization_
 from dramaeval.config.composition import choices
 from dramaeval.config.fields import settings_of
 from dramaeval.config.keys import argument_names, instead
+from dramaeval.config.literal import as_override
 from dramaeval.config.model_schema import ModelConfig
-from dramaeval.config.overrides import as_override
 from dramaeval.config.problems import ConfigError, near_match_hint
 from dramaeval.startup import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.renamed_targets import read_saved
-from dramaeval.config.secrets import HIDDEN
+from dramaeval.config.secrets import HIDDEN, leaves
 from dramaeval.config.trust import TRUSTED
 from dramaeval.config.user_keys import is_given
 
@@ -52,7 +52,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         _check_targets(earlier, user, source)
     known = {key: value for key, value in earlier.items() if key in user}
     values = _Overlay(earlier, keys).node("", user, known)
-    if masked := list(_masked(values)):
+    if masked := [key for key, value in leaves(values) if HIDDEN in str(value)]:
         raise ConfigError(
             [
                 f"from={source}: the value of {key} was masked when the run was saved: give it again."
@@ -101,18 +101,6 @@ def _check_targets(earlier: Mapping[str, Any], user: Mapping[str, Any], source: 
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def _masked(value: Any, where: str = "") -> Iterator[str]:
-    """The keys of values that hold a masked secret."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _masked(inner, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from _masked(inner, f"{where}.{number}")
-    elif isinstance(value, str) and HIDDEN in value:
-        yield where
 
 
 class _Overlay:

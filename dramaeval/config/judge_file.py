@@ -106,9 +106,7 @@ def _content(settings: Mapping[str, Any]) -> dict[str, Any]:
     trainer = settings.get("trainer") or {}
     return {
         "objective": trainer.get("objective"),
-        "model": {
-            key: value for key, value in settings["model"].items() if key not in NOT_OF_MODEL
-        },
+        "model": _model(settings["model"]),
         "task": _task(settings["task"]),
     }
 

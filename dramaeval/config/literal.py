@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
@@ -29,6 +31,25 @@ def literal(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: literal(inner) for key, inner in value.items()}
     return [literal(inner) for inner in value] if isinstance(value, list) else value
+
+
+def as_override(value: Any) -> str:
+    """A plain value in the grammar of Hydra's command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_override, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_override(inner)}" for key, inner in value.items()) + "}"
+    if not isinstance(value, str):
+        return str(value)
+    # A text is quoted if it could be read as another type, or contains characters of the grammar.
+    is_word = value[:1].isalpha() and all(char.isalnum() or char in "_-./" for char in value)
+    if is_word and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    return QuotedString(literal(value), Quote.single).with_quotes()
 
 
 def plain(node: Any) -> Any:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode
+from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode, open_dict
 
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import node_description, settings_text
@@ -27,12 +27,9 @@ def root() -> DictConfig:
     keys = ("model", "task", "callbacks", "texts", *(f"importer.{name}" for name in importer))
     for key in (*keys, *libraries):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
-    OmegaConf.set_struct(node.batch, False)
-    node.batch["global"] = IntegerNode(None)
-    OmegaConf.set_struct(node.batch, None)
-    OmegaConf.set_struct(node, False)
-    node["from"] = StringNode(None)
-    OmegaConf.set_struct(node, None)
+    with open_dict(node):
+        node.batch["global"] = IntegerNode(None)
+        node["from"] = StringNode(None)
     return node
 
 
