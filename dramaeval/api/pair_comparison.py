@@ -38,12 +38,7 @@ class Comparison:
 
 
 def comparison_of_scores(a: Any, b: Any, slope: float, tie_weight: float) -> Comparison:
-    """The comparison of two clips from their scores on one dimension.
-
-    Args:
-        a: the first clip's `dramaeval.api.judge.Score`.
-        b: the second clip's score.
-        slope, tie_weight: see `dramaeval.models.forward.pair_outcomes`.
+    """The comparison of two clips from their `Score` on one dimension; see `dramaeval.models.forward.pair_outcomes`.
 
     Raises:
         ValueError: one of the clips has no score.

@@ -42,7 +42,7 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     has_section = isinstance(config, Mapping) and "peft" in config and "method" not in config
     section = config["peft"] if has_section else config
     if not isinstance(section, Mapping):
-        raise ConfigError([f"peft must be a mapping with enabled and method, not {section!r}."])
+        raise ConfigError(f"peft must be a mapping with enabled and method, not {section!r}.")
     if problems := _problems(section):
         raise ConfigError(problems)
     if not section.get("enabled", True):
@@ -58,7 +58,7 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     try:
         return get_class(target)(**{**defaults, **arguments})
     except (TypeError, ValueError) as error:
-        raise ConfigError([f"peft.{method}: {error}"]) from None
+        raise ConfigError(f"peft.{method}: {error}") from None
 
 
 def _problems(section: Mapping[str, Any]) -> list[str]:

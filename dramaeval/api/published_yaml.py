@@ -102,7 +102,7 @@ def translate(values: Mapping[str, Any]) -> Translation:
     training, peft = values.get("training") or {}, values.get("peft") or {"enabled": False}
     for name, section in (("training", training), ("peft", peft)):
         if not isinstance(section, Mapping):
-            raise ConfigError([f"{name} must be a mapping, not {section!r}."])
+            raise ConfigError(f"{name} must be a mapping, not {section!r}.")
     _training(training, result)
     _peft(peft, result)
     result.overrides += RECIPE
@@ -230,7 +230,7 @@ def main(words: list[str] | None = None) -> int:
         # Interpolations are not resolved, since the file may come from another person.
         values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if not isinstance(values, Mapping):
-            raise ConfigError([f"{file} holds no mapping with training and peft."])
+            raise ConfigError(f"{file} holds no mapping with training and peft.")
         result = translate({str(key): value for key, value in values.items()})
     except (OSError, UnicodeDecodeError, ConfigError, OmegaConfBaseException, YAMLError) as error:
         print(f"{file}: {error}", file=sys.stderr)

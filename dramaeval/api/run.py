@@ -101,7 +101,7 @@ def run(overrides: Sequence[str] = ()) -> RunResult:
     config = _composed(overrides)
     folder = Path(str(config.hydra.run.dir)).absolute()
     if problem := folder_problem(folder, "hydra.run.dir:"):
-        raise ConfigError([problem])
+        raise ConfigError(problem)
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = literal(str(folder))
     with _as_job(config), locked(folder):
@@ -119,11 +119,11 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         ConfigError: lists the problems of the overrides.
     """
     if isinstance(overrides, str):
-        raise ConfigError([f'overrides must be a list of words: ["{overrides}"].'])
+        raise ConfigError(f'overrides must be a list of words: ["{overrides}"].')
     words = with_task_of_records(with_settings_of_score(list(overrides)))
     if options := [word for word in words if word.startswith("-")]:
         raise ConfigError(
-            [f"{' '.join(options)}: run starts one run and takes KEY=VALUE words only."]
+            f"{' '.join(options)}: run starts one run and takes KEY=VALUE words only."
         )
     if problems := problems_of_words(words):
         raise ConfigError(problems)
@@ -132,11 +132,9 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
     try:
         config = compose(*words, with_hydra=True)
     except HydraException as error:
-        raise ConfigError([str(error)]) from None
+        raise ConfigError(str(error)) from None
     if is_about_a_sweep(config):
-        raise ConfigError(
-            ["run starts one run: sweeps are commands of the shell (launch.py -m …)."]
-        )
+        raise ConfigError("run starts one run: sweeps are commands of the shell (launch.py -m …).")
     if problems := problems_of_command(config):
         raise ConfigError(problems)
     return config

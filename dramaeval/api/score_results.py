@@ -123,11 +123,7 @@ def rewards(
 ) -> torch.Tensor:
     """The expected scores scaled to 0-1, float32 ``[clips, dimensions]``, or their weighted mean ``[clips]``.
 
-    Args:
-        scores: the scores of the clips.
-        keys: the keys of the dimensions.
-        weights: weights by dimension key; None means equal weights.
-        per_dimension: whether to return the scaled scores instead of their mean.
+    ``weights`` are by dimension key; None means equal weights.
 
     Raises:
         ValueError: a weight belongs to no dimension or is negative, or all weights are 0.

@@ -77,12 +77,7 @@ class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
 
 
 class DatasetSampler:
-    """Samples the questions of an `AudioDataset` for a trainer.
-
-    Args:
-        dataset: samples the questions and perturbs the clips.
-        record_encoder: encodes the questions and clips.
-    """
+    """Samples and encodes the questions of a data set, with its perturbed clips, for a trainer."""
 
     def __init__(self, dataset: AudioDataset | ItemDataset, record_encoder: RecordEncoder) -> None:
         self.dataset = dataset
@@ -136,11 +131,7 @@ def copied_arguments(args: Any | None, config_class: type, **defaults: Any) -> A
 def trainer_arguments(
     model: Any, args: Any, dataset: Any, peft_config: Any | None, enable_tensorboard: bool
 ) -> dict[str, Any]:
-    """Load the model, attach the adapter, and return the arguments of a judge's trainer.
-
-    Args:
-        model, dataset, peft_config, enable_tensorboard: see `SFTTrainer`.
-        args: the result of `prepare_arguments`.
+    """Load the model, attach the adapter, and return the arguments of a judge's trainer; see `SFTTrainer`.
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.

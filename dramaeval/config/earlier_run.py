@@ -43,7 +43,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
     source = config["from"]
     if "experiment" in keys:
         raise ConfigError(
-            [f"from={source} and experiment=… both give all settings: leave out one of them."]
+            f"from={source} and experiment=… both give all settings: leave out one of them."
         )
     user = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     hydra = user.pop("hydra", None)
@@ -63,7 +63,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         merged = cast(DictConfig, OmegaConf.merge(registration.root(), values, {"from": None}))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError([f"from={source}: its config.yaml cannot be used: {reason}"]) from None
+        raise ConfigError(f"from={source}: its config.yaml cannot be used: {reason}") from None
     if hydra is not None:
         with open_dict(merged), read_write(merged):
             merged.hydra = config.hydra
@@ -77,10 +77,10 @@ def _read(run: Path) -> dict[str, Any]:
         values = read_saved(file)
     except OSError:
         raise ConfigError(
-            [f"from={run} holds no run: give a run folder, with a config.yaml in it."]
+            f"from={run} holds no run: give a run folder, with a config.yaml in it."
         ) from None
     if not isinstance(values, dict) or not {"stages", "task", "model", "trainer"} <= set(values):
-        raise ConfigError([f"from={run}: {file} holds no settings of a run."])
+        raise ConfigError(f"from={run}: {file} holds no settings of a run.")
     return values
 
 
@@ -104,12 +104,7 @@ def _check_targets(earlier: Mapping[str, Any], user: Mapping[str, Any], source: 
 
 
 class _Overlay:
-    """Merges the user's settings with those of an earlier run; the user's settings take precedence.
-
-    Args:
-        earlier: the settings of the earlier run.
-        keys: the keys of the user's overrides.
-    """
+    """Merges the user's settings with those of an earlier run; the user's settings take precedence."""
 
     def __init__(self, earlier: Mapping[str, Any], keys: tuple[str, ...]) -> None:
         self.earlier = earlier

@@ -90,13 +90,7 @@ def _with_judge(config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) ->
 
 
 class _Comparison:
-    """Compares the settings of a run with those of its judge.
-
-    Args:
-        config: the configuration of the run.
-        judge: the judge in ``checkpoint``.
-        keys: the keys of the command line's overrides.
-    """
+    """Compares the settings of a run with those of the judge in ``checkpoint``."""
 
     def __init__(self, config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) -> None:
         self.config, self.judge, self.keys = config, judge, keys

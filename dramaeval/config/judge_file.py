@@ -165,7 +165,7 @@ def read_judge(path: str | Path) -> SavedJudge | None:
     judge = values if is_listed else _content(values)
     for key in ("task", "model"):
         if not isinstance(judge.get(key), dict):
-            raise ConfigError([f"{file}: {key} is not a mapping. Restore the file from a copy."])
+            raise ConfigError(f"{file}: {key} is not a mapping. Restore the file from a copy.")
     return SavedJudge(
         folder=folder,
         file=file,
@@ -187,7 +187,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     version_of_file = values.get("format", FORMAT)
     if file.name == JUDGE and version_of_file != FORMAT:
         reason = f"has format {version_of_file}, and this version reads {FORMAT}"
-        raise ConfigError([f"{file} {reason}: install a newer dramaeval."])
+        raise ConfigError(f"{file} {reason}: install a newer dramaeval.")
     return values
 
 

@@ -122,11 +122,8 @@ def folder_problem(folder: str | os.PathLike[str], purpose: str) -> str | None:
     """The message about a folder whose name Hydra would interpolate; None for other folders.
 
     Hydra puts the names of the working folder and the output folder into its configuration without escaping them, and
-    would write to the folder that the interpolation results in.
-
-    Args:
-        folder: name of the folder.
-        purpose: purpose of the folder, for the message, such as ``The working folder``.
+    would write to the folder that the interpolation results in. The message begins with ``purpose``, such as ``The working
+    folder``.
     """
     if "${" not in os.fspath(folder):
         return None

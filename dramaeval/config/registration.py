@@ -44,10 +44,8 @@ def require_schema(config: DictConfig) -> None:
     """Raise ConfigError for a configuration without the schema, such as the ``config.yaml`` of a run."""
     if OmegaConf.get_type(config) is not Root:
         raise ConfigError(
-            [
-                "--config-name names a configuration without the schema of this package. To run again with the "
-                f"settings of a run: {command_name()} from=RUN KEY=VALUE …, with the run folder for RUN."
-            ]
+            "--config-name names a configuration without the schema of this package. To run again with the "
+            f"settings of a run: {command_name()} from=RUN KEY=VALUE …, with the run folder for RUN."
         )
 
 
@@ -77,11 +75,7 @@ def register() -> None:
 
 
 def register_run_id(id_of: Callable[[DictConfig], str]) -> None:
-    """Register ``${run_id:}`` with OmegaConf; without this call, `register` uses `run_id`.
-
-    Args:
-        id_of: returns the id of a configuration.
-    """
+    """Register ``${run_id:}`` with OmegaConf; without this call, `register` uses `run_id`."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: id_of(_root_), replace=True)
 
 

@@ -36,7 +36,7 @@ def read_saved(file: Path) -> Any:
         return with_current_targets(read_plain(file))
     except (YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
+        raise ConfigError(f"{file} is not YAML: {reason}. Restore it from a copy.") from None
 
 
 def with_current_targets(values: Any) -> Any:

@@ -49,7 +49,7 @@ def with_settings_of_score(words: Sequence[str]) -> list[str]:
             inputs.append(word)
     if judge is None or not inputs:
         missing = "the judge and its clips" if judge is None else "the clips"
-        raise ConfigError([f"{command_name()} score needs {missing}.\n\n{usage}"])
+        raise ConfigError(f"{command_name()} score needs {missing}.\n\n{usage}")
     has_stages = any(word.startswith("stages=") for word in settings)
     stages = [] if has_stages else ["stages=[score]"]
     return [*stages, _setting_of_judge(judge), f"input={as_override(inputs)}", *settings]
@@ -78,7 +78,7 @@ def with_settings_of_serve(words: Sequence[str]) -> list[str]:
     settings = [word for word in words[1:] if word not in judges]
     if len(judges) > 1:
         raise ConfigError(
-            [f"{command_name()} serve serves one judge: {', '.join(judges)}.\n\n{usage}"]
+            f"{command_name()} serve serves one judge: {', '.join(judges)}.\n\n{usage}"
         )
     return ["stages=[serve]", *map(_setting_of_judge, judges), *settings]
 

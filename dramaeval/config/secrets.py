@@ -82,12 +82,7 @@ _SAVED_BY_LIBRARIES = ("trainer.args", "peft")
 
 
 def masked(value: Any, also: Iterable[str] = ()) -> Any:
-    """Replace every secret in plain containers by `HIDDEN`.
-
-    Args:
-        value: plain values, at any depth.
-        also: further secrets, masked in every text.
-    """
+    """Replace every secret in plain values, at any depth, by `HIDDEN`; the secrets ``also`` in every text."""
     return _masked(value, "", [*_forms(also), *_known()])
 
 
@@ -97,12 +92,7 @@ def without_secrets(text: str) -> str:
 
 
 def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
-    """Mask the files that Hydra writes before a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``.
-
-    Args:
-        config: the composed configuration.
-        hydra: Hydra's node, from `hydra.core.hydra_config.HydraConfig.get`.
-    """
+    """Mask the files that Hydra writes before a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``."""
     also = _named_secrets(config, hydra).values()
     folder = Path(hydra.runtime.output_dir, hydra.output_subdir or ".hydra")
     for file in [*folder.glob("*.yaml"), Path(hydra.sweep.dir, "multirun.yaml")]:
@@ -123,9 +113,7 @@ def mask_file(file: Path, also: Iterable[str] = ()) -> None:
 def guard(config: DictConfig, hydra: Any = None) -> None:
     """Refuse settings whose names are those of secrets, and log a warning about values that look like secrets.
 
-    Args:
-        config: the composed configuration.
-        hydra: Hydra's node, whose ``job.env_set`` can hold secrets.
+    ``job.env_set`` in Hydra's node can hold secrets too.
 
     Raises:
         ConfigError: lists the names of the settings, without their values.
@@ -145,10 +133,6 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
 
 def refuse(config: DictConfig, hydra: Any) -> None:
     """Refuse settings of a sweep that hold a secret, since its runs read their settings from files.
-
-    Args:
-        config: the composed configuration of a run.
-        hydra: its Hydra node, with the launcher's options.
 
     Raises:
         ConfigError: lists the names of the settings, without their values.

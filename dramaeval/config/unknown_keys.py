@@ -71,10 +71,8 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     options: list[str] = []
     overrides: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("-") or before in _OPTIONS_WITH_VALUE:
-            options.append(word)
-        else:
-            overrides.append(word)
+        is_option = word.startswith("-") or before in _OPTIONS_WITH_VALUE
+        (options if is_option else overrides).append(word)
     return options, overrides
 
 

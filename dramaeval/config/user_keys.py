@@ -46,15 +46,10 @@ def plain_part(config: DictConfig, part: str) -> Any:
 
 @functools.cache
 def default(part: str, task: str | None = None) -> Any:
-    """A part of the default configuration as plain values. The result is cached: do not change it.
+    """A top-level node of the default configuration as plain values, with the default task or another bundled task.
 
-    Args:
-        part: the key of a top-level node, such as ``task``.
-        task: the name of a bundled task; None for the default task.
-
-    Returns:
-        None for a task that is not bundled.
+    The result is None for a task that is not bundled. It is cached: do not change it.
     """
-    if task is None:
-        return plain_part(compose(), part)
-    return plain_part(compose(f"task={task}"), part) if task in choices("task") else None
+    if task is not None and task not in choices("task"):
+        return None
+    return plain_part(compose(f"task={task}") if task else compose(), part)
