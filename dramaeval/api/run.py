@@ -152,6 +152,6 @@ def _as_job(config: DictConfig) -> Iterator[None]:
     finally:
         for handler in root.handlers:
             handler.close()
-        hydra.cfg, root.handlers, _, sys.excepthook, threading.excepthook = before
-        root.setLevel(before[2])
+        hydra.cfg, root.handlers, level, sys.excepthook, threading.excepthook = before
+        root.setLevel(level)
         logging.captureWarnings(False)

@@ -108,10 +108,8 @@ class RewardsClips:
             clips_a_batch=clips_a_batch,
             **(texts or {}),
         )
-        keys = [
-            dimension.key for dimension in self.task_of_clips(task, dimensions).rated_dimensions
-        ]
-        values = rewards(scores, keys, None if per_dimension else weights, per_dimension)
+        rated = self.task_of_clips(task, dimensions).rated_dimensions
+        values = rewards(scores, [dimension.key for dimension in rated], weights, per_dimension)
         return values.to(input_device(self.model))
 
 

@@ -107,10 +107,7 @@ class _Comparison:
             judge = parts[name]
         elif chosen and self.replaces and "task" in self.keys:
             return user
-        elif chosen and (name, user.get("_target_")) != (
-            judge.get("name"),
-            judge.get("_target_"),
-        ):
+        elif chosen and (name, user.get("_target_")) != (judge.get("name"), judge.get("_target_")):
             if not self.replaces:
                 self._contradiction("task", name, judge.get("name"))
             return user
@@ -125,15 +122,13 @@ class _Comparison:
         for key in {**judge, **user}:
             if key in ("data", "label_policies", "tasks"):
                 continue
-            path = f"{where}.{key}"
+            path, given, initial = f"{where}.{key}", user.get(key, _ABSENT), base.get(key, _ABSENT)
             if key in judge:
-                task[key] = self._value(
-                    path, user.get(key, _ABSENT), judge[key], base.get(key, _ABSENT)
-                )
+                task[key] = self._value(path, given, judge[key], initial)
             elif same_class:
-                task[key] = user[key]  # a setting that is newer than the judge
-            elif self._is_given(path, user[key], base.get(key, _ABSENT)):
-                self._contradiction(path, user[key], None)
+                task[key] = given  # a setting that is newer than the judge
+            elif self._is_given(path, given, initial):
+                self._contradiction(path, given, None)
         if not judge.get("labels"):
             task |= {"labels": None, "label_policies": {}}
         elif task["labels"] not in (task.get("label_policies") or {}):
@@ -156,18 +151,13 @@ class _Comparison:
     def _value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
         """One setting: the user's value if it is given and may differ, else the judge's value."""
         if all(isinstance(value, dict) for value in (user, judge)):
-            inner = base if isinstance(base, dict) else {}
-            return {
-                key: self._value(
-                    f"{path}.{key}",
-                    user.get(key, _ABSENT),
-                    judge.get(key, _ABSENT),
-                    inner.get(key, _ABSENT),
-                )
-                for key in {**judge, **user}
-                if key in judge
-                or self._is_given(f"{path}.{key}", user[key], inner.get(key, _ABSENT))
-            }
+            merged = {}
+            for key in {**judge, **user}:
+                given, saved = user.get(key, _ABSENT), judge.get(key, _ABSENT)
+                initial = base.get(key, _ABSENT) if isinstance(base, dict) else _ABSENT
+                if key in judge or self._is_given(f"{path}.{key}", given, initial):
+                    merged[key] = self._value(f"{path}.{key}", given, saved, initial)
+            return merged
         if user is _ABSENT or user == judge or not self._is_given(path, user, base):
             return judge
         is_free = self.replaces or path.rpartition(".")[2] in FREE
@@ -187,11 +177,7 @@ class _Comparison:
         return is_given(path, self.setting_keys) or value != base
 
     def _data(
-        self,
-        where: str,
-        user: Mapping[str, Any],
-        judge: Mapping[str, Any],
-        base: Mapping[str, Any],
+        self, where: str, user: Mapping[str, Any], judge: Mapping[str, Any], base: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The settings of the records: the user's; if these name no file, the sample that the judge was trained on."""
         saved, default_data = judge.get("data") or {}, base.get("data") or {}

@@ -27,7 +27,7 @@ def root() -> DictConfig:
     keys = ("model", "task", "callbacks", "texts", *(f"importer.{name}" for name in importer))
     for key in (*keys, *libraries):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
-    with open_dict(node):
+    with open_dict(node.batch), open_dict(node):
         node.batch["global"] = IntegerNode(None)
         node["from"] = StringNode(None)
     return node
