@@ -145,7 +145,11 @@ def trainer_arguments(
             "Face with prompt, solution and audio can be used."
         )
     judge = _judge(model, args)
-    if not isinstance(dataset, AudioDataset) and judge.family.takes_audio:
+    if not judge.family.takes_audio:
+        raise ModelError(
+            f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."
+        )
+    if not isinstance(dataset, AudioDataset):
         rate = judge.family.log_mel(judge.processor).sampling_rate
         dataset = ItemDataset(dataset, rate, MAX_SECONDS)
     record_encoder = RecordEncoder(
@@ -153,10 +157,6 @@ def trainer_arguments(
     )
     if problems := record_encoder.text_check.problems(dataset.task, dataset.records):
         raise BadRecordsError(problems)
-    if not judge.family.takes_audio:
-        raise ModelError(
-            f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."
-        )
     if dataset.sample_rate != record_encoder.logmel.sampling_rate:
         raise ValueError(
             f"AudioDataset(sample_rate={dataset.sample_rate}), but this model takes "
