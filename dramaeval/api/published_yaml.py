@@ -85,10 +85,7 @@ class Translation:
 
 
 def translate(values: Mapping[str, Any]) -> Translation:
-    """The equivalent of a published configuration.
-
-    Args:
-        values: the content of the file, with the keys ``training`` and ``peft``.
+    """The equivalent of the content of a published file, which has the keys ``training`` and ``peft``.
 
     Raises:
         ConfigError: the ``peft`` section is not valid.

@@ -60,11 +60,7 @@ class RunResult:
         return self.predictions_of(phases[0] if phases else "final")
 
     def predictions_of(self, phase: str) -> pandas.DataFrame:
-        """A row for each line of a predictions file, with the keys as columns; empty without the file.
-
-        Args:
-            phase: ``final`` or ``zero_shot``.
-        """
+        """A row for each line of the predictions of a phase (``final`` or ``zero_shot``); empty without the file."""
         import pandas as pd
 
         file = self._file(phase)

@@ -44,10 +44,7 @@ class WaveformEncoder(RecordEncoder):
     def add_clip(self, name: str, clip: Clip, *, number: int = 0) -> tuple[Path, float]:
         """The path that stands for a clip in records, and its length in seconds; the samples of an array are stored.
 
-        Args:
-            name: the name of an array, for messages.
-            clip: a file or an array.
-            number: position of the clip, for messages.
+        The name and the number of an array are for messages.
 
         Raises:
             ValueError: an array is not a clip, or a clip is too short or too long.

@@ -32,9 +32,7 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfig:
     """The settings of the run in ``from``, except those that the user gives.
 
-    Args:
-        config: a composed configuration with ``from``.
-        keys: the keys of the user's overrides; the key of a group (``peft=ia3``) stands for all its settings.
+    ``keys`` are those of the user's overrides; the key of a group (``peft=ia3``) stands for all its settings.
 
     Raises:
         ConfigError: the folder holds no run, its settings name classes from outside this package, or the user

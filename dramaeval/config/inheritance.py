@@ -39,9 +39,6 @@ def inherit(config: DictConfig) -> DictConfig:
 
     The user's settings are kept. The result has no ``from``, and inheriting again does not change it.
 
-    Args:
-        config: a composed configuration, with or without Hydra's node.
-
     Raises:
         ConfigError: the user's settings contradict the judge, or a file cannot be used.
     """

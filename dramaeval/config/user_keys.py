@@ -14,8 +14,7 @@ from dramaeval.config.composition import choices, compose
 def override_keys(config: DictConfig) -> tuple[str, ...]:
     """The keys of the command line's overrides: ``peft`` for ``peft=ia3``, ``task.rubric`` for ``task/rubric=…``.
 
-    Args:
-        config: a composed configuration. The overrides are in its Hydra node, or else in that of the running job.
+    The overrides are in the configuration's Hydra node, or else in that of the running job.
     """
     from hydra.core.hydra_config import HydraConfig
 
