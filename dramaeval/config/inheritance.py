@@ -146,7 +146,7 @@ class _Comparison:
         return task
 
     def _value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
-        """One setting: the user's value if it is given and may differ, else the judge's value."""
+        """One setting, as `_whole_value`; mappings are merged."""
         if all(isinstance(value, dict) for value in (user, judge)):
             merged = {}
             for key in {**judge, **user}:
@@ -155,6 +155,10 @@ class _Comparison:
                 if key in judge or self._is_given(f"{path}.{key}", given, initial):
                     merged[key] = self._value(f"{path}.{key}", given, saved, initial)
             return merged
+        return self._whole_value(path, user, judge, base)
+
+    def _whole_value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
+        """The user's value if it is given and may differ, else the judge's value."""
         if user is _ABSENT or user == judge or not self._is_given(path, user, base):
             return judge
         is_free = self.replaces or path.rpartition(".")[2] in FREE
@@ -211,17 +215,11 @@ class _Comparison:
         )
         model = dict(user)
         for key, value in judge.items():
-            if key in ("path", "revision"):
-                continue
-            path = f"model.{key}"
-            overridden = is_given(path, self.keys) or user.get(key) != base.get(key, _ABSENT)
-            if key == "_target_":
-                overridden = chosen
-            if overridden and key in user and user[key] != value:
-                if self.replaces:
-                    continue
-                self._contradiction(path, user[key], value)
-            model[key] = value
+            if key not in ("path", "revision"):
+                # With another base, the class of the model is given too.
+                initial = _ABSENT if chosen and key == "_target_" else base.get(key, _ABSENT)
+                given = user.get(key, _ABSENT)
+                model[key] = self._whole_value(f"model.{key}", given, value, initial)
         base_of_judge = {key: judge.get(key) for key in ("path", "revision")}
         if not self.judge.adapter:  # its weights are in the folder
             base_of_judge = {"path": str(self.judge.folder), "revision": None}

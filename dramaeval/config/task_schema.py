@@ -146,15 +146,14 @@ def long_clip_problems(data: Any, where: str) -> list[str]:
     seconds, on_long = data.get("max_seconds", WINDOW_SECONDS), data.get("on_long", OnLong.error)
     if not isinstance(seconds, int | float):
         return []
-    if getattr(on_long, "value", on_long) != OnLong.segments.value:
-        if seconds <= WINDOW_SECONDS:
-            return []
+    segments = getattr(on_long, "value", on_long) == OnLong.segments.value
+    if segments == (seconds > WINDOW_SECONDS):
+        return []
+    if not segments:
         return [
             f"{where}.max_seconds={seconds:g}: clips above {WINDOW_SECONDS:g} s are taken as consecutive windows; add "
             f"{where}.on_long=segments, or lower it to {WINDOW_SECONDS:g}."
         ]
-    if seconds > WINDOW_SECONDS:
-        return []
     return [
         f"{where}.on_long=segments with {where}.max_seconds={seconds:g} changes nothing: set {where}.max_seconds to the "
         f"length of the longest clip, above {WINDOW_SECONDS:g} s."
