@@ -53,14 +53,13 @@ class WaveformEncoder(RecordEncoder):
         if isinstance(clip, str | os.PathLike):
             path = stored_path(os.fspath(clip))
             seconds = read_header(path).seconds
-            check_length(str(path), seconds, self.data)
             self.waveforms.pop(path, None)
         else:
             path = Path(name)
             waveform = waveform_of(clip, number, self.array_rate, self.rate)
             seconds = len(waveform) / self.rate
-            check_length(str(path), seconds, self.data)
             self.waveforms[path] = waveform[: int(self.max_seconds * self.rate + 1e-6)]
+        check_length(str(path), seconds, self.data)
         return path, min(seconds, self.max_seconds)
 
     def record(
