@@ -60,7 +60,7 @@ class RunResult:
         return self.predictions_of(phases[0] if phases else "final")
 
     def predictions_of(self, phase: str) -> pandas.DataFrame:
-        """A row for each line of the predictions of a phase (``final`` or ``zero_shot``); empty without the file."""
+        """The predictions of a phase (``final`` or ``zero_shot``), with the keys of the file as columns; empty without it."""
         import pandas as pd
 
         file = self._file(phase)
