@@ -162,10 +162,10 @@ def read_judge(path: str | Path) -> SavedJudge | None:
     values = _read(file) if file.is_file() else None
     if values is None or not (is_listed or {"stages", "task", "model"} <= set(values)):
         return None
-    judge = values if is_listed else _content(values)
     for key in ("task", "model"):
-        if not isinstance(judge.get(key), dict):
+        if not isinstance(values.get(key), dict):
             raise ConfigError(f"{file}: {key} is not a mapping. Restore the file from a copy.")
+    judge = values if is_listed else _content(values)
     return SavedJudge(
         folder=folder,
         file=file,
