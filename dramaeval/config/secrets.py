@@ -86,9 +86,9 @@ def masked(value: Any, also: Iterable[str] = ()) -> Any:
     return _masked(value, "", [*_forms(also), *_known()])
 
 
-def without_secrets(text: str) -> str:
-    """Replace every secret in a text by `HIDDEN`."""
-    return _without(text, _known())
+def without_secrets(text: str, also: Iterable[str] = ()) -> str:
+    """Replace every secret in a text, and the secrets ``also``, by `HIDDEN`."""
+    return _without(text, [*_forms(also), *_known()])
 
 
 def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
