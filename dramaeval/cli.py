@@ -26,7 +26,6 @@ from omegaconf import DictConfig
 from dramaeval import startup
 from dramaeval.config import registration, schema
 from dramaeval.config.config_folder import config_folder
-from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.inheritance import inherited_run_id
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.problems import ConfigError
@@ -36,11 +35,11 @@ from dramaeval.config.score_command import (
     with_settings_of_serve,
 )
 from dramaeval.config.secrets import mask_hydra_files
-from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.config.unknown_keys import problems_of_words
 from dramaeval.launch.worker import follow, follows
 from dramaeval.stages.automatic_task import with_task_of_records
 from dramaeval.stages.user_errors import user_facing_errors
+from dramaeval.startup import accept_any_text, ensure_home
 from dramaeval.version import package_version
 
 

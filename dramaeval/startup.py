@@ -1,21 +1,30 @@
-"""Prepares the environment of a process before it computes.
+"""Prepares a process before it computes: its environment variables, its home folder and its output.
 
 `silence` runs when `dramaeval` is imported, because huggingface_hub reads its switches when it is imported.
 `prepare` runs at the start of launch.py, of each worker and of each run of a sweep, and when a name of the Python API
 is used. `prepare_device` runs before a model is used; it imports torch. `Family.load` adapts the allocator to the width of
-the model. `dramaeval.config.environment_variables` lists the variables and their policies.
+the model. `dramaeval.config.environment_variables` lists the variables and their policies. Commands and their processes
+also call `accept_any_text` and `ensure_home`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import io
 import os
+import stat
 import sys
+import tempfile
+from pathlib import Path
 
 from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.config.environment_variables import TABLE, Policy, row_of
 from dramaeval.errors import UserFacingError
 
 _TRUE = ("1", "true", "yes", "y", "t", "on")
+#: Variables that move what a library writes out of the home folder, each with a name for the other folder.
+_MOVED = {"WANDB_DATA_DIR": "wandb", "WANDB_CACHE_DIR": "wandb", "MPLCONFIGDIR": "matplotlib"}
 
 #: The variables that `prepare` has removed, and those that this process has set.
 _removed: dict[str, str] = {}
@@ -125,3 +134,58 @@ def _put(name: str, value: str) -> None:
 def _is_own(name: str) -> bool:
     """Whether this process, and not the user, has set a variable."""
     return name in _set and os.environ.get(name) == _set[name]
+
+
+def accept_any_text() -> None:
+    r"""Print a character that standard output or standard error cannot encode as its escape, such as ``\u2192``.
+
+    Without this, a finished run would end in a UnicodeEncodeError if the locale is C or POSIX.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def ensure_home() -> None:
+    """Set HOME, USER and DRAMAEVAL_CACHE of this process and its children if the system does not provide them.
+
+    A user has none in a container with an unknown user id. Then some libraries fail (wandb, torch's compiler), and some
+    create a folder called ``~`` in the working folder (huggingface_hub). A temporary folder replaces a missing home
+    folder. It may be in memory, so features of clips are not stored there. An existing home folder is kept; if it is not
+    writable, libraries that write below it get another folder.
+    """
+    if not _has_home():
+        os.environ["HOME"] = str(_private_folder())
+        os.environ.setdefault("DRAMAEVAL_CACHE", "")
+        print(
+            f"This user has no home folder: {os.environ['HOME']} is used instead. Features of clips are not "
+            "kept on disk unless DRAMAEVAL_CACHE or cache.folder names a folder.",
+            file=sys.stderr,
+        )
+    elif not os.access(os.path.expanduser("~"), os.W_OK):
+        for variable, name in _MOVED.items():
+            os.environ.setdefault(variable, str(_private_folder() / name))
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        os.environ["USER"] = f"uid-{os.geteuid()}"
+
+
+def _has_home() -> bool:
+    """Whether the user has a home folder; Docker's ``--user`` sets ``/`` for users that it does not know."""
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home) or not os.path.isdir(home):
+        return False
+    return home != "/" or os.access(home, os.W_OK)
+
+
+def _private_folder() -> Path:
+    """A temporary folder that all processes of this user share, and that no other user created or can write."""
+    folder = Path(tempfile.gettempdir()) / f"dramaeval-{os.geteuid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        if is_ours and not status.st_mode & 0o022:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="dramaeval-"))

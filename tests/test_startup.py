@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import subprocess
@@ -277,3 +278,12 @@ def test_telemetry_is_off_if_the_package_is_imported_before_or_after_huggingface
         )
         outputs.append(done.stdout.strip())
     assert outputs == ["True", "True", "False"]
+
+
+def test_other_characters_are_escaped_on_an_ascii_terminal(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    startup.accept_any_text()
+    print("演技 → 0.5")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"\\u6f14\\u6280 \\u2192 0.5\n"

@@ -78,10 +78,7 @@ def texts_of(
 def references_of(task: Task, reference: Any, count: int) -> list[Any]:
     """The reference of each clip, from the argument of `Judge.score`; None if the task uses no references.
 
-    Args:
-        task: the task.
-        reference: one recording for all clips, or a list with one for each clip.
-        count: number of clips.
+    The argument is one recording for all clips, or a list with one for each clip.
 
     Raises:
         ValueError: a reference is missing, not used, or not one per clip.
@@ -106,11 +103,8 @@ def references_of(task: Task, reference: Any, count: int) -> list[Any]:
 def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -> list[str | None]:
     """The rater whose score the judge predicts for each clip, from the argument of `Judge.score`; None: the raters' mean.
 
-    Args:
-        task: the task.
-        rater: one rater for all clips, or a list with one for each clip.
-        count: number of clips.
-        known: the raters of the judge's training; None if the judge does not list them.
+    The argument is one rater for all clips, or a list with one for each clip. ``known`` are the raters of the judge's
+    training; None if the judge does not list them.
 
     Raises:
         ValueError: the judge has no listener model, or a rater is unknown or not one per clip.
@@ -144,11 +138,8 @@ def raters_of(task: Task, rater: Any, count: int, known: Sequence[str] | None) -
 def turns_of(task: Task, turns: Any, count: int) -> list[list[dict[str, Any]]]:
     """The turns before each clip, from the argument of `Judge.score`; without audio unless ``task.turns=audio``.
 
-    Args:
-        task: the task.
-        turns: a list of mappings with ``role``, ``text`` and optionally ``wav_path`` for all clips, or a list of such
-            lists, one for each clip; None if the task uses no turns.
-        count: number of clips.
+    The argument is a list of mappings with ``role``, ``text`` and optionally ``wav_path`` for all clips, or a list of such
+    lists, one for each clip; None if the task uses no turns.
 
     Raises:
         ValueError: turns are missing, not used, not one list per clip, or not valid; lists all problems.

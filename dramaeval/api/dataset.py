@@ -250,9 +250,7 @@ def _converted(
     config.task.data.audio_root = None if root is None else str(root)
     if (converted := converted_source(config, split, file)) is None:
         raise ConfigError(
-            [
-                f"importer={dict(importer or {})}: {file} is read as JSON Lines, without the importer."
-            ]
+            f"importer={dict(importer or {})}: {file} is read as JSON Lines, without the importer."
         )
     return converted
 
@@ -271,13 +269,11 @@ def _task_of(name: str, rubric: str | os.PathLike[str] | None = None) -> Task:
     if not file.is_file() and str(rubric) in names:
         return build_task(compose(*words, f"task/rubric={rubric}"))
     if not file.is_file():
-        raise ConfigError(
-            [f"rubric={rubric} is neither a YAML file nor one of {', '.join(names)}."]
-        )
+        raise ConfigError(f"rubric={rubric} is neither a YAML file nor one of {', '.join(names)}.")
     try:
         content = read_plain(file)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([f"rubric: {file} is not YAML: {error}"]) from None
+        raise ConfigError(f"rubric: {file} is not YAML: {error}") from None
     config = compose(*words)
     config.task.rubric = literal(content)
     return build_task(config)

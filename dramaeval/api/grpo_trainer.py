@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +12,11 @@ from transformers import PreTrainedModel
 from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
 from dramaeval.api.saved_judge import SavesJudgeFile
-from dramaeval.api.sft_trainer import precision_of, trainer_arguments
+from dramaeval.api.sft_trainer import copied_arguments, trainer_arguments
 from dramaeval.training.grpo.settings import SAMPLED
 from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
 from dramaeval.training.rewards.exact import Exact
 from dramaeval.training.rewards.format import Format
-from dramaeval.training.trl_arguments import refuse_without_effect
 
 
 class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
@@ -72,23 +70,15 @@ def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
     Raises:
         ValueError: the batch is not a multiple of ``num_generations``, or an argument has no effect on a judge.
     """
-    if args is None:
-        import torch
-
-        gpu = torch.cuda.is_available()
-        args = trl.GRPOConfig(
-            output_dir="grpo_output", use_cpu=not gpu, bf16=gpu, max_completion_length=32
-        )
-    refuse_without_effect(args)
-    args = copy.copy(args)
+    args = copied_arguments(
+        args, trl.GRPOConfig, output_dir="grpo_output", max_completion_length=32
+    )
     if args.per_device_train_batch_size % args.num_generations:
         raise ValueError(
             f"per_device_train_batch_size={args.per_device_train_batch_size} counts completions and is no "
             f"multiple of num_generations={args.num_generations}: the answers to a question are computed "
             "together."
         )
-    args.report_to = []
-    args.mixed_precision = precision_of(args)
     # Dropout would change the policy between forward passes.
     args.disable_dropout = True
     return args

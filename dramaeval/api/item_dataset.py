@@ -68,11 +68,7 @@ class ItemDataset:
                 fix = f"give every item {', '.join(KEYS)}"
                 problems.append(self._problem(number, missing[0], "missing", fix))
                 continue
-            kept = {
-                key: item[key]
-                for key in ("prompt", "solution", "places", "id")
-                if item.get(key) is not None
-            }
+            kept = {key: item.get(key) for key in ("prompt", "solution", "places", "id")}
             fields.append((number + 1, _without_nulls(kept)))
             try:
                 seconds.append(self._seconds(item["audio"], number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from dramaeval.config.judge_file import SavedJudge, read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.task_parts import parts_of
 from dramaeval.config.task_schema import split_files
-from dramaeval.data.records import read_records
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -132,11 +131,8 @@ class Judge(RewardsClips):
         if offload_folder is not None:
             config.model.offload_folder = literal(str(offload_folder))
         family = build_family(config)
-        if (
-            start
-            and family.takes_audio
-            and (problem := front_end_problem(read_judge(start.folder)))
-        ):
+        saved = read_judge(start.folder) if start else None
+        if family.takes_audio and (problem := front_end_problem(saved)):
             raise ModelError(
                 f"{problem}. Install the version of dramaeval that the file names, or evaluate with "
                 "checkpoint_override=true on the command line."
@@ -154,7 +150,7 @@ class Judge(RewardsClips):
             check_adapter_fits(model)
             model = load_adapter(model, adapter, trainable=False).eval()
         judge = cls(model, family, family.processor(base), config)
-        judge._saved = read_judge(start.folder) if start else None
+        judge._saved = saved
         return judge
 
     @property
@@ -207,10 +203,10 @@ class Judge(RewardsClips):
                 f"{file or 'its training records'}, which are not there: give the run folder, with the records "
                 "where they were."
             )
-        data, file = config.task.data, str(jsonl_of(config, "train", file))
-        training = read_records(
-            file,
-            replace(task.record_format(), reads_audio=self.family.takes_audio),
+        data = config.task.data
+        training = task.read(
+            jsonl_of(config, "train", file),
+            reads_audio=self.family.takes_audio,
             audio_root=data.audio_root,
             on_bad=getattr(data.on_bad, "value", data.on_bad),
             max_seconds=data.max_seconds,
@@ -281,12 +277,9 @@ class Judge(RewardsClips):
         all_turns = turns_of(scored_task, turns, len(clips))
         known = self._saved.raters if self._saved else None
         raters = raters_of(scored_task, rater, len(clips), known)
-        record_encoder = self._encoder(scored_task, len(clips))
+        record_encoder = self._encoder(scored_task, len(clips), sampling_rate)
         inputs = zip(clips, references, texts, all_turns, raters, strict=True)
-        records = [
-            record_encoder.record(number, *of_clip, self.config.task.data, rate=sampling_rate)
-            for number, of_clip in enumerate(inputs)
-        ]
+        records = [record_encoder.record(number, *of_clip) for number, of_clip in enumerate(inputs)]
         require_plain_texts(record_encoder.text_check, scored_task, records)
         predictions = score(
             self.model,
@@ -343,8 +336,8 @@ class Judge(RewardsClips):
             (reference,) = references_of(compared, reference, 1)
             (before,) = turns_of(compared, turns, 1)
             return direct_comparisons(
-                self.model, self._encoder(compared, 2), compared, (a, b), texts, self.config.task.data,
-                reference=reference, turns=before, rate=sampling_rate, shared_prefix=self.shared_prefix,
+                self.model, self._encoder(compared, 2, sampling_rate), compared, (a, b), texts,
+                reference=reference, turns=before, shared_prefix=self.shared_prefix,
             )  # fmt: skip
         # With one clip per pass, no bit of a score depends on the other clip.
         settings: dict[str, Any] = {
@@ -365,14 +358,15 @@ class Judge(RewardsClips):
         names = [name for name in parts_of(self.config.task) if name not in NO_SCORES]
         return next((name for name in names if isinstance(self.task(name), PairTask)), "pair")
 
-    def _encoder(self, task: Task, clips: int) -> WaveformEncoder:
+    def _encoder(self, task: Task, clips: int, array_rate: int | None) -> WaveformEncoder:
         """An encoder of a task's records that caches the features of this number of records."""
         return WaveformEncoder(
             task,
             self.processor,
             self.family,
-            max_seconds=self.config.task.data.max_seconds,
             cache_clips=clips * (2 + task.shots),
+            data=self.config.task.data,
+            array_rate=array_rate,
         )
 
 

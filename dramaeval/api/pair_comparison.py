@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from dramaeval.api.clip_input import require_plain_texts
 from dramaeval.api.waveform_encoder import Clip, WaveformEncoder
 from dramaeval.data.records import Record
@@ -40,12 +38,7 @@ class Comparison:
 
 
 def comparison_of_scores(a: Any, b: Any, slope: float, tie_weight: float) -> Comparison:
-    """The comparison of two clips from their scores on one dimension.
-
-    Args:
-        a: the first clip's `dramaeval.api.judge.Score`.
-        b: the second clip's score.
-        slope, tie_weight: see `dramaeval.models.forward.pair_outcomes`.
+    """The comparison of two clips from their `Score` on one dimension; see `dramaeval.models.forward.pair_outcomes`.
 
     Raises:
         ValueError: one of the clips has no score.
@@ -64,11 +57,9 @@ def direct_comparisons(
     task: PairTask,
     clips: tuple[Clip, Clip],
     texts: Mapping[str, Any],
-    data: DictConfig,
     *,
     reference: Clip | None,
     turns: Sequence[Mapping[str, Any]],
-    rate: int | None,
     shared_prefix: bool,
 ) -> dict[str, Comparison]:
     """Compare two clips in one prompt, in both orders; returns the comparisons by dimension key.
@@ -76,20 +67,13 @@ def direct_comparisons(
     Raises:
         ValueError: a text contains markup of the model, or a clip cannot be used.
     """
-    names = ("audio_a", "audio_b")
-    (a, seconds_a), (b, seconds_b) = (
-        encoder.add_clip(name, clip, data, number=number, rate=rate)
-        for number, (name, clip) in enumerate(zip(names, clips, strict=True))
-    )
-    reference_path, reference_seconds = None, 0.0
-    if reference is not None:
-        reference_path, reference_seconds = encoder.add_clip(
-            "reference", reference, data, rate=rate
-        )
+    a, seconds_a = encoder.add_clip("audio_a", clips[0], number=0)
+    b, seconds_b = encoder.add_clip("audio_b", clips[1], number=1)
+    reference_path, reference_seconds = encoder.add_reference("reference", reference)
     record = Record(
         id="0", file=Path("Judge.compare"), line=0, clip=a, seconds=seconds_a, clip_b=b, seconds_b=seconds_b,
         fields=texts, ratings={}, reference=reference_path, reference_seconds=reference_seconds,
-        turns=encoder.turns("turns", turns, data, rate=rate),
+        turns=encoder.turns("turns", turns),
     )  # fmt: skip
     require_plain_texts(encoder.text_check, task, [record])
     predictions = score(model, [record], encoder, shared_prefix=shared_prefix)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import get_class
+
 from dramaeval.config.keys import argument_names, check_arguments
 from dramaeval.config.problems import ConfigError, near_match_hint, not_among
 
@@ -37,30 +39,26 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     Raises:
         ConfigError: lists every unknown or invalid key with near matches.
     """
-    if not isinstance(config, Mapping):
-        raise ConfigError([f"peft must be a mapping with enabled and method, not {config!r}."])
-    section = config["peft"] if "peft" in config and "method" not in config else config
+    has_section = isinstance(config, Mapping) and "peft" in config and "method" not in config
+    section = config["peft"] if has_section else config
     if not isinstance(section, Mapping):
-        raise ConfigError([f"peft must be a mapping with enabled and method, not {section!r}."])
-    problems = _problems(section)
-    if problems:
+        raise ConfigError(f"peft must be a mapping with enabled and method, not {section!r}.")
+    if problems := _problems(section):
         raise ConfigError(problems)
     if not section.get("enabled", True):
         return None
     method = section["method"]
-    if method == "qlora" and (keys := quantization_keys() & set(section.get(method) or {})):
+    given = section.get(method) or {}
+    (target, defaults), arguments = METHODS[method], _peft_arguments(method, given)
+    if left_out := sorted(given.keys() - arguments.keys()):
         log.warning(
             "peft.qlora.%s: not part of PEFT's configuration; load the model with these settings.",
-            ", ".join(sorted(keys)),
+            ", ".join(left_out),
         )
-    target, defaults = METHODS[method]
-    arguments = {**defaults, **_peft_arguments(method, section.get(method) or {})}
-    from hydra.utils import get_class
-
     try:
-        return get_class(target)(**arguments)
+        return get_class(target)(**{**defaults, **arguments})
     except (TypeError, ValueError) as error:
-        raise ConfigError([f"peft.{method}: {error}"]) from None
+        raise ConfigError(f"peft.{method}: {error}") from None
 
 
 def _problems(section: Mapping[str, Any]) -> list[str]:

@@ -22,10 +22,10 @@ from dramaeval.api.peft_config import METHODS, create_peft_config, quantization_
 from dramaeval.config.composition import choices
 from dramaeval.config.fields import settings_of
 from dramaeval.config.keys import argument_names, instead
+from dramaeval.config.literal import as_override
 from dramaeval.config.model_schema import ModelConfig
-from dramaeval.config.overrides import as_override
 from dramaeval.config.problems import ConfigError, near_match_hint
-from dramaeval.config.standard_streams import accept_any_text
+from dramaeval.startup import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect
 
 #: The parts of the published recipe (arXiv 2511.01261) that its file does not contain: one question per record and step
@@ -85,10 +85,7 @@ class Translation:
 
 
 def translate(values: Mapping[str, Any]) -> Translation:
-    """The equivalent of a published configuration.
-
-    Args:
-        values: the content of the file, with the keys ``training`` and ``peft``.
+    """The equivalent of the content of a published file, which has the keys ``training`` and ``peft``.
 
     Raises:
         ConfigError: the ``peft`` section is not valid.
@@ -102,7 +99,7 @@ def translate(values: Mapping[str, Any]) -> Translation:
     training, peft = values.get("training") or {}, values.get("peft") or {"enabled": False}
     for name, section in (("training", training), ("peft", peft)):
         if not isinstance(section, Mapping):
-            raise ConfigError([f"{name} must be a mapping, not {section!r}."])
+            raise ConfigError(f"{name} must be a mapping, not {section!r}.")
     _training(training, result)
     _peft(peft, result)
     result.overrides += RECIPE
@@ -230,7 +227,7 @@ def main(words: list[str] | None = None) -> int:
         # Interpolations are not resolved, since the file may come from another person.
         values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if not isinstance(values, Mapping):
-            raise ConfigError([f"{file} holds no mapping with training and peft."])
+            raise ConfigError(f"{file} holds no mapping with training and peft.")
         result = translate({str(key): value for key, value in values.items()})
     except (OSError, UnicodeDecodeError, ConfigError, OmegaConfBaseException, YAMLError) as error:
         print(f"{file}: {error}", file=sys.stderr)

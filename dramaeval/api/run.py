@@ -60,11 +60,7 @@ class RunResult:
         return self.predictions_of(phases[0] if phases else "final")
 
     def predictions_of(self, phase: str) -> pandas.DataFrame:
-        """A row for each line of a predictions file, with the keys as columns; empty without the file.
-
-        Args:
-            phase: ``final`` or ``zero_shot``.
-        """
+        """The predictions of a phase (``final`` or ``zero_shot``), with the keys of the file as columns; empty without it."""
         import pandas as pd
 
         file = self._file(phase)
@@ -101,7 +97,7 @@ def run(overrides: Sequence[str] = ()) -> RunResult:
     config = _composed(overrides)
     folder = Path(str(config.hydra.run.dir)).absolute()
     if problem := folder_problem(folder, "hydra.run.dir:"):
-        raise ConfigError([problem])
+        raise ConfigError(problem)
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = literal(str(folder))
     with _as_job(config), locked(folder):
@@ -119,11 +115,11 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         ConfigError: lists the problems of the overrides.
     """
     if isinstance(overrides, str):
-        raise ConfigError([f'overrides must be a list of words: ["{overrides}"].'])
+        raise ConfigError(f'overrides must be a list of words: ["{overrides}"].')
     words = with_task_of_records(with_settings_of_score(list(overrides)))
     if options := [word for word in words if word.startswith("-")]:
         raise ConfigError(
-            [f"{' '.join(options)}: run starts one run and takes KEY=VALUE words only."]
+            f"{' '.join(options)}: run starts one run and takes KEY=VALUE words only."
         )
     if problems := problems_of_words(words):
         raise ConfigError(problems)
@@ -132,11 +128,9 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
     try:
         config = compose(*words, with_hydra=True)
     except HydraException as error:
-        raise ConfigError([str(error)]) from None
+        raise ConfigError(str(error)) from None
     if is_about_a_sweep(config):
-        raise ConfigError(
-            ["run starts one run: sweeps are commands of the shell (launch.py -m …)."]
-        )
+        raise ConfigError("run starts one run: sweeps are commands of the shell (launch.py -m …).")
     if problems := problems_of_command(config):
         raise ConfigError(problems)
     return config
@@ -154,6 +148,6 @@ def _as_job(config: DictConfig) -> Iterator[None]:
     finally:
         for handler in root.handlers:
             handler.close()
-        hydra.cfg, root.handlers, _, sys.excepthook, threading.excepthook = before
-        root.setLevel(before[2])
+        hydra.cfg, root.handlers, level, sys.excepthook, threading.excepthook = before
+        root.setLevel(level)
         logging.captureWarnings(False)

@@ -108,10 +108,8 @@ class RewardsClips:
             clips_a_batch=clips_a_batch,
             **(texts or {}),
         )
-        keys = [
-            dimension.key for dimension in self.task_of_clips(task, dimensions).rated_dimensions
-        ]
-        values = rewards(scores, keys, None if per_dimension else weights, per_dimension)
+        rated = self.task_of_clips(task, dimensions).rated_dimensions
+        values = rewards(scores, [dimension.key for dimension in rated], weights, per_dimension)
         return values.to(input_device(self.model))
 
 
@@ -123,11 +121,7 @@ def rewards(
 ) -> torch.Tensor:
     """The expected scores scaled to 0-1, float32 ``[clips, dimensions]``, or their weighted mean ``[clips]``.
 
-    Args:
-        scores: the scores of the clips.
-        keys: the keys of the dimensions.
-        weights: weights by dimension key; None means equal weights.
-        per_dimension: whether to return the scaled scores instead of their mean.
+    ``weights`` are by dimension key; None means equal weights.
 
     Raises:
         ValueError: a weight belongs to no dimension or is negative, or all weights are 0.

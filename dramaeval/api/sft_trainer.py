@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 import trl
 from transformers import PreTrainedModel
 
@@ -76,12 +77,7 @@ class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
 
 
 class DatasetSampler:
-    """Samples the questions of an `AudioDataset` for a trainer.
-
-    Args:
-        dataset: samples the questions and perturbs the clips.
-        record_encoder: encodes the questions and clips.
-    """
+    """Samples and encodes the questions of a data set, with its perturbed clips, for a trainer."""
 
     def __init__(self, dataset: AudioDataset | ItemDataset, record_encoder: RecordEncoder) -> None:
         self.dataset = dataset
@@ -108,34 +104,34 @@ def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
     Raises:
         ValueError: an argument has no effect on a judge.
     """
-    if args is None:
-        import torch
-
-        gpu = torch.cuda.is_available()
-        args = trl.SFTConfig(output_dir="sft_output", use_cpu=not gpu, bf16=gpu)
-    refuse_without_effect(args)
-    args = copy.copy(args)
+    args = copied_arguments(args, trl.SFTConfig, output_dir="sft_output")
     args.dataset_kwargs = {"skip_prepare_dataset": True}
     args.max_length = None
     args.remove_unused_columns = False
-    args.report_to = []
-    args.mixed_precision = precision_of(args)
     return args
 
 
-def precision_of(args: Any) -> str:
-    """The value of ``mixed_precision``; if it is not set, transformers reads an environment variable."""
-    return "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
+def copied_arguments(args: Any | None, config_class: type, **defaults: Any) -> Any:
+    """A copy of the arguments without loggers; without arguments, an object of TRL's class with the defaults.
+
+    Raises:
+        ValueError: an argument has no effect on a judge.
+    """
+    if args is None:
+        gpu = torch.cuda.is_available()
+        args = config_class(use_cpu=not gpu, bf16=gpu, **defaults)
+    refuse_without_effect(args)
+    args = copy.copy(args)
+    args.report_to = []
+    # If it is not set, transformers reads an environment variable.
+    args.mixed_precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
+    return args
 
 
 def trainer_arguments(
     model: Any, args: Any, dataset: Any, peft_config: Any | None, enable_tensorboard: bool
 ) -> dict[str, Any]:
-    """Load the model, attach the adapter, and return the arguments of a judge's trainer.
-
-    Args:
-        model, dataset, peft_config, enable_tensorboard: see `SFTTrainer`.
-        args: the result of `prepare_arguments`.
+    """Load the model, attach the adapter, and return the arguments of a judge's trainer; see `SFTTrainer`.
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
@@ -149,7 +145,11 @@ def trainer_arguments(
             "Face with prompt, solution and audio can be used."
         )
     judge = _judge(model, args)
-    if not isinstance(dataset, AudioDataset) and judge.family.takes_audio:
+    if not judge.family.takes_audio:
+        raise ModelError(
+            f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."
+        )
+    if not isinstance(dataset, AudioDataset):
         rate = judge.family.log_mel(judge.processor).sampling_rate
         dataset = ItemDataset(dataset, rate, MAX_SECONDS)
     record_encoder = RecordEncoder(
@@ -157,10 +157,6 @@ def trainer_arguments(
     )
     if problems := record_encoder.text_check.problems(dataset.task, dataset.records):
         raise BadRecordsError(problems)
-    if not judge.family.takes_audio:
-        raise ModelError(
-            f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."
-        )
     if dataset.sample_rate != record_encoder.logmel.sampling_rate:
         raise ValueError(
             f"AudioDataset(sample_rate={dataset.sample_rate}), but this model takes "
@@ -179,7 +175,7 @@ def trainer_arguments(
         "record_encoder": record_encoder,
         "train_records": dataset.records,
         "batch": {"questions_per_clip": 1, "shared_prefix": judge.shared_prefix, "eval_clips": 8},
-        "callbacks": _tensorboard_callbacks(args) if enable_tensorboard else (),
+        "callbacks": [_tensorboard(args)] if enable_tensorboard else [],
         "sampler": DatasetSampler(dataset, record_encoder),
     }
 
@@ -198,10 +194,6 @@ def _judge(model: Any, args: Any) -> Judge:
         return model
     if isinstance(model, str | os.PathLike):
         return Judge.load(model, device=args.device.type)
-    return _judge_with_model(model)
-
-
-def _judge_with_model(model: Any) -> Judge:
     from dramaeval.models.families import qwen2_audio
 
     judge_class = qwen2_audio.Qwen2AudioForConditionalGeneration
@@ -227,10 +219,9 @@ def _judge_with_model(model: Any) -> Judge:
     return Judge(model, family, family.processor(), config)
 
 
-def _tensorboard_callbacks(args: Any) -> list[Any]:
+def _tensorboard(args: Any) -> Any:
     """The callback that writes TensorBoard curves to the output folder."""
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    folder = Path(args.output_dir) / "tensorboard"
-    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder)))]
+    return TensorBoardCallback(SummaryWriter(log_dir=str(Path(args.output_dir, "tensorboard"))))

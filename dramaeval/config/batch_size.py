@@ -8,6 +8,7 @@ gives both factors and they determine the global batch.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -149,8 +150,8 @@ def _divisors(number: int) -> list[int]:
 def _divisors_near(number: int, target: int) -> list[int]:
     """The largest divisor up to ``target``, and the smallest divisor above it."""
     divisors = _divisors(number)
-    below = [divisor for divisor in divisors if divisor <= target][-1:]
-    return below + [divisor for divisor in divisors if divisor > target][:1]
+    above = bisect(divisors, target)
+    return divisors[above - 1 : above + 1]
 
 
 def _multiples(target: int, factor: int) -> list[int]:

@@ -12,11 +12,9 @@ from dramaeval.config.literal import literal
 
 
 def compose(*overrides: str, with_hydra: bool = False) -> DictConfig:
-    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line.
+    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line, such as ``task=role``.
 
-    Args:
-        overrides: such as ``task=role``.
-        with_hydra: keep Hydra's node, which a configuration of the command line has too.
+    With ``with_hydra`` the result has Hydra's node, as a configuration of the command line.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra

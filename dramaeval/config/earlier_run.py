@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.renamed_targets import read_saved
-from dramaeval.config.secrets import HIDDEN
+from dramaeval.config.secrets import HIDDEN, leaves
 from dramaeval.config.trust import TRUSTED
 from dramaeval.config.user_keys import is_given
 
@@ -32,9 +32,7 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfig:
     """The settings of the run in ``from``, except those that the user gives.
 
-    Args:
-        config: a composed configuration with ``from``.
-        keys: the keys of the user's overrides; the key of a group (``peft=ia3``) stands for all its settings.
+    ``keys`` are those of the user's overrides; the key of a group (``peft=ia3``) stands for all its settings.
 
     Raises:
         ConfigError: the folder holds no run, its settings name classes from outside this package, or the user
@@ -43,7 +41,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
     source = config["from"]
     if "experiment" in keys:
         raise ConfigError(
-            [f"from={source} and experiment=… both give all settings: leave out one of them."]
+            f"from={source} and experiment=… both give all settings: leave out one of them."
         )
     user = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     hydra = user.pop("hydra", None)
@@ -52,7 +50,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         _check_targets(earlier, user, source)
     known = {key: value for key, value in earlier.items() if key in user}
     values = _Overlay(earlier, keys).node("", user, known)
-    if masked := list(_masked(values)):
+    if masked := [key for key, value in leaves(values) if HIDDEN in str(value)]:
         raise ConfigError(
             [
                 f"from={source}: the value of {key} was masked when the run was saved: give it again."
@@ -63,7 +61,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         merged = cast(DictConfig, OmegaConf.merge(registration.root(), values, {"from": None}))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError([f"from={source}: its config.yaml cannot be used: {reason}"]) from None
+        raise ConfigError(f"from={source}: its config.yaml cannot be used: {reason}") from None
     if hydra is not None:
         with open_dict(merged), read_write(merged):
             merged.hydra = config.hydra
@@ -77,10 +75,10 @@ def _read(run: Path) -> dict[str, Any]:
         values = read_saved(file)
     except OSError:
         raise ConfigError(
-            [f"from={run} holds no run: give a run folder, with a config.yaml in it."]
+            f"from={run} holds no run: give a run folder, with a config.yaml in it."
         ) from None
     if not isinstance(values, dict) or not {"stages", "task", "model", "trainer"} <= set(values):
-        raise ConfigError([f"from={run}: {file} holds no settings of a run."])
+        raise ConfigError(f"from={run}: {file} holds no settings of a run.")
     return values
 
 
@@ -103,25 +101,8 @@ def _check_targets(earlier: Mapping[str, Any], user: Mapping[str, Any], source: 
         raise ConfigError(problems)
 
 
-def _masked(value: Any, where: str = "") -> Iterator[str]:
-    """The keys of values that hold a masked secret."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _masked(inner, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from _masked(inner, f"{where}.{number}")
-    elif isinstance(value, str) and HIDDEN in value:
-        yield where
-
-
 class _Overlay:
-    """Merges the user's settings with those of an earlier run; the user's settings take precedence.
-
-    Args:
-        earlier: the settings of the earlier run.
-        keys: the keys of the user's overrides.
-    """
+    """Merges the user's settings with those of an earlier run; the user's settings take precedence."""
 
     def __init__(self, earlier: Mapping[str, Any], keys: tuple[str, ...]) -> None:
         self.earlier = earlier

@@ -206,35 +206,37 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
         node: a configuration node or a mapping; settings may be absent.
         where: the node's key.
     """
-    known, dot = settings_of(schema), f"{where}." if where else ""
     messages = _unknown_here(schema, node, where)
-    for name, declared in known.items():
-        if name not in node or is_missing(node, name):
-            continue
-        value = node[name]
+    for declared, key, value in _values(schema, node, where):
         if declared.nested and isinstance(value, Mapping):
-            messages += problems(declared.nested, value, dot + name)
-        elif problem := declared.problem(dot + name, value):
+            messages += problems(declared.nested, value, key)
+        elif problem := declared.problem(key, value):
             messages.append(problem)
     return messages
 
 
 def invalid_keys(schema: type, node: Mapping[Any, Any]) -> set[str]:
     """The names of a node's settings whose values `problems` reports."""
-    return {
-        name
-        for name, declared in settings_of(schema).items()
-        if name in node and not is_missing(node, name) and declared.problem(name, node[name])
-    }
+    values = _values(schema, node, "")
+    return {name for declared, name, value in values if declared.problem(name, value)}
 
 
 def unknown_keys(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
     """Report the unknown keys in a node and its nested nodes; see `problems`."""
     messages = _unknown_here(schema, node, where)
-    for name, declared in settings_of(schema).items():
-        if declared.nested and not is_missing(node, name) and isinstance(node.get(name), Mapping):
-            messages += unknown_keys(declared.nested, node[name], f"{where}.{name}".lstrip("."))
+    for declared, key, value in _values(schema, node, where):
+        if declared.nested and isinstance(value, Mapping):
+            messages += unknown_keys(declared.nested, value, key)
     return messages
+
+
+def _values(
+    schema: type, node: Mapping[Any, Any], where: str
+) -> Iterator[tuple[Setting, str, Any]]:
+    """The declared settings that a node has, each with its full key and its value."""
+    for name, declared in settings_of(schema).items():
+        if name in node and not is_missing(node, name):
+            yield declared, f"{where}.{name}" if where else name, node[name]
 
 
 def _unknown_here(schema: type, node: Mapping[Any, Any], where: str) -> list[str]:
@@ -311,14 +313,8 @@ def _type_in_words(hint: Any) -> str:
     return "a mapping" if kind is dict else "any value"
 
 
-def settings_text(schema: type, where: str = "", width: int = 110) -> str:
-    """Every setting with its default and help, as indented lines for a terminal.
-
-    Args:
-        schema: the dataclass that declares the settings.
-        where: the key of its node.
-        width: columns of the terminal.
-    """
+def settings_text(schema: type, where: str = "") -> str:
+    """Every setting of the node ``where`` with its default and help, as indented lines for a terminal."""
     column, lines = " " * 38, []
     for declared in all_settings(schema, where):
         assigned = f"={default_text(declared.default)}"
@@ -327,7 +323,7 @@ def settings_text(schema: type, where: str = "", width: int = 110) -> str:
         text, choices = declared.help, declared.choices
         if any(f"{choice}:" not in text for choice in choices):
             text += f" ({' | '.join(choices)})"
-        name, wrapped = f"    {declared.key}{assigned}  ", textwrap.wrap(text, width - len(column))
+        name, wrapped = f"    {declared.key}{assigned}  ", textwrap.wrap(text, 110 - len(column))
         first = (
             name.ljust(len(column)) + wrapped.pop(0) if len(name) <= len(column) else name.rstrip()
         )

@@ -39,9 +39,6 @@ def inherit(config: DictConfig) -> DictConfig:
 
     The user's settings are kept. The result has no ``from``, and inheriting again does not change it.
 
-    Args:
-        config: a composed configuration, with or without Hydra's node.
-
     Raises:
         ConfigError: the user's settings contradict the judge, or a file cannot be used.
     """
@@ -90,13 +87,7 @@ def _with_judge(config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) ->
 
 
 class _Comparison:
-    """Compares the settings of a run with those of its judge.
-
-    Args:
-        config: the configuration of the run.
-        judge: the judge in ``checkpoint``.
-        keys: the keys of the command line's overrides.
-    """
+    """Compares the settings of a run with those of the judge in ``checkpoint``."""
 
     def __init__(self, config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) -> None:
         self.config, self.judge, self.keys = config, judge, keys
@@ -113,10 +104,7 @@ class _Comparison:
             judge = parts[name]
         elif chosen and self.replaces and "task" in self.keys:
             return user
-        elif chosen and (name, user.get("_target_")) != (
-            judge.get("name"),
-            judge.get("_target_"),
-        ):
+        elif chosen and (name, user.get("_target_")) != (judge.get("name"), judge.get("_target_")):
             if not self.replaces:
                 self._contradiction("task", name, judge.get("name"))
             return user
@@ -131,15 +119,13 @@ class _Comparison:
         for key in {**judge, **user}:
             if key in ("data", "label_policies", "tasks"):
                 continue
-            path = f"{where}.{key}"
+            path, given, initial = f"{where}.{key}", user.get(key, _ABSENT), base.get(key, _ABSENT)
             if key in judge:
-                task[key] = self._value(
-                    path, user.get(key, _ABSENT), judge[key], base.get(key, _ABSENT)
-                )
+                task[key] = self._value(path, given, judge[key], initial)
             elif same_class:
-                task[key] = user[key]  # a setting that is newer than the judge
-            elif self._is_given(path, user[key], base.get(key, _ABSENT)):
-                self._contradiction(path, user[key], None)
+                task[key] = given  # a setting that is newer than the judge
+            elif self._is_given(path, given, initial):
+                self._contradiction(path, given, None)
         if not judge.get("labels"):
             task |= {"labels": None, "label_policies": {}}
         elif task["labels"] not in (task.get("label_policies") or {}):
@@ -160,20 +146,19 @@ class _Comparison:
         return task
 
     def _value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
-        """One setting: the user's value if it is given and may differ, else the judge's value."""
+        """One setting, as `_whole_value`; mappings are merged."""
         if all(isinstance(value, dict) for value in (user, judge)):
-            inner = base if isinstance(base, dict) else {}
-            return {
-                key: self._value(
-                    f"{path}.{key}",
-                    user.get(key, _ABSENT),
-                    judge.get(key, _ABSENT),
-                    inner.get(key, _ABSENT),
-                )
-                for key in {**judge, **user}
-                if key in judge
-                or self._is_given(f"{path}.{key}", user[key], inner.get(key, _ABSENT))
-            }
+            merged = {}
+            for key in {**judge, **user}:
+                given, saved = user.get(key, _ABSENT), judge.get(key, _ABSENT)
+                initial = base.get(key, _ABSENT) if isinstance(base, dict) else _ABSENT
+                if key in judge or self._is_given(f"{path}.{key}", given, initial):
+                    merged[key] = self._value(f"{path}.{key}", given, saved, initial)
+            return merged
+        return self._whole_value(path, user, judge, base)
+
+    def _whole_value(self, path: str, user: Any, judge: Any, base: Any) -> Any:
+        """The user's value if it is given and may differ, else the judge's value."""
         if user is _ABSENT or user == judge or not self._is_given(path, user, base):
             return judge
         is_free = self.replaces or path.rpartition(".")[2] in FREE
@@ -193,11 +178,7 @@ class _Comparison:
         return is_given(path, self.setting_keys) or value != base
 
     def _data(
-        self,
-        where: str,
-        user: Mapping[str, Any],
-        judge: Mapping[str, Any],
-        base: Mapping[str, Any],
+        self, where: str, user: Mapping[str, Any], judge: Mapping[str, Any], base: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The settings of the records: the user's; if these name no file, the sample that the judge was trained on."""
         saved, default_data = judge.get("data") or {}, base.get("data") or {}
@@ -234,17 +215,11 @@ class _Comparison:
         )
         model = dict(user)
         for key, value in judge.items():
-            if key in ("path", "revision"):
-                continue
-            path = f"model.{key}"
-            overridden = is_given(path, self.keys) or user.get(key) != base.get(key, _ABSENT)
-            if key == "_target_":
-                overridden = chosen
-            if overridden and key in user and user[key] != value:
-                if self.replaces:
-                    continue
-                self._contradiction(path, user[key], value)
-            model[key] = value
+            if key not in ("path", "revision"):
+                # With another base, the class of the model is given too.
+                initial = _ABSENT if chosen and key == "_target_" else base.get(key, _ABSENT)
+                given = user.get(key, _ABSENT)
+                model[key] = self._whole_value(f"model.{key}", given, value, initial)
         base_of_judge = {key: judge.get(key) for key in ("path", "revision")}
         if not self.judge.adapter:  # its weights are in the folder
             base_of_judge = {"path": str(self.judge.folder), "revision": None}

@@ -25,12 +25,9 @@ NEUTRAL = {"_target_": "dramaeval.tasks.labels.distribution", "_partial_": True}
 
 
 def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> DictConfig | None:
-    """Read the configuration of a run; ``${`` in it is plain text. None if the folder holds no run.
+    """Read the configuration in a run folder; ``${`` in it is plain text. None if the folder holds no run.
 
-    Args:
-        run: the run folder.
-        trust: see `dramaeval.Judge.load`.
-        remote_code: whether code that comes with the model may run.
+    ``trust`` and ``remote_code`` are those of `dramaeval.Judge.load`.
 
     Raises:
         ConfigError: lists every class that is not trusted and every invalid setting of the model.
@@ -47,7 +44,7 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
 def judge_config(judge: SavedJudge, trust: Sequence[str], *, remote_code: bool) -> DictConfig:
     """The configuration of a judge that is not in a run folder, from ``judge.yaml`` and the default settings.
 
-    Args, Raises: as `read_judge_config`.
+    Arguments and errors are those of `read_judge_config`.
     """
     config = compose()
     values = {"model": judge.model, "task": _with_data(judge.task, plain(config.task.data))}

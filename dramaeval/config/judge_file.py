@@ -106,9 +106,7 @@ def _content(settings: Mapping[str, Any]) -> dict[str, Any]:
     trainer = settings.get("trainer") or {}
     return {
         "objective": trainer.get("objective"),
-        "model": {
-            key: value for key, value in settings["model"].items() if key not in NOT_OF_MODEL
-        },
+        "model": _model(settings["model"]),
         "task": _task(settings["task"]),
     }
 
@@ -164,10 +162,10 @@ def read_judge(path: str | Path) -> SavedJudge | None:
     values = _read(file) if file.is_file() else None
     if values is None or not (is_listed or {"stages", "task", "model"} <= set(values)):
         return None
-    judge = values if is_listed else _content(values)
     for key in ("task", "model"):
-        if not isinstance(judge.get(key), dict):
-            raise ConfigError([f"{file}: {key} is not a mapping. Restore the file from a copy."])
+        if not isinstance(values.get(key), dict):
+            raise ConfigError(f"{file}: {key} is not a mapping. Restore the file from a copy.")
+    judge = values if is_listed else _content(values)
     return SavedJudge(
         folder=folder,
         file=file,
@@ -189,7 +187,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     version_of_file = values.get("format", FORMAT)
     if file.name == JUDGE and version_of_file != FORMAT:
         reason = f"has format {version_of_file}, and this version reads {FORMAT}"
-        raise ConfigError([f"{file} {reason}: install a newer dramaeval."])
+        raise ConfigError(f"{file} {reason}: install a newer dramaeval.")
     return values
 
 

@@ -99,11 +99,7 @@ def check_arguments(
 
 
 def instead(replacement: str) -> str:
-    """The advice for a setting that is refused.
-
-    Args:
-        replacement: the setting to use, or ``nothing: `` and the reason.
-    """
+    """The advice for a refused setting; the replacement is the setting to use, or ``nothing: `` and the reason."""
     if replacement.startswith("nothing: "):
         return f"leave it out; {replacement.removeprefix('nothing: ')}"
     return f"use {replacement}"

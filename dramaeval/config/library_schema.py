@@ -1,7 +1,7 @@
-"""The settings of ``peft``, ``quantization`` and ``zero``, a part of `dramaeval.config.schema`.
+"""The settings of ``peft``, ``quantization``, ``zero`` and ``logger``, a part of `dramaeval.config.schema`.
 
-They are arguments of PEFT, transformers and DeepSpeed, with these libraries' defaults. A node accepts further arguments of
-its class. If the classes of a library declare different types for an argument, the type here accepts all of them.
+The first three are arguments of PEFT, transformers and DeepSpeed, with these libraries' defaults. A node accepts further
+arguments of its class. If the classes of a library declare different types for an argument, the type here accepts all of them.
 `dramaeval.config.keys.check_arguments` compares names and types with the class under ``_target_``.
 """
 
@@ -213,3 +213,34 @@ class ZeroConfig(OpenNode):
     memory_breakdown: bool = setting(False, help="log memory")
     dump_state: bool = setting(False, help="log DeepSpeed's settings")
     log_level: str | None = setting(None, help="level of DeepSpeed's own log")
+
+
+@dataclass(kw_only=True)
+class WandbConfig:
+    """``logger.wandb``: Weights & Biases."""
+
+    enabled: bool = setting(False, help="log to Weights & Biases; logger=wandb sets it")
+    mode: str = setting(
+        "auto",
+        help="auto: online if a key is known (WANDB_API_KEY or wandb login), else offline",
+        choices=("auto", "online", "offline"),
+    )
+    project: str = setting("dramaeval", help="project")
+    entity: str | None = setting(None, help="team; null: your account")
+    name: str | None = setting(None, help="name of the run; null: the end of the run folder's path")
+    group: str | None = setting(None, help="group of runs")
+    tags: list[str] = setting([], help="tags of the run")
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """``logger``: training curves, in addition to the files of the run folder."""
+
+    tensorboard: bool = setting(
+        False, help="write TensorBoard files to the run folder's tensorboard/"
+    )
+    wandb: WandbConfig = setting(WandbConfig, help="Weights & Biases")
+    mlflow: bool = setting(False, help="log to MLflow; variables MLFLOW_* set the target")
+    trackio: bool = setting(False, help="log to Trackio")
+    swanlab: bool = setting(False, help="log to SwanLab; variables SWANLAB_* set the target")
+    comet: bool = setting(False, help="log to Comet; variables COMET_* set the target")

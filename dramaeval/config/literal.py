@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
@@ -29,6 +31,25 @@ def literal(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: literal(inner) for key, inner in value.items()}
     return [literal(inner) for inner in value] if isinstance(value, list) else value
+
+
+def as_override(value: Any) -> str:
+    """A plain value in the grammar of Hydra's command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_override, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_override(inner)}" for key, inner in value.items()) + "}"
+    if not isinstance(value, str):
+        return str(value)
+    # A text is quoted if it could be read as another type, or contains characters of the grammar.
+    is_word = value[:1].isalpha() and all(char.isalnum() or char in "_-./" for char in value)
+    if is_word and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    return QuotedString(literal(value), Quote.single).with_quotes()
 
 
 def plain(node: Any) -> Any:
@@ -101,11 +122,8 @@ def folder_problem(folder: str | os.PathLike[str], purpose: str) -> str | None:
     """The message about a folder whose name Hydra would interpolate; None for other folders.
 
     Hydra puts the names of the working folder and the output folder into its configuration without escaping them, and
-    would write to the folder that the interpolation results in.
-
-    Args:
-        folder: name of the folder.
-        purpose: purpose of the folder, for the message, such as ``The working folder``.
+    would write to the folder that the interpolation results in. The message begins with ``purpose``, such as ``The working
+    folder``.
     """
     if "${" not in os.fspath(folder):
         return None

@@ -78,9 +78,8 @@ def _row(setting: Setting, where: str) -> str:
     default = f"`{default_text(setting.default)}`"
     if setting.default in (MISSING, {}):
         default = "required" if setting.default else "empty"
-    return (
-        "| " + " | ".join(map(_cell, (f"`{key}`", default, setting.expected, setting.help))) + " |"
-    )
+    cells = map(_cell, (f"`{key}`", default, setting.expected, setting.help))
+    return f"| {' | '.join(cells)} |"
 
 
 def _table(heading: str, columns: tuple[str, ...], rows: list[str]) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode
+from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode, open_dict
 
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import node_description, settings_text
@@ -27,12 +27,9 @@ def root() -> DictConfig:
     keys = ("model", "task", "callbacks", "texts", *(f"importer.{name}" for name in importer))
     for key in (*keys, *libraries):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
-    OmegaConf.set_struct(node.batch, False)
-    node.batch["global"] = IntegerNode(None)
-    OmegaConf.set_struct(node.batch, None)
-    OmegaConf.set_struct(node, False)
-    node["from"] = StringNode(None)
-    OmegaConf.set_struct(node, None)
+    with open_dict(node.batch), open_dict(node):
+        node.batch["global"] = IntegerNode(None)
+        node["from"] = StringNode(None)
     return node
 
 
@@ -47,10 +44,8 @@ def require_schema(config: DictConfig) -> None:
     """Raise ConfigError for a configuration without the schema, such as the ``config.yaml`` of a run."""
     if OmegaConf.get_type(config) is not Root:
         raise ConfigError(
-            [
-                "--config-name names a configuration without the schema of this package. To run again with the "
-                f"settings of a run: {command_name()} from=RUN KEY=VALUE …, with the run folder for RUN."
-            ]
+            "--config-name names a configuration without the schema of this package. To run again with the "
+            f"settings of a run: {command_name()} from=RUN KEY=VALUE …, with the run folder for RUN."
         )
 
 
@@ -80,11 +75,7 @@ def register() -> None:
 
 
 def register_run_id(id_of: Callable[[DictConfig], str]) -> None:
-    """Register ``${run_id:}`` with OmegaConf; without this call, `register` uses `run_id`.
-
-    Args:
-        id_of: returns the id of a configuration.
-    """
+    """Register ``${run_id:}`` with OmegaConf; without this call, `register` uses `run_id`."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: id_of(_root_), replace=True)
 
 

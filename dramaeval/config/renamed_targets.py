@@ -36,18 +36,16 @@ def read_saved(file: Path) -> Any:
         return with_current_targets(read_plain(file))
     except (YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
+        raise ConfigError(f"{file} is not YAML: {reason}. Restore it from a copy.") from None
 
 
 def with_current_targets(values: Any) -> Any:
     """A copy of plain values in which every ``_target_``, at any depth, has its current name."""
     if isinstance(values, dict):
         return {
-            key: _current(value) if key == "_target_" else with_current_targets(value)
+            key: RENAMED.get(str(value), value)
+            if key == "_target_"
+            else with_current_targets(value)
             for key, value in values.items()
         }
     return [with_current_targets(value) for value in values] if isinstance(values, list) else values
-
-
-def _current(target: Any) -> Any:
-    return RENAMED.get(target, target) if isinstance(target, str) else target

@@ -35,10 +35,7 @@ def run_id(config: DictConfig) -> str:
     Three kinds of values are left out: settings that are paths (data, offload folder), all other absolute paths, and
     settings of how the run is executed (``hydra``, ``launch``, ``plan``). A model is identified by its content, not by
     its location (`dramaeval.config.weights.model_identity`). The id therefore does not depend on the folder, the
-    machine or the launcher.
-
-    Args:
-        config: a composed configuration, with or without Hydra's node; values may be missing.
+    machine or the launcher. Values may be missing.
     """
     plain = _plain(config, "")
     text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.config.library_schema import PeftConfig, QuantizationConfig, ZeroConfig
-from dramaeval.config.logger_schema import LoggerConfig
+from dramaeval.config.library_schema import LoggerConfig, PeftConfig, QuantizationConfig, ZeroConfig
 from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.serve_settings import ServeConfig
 from dramaeval.config.task_schema import TaskConfig

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from dramaeval.config.composition import choices
 from dramaeval.config.config_folder import command_name
-from dramaeval.config.overrides import as_override
+from dramaeval.config.literal import as_override
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.unknown_keys import is_setting
 
-COMMAND = "score"
 _USAGE = """Usage: {command} score RUN INPUT … [NAME=TEXT …] [KEY=VALUE …]
 
   RUN         a run folder, a model or adapter, hf://owner/name, or a name in configs/model/ such as tiny
@@ -33,38 +32,27 @@ def with_settings_of_score(words: Sequence[str]) -> list[str]:
         ConfigError: the judge or the clips are not given.
         SystemExit: after ``--help`` is answered.
     """
-    if not words or words[0] != COMMAND:
+    if list(words[:1]) != ["score"]:
         return list(words)
-    usage = _USAGE.format(command=command_name())
-    if {"--help", "-h"} & set(words):
-        print(usage)
-        raise SystemExit(0)
+    usage = _usage(_USAGE, words)
     judge, inputs, settings = None, [], []
     for word in words[1:]:
-        key = word.partition("=")[0]
+        key, _, text = word.partition("=")
         if word.startswith("-") and word != "-":
             settings.append(word)
         elif "=" in word and not Path(word).expanduser().exists():
-            settings.append(word if _is_override(key) else _text(word))
+            is_override = not key.isidentifier() or is_setting(key)
+            settings.append(word if is_override else f"texts.{key}={as_override(text)}")
         elif judge is None:
             judge = word
         else:
             inputs.append(word)
     if judge is None or not inputs:
         missing = "the judge and its clips" if judge is None else "the clips"
-        raise ConfigError([f"{command_name()} score needs {missing}.\n\n{usage}"])
+        raise ConfigError(f"{command_name()} score needs {missing}.\n\n{usage}")
     has_stages = any(word.startswith("stages=") for word in settings)
     stages = [] if has_stages else ["stages=[score]"]
     return [*stages, _setting_of_judge(judge), f"input={as_override(inputs)}", *settings]
-
-
-def _is_override(key: str) -> bool:
-    return not key.isidentifier() or is_setting(key)
-
-
-def _text(word: str) -> str:
-    name, _, text = word.partition("=")
-    return f"texts.{name}={as_override(text)}"
 
 
 _SERVE_USAGE = """Usage: {command} serve [RUN] [KEY=VALUE …]
@@ -83,19 +71,25 @@ def with_settings_of_serve(words: Sequence[str]) -> list[str]:
         ConfigError: more than one judge is given.
         SystemExit: after ``--help`` is answered.
     """
-    if not words or words[0] != "serve":
+    if list(words[:1]) != ["serve"]:
         return list(words)
-    usage = _SERVE_USAGE.format(command=command_name())
-    if {"--help", "-h"} & set(words):
-        print(usage)
-        raise SystemExit(0)
+    usage = _usage(_SERVE_USAGE, words)
     judges = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
     settings = [word for word in words[1:] if word not in judges]
     if len(judges) > 1:
         raise ConfigError(
-            [f"{command_name()} serve serves one judge: {', '.join(judges)}.\n\n{usage}"]
+            f"{command_name()} serve serves one judge: {', '.join(judges)}.\n\n{usage}"
         )
     return ["stages=[serve]", *map(_setting_of_judge, judges), *settings]
+
+
+def _usage(text: str, words: Sequence[str]) -> str:
+    """The usage of a command; ``--help`` among the words prints it and ends the program."""
+    usage = text.format(command=command_name())
+    if {"--help", "-h"} & set(words):
+        print(usage)
+        raise SystemExit(0)
+    return usage
 
 
 def _setting_of_judge(judge: str) -> str:

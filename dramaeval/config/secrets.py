@@ -81,30 +81,19 @@ _FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
 _SAVED_BY_LIBRARIES = ("trainer.args", "peft")
 
 
-def masked(value: Any, key: str = "", also: Iterable[str] = ()) -> Any:
-    """Replace every secret in plain containers by `HIDDEN`.
-
-    Args:
-        value: plain values, at any depth.
-        key: the key of the value.
-        also: further secrets, masked in every text.
-    """
-    return _masked(value, key, [*_forms(also), *_known()])
+def masked(value: Any, also: Iterable[str] = ()) -> Any:
+    """Replace every secret in plain values, at any depth, by `HIDDEN`; the secrets ``also`` in every text."""
+    return _masked(value, "", [*_forms(also), *_known()])
 
 
 def without_secrets(text: str, also: Iterable[str] = ()) -> str:
-    """Replace every secret in a text by `HIDDEN`."""
+    """Replace every secret in a text, and the secrets ``also``, by `HIDDEN`."""
     return _without(text, [*_forms(also), *_known()])
 
 
 def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
-    """Mask the files that Hydra writes before a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``.
-
-    Args:
-        config: the composed configuration.
-        hydra: Hydra's node, from `hydra.core.hydra_config.HydraConfig.get`.
-    """
-    also = [*_named_secrets(config).values(), *_named_secrets(hydra).values()]
+    """Mask the files that Hydra writes before a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``."""
+    also = _named_secrets(config, hydra).values()
     folder = Path(hydra.runtime.output_dir, hydra.output_subdir or ".hydra")
     for file in [*folder.glob("*.yaml"), Path(hydra.sweep.dir, "multirun.yaml")]:
         if file.is_file():
@@ -124,14 +113,12 @@ def mask_file(file: Path, also: Iterable[str] = ()) -> None:
 def guard(config: DictConfig, hydra: Any = None) -> None:
     """Refuse settings whose names are those of secrets, and log a warning about values that look like secrets.
 
-    Args:
-        config: the composed configuration.
-        hydra: Hydra's node, whose ``job.env_set`` can hold secrets.
+    ``job.env_set`` in Hydra's node can hold secrets too.
 
     Raises:
         ConfigError: lists the names of the settings, without their values.
     """
-    named = [*_named_secrets(config), *(f"hydra.{key}" for key in _named_secrets(hydra))]
+    named = _named_secrets(config, hydra)
     saved = [
         f"{part}.{key}"
         for part in _SAVED_BY_LIBRARIES
@@ -139,7 +126,7 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
         for key in _suspicious_keys(plain(node))
     ]
     for key in _suspicious_keys(_raw(config)):
-        if key not in (*named, *saved):
+        if key not in named and key not in saved:
             log.warning("%s seems to hold a secret; it is masked in saved files.", key)
     _refuse(named, [key for key in saved if key not in named])
 
@@ -147,18 +134,12 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
 def refuse(config: DictConfig, hydra: Any) -> None:
     """Refuse settings of a sweep that hold a secret, since its runs read their settings from files.
 
-    Args:
-        config: the composed configuration of a run.
-        hydra: its Hydra node, with the launcher's options.
-
     Raises:
         ConfigError: lists the names of the settings, without their values.
     """
-    named = [*_named_secrets(config), *(f"hydra.{key}" for key in _named_secrets(hydra))]
-    of_hydra = [
-        f"hydra.{key}" for key in _suspicious_keys(_raw(hydra)) if key.startswith(_OF_SWEEPS)
-    ]
-    suspicious = [*_suspicious_keys(_raw(config)), *of_hydra]
+    named = _named_secrets(config, hydra)
+    of_hydra = [key for key in _suspicious_keys(_raw(hydra)) if key.startswith(_OF_SWEEPS)]
+    suspicious = [*_suspicious_keys(_raw(config)), *(f"hydra.{key}" for key in of_hydra)]
     _refuse(named, [key for key in suspicious if key not in named])
 
 
@@ -191,6 +172,15 @@ _ADVICE = (
 )
 #: The parts of Hydra's node that a user sets for a sweep; the other parts repeat them or name folders.
 _OF_SWEEPS = ("job.env_set", "launcher", "sweeper")
+
+
+def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """The key and the value of every plain value at any depth."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, f"{where}.{key}" if where else str(key))
+    else:
+        yield where, value
 
 
 def _masked(value: Any, key: str, known: list[str]) -> Any:
@@ -254,27 +244,19 @@ def _suspicious_keys(values: Any) -> list[str]:
     known = _known()
     return [
         key
-        for key, text in _leaves(values)
+        for key, text in leaves(values)
         if isinstance(text, str) and _without(text, known) != text
     ]
 
 
-def _named_secrets(node: Any) -> dict[str, str]:
+def _named_secrets(config: Any, hydra: Any) -> dict[str, str]:
     """The values of settings that have the name of a secret, by key; interpolations are left out."""
+    values = [*leaves(_raw(config)), *leaves(_raw(hydra), "hydra")]
     return {
         key: str(value)
-        for key, value in _leaves(_raw(node))
+        for key, value in values
         if names_secret(key)
         and value not in (None, "", "???", HIDDEN)
         and not isinstance(value, bool)
         and "${" not in str(value)
     }
-
-
-def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """The key and the value of every plain value at any depth."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(inner, f"{where}.{key}" if where else str(key))
-    else:
-        yield where, value

@@ -55,33 +55,31 @@ def _arguments(module: str, definition: _Definition) -> Iterator[str]:
     if constructor is not None:
         names, open_ended = _parameters(constructor)
         yield from names[1:]
-        if open_ended:
-            yield from _of_bases(module, definition)
+        if not open_ended:
+            return
+    for where, base in _bases(module, definition):
+        yield from _arguments(where, base)
+    if constructor is not None:
         return
-    yield from _of_bases(module, definition)
     decorators = map(ast.unparse, definition.decorator_list)
     if any("dataclass" in decorator for decorator in decorators) or _is_model(module, definition):
         yield from _fields(definition)
 
 
-def _of_bases(module: str, definition: ast.ClassDef) -> Iterator[str]:
-    """The arguments of the base classes."""
+def _bases(module: str, definition: ast.ClassDef) -> Iterator[tuple[str, _Definition]]:
+    """The definitions of the base classes that have arguments, each with its module."""
     for base in definition.bases:
         text = ast.unparse(base).partition("[")[0]
         if text.rpartition(".")[2] not in _PLAIN_BASES:
-            yield from _arguments(*_find(module, text))
+            yield _find(module, text)
 
 
 def _is_model(module: str, definition: ast.ClassDef) -> bool:
     """Whether a class is a pydantic model, whose annotated names are arguments."""
-    bases = [ast.unparse(base) for base in definition.bases]
-    if any(base.rpartition(".")[2] == "BaseModel" for base in bases):
+    if any(ast.unparse(base).rpartition(".")[2] == "BaseModel" for base in definition.bases):
         return True
-    plain = [
-        base for base in bases if base.partition("[")[0].rpartition(".")[2] not in _PLAIN_BASES
-    ]
-    defined = (_find(module, base.partition("[")[0]) for base in plain)
-    return any(isinstance(base, ast.ClassDef) and _is_model(where, base) for where, base in defined)
+    bases = _bases(module, definition)
+    return any(isinstance(base, ast.ClassDef) and _is_model(where, base) for where, base in bases)
 
 
 def _parameters(function: ast.FunctionDef) -> tuple[list[str], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -109,20 +109,13 @@ def split_files(data: Any) -> dict[str, str]:
 
     Each named test set is a separate split, such as ``test_wild``.
     """
-    files = dict(_user_files(data))
+    given = {name: data.get(name) for name in SPLITS}
+    if isinstance(given["test"], Mapping):
+        given |= {f"{NAMED_TEST}{name}": file for name, file in given.pop("test").items()}
+    files = {name: file for name, file in given.items() if isinstance(file, str) and file}
     if files or not data.get("sample"):
         return files
     return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}
-
-
-def _user_files(data: Any) -> Iterator[tuple[str, str]]:
-    for name in SPLITS:
-        file = data.get(name)
-        if isinstance(file, Mapping):
-            named = ((f"{NAMED_TEST}{key}", path) for key, path in file.items())
-            yield from ((key, path) for key, path in named if isinstance(path, str) and path)
-        elif isinstance(file, str) and file:
-            yield name, file
 
 
 def test_set_problems(data: Any, where: str) -> list[str]:
@@ -153,15 +146,14 @@ def long_clip_problems(data: Any, where: str) -> list[str]:
     seconds, on_long = data.get("max_seconds", WINDOW_SECONDS), data.get("on_long", OnLong.error)
     if not isinstance(seconds, int | float):
         return []
-    if getattr(on_long, "value", on_long) != OnLong.segments.value:
-        if seconds <= WINDOW_SECONDS:
-            return []
+    segments = getattr(on_long, "value", on_long) == OnLong.segments.value
+    if segments == (seconds > WINDOW_SECONDS):
+        return []
+    if not segments:
         return [
             f"{where}.max_seconds={seconds:g}: clips above {WINDOW_SECONDS:g} s are taken as consecutive windows; add "
             f"{where}.on_long=segments, or lower it to {WINDOW_SECONDS:g}."
         ]
-    if seconds > WINDOW_SECONDS:
-        return []
     return [
         f"{where}.on_long=segments with {where}.max_seconds={seconds:g} changes nothing: set {where}.max_seconds to the "
         f"length of the longest clip, above {WINDOW_SECONDS:g} s."

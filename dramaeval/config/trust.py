@@ -48,11 +48,9 @@ TRUSTED = frozenset(
 
 
 def untrusted_targets(values: Any, trust: Sequence[str]) -> list[str]:
-    """A problem for each ``_target_`` that is neither in `TRUSTED` nor trusted by the caller.
+    """A problem for each ``_target_`` in plain values that is neither in `TRUSTED` nor trusted by the caller.
 
-    Args:
-        values: plain values, as `dramaeval.config.literal.read_plain` returns them.
-        trust: names of modules, classes or functions; the name of a module covers all its classes and functions.
+    ``trust`` names modules, classes or functions; the name of a module covers all its classes and functions.
     """
     return [
         f"{key}={name} is not part of dramaeval, and building it would run its code. If you trust it: "

@@ -43,8 +43,7 @@ _ADDITIONAL = {"task": TASK_KEYS, "trainer": ("args",)}
 def problems_of_words(words: Sequence[str]) -> list[str]:
     """A problem for each key on a command line that is neither a setting nor a config group.
 
-    Args:
-        words: the words of the command line. If they name a configuration other than ``launch``, no key is reported.
+    If the words name a configuration other than ``launch``, no key is reported.
     """
     options, overrides = _split(words)
     if any(option == "-cn" or option.startswith("--config-name") for option in options):
@@ -71,20 +70,13 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     options: list[str] = []
     overrides: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("-") or before in _OPTIONS_WITH_VALUE:
-            options.append(word)
-        else:
-            overrides.append(word)
+        is_option = word.startswith("-") or before in _OPTIONS_WITH_VALUE
+        (options if is_option else overrides).append(word)
     return options, overrides
 
 
 def _problem_of_key(key: str, *, knows_all_groups: bool) -> str | None:
-    """The problem of a key without prefix (``+``, ``~``).
-
-    Args:
-        key: the key.
-        knows_all_groups: whether ``configs/`` holds all groups; a configuration folder of the user may add some.
-    """
+    """The problem of a key without prefix (``+``, ``~``); a configuration folder of the user may add groups."""
     first = key.partition(".")[0]
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
     known = {*settings_of(Root), *groups, "hydra"}  # not every group is the name of a setting
@@ -169,9 +161,7 @@ def problems_of_arguments(
 ) -> list[str]:
     """A problem for each key of a node with a ``_target_`` that is not an argument of the class, according to its source.
 
-    Args:
-        config: a composed configuration.
-        reserved: by node, further keys that a later check reports with better advice.
+    ``reserved`` are further keys by node, which a later check reports with better advice.
     """
     problems = []
     for where, node in _nodes(config):

@@ -14,8 +14,7 @@ from dramaeval.config.composition import choices, compose
 def override_keys(config: DictConfig) -> tuple[str, ...]:
     """The keys of the command line's overrides: ``peft`` for ``peft=ia3``, ``task.rubric`` for ``task/rubric=…``.
 
-    Args:
-        config: a composed configuration. The overrides are in its Hydra node, or else in that of the running job.
+    The overrides are in the configuration's Hydra node, or else in that of the running job.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -46,15 +45,10 @@ def plain_part(config: DictConfig, part: str) -> Any:
 
 @functools.cache
 def default(part: str, task: str | None = None) -> Any:
-    """A part of the default configuration as plain values. The result is cached: do not change it.
+    """A top-level node of the default configuration as plain values, with the default task or another bundled task.
 
-    Args:
-        part: the key of a top-level node, such as ``task``.
-        task: the name of a bundled task; None for the default task.
-
-    Returns:
-        None for a task that is not bundled.
+    The result is None for a task that is not bundled. It is cached: do not change it.
     """
-    if task is None:
-        return plain_part(compose(), part)
-    return plain_part(compose(f"task={task}"), part) if task in choices("task") else None
+    if task is not None and task not in choices("task"):
+        return None
+    return plain_part(compose(f"task={task}") if task else compose(), part)

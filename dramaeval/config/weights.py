@@ -47,10 +47,8 @@ def local_folder(path: str) -> str:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            [
-                f"{path} cannot be downloaded and is not in the local cache: {reason} Give hf://owner/name or "
-                "hf://owner/name@revision, or a folder."
-            ]
+            f"{path} cannot be downloaded and is not in the local cache: {reason} Give hf://owner/name or "
+            "hf://owner/name@revision, or a folder."
         ) from None
 
 

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.data.files import read_regular
 from dramaeval.data.pair_format import CLIP_A, CLIP_B, is_pair
 from dramaeval.data.problems import BadRecordsError, counted, line_list, printable
 from dramaeval.data.record_format import RecordFormat
 from dramaeval.data.records import Record, checked_lines, read_records
 from dramaeval.data.shared_content import group_of, group_records
+from dramaeval.startup import accept_any_text
 
 log = logging.getLogger(__name__)
 

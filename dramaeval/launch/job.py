@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval import startup
-from dramaeval.config.home_folder import ensure_home
-from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.distributed.signals import SOON, STOP_REQUESTS, Interrupted, ignore_stop_signals
 from dramaeval.launch.sweeps.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
 from dramaeval.stages.storage_errors import storage_problem
 from dramaeval.stages.user_errors import user_facing_errors
+from dramaeval.startup import accept_any_text, ensure_home
 
 log = logging.getLogger(__name__)
 

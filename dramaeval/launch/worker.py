@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dramaeval import startup
-from dramaeval.config.home_folder import ensure_home
-from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.distributed.folder_lock import adopt
 from dramaeval.distributed.processes import (
     launched_as_rank_zero,
@@ -24,6 +22,7 @@ from dramaeval.distributed.processes import (
     started_by_launcher,
 )
 from dramaeval.distributed.rank_variables import rank_problems
+from dramaeval.startup import accept_any_text, ensure_home
 
 #: Options of the command line that start no run.
 _NO_RUN = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",

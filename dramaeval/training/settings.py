@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from dramaeval.config import batch_size
 from dramaeval.config.fields import Limits, fits, range_problems, settings_of
 from dramaeval.config.keys import check_arguments, resolve_target
-from dramaeval.config.logger_schema import WandbConfig
+from dramaeval.config.library_schema import WandbConfig
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
 from dramaeval.training import trl_arguments

@@ -113,6 +113,7 @@ def test_values_with_special_characters_are_quoted_for_the_command_line(composed
         "back\\slash",
         "end\\",
         "both\\'",
+        "before a line\\\n",
         "x,y",
         "{z}",
         ["p", "q r"],

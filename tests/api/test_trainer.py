@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import trl
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dramaeval import AudioDataset, Judge, SFTTrainer, create_peft_config
 from dramaeval.api import grpo_trainer as grpo
@@ -13,7 +14,7 @@ from dramaeval.config.composition import compose
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.models.errors import ModelError
-from dramaeval.stages.builders import build_task
+from dramaeval.stages.builders import build_family, build_task
 
 TINY = str(PACKAGE / "models" / "tiny")
 PEFT = {"enabled": True, "method": "lora", "lora": {"r": 4, "target_modules": ["q_proj", "v_proj"]}}
@@ -108,6 +109,24 @@ def test_a_loaded_model_is_trained_on_a_perturbed_processed_file(make_clips, tmp
     assert trainer.model.get_input_embeddings().weight is weight
     assert not torch.equal(before, weight)
     assert not (tmp_path / "out" / "tensorboard").exists()
+
+
+def test_a_text_model_is_refused_with_every_kind_of_dataset(make_clips, tmp_path):
+    words = AutoTokenizer.from_pretrained(TINY)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "num_key_value_heads": 2, "vocab_size": len(words)}  # fmt: skip
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **sizes)).save_pretrained(
+        tmp_path / "text"
+    )
+    words.save_pretrained(tmp_path / "text")
+    config = compose("model=causal_lm", f"model.path={tmp_path / 'text'}")
+    family = build_family(config)
+    model = family.load(torch.device("cpu"), None)
+    judge = Judge(model, family, family.processor(None), config)
+    item = {"prompt": [{"role": "user", "content": "?"}], "solution": "x", "audio": [0.0] * 1600}
+    for data in (AudioDataset(make_clips("train", 2)), [item]):
+        with pytest.raises(ModelError, match="takes no audio: train it"):
+            SFTTrainer(judge, settings(tmp_path / "out"), data)
 
 
 @pytest.mark.slow

@@ -214,6 +214,14 @@ def test_a_damaged_file_is_reported_or_not_used(words_of, tmp_path, text):
         assert "judge.yaml" in str(error)  # noqa: PT017 - an empty file is not used
 
 
+def test_damaged_settings_of_an_older_run_are_reported(words_of, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "adapter_config.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("{stages: [train], task: {}, model: tiny}")
+    (problem,) = problems(words_of(f"checkpoint={tmp_path}"))
+    assert problem.endswith("config.yaml: model is not a mapping. Restore the file from a copy.")
+
+
 def test_override_keys_returns_the_keys_of_the_command_line(words_of):
     config = words_of("task/rubric=realism", "+trainer.args.bf16=false", "~peft.r", "seed=1")
     assert override_keys(config) == ("task.rubric", "trainer.args.bf16", "peft.r", "seed")

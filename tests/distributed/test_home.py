@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dramaeval.config.home_folder import ensure_home
 from dramaeval.launch import job, worker
+from dramaeval.startup import ensure_home
 
 NAMES = ("USER", "LOGNAME", "LNAME", "USERNAME")
 OTHERS = ("DRAMAEVAL_CACHE", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "MPLCONFIGDIR")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.summary import summarise
+from dramaeval.startup import accept_any_text
 
 KEYS = ["pitch", "rhythm"]
 TITLES = {"pitch": "Pitch dynamics", "rhythm": "Rhythm [red]"}
