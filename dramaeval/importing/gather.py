@@ -203,28 +203,29 @@ class Gatherer:
         for rating in draft.ratings:
             if rating.rater is not None and rating.score is not None:
                 by_rater.setdefault((rating.field, rating.rater), []).append(rating)
-        dropped: list[Rating] = []
+        dropped: set[int] = set()
         for (name, rater), ratings in by_rater.items():
             if len(ratings) == 1:
                 continue
             keep = ratings[-1] if self.settings.repeats == "last" else ratings[0]
-            dropped += [rating for rating in ratings if rating is not keep]
+            dropped |= {id(rating) for rating in ratings if rating is not keep}
             if self.settings.repeats == "error":
                 rows = line_list(rating.row.number for rating in ratings).replace("line", "row", 1)
                 scores = ", ".join(str(rating.score) for rating in ratings)
                 problem = f"{len(ratings)} ratings by {rater}: {scores} ({rows})"
                 fix = "keep one rating of each rater, or set importer.repeats=first (or last)"
                 draft.problems.append(ratings[-1].row.problem(name, problem, fix, draft.clip))
-        if dropped:
-            draft.ratings = [rating for rating in draft.ratings if not _among(rating, dropped)]
+        draft.ratings = [rating for rating in draft.ratings if id(rating) not in dropped]
 
     def _single_numbers(self, drafts: Sequence[ClipDraft]) -> bool:
         """Whether each clip has exactly one number for each field, without a rater."""
-        return bool(self.meaning.dimensions) and all(
-            rating.rater is None for draft in drafts for rating in draft.ratings
-        ) and all(
-            len(draft.rows) == 1 and len(draft.ratings) == len(self.meaning.dimensions) for draft in drafts
-        )  # fmt: skip
+        fields = len(self.meaning.dimensions)
+        return fields > 0 and all(
+            len(draft.rows) == 1
+            and len(draft.ratings) == fields
+            and all(rating.rater is None for rating in draft.ratings)
+            for draft in drafts
+        )
 
     def _read_single_numbers(self, drafts: Sequence[ClipDraft]) -> None:
         """Turn single numbers into means if ``importer.values=means``; without the setting, report unclear numbers."""
@@ -250,10 +251,6 @@ class Gatherer:
         self.meaning.dimensions = {}
 
 
-def _among(rating: Rating, ratings: Sequence[Rating]) -> bool:
-    return any(rating is other for other in ratings)
-
-
 def _is_fine(score: Score | None) -> bool:
     """Whether a score is neither a whole nor a half point."""
     return score is not None and score * 2 != int(score * 2)
@@ -269,9 +266,9 @@ def annotations_of(
     draft: ClipDraft,
     fields: Sequence[str],
     raters: Sequence[str],
-    mean_fields: Collection[str] = (),
+    mean_fields: Collection[str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The annotations of a record, and the raters whose scores the lists in it hold, in the same order.
+    """The annotations of a record, and the raters of the lists in it, in the same order.
 
     If all raters are identified, position k belongs to the k-th of ``raters``; with more than `MAX_POSITIONS` raters, a
     record has positions only for the raters of its clip. Otherwise the ratings are in the order of the rows, without
@@ -288,7 +285,10 @@ def annotations_of(
         scores = {(r.field, r.rater): r.score for r in draft.ratings if r.score is not None}
         lists = {name: [scores.get((name, rater)) for rater in positions] for name in rated}
         return {**means, **lists}, positions
-    return {**means, **_in_row_order(draft.ratings, rated)}, []
+    lists = {name: [r.score for r in draft.ratings if r.field == name] for name in rated}
+    longest = max(map(len, lists.values()))
+    padded = {name: scores + [None] * (longest - len(scores)) for name, scores in lists.items()}
+    return {**means, **padded}, []
 
 
 def _mean_value(mean: Mapping[str, Score] | None) -> Any:
@@ -296,14 +296,6 @@ def _mean_value(mean: Mapping[str, Score] | None) -> Any:
     if not mean or "mean" not in mean:
         return None
     return mean["mean"] if set(mean) == {"mean"} else dict(mean)
-
-
-def _in_row_order(
-    ratings: Sequence[Rating], fields: Sequence[str]
-) -> dict[str, list[Score | None]]:
-    lists = {name: [r.score for r in ratings if r.field == name] for name in fields}
-    longest = max(map(len, lists.values()), default=0)
-    return {name: scores + [None] * (longest - len(scores)) for name, scores in lists.items()}
 
 
 def source_of(draft: ClipDraft, source: Path) -> list[dict[str, Any]]:
@@ -337,6 +329,7 @@ def shared_values(draft: ClipDraft, taken: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def split_name(text: str) -> str:
-    """The name of a split: train, val or test for their usual names, otherwise the text itself."""
-    return SPLITS.get(text.casefold(), text)
+def split_of(draft: ClipDraft) -> str | None:
+    """The split of a record: train, val or test for their usual names in the source, else the source's name."""
+    text = draft.texts.get("split")
+    return SPLITS.get(text.casefold(), text) if text else None

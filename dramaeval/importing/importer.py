@@ -34,9 +34,10 @@ from dramaeval.importing.gather import (
     raters_of,
     shared_values,
     source_of,
+    split_of,
 )
 from dramaeval.importing.problems import in_file, raise_all
-from dramaeval.importing.readers import read_source, source_path, split_of
+from dramaeval.importing.readers import read_source, source_path
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.scores import read_scale, scale_of
 
@@ -62,8 +63,8 @@ class Imported:
         raters: the identified raters; empty if raters are unknown.
         seconds: the length of each clip.
         skipped: problems of the clips that were left out.
-        notices: remarks for the user.
         rows: the number of rows that were read.
+        notices: remarks for the user.
     """
 
     name: str
@@ -73,9 +74,9 @@ class Imported:
     dimensions: list[DraftDimension]
     raters: list[str]
     seconds: list[float]
-    skipped: list[Problem] = field(default_factory=list)
+    skipped: list[Problem]
+    rows: int
     notices: list[str] = field(default_factory=list)
-    rows: int = 0
 
 
 def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = True) -> Imported:
@@ -113,31 +114,21 @@ def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = T
         skips = good and not problems
         advice = "importer.bad_records=skip leaves these clips out." if skips else ""
         raise_all([*problems, *bad], advice)
-    imported = _imported(settings, meaning, good, gatherer.fields, scales)
-    imported.seconds = [draft.seconds for draft in good]
-    imported.skipped, imported.rows = bad, len(table.rows)
+    fields, raters = gatherer.fields, raters_of(good)
+    imported = Imported(
+        name=identifier(settings.name or file.stem),
+        meaning=meaning,
+        records=[_record(draft, meaning, fields, raters, file) for draft in good],
+        splits=list(map(split_of, good)),
+        dimensions=[_dimension(name, good, scales, settings) for name in fields],
+        raters=raters,
+        seconds=[draft.seconds for draft in good],
+        skipped=bad,
+        rows=len(table.rows),
+    )
     scale_notices = _scale_notices(imported) if notes_scales else []
     imported.notices = [*table.notices, *scale_notices, *_notices(imported, table, long)]
     return imported
-
-
-def _imported(
-    settings: ImporterConfig,
-    meaning: Meaning,
-    drafts: Sequence[ClipDraft],
-    fields: Sequence[str],
-    scales: Scales,
-) -> Imported:
-    raters, source = raters_of(drafts), source_path(settings)
-    return Imported(
-        name=identifier(settings.name or source.stem),
-        meaning=meaning,
-        records=[_record(draft, meaning, fields, raters, source) for draft in drafts],
-        splits=[split_of(draft.texts.get("split")) for draft in drafts],
-        dimensions=[_dimension(name, drafts, scales, settings) for name in fields],
-        raters=raters,
-        seconds=[],
-    )
 
 
 def _record(
@@ -249,7 +240,7 @@ def _report_off_scale(draft: ClipDraft, row: Row, name: str, score: Any, scales:
 
 def _set_ids(drafts: Sequence[ClipDraft]) -> None:
     """Set the id of each record: the source's id, else the clip's name, or its whole path if names repeat."""
-    names = [*map(_short_id, drafts)]
+    names = [" / ".join(Path(clip).stem for clip in draft.clips) for draft in drafts]
     stems = Counter(names)
     first: dict[str, ClipDraft] = {}
     for draft, stem in zip(drafts, names, strict=True):
@@ -261,15 +252,8 @@ def _set_ids(drafts: Sequence[ClipDraft]) -> None:
             draft.problems.append(draft.rows[0].problem("id", problem, fix, draft.clip))
 
 
-def _short_id(draft: ClipDraft) -> str:
-    return " / ".join(Path(clip).stem for clip in draft.clips)
-
-
 def _dimension(
-    name: str,
-    drafts: Sequence[ClipDraft],
-    scales: Scales,
-    settings: ImporterConfig,
+    name: str, drafts: Sequence[ClipDraft], scales: Scales, settings: ImporterConfig
 ) -> DraftDimension:
     scores = [r.score for d in drafts for r in d.ratings if r.field == name and r.score is not None]
     means = [d.means[name]["mean"] for d in drafts if "mean" in d.means.get(name, {})]

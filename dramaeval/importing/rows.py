@@ -56,11 +56,16 @@ class Table:
         left_out: the number of rows that ``importer.where`` leaves out.
     """
 
-    columns: list[str]
-    rows: list[Row]
+    columns: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     left_out: int = 0
+
+    def append(self, row: Row) -> None:
+        """Append a row; its new columns become the last columns."""
+        self.rows.append(row)
+        self.columns += [name for name in (*row.values, *row.derived) if name not in self.columns]
 
     def add(self, other: Table) -> None:
         """Append another table; its new columns become the last columns."""

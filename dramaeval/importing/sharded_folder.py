@@ -32,7 +32,7 @@ def shards_with_splits(folder: Path, kind: str) -> list[tuple[str | None, Path]]
     files = shards(folder, kind)
     if not files:
         fix = f"give a folder with {SHARDED[kind]} files"
-        raise BadSourceError([in_file(folder, f"no {NAMES[kind]} file", fix)])
+        raise BadSourceError.of_file(folder, f"no {NAMES[kind]} file", fix)
     splits = {file: _splits_of_name(file.relative_to(folder)) for file in files}
     unclear = [file for file, names in splits.items() if len(names) > 1]
     if unclear:
