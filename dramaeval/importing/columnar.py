@@ -12,7 +12,7 @@ from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.import_formats import HUB, HUB_FORM, hub_hint, is_hub_name
-from dramaeval.importing.extracted_audio import AudioFolder, is_audio
+from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.problems import BadSourceError
 from dramaeval.importing.rows import Row, Table
 
@@ -135,7 +135,8 @@ def _table(
 
 
 def _plain(value: Any, number: int, audio: AudioFolder) -> Any:
-    if not is_audio(value):
+    """The value of a cell; an undecoded `datasets.Audio` is written to a file and becomes its path."""
+    if not isinstance(value, dict) or set(value) != {"bytes", "path"}:
         return value
     if value["bytes"] is None:
         return value["path"]

@@ -118,13 +118,9 @@ def settings_for(
 
 
 def convert(settings: ImporterConfig, root: Path) -> Converted:
-    """Convert a source, unless ``root`` already has the records.
+    """Convert a source (see `settings_for`), unless ``root``, the folder of all conversions, already has the records.
 
     Several processes may convert a source at the same time, since each file is replaced in one step by equal content.
-
-    Args:
-        settings: the importer's settings, see `settings_for`.
-        root: the folder of all conversions.
 
     Raises:
         BadSourceError: lists every problem of the source.

@@ -13,7 +13,6 @@ from dramaeval.importing.columns import (
     KEPT_KEYS,
     NO_COLUMN,
     TEXTS,
-    MeanColumns,
     Meaning,
     plain_text,
     rater_of_column,
@@ -64,13 +63,7 @@ class ClipDraft:
 
 
 class Gatherer:
-    """Gathers the rows of a table by clip and reads their scores.
-
-    Args:
-        meaning: the meaning of the columns.
-        settings: the importer's settings.
-        file: the source, for problems of the whole source.
-    """
+    """Gathers the rows of a table by clip and reads their scores; `file` is named in problems of the whole source."""
 
     def __init__(self, meaning: Meaning, settings: ImporterConfig, file: Path) -> None:
         self.meaning, self.settings, self.file = meaning, settings, file
@@ -104,9 +97,8 @@ class Gatherer:
             self._read_single_numbers(drafts)
         elif self.settings.values is not None and not self.meaning.means:
             fix = "leave importer.values out, or name the columns of means: importer.dimensions={A: {mean: A}}"
-            problem = (
-                f"importer.values={self.settings.values}, but clips have several ratings or raters"
-            )
+            given = f"importer.values={self.settings.values}"
+            problem = f"{given}, but clips have several ratings or raters"
             self.problems.append(in_file(self.file, problem, fix))
         return drafts
 
@@ -119,9 +111,8 @@ class Gatherer:
             text = text_of(row, roles[role]) if role in roles else str(split_of_file)
             earlier = draft.texts.get(role)
             if earlier and text and text != earlier:
-                problem = (
-                    f"{text!r}, but {earlier!r} in row {draft.rows[0].number} of the same clip"
-                )
+                first = draft.rows[0].number
+                problem = f"{text!r}, but {earlier!r} in row {first} of the same clip"
                 fix = "give the same value in all rows of a clip, or importer.columns.ROLE=none"
                 draft.problems.append(row.problem(roles.get(role), problem, fix, draft.clip))
             elif text:
@@ -140,26 +131,19 @@ class Gatherer:
                 yield from self._cell_ratings(draft, row, name, column, column_rater)
 
     def _question(self, draft: ClipDraft, row: Row) -> str | None:
-        roles = self.meaning.roles
-        if "question" not in roles:
-            name = self.settings.name or roles["score"]
-            if name not in self.fields:
-                self.fields.append(name)
-            return name
-        name = text_of(row, roles["question"])
+        column = self.meaning.roles.get("question")
+        name = text_of(row, column) if column else self.settings.name or self.meaning.roles["score"]
         if not name:
             fix = "name the question in every row, or leave the row out"
-            draft.problems.append(row.problem(roles["question"], "no question", fix, draft.clip))
+            draft.problems.append(row.problem(column, "no question", fix, draft.clip))
         elif name not in self.fields:
             self.fields.append(name)
         return name or None
 
     def _rater(self, draft: ClipDraft, row: Row) -> str | None:
         column = self.meaning.roles.get("rater")
-        if column is None:
-            return None
-        rater = text_of(row, column)
-        if not rater:
+        rater = text_of(row, column) if column else ""
+        if column and not rater:
             fix = "name the rater in every row, or set importer.columns.rater=none if raters are unknown"
             draft.problems.append(row.problem(column, "no rater", fix, draft.clip))
         return rater or None
@@ -185,17 +169,15 @@ class Gatherer:
 
     def _add_means(self, draft: ClipDraft, row: Row) -> None:
         for name, columns in self.meaning.means.items():
-            cells = {"mean": columns.mean, "std": columns.std, "n": columns.n}
             scores = {
                 key: self._score(draft, row, column, row.get(column))
-                for key, column in cells.items()
-                if column
+                for key, column in columns.items()
             }
             mean = {key: value for key, value in scores.items() if value is not None}
             if "mean" in mean and draft.means.setdefault(name, mean) != mean:
                 fix = "keep one row for each clip"
                 problem = f"{mean['mean']}, but another mean in an earlier row of the clip"
-                draft.problems.append(row.problem(columns.mean, problem, fix, draft.clip))
+                draft.problems.append(row.problem(columns["mean"], problem, fix, draft.clip))
 
     def _settle_repeats(self, draft: ClipDraft) -> None:
         """Report several ratings by one rater for a field, or keep the first or the last of them."""
@@ -246,7 +228,7 @@ class Gatherer:
             draft.means = {r.field: {"mean": r.score} for r in draft.ratings if r.score is not None}
             draft.ratings = []
         self.meaning.means = {
-            name: MeanColumns(mean=columns[0]) for name, columns in self.meaning.dimensions.items()
+            name: {"mean": columns[0]} for name, columns in self.meaning.dimensions.items()
         }
         self.meaning.dimensions = {}
 
@@ -299,12 +281,7 @@ def _mean_value(mean: Mapping[str, Score] | None) -> Any:
 
 
 def source_of(draft: ClipDraft, source: Path) -> list[dict[str, Any]]:
-    """The value of a record's key ``source``: the rows of its clip, unchanged, with file and number.
-
-    Args:
-        draft: the draft of the record.
-        source: the file or folder of the import.
-    """
+    """The value of a record's key ``source``: the rows of its clip, unchanged, with file (in ``source``) and number."""
     return [
         {
             "file": row.file.name if row.file == source else str(row.file.relative_to(source)),

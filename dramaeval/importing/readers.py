@@ -15,7 +15,7 @@ from dramaeval.importing.columns import plain_text
 from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.json_rows import read_json_object
 from dramaeval.importing.problems import BadSourceError, in_file, raise_all
-from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.rows import Table
 from dramaeval.importing.sharded_folder import folder_notice, shards_with_splits
 from dramaeval.importing.text_table import read_text_table
 
@@ -37,9 +37,7 @@ Reader = Callable[[Path, ImporterConfig, AudioFolder], Table]
 def read_source(settings: ImporterConfig, clips: Path) -> Table:
     """Read every file of the source, add derived columns, and leave out the rows that ``importer.where`` excludes.
 
-    Args:
-        settings: the importer's settings with ``file``.
-        clips: folder for audio that is stored inside the source's files.
+    Audio that is stored inside the source's files is written to the folder ``clips``.
 
     Raises:
         BadSourceError: a file is missing or cannot be read.
@@ -200,29 +198,22 @@ def _unpivot(table: Table, settings: ImporterConfig) -> None:
 
 
 def _derive(table: Table, settings: ImporterConfig) -> None:
-    """Add the named groups of ``patterns`` and the columns of ``lookup``, and rename the source's splits."""
-    if not settings.patterns and not settings.lookup:
-        return
+    """Add the named groups of ``patterns`` and the columns of ``lookup``, which may look up these groups."""
     patterns = {column: re.compile(str(pattern)) for column, pattern in settings.patterns.items()}
-    table.rows = [_derived(table, row, patterns, settings.lookup) for row in table.rows]
-
-
-def _derived(
-    table: Table, row: Row, patterns: Mapping[str, re.Pattern[str]], lookup: Mapping[str, Any]
-) -> Row:
-    further: dict[str, Any] = {}
-    for column, pattern in patterns.items():
-        text = plain_text(row.get(column))
-        if match := pattern.search(text):
-            further |= match.groupdict()
-        else:
-            fix = "correct the value, or importer.patterns"
-            table.problems.append(
-                row.problem(column, f"{text!r} does not fit {pattern.pattern}", fix)
-            )
-    row = replace(row, derived={**row.derived, **further})
-    for name, spec in lookup.items():
-        old = plain_text(row.get(str(spec["column"])))
-        if (value := {str(key): text for key, text in spec["values"].items()}.get(old)) is not None:
-            row = replace(row, derived={**row.derived, name: value})
-    return row
+    for place, row in enumerate(table.rows):
+        groups: dict[str, Any] = {}
+        for column, pattern in patterns.items():
+            text = plain_text(row.get(column))
+            if match := pattern.search(text):
+                groups |= match.groupdict()
+            else:
+                problem = f"{text!r} does not fit {pattern.pattern}"
+                fix = "correct the value, or importer.patterns"
+                table.problems.append(row.problem(column, problem, fix))
+        row = replace(row, derived={**row.derived, **groups})
+        for name, spec in settings.lookup.items():
+            texts = {str(key): text for key, text in spec["values"].items()}
+            value = texts.get(plain_text(row.get(str(spec["column"]))))
+            if value is not None:
+                row = replace(row, derived={**row.derived, name: value})
+        table.rows[place] = row

@@ -34,13 +34,9 @@ class Row:
 
     def problem(self, column: str | None, problem: str, fix: str, clip: Any = None) -> Problem:
         """A problem of this row."""
+        name = None if clip is None else str(clip)
         return Problem(
-            file=self.file,
-            line=self.number,
-            id=None if clip is None else str(clip),
-            key=column,
-            problem=problem,
-            fix=fix,
+            file=self.file, line=self.number, id=name, key=column, problem=problem, fix=fix
         )
 
 
