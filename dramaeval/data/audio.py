@@ -38,7 +38,7 @@ _FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "AU", "CAF", "W64", "NIST", "FLAC", 
 class UnreadableClipError(Exception):
     """A clip cannot be used, with its `path`, the `reason` and a `fix` for the user."""
 
-    def __init__(self, path: Path, reason: str, fix: str) -> None:
+    def __init__(self, path: Path, reason: str, fix: str = _RESTORE_FIX) -> None:
         self.path, self.reason, self.fix = path, reason, fix
         super().__init__(path, reason, fix)
 
@@ -91,26 +91,27 @@ def decode(
         sound = _sound(path, stream)
         if sound is None:
             samples, header = _ffmpeg_samples(path, stream, max_seconds, levels)
-            rate = header.sampling_rate
         else:
             with sound:
-                samples = _read_samples(path, sound, stream, max_seconds, levels)
-                rate = sound.samplerate
+                header = _checked_header(path, sound, stream)
+                samples = _read_samples(path, sound, stream, header, max_seconds, levels)
     if not len(samples):
-        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+        raise UnreadableClipError(path, "holds no samples")
     if not np.isfinite(samples).all():
         first = int(np.argmin(np.isfinite(samples)))
-        reason = f"holds NaN or infinity (first at sample {first})"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, f"holds NaN or infinity (first at sample {first})")
     if problem := levels.problem():
         raise UnreadableClipError(path, problem, SCALE_FIX)
     report(shown_path(path), levels.remark(samples))
-    samples = _resampled(samples, rate, sampling_rate)
+    if header.sampling_rate != sampling_rate:
+        import soxr
+
+        samples = soxr.resample(samples, header.sampling_rate, sampling_rate, quality="HQ")
     if max_seconds is not None:
         samples = samples[: int(max_seconds * sampling_rate + 1e-6)]
     if not len(samples):
         reason = f"too short: not one sample is left at {sampling_rate} Hz"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, reason)
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
@@ -121,7 +122,7 @@ def _opened(path: Path) -> Iterator[io.FileIO]:
         stream = open_regular(path)
         if os.fstat(stream.fileno()).st_size == 0:
             stream.close()
-            raise UnreadableClipError(path, "the file is empty (0 bytes)", _RESTORE_FIX)
+            raise UnreadableClipError(path, "the file is empty (0 bytes)")
     except UnsuitableFileError as error:
         raise UnreadableClipError(path, error.reason, error.fix) from None
     except FileNotFoundError:
@@ -144,7 +145,7 @@ def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
         if error.code == _UNRECOGNISED:
             return None
         reason = find_damage(stream, 0) or f"unreadable audio ({error.error_string.strip()})"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
+        raise UnreadableClipError(path, reason) from None
     if sound.format in _FORMATS:
         return sound
     reason = f"of the format {sound.format}, which is not read, because a cut-off one cannot be recognised"
@@ -155,11 +156,10 @@ def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
 def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -> ClipHeader:
     """The header, after checking that the container is complete."""
     frames, rate = int(sound.frames), int(sound.samplerate)
-    damage = find_damage(stream, frames)
-    if damage:
-        raise UnreadableClipError(path, damage, _RESTORE_FIX)
+    if damage := find_damage(stream, frames):
+        raise UnreadableClipError(path, damage)
     if frames == 0:
-        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+        raise UnreadableClipError(path, "holds no samples")
     if frames < 0 or frames >= 2**48:  # libsndfile's values for an unknown length
         raise UnreadableClipError(path, "its length is unknown", _CONVERT_FIX)
     _check_rate(path, rate)
@@ -172,7 +172,7 @@ def _check_rate(path: Path, rate: int) -> None:
     """Reject the huge rates of damaged headers, at which one second of audio would take gigabytes."""
     if rate > _MAX_RATE:
         reason = f"its header says {rate:,} samples a second, more than the {_MAX_RATE:,} of any recording"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, reason)
 
 
 def _check_last_frame(
@@ -192,39 +192,38 @@ def _check_last_frame(
     except soundfile.LibsndfileError:
         reached = False
     if not reached:
-        reason = "damaged or cut off: its last sample cannot be reached"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, "damaged or cut off: its last sample cannot be reached")
     position = stream.tell()
     if content.size - position > TAIL_SLACK and not content.is_padding(position):
         reason = f"its header says {header.frames} samples, but the file goes on after them"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, reason)
 
 
 def _read_samples(
     path: Path,
     sound: soundfile.SoundFile,
     stream: io.FileIO,
+    header: ClipHeader,
     max_seconds: float | None,
     levels: Levels,
-) -> np.ndarray[Any, Any]:
+) -> np.ndarray:
     """Samples [samples] as float32, channels averaged: as many as the header says, up to `max_seconds`."""
-    header = _checked_header(path, sound, stream)
     wanted = header.frames
     if max_seconds is not None:
         wanted = min(wanted, math.ceil(max_seconds * header.sampling_rate))
-    _require_bounded(path, wanted * np.dtype(np.float32).itemsize)
+    _require_bounded(path, wanted)
     try:
         samples = _read_averaged(sound, wanted, levels)
     except soundfile.LibsndfileError as error:
         reason = f"damaged or cut off ({error.error_string.strip()})"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
+        raise UnreadableClipError(path, reason) from None
     if len(samples) < wanted and len(samples) < wanted - missing_samples_allowed(stream):
         reason = f"damaged or cut off: {len(samples)} of {wanted} samples could be read"
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, reason)
     return samples
 
 
-def _read_averaged(sound: soundfile.SoundFile, wanted: int, levels: Levels) -> np.ndarray[Any, Any]:
+def _read_averaged(sound: soundfile.SoundFile, wanted: int, levels: Levels) -> np.ndarray:
     """Read block by block, so that memory does not grow with the number of channels."""
     blocks, remaining = [], wanted
     block_frames = max(1, _BLOCK_VALUES // sound.channels)
@@ -238,22 +237,14 @@ def _read_averaged(sound: soundfile.SoundFile, wanted: int, levels: Levels) -> n
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
 
-def _averaged(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _averaged(frames: np.ndarray) -> np.ndarray:
     """Mean over the channels: [frames, channels] to [frames]."""
     return frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
 
 
-def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndarray[Any, Any]:
-    if rate == wanted:
-        return samples
-    import soxr
-
-    return soxr.resample(samples, rate, wanted, quality="HQ")
-
-
 def _ffmpeg_samples(
     path: Path, stream: io.FileIO, max_seconds: float | None, levels: Levels
-) -> tuple[np.ndarray[Any, Any], ClipHeader]:
+) -> tuple[np.ndarray, ClipHeader]:
     """Decode a format that only FFmpeg reads, to float32 [samples] with averaged channels.
 
     The header describes the decoded samples, because containers round the length.
@@ -261,7 +252,7 @@ def _ffmpeg_samples(
     blocks, count, channels, rate = [], 0, 0, 0
     wanted = math.inf
     if reason := find_damage(stream, 0):
-        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+        raise UnreadableClipError(path, reason)
     stream.seek(0)
     try:
         for frames, rate in decode_with_ffmpeg(stream):
@@ -272,20 +263,20 @@ def _ffmpeg_samples(
             wanted = math.inf if max_seconds is None else math.ceil(max_seconds * rate)
             if count >= wanted:
                 break
-            _require_bounded(path, count * np.dtype(np.float32).itemsize)
+            _require_bounded(path, count)
     except UnsupportedAudioError as error:
         raise UnreadableClipError(path, str(error), _CONVERT_FIX) from None
     except DamagedAudioError as error:
-        raise UnreadableClipError(path, str(error), _RESTORE_FIX) from None
+        raise UnreadableClipError(path, str(error)) from None
     if not count:
-        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+        raise UnreadableClipError(path, "holds no samples")
     samples = np.concatenate(blocks)[: int(min(count, wanted))]
     return samples, ClipHeader(
         seconds=count / rate, sampling_rate=rate, channels=channels, frames=count
     )
 
 
-def _require_bounded(path: Path, size: int) -> None:
-    if size > MAX_FILE_BYTES:
+def _require_bounded(path: Path, samples: int) -> None:
+    if samples * np.dtype(np.float32).itemsize > MAX_FILE_BYTES:
         reason = f"holds more than {MAX_FILE_BYTES:,} bytes of samples"
         raise UnreadableClipError(path, reason, "cut it to the part to be judged")

@@ -40,17 +40,8 @@ def as_mp3(waveform: np.ndarray, rate: int, kilobits: float) -> np.ndarray:
     # libsndfile maps 0 … 1 linearly to the bit rates of MPEG-2, 160 … 8 kbit/s.
     compression = (160 - kilobits) / (160 - 8)
     stream = io.BytesIO()
-    with soundfile.SoundFile(
-        stream,
-        "w",
-        samplerate=rate,
-        channels=1,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        compression_level=compression,
-        bitrate_mode="CONSTANT",
-    ) as file:
-        file.write(waveform / peak)
+    kind = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"}
+    soundfile.write(stream, waveform / peak, rate, compression_level=compression, **kind)
     stream.seek(0)
     decoded, _ = soundfile.read(stream, dtype="float32")
     return _of_length(decoded * peak, len(waveform))
@@ -83,12 +74,8 @@ def with_reverberation(
 ) -> np.ndarray:
     """The waveform in a synthetic room, whose impulse response is random noise that decays exponentially.
 
-    Args:
-        waveform: mono samples.
-        rate: sampling rate in Hz.
-        seconds: reverberation time, in which the level falls by 60 dB.
-        rng: random generator of the impulse response.
-        wet: energy of the reverberation relative to the direct sound.
+    In `seconds`, the reverberation time, the level falls by 60 dB; `wet` is the energy of the reverberation relative
+    to the direct sound.
     """
     from scipy.signal import fftconvolve
 

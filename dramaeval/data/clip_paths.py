@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dramaeval.data.files import map_files
+from dramaeval.data.files import WORKERS, map_files
 from dramaeval.data.problems import printable, shown_path
 from dramaeval.data.unicode_paths import StoredNames, composed
 
@@ -25,7 +25,7 @@ class NotLocated(NamedTuple):
 
 
 def locate_clips(
-    paths: Iterable[str], *, jsonl: Path, audio_root: Path | None = None, workers: int = 8
+    paths: Iterable[str], *, jsonl: Path, audio_root: Path | None = None, workers: int = WORKERS
 ) -> dict[str, Path | NotLocated]:
     """Find the file of each path in the records; the first match in this order is used:
 
@@ -40,12 +40,18 @@ def locate_clips(
     wanted = list(dict.fromkeys(paths))
     folder = jsonl.absolute().parent
     bases = [Path.cwd(), folder] + ([audio_root.absolute()] if audio_root else [])
-    direct = map_files(lambda path: _as_written(path, bases), wanted, workers)
+
+    def as_written(path: str) -> Path | None:
+        return _first_file(os.path.normpath(os.path.join(base, path)) for base in bases)
+
+    direct = map_files(as_written, wanted, workers)
     located: dict[str, Path | NotLocated] = {path: file for path, file in direct.items() if file}
     names = StoredNames()
     for path in wanted:
-        if path not in located and (file := _otherwise_composed(path, bases, names)):
-            located[path] = file
+        if path not in located:
+            otherwise_composed = (names.find(os.path.join(base, path)) for base in bases)
+            if file := _first_file(otherwise_composed):
+                located[path] = file
     rest = [path for path in wanted if path not in located]
     if rest:
         search_root = audio_root.absolute() if audio_root else folder
@@ -55,20 +61,8 @@ def locate_clips(
     return located
 
 
-def _as_written(path: str, bases: Iterable[Path]) -> Path | None:
-    for base in bases:
-        file = os.path.normpath(os.path.join(base, path))
-        if os.path.isfile(file):
-            return Path(file)
-    return None
-
-
-def _otherwise_composed(path: str, bases: Iterable[Path], names: StoredNames) -> Path | None:
-    for base in bases:
-        file = names.find(os.path.join(base, path))
-        if file is not None and os.path.isfile(file):
-            return Path(file)
-    return None
+def _first_file(paths: Iterable[str | None]) -> Path | None:
+    return next((Path(path) for path in paths if path is not None and os.path.isfile(path)), None)
 
 
 def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
@@ -80,20 +74,13 @@ def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
         more = f" and {len(distinct) - 4} more" if len(distinct) > 4 else ""
         problem = f"{printable(path)} is not there, and {len(distinct)} files have its name: "
         return NotLocated(problem + names + more, _AMBIGUOUS_FIX)
-    return NotLocated(
-        f"no such file: {printable(path)}", _backslash_fix(path) or _not_found_fix(root)
-    )
-
-
-def _not_found_fix(root: Path) -> str:
-    return (
+    fix = (
         "put the clip there, or set task.data.audio_root to a folder that holds it at any depth "
         f"(no file of that name under {shown_path(root)})"
     )
-
-
-def _backslash_fix(path: str) -> str:
-    return "write the path with / instead of \\" if "\\" in path and "/" not in path else ""
+    if "\\" in path and "/" not in path:
+        fix = "write the path with / instead of \\"
+    return NotLocated(f"no such file: {printable(path)}", fix)
 
 
 def _distinct(files: Iterable[Path]) -> list[Path]:

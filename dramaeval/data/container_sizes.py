@@ -30,25 +30,15 @@ JOINED = (
 
 
 class _Chunks(NamedTuple):
-    """Layout of a container whose chunks consist of a name, a size and the content.
+    """Layout of a container whose chunks consist of a name, a size and the content."""
 
-    Attributes:
-        first: position of the first chunk.
-        data: name of the chunk with the audio.
-        name: number of bytes of the name.
-        size: number of bytes of the size.
-        order: byte order of the size.
-        align: chunks begin at multiples of this number.
-        counts_header: whether the size includes the name and the size themselves.
-    """
-
-    first: int
-    data: bytes
-    name: int = 4
-    size: int = 4
-    order: Literal["little", "big"] = "little"
-    align: int = 2
-    counts_header: bool = False
+    first: int  # position of the first chunk
+    data: bytes  # name of the chunk with the audio
+    name: int = 4  # number of bytes of the name
+    size: int = 4  # number of bytes of the size
+    order: Literal["little", "big"] = "little"  # byte order of the size
+    align: int = 2  # chunks begin at multiples of this number
+    counts_header: bool = False  # whether the size includes the name and the size themselves
 
 
 _LAYOUTS = {

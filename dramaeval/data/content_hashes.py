@@ -46,13 +46,10 @@ class ContentHashes:
         self.folder = folder
         self.read = 0
 
-    def of(self, files: Iterable[Path], *, origin: Path, workers: int = 8) -> dict[Path, str]:
+    def of(self, files: Iterable[Path], *, origin: Path) -> dict[Path, str]:
         """The hash of each file.
 
-        Args:
-            files: existing files.
-            origin: the source of the files, such as the JSONL file of clips; its hashes are stored in one file.
-            workers: number of threads that read files.
+        The hashes of an origin, such as the JSONL file of clips, are stored in one file.
 
         Raises:
             OSError: a file cannot be read.
@@ -60,7 +57,7 @@ class ContentHashes:
         distinct = list(dict.fromkeys(files))
         store = self._store(origin)
         known = _KNOWN | _read(store)
-        statuses = map_files(_status, distinct, workers)
+        statuses = map_files(_status, distinct)
         hashes = {
             file: entry[1]
             for file in distinct
@@ -73,7 +70,7 @@ class ContentHashes:
                 f"{len(changed):,}",
                 origin,
             )
-        hashes |= map_files(lambda file: digest(file, statuses[file][0]), changed, workers)
+        hashes |= map_files(lambda file: digest(file, statuses[file][0]), changed)
         self.read += len(changed)
         if changed:
             settled = _settled(hashes, statuses)

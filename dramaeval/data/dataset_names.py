@@ -8,7 +8,8 @@ from typing import Any
 
 from dramaeval.config.problems import near_match_hint
 from dramaeval.data.jsonl import Line
-from dramaeval.data.problems import BadRecordsError, Problem, printable
+from dramaeval.data.problems import BadRecordsError, Finding, Problem, printable
+from dramaeval.data.records import problems_of
 
 DATASET_NAME = "dataset_name"
 
@@ -46,7 +47,7 @@ def lines_by_name(lines: Iterable[Line], file: Path) -> dict[str, list[int]]:
         BadRecordsError: lists every line whose name is not in `TASKS`.
     """
     by_name: dict[str, list[int]] = {}
-    problems = []
+    problems: list[Problem] = []
     for line in lines:
         if line.fields is None:
             continue
@@ -54,18 +55,15 @@ def lines_by_name(lines: Iterable[Line], file: Path) -> dict[str, list[int]]:
         if isinstance(name, str) and name in TASKS:
             by_name.setdefault(name, []).append(line.number)
             continue
-        record_id = line.fields.get("id")
-        problems.append(
-            Problem(
-                file=file,
-                line=line.number,
-                id=record_id if isinstance(record_id, str) else None,
-                key=DATASET_NAME,
-                problem=f"{printable(repr(name))} is not the name of a data set",
-                fix=f"use one of {', '.join(TASKS)}, or choose the task yourself."
-                f"{near_match_hint(str(name), TASKS)}",
-            )
+        hint = near_match_hint(str(name), TASKS)
+        finding = Finding(
+            DATASET_NAME,
+            f"{printable(repr(name))} is not the name of a data set",
+            f"use one of {', '.join(TASKS)}, or choose the task yourself.{hint}",
         )
+        record_id = line.fields.get("id")
+        record_id = record_id if isinstance(record_id, str) else None
+        problems += problems_of([finding], file, line.number, record_id)
     if problems:
         raise BadRecordsError(problems)
     return by_name

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DIGEST = 32
-_ENDING = ".clip"
 _SUBFOLDER = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"[0-9a-f]{40}\.clip")
 _UNFINISHED = re.compile(r"[0-9a-f]{40}\.clip\.[0-9]+-[0-9a-f]{32}\.tmp")
@@ -93,19 +92,16 @@ class FeatureCache:
         except OSError:
             return None
         digest, body = content[:_DIGEST], content[_DIGEST:]
-        # A damaged entry stays until `put` replaces it.
-        if len(content) <= _DIGEST or _digest(body) != digest:
-            self.counts["damaged"] += 1
-            return None
         try:
-            tensors = safetensors.torch.load(body)
+            tensors = safetensors.torch.load(body) if _digest(body) == digest else None
         except safetensors.SafetensorError:
+            tensors = None
+        if tensors is None:  # a damaged entry stays until `put` replaces it
             self.counts["damaged"] += 1
             return None
         self.counts["read"] += 1
-        with suppress(
-            OSError
-        ):  # another process has evicted the entry, or it belongs to another user
+        # Another process may have evicted the entry, or it belongs to another user.
+        with suppress(OSError):
             os.utime(path, follow_symlinks=False)
         return tensors
 
@@ -156,7 +152,7 @@ class FeatureCache:
 
     def _path(self, key: str) -> Path:
         name = hashlib.blake2b(key.encode(), digest_size=20).hexdigest()
-        return self.folder / name[:2] / f"{name}{_ENDING}"
+        return self.folder / name[:2] / f"{name}.clip"
 
     def _report(self, reason: str) -> None:
         """Log why nothing is stored, once per folder and process."""

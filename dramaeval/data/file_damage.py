@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from typing import IO
 
 from dramaeval.data.container_sizes import JOINED, find_size_mismatch
 from dramaeval.data.file_window import FileWindow
@@ -46,7 +45,7 @@ _MP3_KBITS = {  # of layer III; the keys mean "is MPEG-1"; index 0 is the "free 
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
-def find_damage(stream: IO[bytes] | io.FileIO, frames: int) -> str | None:
+def find_damage(stream: io.FileIO, frames: int) -> str | None:
     """Describe the damage to the container, or None; `frames` is the length that libsndfile reports."""
     content = FileWindow(stream)
     start = _after_tags(content, 0)
@@ -155,18 +154,13 @@ def _after_tags(content: FileWindow, position: int) -> int:
         elif head[:8] == b"APETAGEX" and len(head) == 32:
             position += 32 + int.from_bytes(head[12:16], "little")
         elif head[:3] == b"ID3" and len(head) >= 10:
-            position += _id3_bytes(head)
+            position += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
         else:
             break
     return position
 
 
-def _id3_bytes(tag: bytes) -> int:
-    """Size of an ID3v2 tag, from its first ten bytes."""
-    return 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])
-
-
-def missing_samples_allowed(stream: IO[bytes] | io.FileIO) -> int:
+def missing_samples_allowed(stream: io.FileIO) -> int:
     """Number of samples by which a clip may be shorter than libsndfile says: 0, except for MP3 without an index."""
     content = FileWindow(stream)
     start, index = _mp3_start(content)

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from shlex import quote
 
-from dramaeval.data.problems import Finding
-
 #: Number of bytes at the start of a file that are needed to recognise it.
 HEAD = 4096
 _COMPRESSED = {
@@ -36,34 +34,29 @@ _OTHER = {
 _LINES = "the path of a JSONL file, with one record per line"
 
 
-def foreign_kind(file: Path, head: bytes) -> Finding | None:
-    """The problem of a file that cannot be JSON Lines in UTF-8; None if it can be.
-
-    Args:
-        file: path of the file, for the commands that convert it.
-        head: the first `HEAD` bytes of the file.
-    """
+def foreign_kind(file: Path, head: bytes) -> tuple[str, str] | None:
+    """(problem, fix) of a file that cannot be JSON Lines in UTF-8, from its first `HEAD` bytes; None if it can be."""
     name = quote(file.name)
     for magic, (kind, command) in _COMPRESSED.items():
         if head.startswith(magic):
             fix = f"unpack it ({command} {name}) and give the JSONL file"
-            return Finding(None, f"the file is compressed: {kind}", fix)
+            return f"the file is compressed: {kind}", fix
     for magic, (kind, reader) in _COLUMNS.items():
         if head.startswith(magic):
-            return Finding(None, f"the file is {kind}, not JSON Lines", _converted(file, reader))
+            return f"the file is {kind}, not JSON Lines", _converted(file, reader)
     for magic, kind in _OTHER.items():
         if head.startswith(magic):
-            return Finding(None, f"the file is {kind}, not JSON Lines", f"give {_LINES}")
+            return f"the file is {kind}, not JSON Lines", f"give {_LINES}"
     if encoding := _wide_encoding(head):
         fix = f"save the file as UTF-8, e.g. with: iconv -f {encoding} -t UTF-8 {name} > utf8.jsonl"
-        return Finding(None, f"the file is {encoding}, not UTF-8", fix)
+        return f"the file is {encoding}, not UTF-8", fix
     if separator := _separator(file, head):
         kind = "TSV" if separator == "\t" else "CSV"
         option = "" if separator == "," else f", sep={separator!r}"
         fix = _converted(file, "read_csv", option)
-        return Finding(None, f"the file is {kind}, not JSON Lines", fix)
+        return f"the file is {kind}, not JSON Lines", fix
     if _is_binary(head):
-        return Finding(None, "the file is no text, so not JSON Lines", f"give {_LINES}")
+        return "the file is no text, so not JSON Lines", f"give {_LINES}"
     return None
 
 
@@ -117,13 +110,10 @@ def _separator(file: Path, head: bytes) -> str | None:
     rest = [line for line in lines[1:3] if line.strip()]
     for separator in "\t,;":
         count = names.count(separator)
-        if count and rest and all(_is_row(line, separator, count) for line in rest):
+        rows = [row for row in rest if row[0] not in "{[" and row.count(separator) >= count]
+        if count and rest and rows == rest:
             return separator
     return None
-
-
-def _is_row(line: str, separator: str, count: int) -> bool:
-    return line[0] not in "{[" and line.count(separator) >= count
 
 
 def _is_json(text: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from typing import IO
 
 #: Number of bytes that are read at a time.
 _WINDOW = 2**18
@@ -13,7 +12,7 @@ _WINDOW = 2**18
 class FileWindow:
     """Reads parts of a file without changing the descriptor's position, which libsndfile uses."""
 
-    def __init__(self, stream: IO[bytes] | io.FileIO) -> None:
+    def __init__(self, stream: io.FileIO) -> None:
         self._descriptor = stream.fileno()
         self._start, self._window = 0, b""
         self.size = os.fstat(self._descriptor).st_size

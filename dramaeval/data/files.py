@@ -1,4 +1,4 @@
-"""Reads input files safely: only regular files, and only up to a size limit.
+"""Reads input files safely (only regular files, and only up to a size limit), and finds files with the same bytes.
 
 A pipe or a device may have no end or block for ever; a sparse file of a few kilobytes on disk may have a size
 larger than the memory.
@@ -6,9 +6,11 @@ larger than the memory.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import TypeVar
 
 #: Size of the largest clip or JSONL file that is read: 4 GiB, as the largest WAV.
 MAX_FILE_BYTES = 4 * 2**30
+#: Number of threads that read files.
+WORKERS = 8
 #: Batches of files per thread: with more, a slow file delays fewer others; with fewer, the overhead is lower.
 _BATCHES_PER_THREAD = 8
 
@@ -83,7 +87,7 @@ def _too_large(size: int, max_bytes: int) -> UnsuitableFileError:
 
 
 def map_files(
-    function: Callable[[Item], Result], files: Iterable[Item], workers: int
+    function: Callable[[Item], Result], files: Iterable[Item], workers: int = WORKERS
 ) -> dict[Item, Result]:
     """Call ``function`` for each file in ``workers`` threads, and return the results in the files' order.
 
@@ -95,3 +99,26 @@ def map_files(
     with ThreadPoolExecutor(max_workers=workers) as pool:
         results = pool.map(lambda batch: [function(item) for item in batch], batches)
         return dict(zip(items, [result for batch in results for result in batch], strict=True))
+
+
+def same_content(clips: Iterable[Path], workers: int = WORKERS) -> dict[Path, Path]:
+    """Map each file to the first file in `clips` with the same bytes (often the file itself).
+
+    Only files of equal size are read. A re-encoded copy is a different clip.
+    """
+    distinct = list(dict.fromkeys(clips))
+    sizes = map_files(lambda clip: clip.stat().st_size, distinct, workers)
+    counts = Counter(sizes.values())
+    candidates = [clip for clip in distinct if counts[sizes[clip]] > 1]
+    digests = map_files(content_digest, candidates, workers)
+    first: dict[str, Path] = {}
+    return {
+        clip: first.setdefault(digests[clip], clip) if clip in digests else clip
+        for clip in distinct
+    }
+
+
+def content_digest(clip: Path) -> str:
+    """BLAKE2b of the file's bytes, 32 hex digits."""
+    with open_regular(clip) as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

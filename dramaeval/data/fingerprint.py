@@ -37,12 +37,7 @@ class RecordPrint(NamedTuple):
 def record_prints(
     records: Sequence[Record], hashes: ContentHashes, *, reads_audio: bool = True
 ) -> list[RecordPrint]:
-    """The fingerprints of records, in their order.
-
-    Args:
-        records: the records of one split.
-        hashes: computes the hashes of the clips.
-        reads_audio: whether the clips count.
+    """The fingerprints of the records of one split, in their order; clips count only with ``reads_audio``.
 
     Raises:
         OSError: a clip cannot be read.
@@ -69,23 +64,13 @@ def _fields_hash(record: Record) -> str:
     """Hash of the parsed line without the id and without the folders of the clips."""
     fields = {key: value for key, value in record.fields.items() if key != "id"}
     for clip in record.prompt_clips:
-        name, ending = clip.name, f"/{clip.name}"
-        fields = {
-            key: name if isinstance(value, str) and value.endswith(ending) else value
-            for key, value in fields.items()
-        }
-        text = _canonical(fields)
-        if json.dumps(ending)[1:] in text:  # for example in a prompt
-            fields = _without_folder(fields, name)
-    text = _canonical(fields)
+        fields = _without_folder(fields, clip.name)
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return xxhash.xxh3_64_hexdigest(text.encode())
 
 
-def _canonical(fields: Any) -> str:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
-
-
 def _without_folder(value: Any, name: str) -> Any:
+    """The value with ``name`` in place of every text that ends with ``/name``, for example in a prompt."""
     if isinstance(value, str):
         return name if value.endswith(f"/{name}") else value
     if isinstance(value, dict):

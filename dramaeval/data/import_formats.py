@@ -73,9 +73,7 @@ def shards(folder: Path, kind: str) -> list[Path]:
 def is_source(file: str | Path, importer_format: str | None) -> bool:
     """Whether a path names a file or folder that the importer reads, and not a JSON Lines file.
 
-    Args:
-        file: the path.
-        importer_format: ``importer.format``, for files whose name does not show the format.
+    ``importer.format`` counts for files whose name does not show the format.
     """
     path = Path(file).expanduser()
     if is_hub_name(file):

@@ -41,9 +41,9 @@ class Line(NamedTuple):
 class UnreadableFileError(Exception):
     """The file cannot be read as JSON Lines; `finding` says why."""
 
-    def __init__(self, finding: Finding) -> None:
-        self.finding = finding
-        super().__init__(finding)
+    def __init__(self, problem: str, fix: str) -> None:
+        self.finding = Finding(None, problem, fix)
+        super().__init__(problem, fix)
 
 
 def json_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -65,44 +65,38 @@ def read_lines(file: Path) -> list[Line]:
     """
     try:
         with io.BufferedReader(open_regular(file)) as stream:
-            if finding := foreign_kind(file, stream.peek(HEAD)[:HEAD]):
-                raise UnreadableFileError(finding)
+            if reason := foreign_kind(file, stream.peek(HEAD)[:HEAD]):
+                raise UnreadableFileError(*reason)
             shared: dict[str, str] = {}
-            lines = [
-                _parse_line(number, raw.rstrip(), shared) for number, raw in _raw_lines(stream)
-            ]
+            raw_lines = _raw_lines(stream)
+            lines = [_parse_line(number, raw.rstrip(), shared) for number, raw in raw_lines]
     except UnsuitableFileError as error:
         fix = FOLDER_FIX if file.is_dir() else error.fix
-        raise UnreadableFileError(Finding(None, f"this {error.reason}", fix)) from None
+        raise UnreadableFileError(f"this {error.reason}", fix) from None
     except FileNotFoundError:
         fix = "check the path; it is relative to the working directory"
-        raise UnreadableFileError(Finding(None, "no such file", fix)) from None
+        raise UnreadableFileError("no such file", fix) from None
     except (OSError, ValueError) as error:
-        problem, fix = f"the file cannot be opened ({error})", "check the path and its permissions"
-        raise UnreadableFileError(Finding(None, problem, fix)) from None
+        problem = f"the file cannot be opened ({error})"
+        raise UnreadableFileError(problem, "check the path and its permissions") from None
     if not lines:
-        raise UnreadableFileError(
-            Finding(None, "the file holds no records", "give a JSONL file with one record per line")
-        )
+        fix = "give a JSONL file with one record per line"
+        raise UnreadableFileError("the file holds no records", fix)
     if lines[0].fields is None and len(lines) > 1 and _is_one_document(file):
         raise UnreadableFileError(
-            Finding(
-                None,
-                "the file is one JSON document spread over several lines, not JSON Lines",
-                "write one record per line, e.g. with: jq -c '.[]' records.json > records.jsonl",
-            )
+            "the file is one JSON document spread over several lines, not JSON Lines",
+            "write one record per line, e.g. with: jq -c '.[]' records.json > records.jsonl",
         )
     return lines
 
 
 def _raw_lines(stream: io.BufferedReader[io.FileIO]) -> Iterator[tuple[int, bytes]]:
     """As `json_lines`, with a limit on the length of a line."""
-    number = 0
-    while raw := stream.readline(_MAX_LINE_BYTES + 1):
-        number += 1
+    raw_lines = iter(lambda: stream.readline(_MAX_LINE_BYTES + 1), b"")
+    for number, raw in enumerate(raw_lines, 1):
         if len(raw) > _MAX_LINE_BYTES:
             problem = f"line {number} is longer than {_MAX_LINE_BYTES:,} bytes"
-            raise UnreadableFileError(Finding(None, problem, _OBJECT_FIX))
+            raise UnreadableFileError(problem, _OBJECT_FIX)
         if raw.removeprefix(codecs.BOM_UTF8).strip():
             yield number, raw
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class Levels:
         self.peak = 0.0
         self._frames = self._clipped = 0
 
-    def add(self, block: np.ndarray[Any, Any]) -> None:
+    def add(self, block: np.ndarray) -> None:
         """Add frames ``[frames, channels]`` of floats."""
         self._frames += len(block)
         peak = _peak(block)
@@ -49,7 +48,7 @@ class Levels:
             return None
         return f"its samples reach {self.peak:,.6g}, but full scale is 1: they were not scaled"
 
-    def remark(self, mono: np.ndarray[Any, Any]) -> str | None:
+    def remark(self, mono: np.ndarray) -> str | None:
         """What is unusual about a clip, or None; `mono` is the mean of its channels ``[samples]``."""
         if self.peak < _SILENT:
             return "is silent"
@@ -61,7 +60,7 @@ class Levels:
         return None
 
 
-def _peak(values: np.ndarray[Any, Any]) -> float:
+def _peak(values: np.ndarray) -> float:
     return max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
 
 

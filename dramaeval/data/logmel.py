@@ -82,18 +82,11 @@ class LogMel:
         self._window = torch.hann_window(self.n_fft)
         filters = np.asarray(feature_extractor.mel_filters, dtype=np.float32)
         self._filters = _in_blocks(filters.T)
-        settings = (
-            VERSION,
-            self.sampling_rate,
-            self.hop,
-            self.n_fft,
-            self.max_samples,
-            self.mel_bins,
-        )
+        rates = self.sampling_rate, self.hop
+        settings = (VERSION, *rates, self.n_fft, self.max_samples, self.mel_bins)
+        digest = hashlib.blake2b(filters.tobytes(), digest_size=8).hexdigest()
         #: Identifies the transform: transforms with equal names compute equal values.
-        self.name: str = (
-            f"{settings}-{hashlib.blake2b(filters.tobytes(), digest_size=8).hexdigest()}"
-        )
+        self.name = f"{settings}-{digest}"
 
     def __call__(self, waveform: np.ndarray) -> ClipFeatures:
         """Transform one clip.

@@ -78,10 +78,10 @@ def mean_distribution(
         return _largest_entropy(deviations[None, :], np.zeros(1))
     low, high = _variance_bounds(points, mean)
     if std**2 <= low + _BOUNDARY * reach**2:
-        return _on_two(x, mean, max(int(np.searchsorted(x, mean)), 1))
+        upper = max(int(np.searchsorted(x, mean)), 1)
+        return _on_two(x, mean, upper - 1, upper)
     if std**2 >= high - _BOUNDARY * reach**2:
-        share = (mean - x[0]) / reach
-        return (float(1 - share), *[0.0] * (len(x) - 2), float(share))
+        return _on_two(x, mean, 0, len(x) - 1)
     features = np.stack([deviations, deviations**2])
     return _largest_entropy(features, np.array([0.0, (std / reach) ** 2]))
 
@@ -92,10 +92,10 @@ def _variance_bounds(points: Sequence[float], mean: float) -> tuple[float, float
     return max(neighbours, 0.0), max((mean - points[0]) * (points[-1] - mean), 0.0)
 
 
-def _on_two(x: np.ndarray, mean: float, upper: int) -> tuple[float, ...]:
+def _on_two(x: np.ndarray, mean: float, lower: int, upper: int) -> tuple[float, ...]:
     weights = np.zeros(len(x))
-    weights[upper] = (mean - x[upper - 1]) / (x[upper] - x[upper - 1])
-    weights[upper - 1] = 1.0 - weights[upper]
+    weights[upper] = (mean - x[lower]) / (x[upper] - x[lower])
+    weights[lower] = 1.0 - weights[upper]
     return tuple(weights.tolist())
 
 

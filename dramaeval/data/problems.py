@@ -83,9 +83,7 @@ def headline(problems: Sequence[Problem]) -> str:
     return f"{counted(len(problems), 'problem')} in {inside}"
 
 
-def problem_table(
-    problems: Sequence[Problem], width: int | None = None, titles: Sequence[str] = COLUMNS
-) -> str:
+def problem_table(problems: Sequence[Problem], titles: Sequence[str] = COLUMNS) -> str:
     """The problems as a text table with the columns `COLUMNS`, which may have other `titles`.
 
     Problems of one kind are adjacent, and their fix is written once. At most `ROWS_PER_KIND` rows of a
@@ -98,16 +96,15 @@ def problem_table(
 
     rows = list(_rows(problems))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    widths = _widths(titles, rows, max(width or shutil.get_terminal_size((140, 24)).columns, 100))
+    widths = _widths(titles, rows, max(shutil.get_terminal_size((140, 24)).columns, 100))
     for title, column_width in zip(titles, widths, strict=True):
         table.add_column(title, overflow="fold", width=column_width)
     for row in rows:
         table.add_row(*map(Text, row))
     columns = sum(widths) + _BETWEEN * len(widths)
-    console = Console(file=io.StringIO(), width=columns, color_system=None, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    text = io.StringIO()
+    Console(file=text, width=columns, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def counted(number: int, noun: str) -> str:
@@ -169,17 +166,13 @@ def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], total: int) ->
     return [*widest[:-2], problem, fix]
 
 
-def _by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
-    kinds: dict[tuple[Path, str], list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault((problem.file, problem.fix), []).append(problem)
-    return list(kinds.values())
-
-
 def _rows(problems: Sequence[Problem]) -> Iterator[tuple[str, ...]]:
     """The cells of the table's rows; if there is only one file, without its folder."""
     several_files = len({problem.file for problem in problems}) > 1
-    kinds = _by_kind(problems)
+    by_kind: dict[tuple[Path, str], list[Problem]] = {}
+    for problem in problems:
+        by_kind.setdefault((problem.file, problem.fix), []).append(problem)
+    kinds = list(by_kind.values())
     for kind in kinds[:KINDS_SHOWN]:
         for row, problem in enumerate(kind[:ROWS_PER_KIND]):
             cells = (
@@ -191,19 +184,14 @@ def _rows(problems: Sequence[Problem]) -> Iterator[tuple[str, ...]]:
                 problem.fix if row == 0 else '"',
             )
             yield tuple(printable(cell) for cell in cells)
-        rest = kind[ROWS_PER_KIND:]
-        if rest:
-            yield _note(f"… and {len(rest):,} more like these{_lines(rest)}")
-    hidden = kinds[KINDS_SHOWN:]
-    if hidden:
+        if rest := kind[ROWS_PER_KIND:]:
+            lines = [problem.line for problem in rest if problem.line is not None]
+            listed = f" ({line_list(lines)})" if lines else ""
+            yield _note(f"… and {len(rest):,} more like these{listed}")
+    if hidden := kinds[KINDS_SHOWN:]:
         total = counted(sum(len(kind) for kind in hidden), "more problem")
         yield _note(f"… and {total} of {counted(len(hidden), 'other kind')}")
 
 
 def _note(text: str) -> tuple[str, ...]:
     return tuple(text if column == "problem" else "" for column in COLUMNS)
-
-
-def _lines(problems: Sequence[Problem]) -> str:
-    lines = [problem.line for problem in problems if problem.line is not None]
-    return f" ({line_list(lines)})" if lines else ""

@@ -100,16 +100,15 @@ def rater_table(rows: Iterable[Rated]) -> tuple[list[RaterKey], np.ndarray]:
         missing ratings. If the raters of a row are not known, the whole row is NaN.
     """
     listed = [(info.keys(len(values)), values) for values, info in rows]
-    columns = {
-        key: column for column, key in enumerate(sorted({key for keys, _ in listed for key in keys},
-                                                        key=_column_order))
-    }  # fmt: skip
+    raters = sorted(
+        {key for keys, _ in listed for key in keys}, key=lambda key: (key[0] == "id", key[1])
+    )
+    columns = {key: column for column, key in enumerate(raters)}
     table = np.full((len(listed), len(columns)), np.nan)
     for row, (keys, values) in enumerate(listed):
-        table[row, [columns[key] for key in keys]] = [
-            np.nan if value is None else value for value, _ in zip(values, keys, strict=False)
-        ]
-    return list(columns), table
+        # None becomes NaN.
+        table[row, [columns[key] for key in keys]] = np.array(values[: len(keys)], dtype=float)
+    return raters, table
 
 
 def raters_of_record(value: Any) -> RaterInfo | str:
@@ -144,8 +143,3 @@ def is_quoted_number(value: Any) -> bool:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _column_order(key: RaterKey) -> tuple[bool, int, str]:
-    kind, name = key
-    return (kind == "id", 0, str(name)) if kind == "id" else (False, int(name), "")

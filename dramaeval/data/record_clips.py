@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
+from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.durations import length_problem
-from dramaeval.data.files import map_files
+from dramaeval.data.files import WORKERS, map_files, same_content
 from dramaeval.data.jsonl import Line
 from dramaeval.data.problems import Finding, counted, line_list
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.record_format import Ratings, RecordFormat
-from dramaeval.data.same_content import same_content
 from dramaeval.data.turns import TURNS, turn_paths
 
 
@@ -50,21 +49,34 @@ def check_clips(
         for draft, clip_key, path in paths:
             draft.clips[clip_key] = Path(path), 0.0
         return
-    located = locate_clips(
-        (path for _, _, path in paths), jsonl=file, audio_root=root, workers=workers
-    )
-    clips = {clip for clip in located.values() if isinstance(clip, Path)}
-    headers = map_files(_header_or_error, clips, workers)
+    clips = read_clips((path for _, _, path in paths), file, root, workers)
     for draft, clip_key, path in paths:
-        clip = located[path]
+        clip = clips[path]
         if isinstance(clip, NotLocated):
-            draft.findings.append(Finding(clip_key, clip.problem, clip.fix))
-            continue
-        header = headers[clip]
-        if isinstance(header, UnreadableClipError):
-            draft.findings.append(Finding(clip_key, f"{path}: {header.reason}", header.fix))
+            draft.findings.append(Finding(clip_key, *clip))
+        elif isinstance(clip, UnreadableClipError):
+            draft.findings.append(Finding(clip_key, f"{path}: {clip.reason}", clip.fix))
         else:
-            draft.clips[clip_key] = clip, header.seconds
+            draft.clips[clip_key] = clip
+
+
+def read_clips(
+    paths: Iterable[str], jsonl: Path, root: Path | None, workers: int = WORKERS
+) -> dict[str, tuple[Path, float] | NotLocated | UnreadableClipError]:
+    """Path and length in seconds of each clip, or why there are none; arguments as for `locate_clips`."""
+    located = locate_clips(paths, jsonl=jsonl, audio_root=root, workers=workers)
+    files = {file for file in located.values() if isinstance(file, Path)}
+    lengths = map_files(_with_length, files, workers)
+    return {
+        path: lengths[file] if isinstance(file, Path) else file for path, file in located.items()
+    }
+
+
+def _with_length(file: Path) -> tuple[Path, float] | UnreadableClipError:
+    try:
+        return file, read_header(file).seconds
+    except UnreadableClipError as error:
+        return error
 
 
 def _paths(draft: Draft, key: str) -> dict[str, str]:
@@ -90,13 +102,6 @@ def check_distinct(drafts: Sequence[Draft], first: str, second: str, workers: in
             draft.findings.append(Finding(second, problem, "give two clips, or leave the pair out"))
 
 
-def _header_or_error(clip: Path) -> ClipHeader | UnreadableClipError:
-    try:
-        return read_header(clip)
-    except UnreadableClipError as error:
-        return error
-
-
 def check_lengths(drafts: Sequence[Draft], key: str, max_seconds: float, on_long: str) -> list[str]:
     """Report clips that are too short or too long; return a notice about trimmed clips."""
     trimmed = []
@@ -113,5 +118,5 @@ def check_lengths(drafts: Sequence[Draft], key: str, max_seconds: float, on_long
         return []
     return [
         f"{counted(len(trimmed), 'clip')} trimmed to the first {max_seconds:g} s "
-        f"({line_list(list(dict.fromkeys(trimmed)))})"
+        f"({line_list(trimmed)})"
     ]

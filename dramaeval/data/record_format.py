@@ -134,7 +134,7 @@ class RecordCheck:
 def check_text(fields: Mapping[str, Any], key: str, known: Container[str] = ()) -> Finding | None:
     """The problem of the text `fields[key]`, or None; keys in `known` are not suggested as misspellings of `key`."""
     if key not in fields:
-        near = _near_match(key, [name for name in fields if name not in known])
+        near = near_match(key, [name for name in fields if name not in known])
         hint = f'; rename "{printable(near)}"?' if near else ""
         return Finding(key, "missing", f'give every record a "{key}"{hint}')
     value = fields[key]
@@ -177,9 +177,8 @@ def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:
         return check
     last = len(options) - 1
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= last:
-        problem = (
-            "missing" if answer is None else f"{_short(answer)} is not the number of an option"
-        )
+        not_one = f"{_short(answer)} is not the number of an option"
+        problem = "missing" if answer is None else not_one
         fix = f"give the right option's number, from 0 for the first to {last} for the last"
         check.report(choice.answer, problem, fix)
     else:
@@ -201,9 +200,8 @@ def check_annotations(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordChe
     check.findings.extend(_uneven(check.lengths))
     rated = any(value is not None for values in check.ratings.values() for value in values)
     if fmt.annotated and fmt.annotation_fields and not rated and not check.findings:
-        check.report(
-            ANNOTATIONS, "no rating at all", "give at least one rating, or leave the record out"
-        )
+        fix = "give at least one rating, or leave the record out"
+        check.report(ANNOTATIONS, "no rating at all", fix)
     return check
 
 
@@ -272,7 +270,6 @@ def _listed_raters(
 def _check_values(
     annotation: AnnotationField, values: Sequence[Any], info: RaterInfo, check: RecordCheck
 ) -> None:
-    """Check and read one value per rater."""
     numbers = [_plain(annotation, value, check.converted) for value in values]
     findings = _rating_findings(annotation, numbers, info.ids)
     check.findings.extend(findings)
@@ -296,7 +293,6 @@ def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> 
 
 
 def _check_mean(annotation: AnnotationField, value: Any, check: RecordCheck) -> None:
-    """Check and read a mean rating."""
     points = annotation.points or tuple(range(int(annotation.low), int(annotation.high) + 1))
     reading = read_mean(annotation.name, value, points, between=not annotation.whole)
     check.findings.extend(reading.findings)
@@ -317,7 +313,7 @@ def _report_absent(
     """Report an absent field: as a problem if it is required, else as a notice if a similar key exists."""
     known = {field.name for field in fmt.annotation_fields} | {*fmt.text_fields, *fmt.audio_fields}
     others = [name for name in (*nested, *fields) if name not in known]
-    name, near = annotation.name, _near_match(annotation.name, others)
+    name, near = annotation.name, near_match(annotation.name, others)
     rename = f'rename "{printable(near)}" to "{name}"' if near else ""
     if annotation.required and fmt.annotated:
         fix = rename or f'give a list "{name}" (null for each rater without a rating)'
@@ -332,17 +328,14 @@ def _rating_findings(
     """One finding for each kind of invalid value in the list, with the raters' names or positions."""
     wrong: dict[tuple[str, str], list[str]] = {}
     for rater, value in enumerate(values, 1):
-        reason = _why_not_a_rating(annotation, value)
-        if reason:
-            named = ids is not None and rater <= len(ids)
-            who = printable(ids[rater - 1]) if ids is not None and named else rater
+        if reason := _why_not_a_rating(annotation, value):
+            who = printable(ids[rater - 1]) if ids and rater <= len(ids) else rater
             wrong.setdefault(reason, []).append(f"{_short(value)} (rater {who})")
-    return [
-        Finding(
-            annotation.name, f"{kind}: {', '.join(items[:6])}{' …' if len(items) > 6 else ''}", fix
-        )
-        for (kind, fix), items in wrong.items()
-    ]
+    findings = []
+    for (kind, fix), items in wrong.items():
+        more = " …" if len(items) > 6 else ""
+        findings.append(Finding(annotation.name, f"{kind}: {', '.join(items[:6])}{more}", fix))
+    return findings
 
 
 def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str] | None:
@@ -368,7 +361,7 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
     return None
 
 
-def _near_match(name: str, others: Iterable[str]) -> str | None:
+def near_match(name: str, others: Iterable[str]) -> str | None:
     """The most similar one of the other names, or None if no name is similar."""
     return next(iter(near_matches(name, others, cutoff=0.75)), None)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dramaeval.data.files import WORKERS
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.pair_format import prompt_findings
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
@@ -141,7 +142,7 @@ def read_records(
     on_bad: Literal["stop", "skip"] = "stop",
     max_seconds: float = 30.0,
     on_long: Literal["error", "trim", "segments"] = "error",
-    workers: int = 8,
+    workers: int = WORKERS,
     lines: Container[int] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> ReadResult:

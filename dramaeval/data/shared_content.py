@@ -9,10 +9,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dramaeval.data.files import same_content
 from dramaeval.data.records import Record
-from dramaeval.data.same_content import content_digest, same_content
-
-__all__ = ["content_digest", "group_of", "group_records", "same_clip", "same_content"]
 
 CLIP = "clip"
 """The group key of records whose clips have the same bytes."""
@@ -32,21 +30,24 @@ def group_of(record: Record, key: str) -> str | None:
     """
     for name in _FALLBACKS.get(key, (key,)):
         value = record.fields.get(name)
-        text = value if isinstance(value, str) else _canonical(value)
-        text = " ".join(text.split()).casefold()
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        text = " ".join(value.split()).casefold()
         if text:
             return text if name == key else f"{name}: {text}"
     return None
 
 
-def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list[str | None]:
+def group_records(records: Sequence[Record], key: str) -> list[str | None]:
     """The group of each record; under `clip`, records with the same audio bytes have the same group.
 
     The two clips of a pair are in one group, together with all records that have one of them.
     """
     if key != CLIP:
         return [group_of(record, key) for record in records]
-    contents = same_content([clip for record in records for clip in record.clips], workers)
+    contents = same_content([clip for record in records for clip in record.clips])
     joined: dict[Path, Path] = {}
 
     def root(clip: Path) -> Path:
@@ -66,7 +67,3 @@ def same_clip(record: Record, other: Record) -> bool:
     if record.clip == other.clip:
         return True
     return all(clip.is_file() for clip in clips) and len(set(same_content(clips).values())) == 1
-
-
-def _canonical(value: object) -> str:
-    return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)

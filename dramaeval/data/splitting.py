@@ -78,7 +78,10 @@ def overlap_remarks(overlaps: Sequence[Overlap], name: str) -> list[str]:
 
 
 def _remark(key: str, groups: Sequence[Overlap], name: str) -> str:
-    examples = " and ".join(_shortened(shared.group) for shared in groups[:2])
+    texts = [printable(shared.group) for shared in groups[:2]]
+    examples = " and ".join(
+        text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…" for text in texts
+    )
     lines = line_list(line for shared in groups for line in shared.test_lines)
     train_lines = line_list(line for shared in groups for line in shared.train_lines)
     shown = f"({examples})" if len(groups) <= 2 else f"(such as {examples})"
@@ -86,11 +89,6 @@ def _remark(key: str, groups: Sequence[Overlap], name: str) -> str:
         f"{name} and train share {counted(len(groups), key)} {shown}: "
         f"{lines} of {name}, {train_lines} of train"
     )
-
-
-def _shortened(group: str) -> str:
-    text = printable(group)
-    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def default_keys(records: Sequence[Record]) -> tuple[str, ...]:
@@ -107,10 +105,7 @@ def default_keys(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def overlap(
-    train: Sequence[Record],
-    test: Sequence[Record],
-    keys: Sequence[str] | None = None,
-    workers: int = 8,
+    train: Sequence[Record], test: Sequence[Record], keys: Sequence[str] | None = None
 ) -> list[Overlap]:
     """The groups that occur in both sets under one of the keys, by key, then by first test line.
 
@@ -119,7 +114,7 @@ def overlap(
     """
     overlaps = []
     for key in default_keys([*train, *test]) if keys is None else keys:
-        groups = group_records([*train, *test], key, workers)
+        groups = group_records([*train, *test], key)
         in_train = _lines_by_group(train, groups[: len(train)])
         in_test = _lines_by_group(test, groups[len(train) :])
         overlaps += [
@@ -222,28 +217,24 @@ def _lines_by_group(
 
 
 def _families(count: int, groups: Iterable[Sequence[str | None]]) -> list[list[int]]:
-    """Lists of indices of records that share a group, directly or through other records (union-find).
+    """Lists of indices of records that share a group, directly or through other records.
 
-    Args:
-        count: number of records.
-        groups: for each key, the group of each record.
+    `groups` has the group of each of the `count` records, for each key.
     """
-    parent = list(range(count))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    rows, columns = [], []
     for group_by_record in groups:
         first: dict[str, int] = {}
         for index, group in enumerate(group_by_record):
             if group is not None:
-                parent[root(index)] = root(first.setdefault(group, index))
+                rows.append(index)
+                columns.append(first.setdefault(group, index))
+    links = coo_array(([True] * len(rows), (rows, columns)), shape=(count, count))
     families: dict[int, list[int]] = {}
-    for index in range(count):
-        families.setdefault(root(index), []).append(index)
+    for index, family in enumerate(connected_components(links, directed=False)[1].tolist()):
+        families.setdefault(family, []).append(index)
     return list(families.values())
 
 
@@ -262,7 +253,7 @@ def split_file(
     Args:
         file: the JSONL file.
         shares: the share of each part.
-        seed: the seed of the split.
+        seed: see `split_records`.
         apart: keys whose values no two parts share; None for `default_keys`.
         audio_field: key of the clip; for pairs, see `dramaeval.data.pair_format`.
         audio_root: folder of the clips.
@@ -302,15 +293,12 @@ def _apart_sentences(records: Sequence[Record], keys: Sequence[str], *, same_tex
     counts = {key: len(set(group_records(records, key)) - {None}) for key in keys}
     used = ", ".join(f"{key} ({count:,})" for key, count in counts.items() if count)
     unused = " or ".join(key for key, count in counts.items() if not count)
-    return (
-        f"No two parts share a {used or 'key'}."
-        + (
-            " Several systems say the same texts, so the transcript counts too."
-            if same_texts
-            else ""
-        )
-        + (f" No record has a {unused}." if unused else "")
-    )
+    sentences = [f"No two parts share a {used or 'key'}."]
+    if same_texts:
+        sentences.append("Several systems say the same texts, so the transcript counts too.")
+    if unused:
+        sentences.append(f"No record has a {unused}.")
+    return " ".join(sentences)
 
 
 def _share(text: str) -> tuple[str, float]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dramaeval.config.problems import near_matches
 from dramaeval.data.jsonl import json_type
 from dramaeval.data.problems import Finding, printable
-from dramaeval.data.record_format import check_text
+from dramaeval.data.record_format import check_text, near_match
 
 TURNS = "turns"
 WAV_PATH = "wav_path"
@@ -50,17 +49,12 @@ def turn_key(number: int, name: str = "") -> str:
 
 
 def check_turns(fields: Mapping[str, Any], mode: str) -> list[Finding]:
-    """The problems of a record's turns, if prompts contain turns; `record_clips.check_clips` checks their clips.
-
-    Args:
-        fields: the fields of the record.
-        mode: one of `MODES`.
-    """
+    """The problems of a record's turns, if the mode shows turns; `record_clips.check_clips` checks their clips."""
     if mode == NONE:
         return []
     turns = fields.get(TURNS)
     if turns is None:
-        near = next(iter(near_matches(TURNS, fields, cutoff=0.75)), None)
+        near = near_match(TURNS, fields)
         hint = f'; rename "{printable(near)}"?' if near else ""
         fix = f'give every record "{TURNS}", [] where nothing was said before{hint}'
         return [Finding(TURNS, "missing", fix)]
@@ -76,7 +70,7 @@ def _check_turn(number: int, turn: Any) -> list[Finding]:
     findings = [check_text(turn, name, _KEYS) for name in ("role", "text")]
     if turn.get(WAV_PATH) is not None:
         findings.append(check_text(turn, WAV_PATH, _KEYS))
-    elif near := next(iter(near_matches(WAV_PATH, set(turn) - {*_KEYS}, cutoff=0.75)), None):
+    elif near := near_match(WAV_PATH, set(turn) - {*_KEYS}):
         problem = f'no "{WAV_PATH}", but "{printable(near)}"'
         findings.append(Finding(WAV_PATH, problem, f'rename it to "{WAV_PATH}"'))
     return [
@@ -99,12 +93,7 @@ def turn_paths(fields: Mapping[str, Any]) -> dict[str, str]:
 def turns_of(
     fields: Mapping[str, Any], clips: Mapping[str, tuple[Path, float]]
 ) -> tuple[Turn, ...]:
-    """The turns of a record without problems.
-
-    Args:
-        fields: the fields of the record.
-        clips: path and length in seconds of the clips in prompts, by the keys of `turn_paths`.
-    """
+    """The turns of a record without problems; `clips` are path and length in seconds by the keys of `turn_paths`."""
     return tuple(
         Turn(turn["role"].strip(), turn["text"].strip(), *clips.get(turn_key(number, WAV_PATH), ()))
         for number, turn in enumerate(fields[TURNS])

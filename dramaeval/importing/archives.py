@@ -12,7 +12,7 @@ from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.import_formats import AUDIO_ENDINGS, SHARDED, shards
 from dramaeval.data.problems import counted
 from dramaeval.importing.extracted_audio import AudioFolder
-from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.problems import BadSourceError
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.sharded_folder import NAMES
 from dramaeval.importing.text_table import decoded
@@ -24,15 +24,10 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
     An audio member becomes the column ``clip``; the keys of a ``.json`` member become columns; any other member becomes
     a column of text that is named by its ending, such as ``txt``.
 
-    Args:
-        file: the archive.
-        settings: not used.
-        clips: folder for the audio.
-
     Raises:
         BadSourceError: the file is not a tar archive, or has no samples.
     """
-    table = Table(columns=["__key__", "clip"], rows=[])
+    table = Table(columns=["__key__", "clip"])
     samples: dict[str, dict[str, Any]] = {}
     problems: dict[str, list[str]] = {}
     try:
@@ -45,15 +40,14 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
                     problems.setdefault(key, []).append(f"{ending}: {error}")
     except (tarfile.TarError, OSError) as error:
         fix = "give a complete tar archive"
-        raise BadSourceError([in_file(file, f"not a tar archive ({error})", fix)]) from None
+        raise BadSourceError.of_file(file, f"not a tar archive ({error})", fix) from None
     for number, (key, values) in enumerate(samples.items(), 1):
         row = Row(file=file, number=number, values=values)
-        table.rows.append(row)
-        table.columns += [name for name in values if name not in table.columns]
+        table.append(row)
         for problem in problems.get(key, []):
             table.problems.append(row.problem(None, problem, "correct this member", key))
     if not samples:
-        raise BadSourceError([in_file(file, "the archive has no samples", "give another archive")])
+        raise BadSourceError.of_file(file, "the archive has no samples", "give another archive")
     return table
 
 
@@ -86,22 +80,17 @@ def read_kaldi(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
     Columns are ``id``, ``clip``, ``text`` and the names of the ``utt2…`` files; ``utt2spk`` becomes ``speaker``.
     Commands in ``wav.scp`` are never run; they are reported as problems.
 
-    Args:
-        file: the folder.
-        settings: the importer's settings.
-        clips: not used.
-
     Raises:
         BadSourceError: ``wav.scp`` is missing, or ``segments`` divides the recordings.
     """
     if (file / "segments").exists():
         fix = "cut the recordings into one file for each utterance"
-        raise BadSourceError([in_file(file / "segments", "segments are not read", fix)])
+        raise BadSourceError.of_file(file / "segments", "segments are not read", fix)
     scp = file / "wav.scp"
     further = {"text": _pairs(file / "text", settings)} if (file / "text").is_file() else {}
     for path in sorted(file.glob("utt2*")):
         further["speaker" if path.name == "utt2spk" else path.name] = _pairs(path, settings)
-    table = Table(columns=["id", "clip", *further], rows=[])
+    table = Table(columns=["id", "clip", *further])
     for number, (key, clip) in enumerate(_pairs(scp, settings).items(), 1):
         values = {"id": key, "clip": clip} | {
             name: pairs[key] for name, pairs in further.items() if key in pairs
@@ -110,7 +99,7 @@ def read_kaldi(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
         if clip.endswith("|"):
             fix = "write the audio to a file, and its path into wav.scp"
             table.problems.append(row.problem("clip", f"{clip!r} is a command", fix, key))
-        table.rows.append(row)
+        table.append(row)
     return table
 
 
@@ -119,24 +108,18 @@ def read_audio_folder(file: Path, settings: ImporterConfig, clips: AudioFolder) 
 
     Columns are ``clip`` (the path inside the folder), ``name`` and ``folder``.
 
-    Args:
-        file: the folder.
-        settings: not used.
-        clips: not used.
-
     Raises:
         BadSourceError: the folder has no audio file.
     """
     files = sorted(p for p in file.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and p.is_file())
     if not files:
-        raise BadSourceError([in_file(file, "no audio file", "give a folder with audio files")])
-    rows = []
+        raise BadSourceError.of_file(file, "no audio file", "give a folder with audio files")
+    table = Table(columns=["clip", "name", "folder"])
     for number, path in enumerate(files, 1):
         inside = path.relative_to(file)
         folder = "" if inside.parent == Path() else inside.parent.as_posix()
         values = {"clip": inside.as_posix(), "name": path.stem, "folder": folder}
-        rows.append(Row(file=file, number=number, values=values))
-    table = Table(columns=["clip", "name", "folder"], rows=rows)
+        table.append(Row(file=file, number=number, values=values))
     for kind in SHARDED:
         if others := shards(file, kind):
             table.notices.append(
@@ -155,6 +138,6 @@ def _pairs(path: Path, settings: ImporterConfig) -> Mapping[str, str]:
             continue
         if key in pairs:
             fix = "keep one line for each key"
-            raise BadSourceError([in_file(path, f"line {number}: {key!r} stands twice", fix)])
+            raise BadSourceError.of_file(path, f"line {number}: {key!r} stands twice", fix)
         pairs[key] = value.strip()
     return pairs

@@ -16,14 +16,7 @@ _MOST_SKIPPED = 20
 def card_text(
     imported: Imported, settings: ImporterConfig, splits: dict[str, int], reasons: Sequence[str]
 ) -> str:
-    """The card as Markdown.
-
-    Args:
-        imported: the content of the source.
-        settings: the importer's settings.
-        splits: the number of records by split.
-        reasons: the reasons why this version cannot train on the records.
-    """
+    """The card as Markdown; `splits` has the number of records by split, `reasons` why this version cannot train on them."""
     parts = [
         f"# {imported.name}",
         _facts(imported, settings),
@@ -70,11 +63,8 @@ def _ratings(imported: Imported) -> str:
         if not scores:
             continue
         counts = Counter(scores)
-        spread = (
-            " ".join(f"{score}: {n}" for score, n in sorted(counts.items()))
-            if len(counts) <= 12
-            else ""
-        )
+        listed = " ".join(f"{score}: {n}" for score, n in sorted(counts.items()))
+        spread = listed if len(counts) <= 12 else ""
         scale = f"{dimension.scale[0]} to {dimension.scale[-1]}, {len(dimension.scale)} points"
         origin = "" if dimension.is_given else " (range of the ratings)"
         mean = f"{statistics.fmean(map(float, scores)):.3f}"

@@ -1,26 +1,28 @@
-"""Reads Parquet files and folders of the library datasets; audio inside them is written to files."""
+"""Reads Parquet files, and data sets of the library datasets: saved folders, and names on the Hugging Face hub.
+
+Audio inside them is written to files.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.data.import_formats import hub_hint, is_hub_name
-from dramaeval.importing.extracted_audio import AudioFolder, is_audio
-from dramaeval.importing.hub import load_hub
-from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.data.import_formats import HUB, HUB_FORM, hub_hint, is_hub_name
+from dramaeval.importing.extracted_audio import AudioFolder
+from dramaeval.importing.problems import BadSourceError
 from dramaeval.importing.rows import Row, Table
+
+_HUB_NAME = re.compile(
+    rf"{HUB}(?P<path>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<name>[\w.-]+))?"
+)
 
 
 def read_parquet(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a Parquet file; a column of mappings with ``bytes`` and ``path`` is audio, class labels become their names.
-
-    Args:
-        file: the file.
-        settings: not used.
-        clips: folder for the audio.
 
     Raises:
         BadSourceError: the file is not Parquet.
@@ -37,27 +39,23 @@ def read_parquet(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Ta
         return table
     except (ArrowException, OSError) as error:
         fix = "give a Parquet file, or set importer.format"
-        raise BadSourceError([in_file(file, f"not readable as Parquet ({error})", fix)]) from None
+        raise BadSourceError.of_file(file, f"not readable as Parquet ({error})", fix) from None
 
 
 def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``, or a data set of the hub.
 
+    The latter is named ``hf:OWNER/NAME``, optionally with ``@REVISION`` (a branch, a tag or a commit) and ``:SUBSET``.
     Class labels become their names.
-
-    Args:
-        file: the folder, or a name of the form ``hf:OWNER/NAME``.
-        settings: not used.
-        clips: folder for the audio.
 
     Raises:
         BadSourceError: ``save_to_disk`` has not written the folder, or the data set cannot be loaded.
     """
     import datasets
 
-    loaded = load_hub(file) if is_hub_name(file) else _load_folder(file)
+    loaded = _load_hub(file) if is_hub_name(file) else _load_folder(file)
     parts = loaded if isinstance(loaded, Mapping) else {None: loaded}
-    table = Table(columns=[], rows=[])
+    table = Table()
     for split, part in parts.items():
         for name, feature in part.features.items():
             if isinstance(feature, datasets.Audio):
@@ -67,6 +65,30 @@ def read_datasets(file: Path, settings: ImporterConfig, clips: AudioFolder) -> T
     return table
 
 
+def _load_hub(name: Path) -> Any:
+    import datasets
+
+    parts = _HUB_NAME.fullmatch(str(name))
+    if parts is None:
+        raise BadSourceError.of_file(name, "not a name of the hub", f"write {HUB_FORM}")
+    try:
+        return datasets.load_dataset(**parts.groupdict())
+    except datasets.exceptions.DatasetNotFoundError as error:
+        problem = error
+        fix = "check the name and the revision; for a private data set log in with `hf auth login`"
+    except ConnectionError as error:
+        problem = error
+        fix = (
+            "connect this machine, or load the data set on one that is connected and copy its cache (HF_HOME), or "
+            "save it there with save_to_disk and give the folder"
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = error
+        fix = f"check the name, the revision and the subset: {HUB_FORM}"
+    short = " ".join(str(problem).split())[:400] or type(problem).__name__
+    raise BadSourceError.of_file(name, short, fix)
+
+
 def _load_folder(file: Path) -> Any:
     import datasets
 
@@ -74,7 +96,7 @@ def _load_folder(file: Path) -> Any:
         return datasets.load_from_disk(str(file))
     except (OSError, ValueError) as error:
         fix = f"give a folder written by save_to_disk.{hub_hint(file)}"
-        raise BadSourceError([in_file(file, f"not a saved dataset ({error})", fix)]) from None
+        raise BadSourceError.of_file(file, f"not a saved dataset ({error})", fix) from None
 
 
 def _class_labels(features: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,16 +127,16 @@ def _named(row: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
 def _table(
     file: Path, rows: Iterable[Mapping[str, Any]], audio: AudioFolder, split: str | None = None
 ) -> Table:
-    table = Table(columns=[], rows=[])
+    table = Table()
     for number, values in enumerate(rows, 1):
         plain = {name: _plain(value, number, audio) for name, value in values.items()}
-        table.rows.append(Row(file=file, number=number, values=plain, split=split))
-        table.columns += [name for name in plain if name not in table.columns]
+        table.append(Row(file=file, number=number, values=plain, split=split))
     return table
 
 
 def _plain(value: Any, number: int, audio: AudioFolder) -> Any:
-    if not is_audio(value):
+    """The value of a cell; an undecoded `datasets.Audio` is written to a file and becomes its path."""
+    if not isinstance(value, dict) or set(value) != {"bytes", "path"}:
         return value
     if value["bytes"] is None:
         return value["path"]

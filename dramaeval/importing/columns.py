@@ -57,17 +57,9 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 NO_COLUMN = "none"
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 #: Numbers outside this range count as ratings only if the settings name their column.
 _GUESSED_RANGE = (0, 10)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeanColumns:
-    """The columns of a mean rating, of its standard deviation and of its number of raters."""
-
-    mean: str
-    std: str | None = None
-    n: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -77,13 +69,14 @@ class Meaning:
     Attributes:
         roles: the column, or a text with ``{column}``, by role.
         dimensions: the columns with ratings by field of the annotations; several columns belong to several raters.
-        means: the columns of the mean rating by field of the annotations.
+        means: the columns by field of the annotations: of the mean rating (``mean``), and if known of its standard
+            deviation (``std``) and its number of raters (``n``).
         guessed: the roles and fields that the settings do not name.
     """
 
     roles: dict[str, str] = field(default_factory=dict)
     dimensions: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    means: dict[str, MeanColumns] = field(default_factory=dict)
+    means: dict[str, dict[str, str]] = field(default_factory=dict)
     guessed: set[str] = field(default_factory=set)
 
     @property
@@ -98,11 +91,9 @@ class Meaning:
         for name, columns in self.dimensions.items():
             shown = ", ".join(columns)
             yield f"ratings of {name}: {shown}{' (guessed)' if name in self.guessed else ''}"
-        for name, mean in self.means.items():
-            further = "".join(
-                f", {key} {value}" for key, value in (("std", mean.std), ("n", mean.n)) if value
-            )
-            yield f"mean rating of {name}: {mean.mean}{further}"
+        for name, of_mean in self.means.items():
+            further = [f", {key} {column}" for key, column in of_mean.items() if key != "mean"]
+            yield f"mean rating of {name}: {of_mean.get('mean')}{''.join(further)}"
 
 
 def rater_of_column(column: str) -> str | None:
@@ -115,7 +106,11 @@ def text_of(row: Row, spec: str) -> str:
     """The text of a role in a row: the value of a column, or a text in which values replace ``{column}``."""
     if "{" not in spec:
         return plain_text(row.get(spec))
-    return re.sub(r"\{([^{}]+)\}", lambda match: plain_text(row.get(match.group(1))), spec)
+    return _PLACEHOLDER.sub(lambda match: plain_text(row.get(match[1])), spec)
+
+
+def _columns_of(spec: str) -> list[str]:
+    return _PLACEHOLDER.findall(spec) if "{" in spec else [spec]
 
 
 def plain_text(value: Any) -> str:
@@ -143,11 +138,12 @@ class ColumnReader:
         self._read_roles()
         self._read_dimensions()
         self._require(self.settings.ignore, "importer.ignore")
+        not_guessed = () if self.settings.dimensions is None else ("question", "score")
         for role in NAMES:
-            if role not in self.meaning.roles and self._may_guess(role):
+            if role not in self.meaning.roles and role not in not_guessed:
                 self._guess_role(role)
         for key in KEPT_KEYS:
-            if key in self.columns and key not in self.meaning.roles and self._may_guess(key):
+            if key in self.columns and key not in self.meaning.roles:
                 self._set(key, key)
         roles = self.meaning.roles.items()
         self.meaning.roles = {role: spec for role, spec in roles if spec != NO_COLUMN}
@@ -169,13 +165,11 @@ class ColumnReader:
                 continue
             if role not in ROLES:
                 hint = near_match_hint(role, ROLES, 0.6)
-                self.report(
-                    f"importer.columns.{role} is not a role.{hint}", f"use {', '.join(ROLES)}"
-                )
+                problem = f"importer.columns.{role} is not a role.{hint}"
+                self.report(problem, f"use {', '.join(ROLES)}")
                 continue
-            names = re.findall(r"\{([^{}]+)\}", str(spec)) if "{" in str(spec) else [str(spec)]
             if str(spec) != NO_COLUMN:
-                self._require(names, f"importer.columns.{role}")
+                self._require(_columns_of(str(spec)), f"importer.columns.{role}")
             self.meaning.roles[role] = str(spec)
 
     def _read_dimensions(self) -> None:
@@ -193,13 +187,8 @@ class ColumnReader:
             if spec is None:
                 continue
             if isinstance(spec, Mapping):
-                if "mean" not in spec or set(spec) - {"mean", "std", "n"}:
-                    self.report(
-                        f"{where} has the keys {', '.join(spec)}",
-                        "give mean, and std and n if known",
-                    )
-                    continue
-                self.meaning.means[str(name)] = MeanColumns(**spec)
+                known = {key: str(spec[key]) for key in ("mean", "std", "n") if spec.get(key)}
+                self.meaning.means[str(name)] = known
                 self._require([str(column) for column in spec.values() if column], where)
                 continue
             columns = (str(spec),) if isinstance(spec, str) else tuple(map(str, spec))
@@ -210,9 +199,8 @@ class ColumnReader:
         for name in names:
             if name not in self.columns:
                 hint = near_match_hint(name, self.columns, 0.6)
-                self.report(
-                    f"{where} names a column that is absent.{hint}", self._columns_text(), name
-                )
+                problem = f"{where} names a column that is absent.{hint}"
+                self.report(problem, self._columns_text(), name)
 
     def _columns_text(self) -> str:
         return f"the columns are {', '.join(self.columns)}"
@@ -220,25 +208,18 @@ class ColumnReader:
     def _used(self) -> set[str]:
         meaning = self.meaning
         used = {column for columns in meaning.dimensions.values() for column in columns}
-        for mean in meaning.means.values():
-            used |= {column for column in (mean.mean, mean.std, mean.n) if column}
+        for of_mean in meaning.means.values():
+            used |= set(of_mean.values())
         for spec in meaning.roles.values():
-            used |= set(re.findall(r"\{([^{}]+)\}", spec)) if "{" in spec else {spec}
+            used |= set(_columns_of(spec))
         return used | set(self.settings.ignore)
-
-    def _may_guess(self, role: str) -> bool:
-        """Whether a role may be guessed; a question and a score only if the settings give no dimensions."""
-        if role in ("question", "score"):
-            return self.settings.dimensions is None
-        return True
 
     def _guess_role(self, role: str) -> None:
         free = [name for name in self.columns if name not in self._used()]
         fitting = [name for name in free if _plain_name(name) in NAMES[role]]
         if role == "clip" and len(fitting) > 1:
-            fitting = [
-                name for name in fitting if self._share(name, _is_audio_name) == 1
-            ] or fitting
+            of_audio = [name for name in fitting if self._share(name, _is_audio_name) == 1]
+            fitting = of_audio or fitting
         if len(fitting) == 1:
             self._set(role, fitting[0])
         elif fitting:
@@ -254,9 +235,8 @@ class ColumnReader:
         if len(names) == 1:
             self._set("clip", names[0])
             return
-        problem = (
-            f"{' and '.join(names)} all name audio files" if names else "no column names the clip"
-        )
+        several = f"{' and '.join(names)} all name audio files"
+        problem = several if names else "no column names the clip"
         self.report(problem, f"set importer.columns.clip=COLUMN; {self._columns_text()}")
 
     def _share(self, column: str, test: Any) -> float:
@@ -288,18 +268,20 @@ class ColumnReader:
 
     def _guess_dimensions(self) -> None:
         numeric = self._number_columns()
+        single: list[str] = []
         by_rater: dict[str, list[str]] = {}
         for name in numeric:
             if match := _RATER_COLUMN.fullmatch(name):
-                by_rater.setdefault(
-                    match.group("field") or self.settings.name or "rating", []
-                ).append(name)
-        single = [name for name in numeric if not any(name in names for names in by_rater.values())]
-        wide = [name for name in single if not self._in_guessed_range(name)]
-        for name in wide:
-            fix = f"name the ratings, importer.dimensions=[{','.join(single)}], or importer.ignore=[{name}]"
-            low, high = _GUESSED_RANGE
-            self.report(f"holds numbers outside {low} to {high}: is it a rating?", fix, name)
+                dimension = match["field"] or self.settings.name or "rating"
+                by_rater.setdefault(dimension, []).append(name)
+            else:
+                single.append(name)
+        low, high = _GUESSED_RANGE
+        for name in single:
+            numbers = (number for row in self.table.rows for number in _numbers(row.get(name)))
+            if not all(low <= number <= high for number in numbers):
+                fix = f"name the ratings, importer.dimensions=[{','.join(single)}], or importer.ignore=[{name}]"
+                self.report(f"holds numbers outside {low} to {high}: is it a rating?", fix, name)
         if by_rater and single:
             fix = "set importer.dimensions=…, or importer.ignore=[…]"
             self.report(f"{', '.join(single)} and columns for each rater hold numbers", fix)
@@ -324,14 +306,9 @@ class ColumnReader:
                     f"set importer.dimensions=[{listed}] for dimensions, or 'importer.dimensions={{rating: [{listed}]}}' "
                     "for raters"
                 )
-                self.report(
-                    f"{', '.join(columns)}: one column for each rater, or for each dimension?", fix
-                )
-
-    def _in_guessed_range(self, name: str) -> bool:
-        low, high = _GUESSED_RANGE
-        numbers = (number for row in self.table.rows for number in _numbers(row.get(name)))
-        return all(low <= number <= high for number in numbers)
+                columns_text = ", ".join(columns)
+                problem = f"{columns_text}: one column for each rater, or for each dimension?"
+                self.report(problem, fix)
 
 
 def _numbers(cell: Any) -> list[float]:

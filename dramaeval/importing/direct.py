@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from dramaeval.data.import_formats import ENDINGS, OTHER_FORMATS, folder_format,
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import entry_of
 from dramaeval.data.problems import BadRecordsError, Problem
-from dramaeval.importing.importer import Imported, read_import, records_text, write_own_splits
-from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.importer import read_import, records_text, write_own_splits
+from dramaeval.importing.problems import BadSourceError
 
 #: The version of the conversion; it increases when the importer writes other records for the same source.
 VERSION = 3
@@ -66,7 +66,7 @@ class Converted:
             f"no record is of the split {kind_of_split(split)}; there are {', '.join(self.splits)}"
         )
         fix = "give a file for this split, or set importer.columns.split=none to use all records"
-        raise BadSourceError([in_file(self.source, problem, fix)])
+        raise BadSourceError.of_file(self.source, problem, fix)
 
     def in_terms_of_source(self, error: BadRecordsError) -> BadSourceError:
         """The problems of the converted records, with rows of the source in place of lines of the JSONL file."""
@@ -118,13 +118,9 @@ def settings_for(
 
 
 def convert(settings: ImporterConfig, root: Path) -> Converted:
-    """Convert a source, unless ``root`` already has the records.
+    """Convert a source (see `settings_for`), unless ``root``, the folder of all conversions, already has the records.
 
     Several processes may convert a source at the same time, since each file is replaced in one step by equal content.
-
-    Args:
-        settings: the importer's settings, see `settings_for`.
-        root: the folder of all conversions.
 
     Raises:
         BadSourceError: lists every problem of the source.
@@ -141,15 +137,7 @@ def convert(settings: ImporterConfig, root: Path) -> Converted:
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomic(folder / RECORDS, records_text(imported.records), verbatim=True)
     splits = write_own_splits(imported, folder) if any(imported.splits) else {}
-    converted = _converted(source, folder, imported, splits)
-    _write_state(converted, content)
-    return converted
-
-
-def _converted(
-    source: Path, folder: Path, imported: Imported, splits: Mapping[str, Path]
-) -> Converted:
-    return Converted(
+    converted = Converted(
         source=source,
         folder=folder,
         rows=imported.rows,
@@ -158,15 +146,16 @@ def _converted(
         skipped=imported.skipped,
         splits={name: path.name for name, path in splits.items()},
     )
+    _write_state(converted, content)
+    return converted
 
 
 def _digest(source: Path, settings: ImporterConfig) -> str:
     """A hash of the names, sizes and times of the source's files; a data set of the hub has no files."""
     base = source if source.is_dir() else source.parent
     files = [*_files(source), *(base / name for name in settings.joins)]
-    stats = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()
-    ]
+    existing = [(str(file), file.stat()) for file in files if file.exists()]
+    stats = [(name, status.st_size, status.st_mtime_ns) for name, status in existing]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 

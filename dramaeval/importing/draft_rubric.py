@@ -97,12 +97,9 @@ def rubric_text(values: Mapping[str, Any]) -> str:
 
 
 def task_text(name: str, texts: Sequence[str], files: Mapping[str, str]) -> str:
-    """The YAML file of a task with the rubric `name`.
+    """The YAML file of a task `name` with the rubric of this name and each split's file.
 
-    Args:
-        name: the name of the task and the rubric.
-        texts: keys of the texts that every record has, which the prompt includes.
-        files: the absolute path of each split's file.
+    The prompt includes the `texts`, which are keys that every record has.
     """
     titles = {"transcript": "Line", "local_scene": "Scene", "char_profile": "Character"}
     context = "\n".join(f"{titles[key]}: {{{key}}}" for key in titles if key in texts)

@@ -8,7 +8,7 @@ from typing import Any
 from dramaeval.config.extras import missing_package
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.importing.extracted_audio import AudioFolder
-from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.problems import BadSourceError
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.text_table import column_names
 
@@ -16,16 +16,11 @@ from dramaeval.importing.text_table import column_names
 def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read a sheet of an Excel file; the first row is the header.
 
-    Args:
-        file: the workbook.
-        settings: the importer's settings; ``sheet`` names the sheet if several sheets have rows.
-        clips: not used.
-
     Raises:
         BadSourceError: openpyxl is not installed, the file is not a workbook, or the sheet is unknown or ambiguous.
     """
     if problem := missing_package("openpyxl", "an Excel file"):
-        raise BadSourceError([in_file(file, problem, "or save the sheet as CSV")])
+        raise BadSourceError.of_file(file, problem, "or save the sheet as CSV")
     import openpyxl
 
     try:
@@ -33,18 +28,18 @@ def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
         formulas = openpyxl.load_workbook(file, data_only=False)
     except Exception as error:  # noqa: BLE001 - openpyxl raises errors of zipfile, xml and its own
         fix = "save the file as .xlsx or CSV"
-        raise BadSourceError([in_file(file, f"not an Excel workbook ({error})", fix)]) from None
+        raise BadSourceError.of_file(file, f"not an Excel workbook ({error})", fix) from None
     name = _sheet_name(file, values, settings.sheet)
     rows = list(values[name].iter_rows(values_only=True))
     contents = list(formulas[name].iter_rows(values_only=True))
     if len(rows) < 2:
-        raise BadSourceError(
-            [in_file(file, f"the sheet {name} has no rows", "give a sheet with rows")]
+        raise BadSourceError.of_file(
+            file, f"the sheet {name} has no rows", "give a sheet with rows"
         )
-    width = max((n for n, cell in enumerate(rows[0], 1) if cell is not None), default=0)
-    width = max([width, *(n for row in rows for n, cell in enumerate(row, 1) if cell is not None)])
+    filled = (n for row in rows for n, cell in enumerate(row, 1) if cell is not None)
+    width = max(filled, default=0)
     columns = column_names(file, ["" if cell is None else str(cell) for cell in rows[0][:width]])
-    table = Table(columns=columns, rows=[])
+    table = Table(columns=columns)
     for number, (cells, sources) in enumerate(zip(rows[1:], contents[1:], strict=True), 2):
         if number in settings.skip_rows or all(cell is None for cell in cells):
             continue
@@ -63,7 +58,7 @@ def _sheet_name(file: Path, workbook: Any, setting: str | None) -> str:
         return str(setting)
     fix = f"set importer.sheet to one of {', '.join(workbook.sheetnames)}"
     if setting is not None:
-        raise BadSourceError([in_file(file, f"no sheet {setting!r}", fix)])
+        raise BadSourceError.of_file(file, f"no sheet {setting!r}", fix)
     if len(names) != 1:
-        raise BadSourceError([in_file(file, f"{len(names)} sheets with rows", fix)])
+        raise BadSourceError.of_file(file, f"{len(names)} sheets with rows", fix)
     return str(names[0])

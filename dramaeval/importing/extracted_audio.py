@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 _SIGNS = (
     (b"RIFF", ".wav"), (b"RF64", ".wav"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"),
@@ -14,23 +13,14 @@ _SIGNS = (
 
 
 class AudioFolder:
-    """Writes clips into a folder under safe names, which are unique among all files of a source.
-
-    Args:
-        folder: the folder; it is created with the first clip.
-    """
+    """Writes clips into a folder, which the first clip creates, under safe names that are unique in the source."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._taken: set[str] = set()
 
     def write(self, name: str, content: bytes) -> str:
-        """Write a clip; returns its absolute path.
-
-        Args:
-            name: the name in the source; folders in it are left out.
-            content: the bytes of the audio file.
-        """
+        """Write the bytes of an audio file; returns its absolute path. Folders in ``name`` are left out."""
         original = Path(name.replace("\\", "/"))
         stem = re.sub(r"[^\w.\-]+", "_", original.stem).strip(".") or "clip"
         ending = original.suffix or _ending(content)
@@ -49,8 +39,3 @@ class AudioFolder:
 
 def _ending(content: bytes) -> str:
     return next((ending for sign, ending in _SIGNS if content.startswith(sign)), ".wav")
-
-
-def is_audio(value: Any) -> bool:
-    """Whether a cell is an undecoded `datasets.Audio`: a mapping with ``bytes`` and ``path``."""
-    return isinstance(value, dict) and set(value) == {"bytes", "path"}

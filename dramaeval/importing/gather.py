@@ -13,7 +13,6 @@ from dramaeval.importing.columns import (
     KEPT_KEYS,
     NO_COLUMN,
     TEXTS,
-    MeanColumns,
     Meaning,
     plain_text,
     rater_of_column,
@@ -64,13 +63,7 @@ class ClipDraft:
 
 
 class Gatherer:
-    """Gathers the rows of a table by clip and reads their scores.
-
-    Args:
-        meaning: the meaning of the columns.
-        settings: the importer's settings.
-        file: the source, for problems of the whole source.
-    """
+    """Gathers the rows of a table by clip and reads their scores; `file` is named in problems of the whole source."""
 
     def __init__(self, meaning: Meaning, settings: ImporterConfig, file: Path) -> None:
         self.meaning, self.settings, self.file = meaning, settings, file
@@ -104,9 +97,8 @@ class Gatherer:
             self._read_single_numbers(drafts)
         elif self.settings.values is not None and not self.meaning.means:
             fix = "leave importer.values out, or name the columns of means: importer.dimensions={A: {mean: A}}"
-            problem = (
-                f"importer.values={self.settings.values}, but clips have several ratings or raters"
-            )
+            given = f"importer.values={self.settings.values}"
+            problem = f"{given}, but clips have several ratings or raters"
             self.problems.append(in_file(self.file, problem, fix))
         return drafts
 
@@ -119,9 +111,8 @@ class Gatherer:
             text = text_of(row, roles[role]) if role in roles else str(split_of_file)
             earlier = draft.texts.get(role)
             if earlier and text and text != earlier:
-                problem = (
-                    f"{text!r}, but {earlier!r} in row {draft.rows[0].number} of the same clip"
-                )
+                first = draft.rows[0].number
+                problem = f"{text!r}, but {earlier!r} in row {first} of the same clip"
                 fix = "give the same value in all rows of a clip, or importer.columns.ROLE=none"
                 draft.problems.append(row.problem(roles.get(role), problem, fix, draft.clip))
             elif text:
@@ -140,26 +131,19 @@ class Gatherer:
                 yield from self._cell_ratings(draft, row, name, column, column_rater)
 
     def _question(self, draft: ClipDraft, row: Row) -> str | None:
-        roles = self.meaning.roles
-        if "question" not in roles:
-            name = self.settings.name or roles["score"]
-            if name not in self.fields:
-                self.fields.append(name)
-            return name
-        name = text_of(row, roles["question"])
+        column = self.meaning.roles.get("question")
+        name = text_of(row, column) if column else self.settings.name or self.meaning.roles["score"]
         if not name:
             fix = "name the question in every row, or leave the row out"
-            draft.problems.append(row.problem(roles["question"], "no question", fix, draft.clip))
+            draft.problems.append(row.problem(column, "no question", fix, draft.clip))
         elif name not in self.fields:
             self.fields.append(name)
         return name or None
 
     def _rater(self, draft: ClipDraft, row: Row) -> str | None:
         column = self.meaning.roles.get("rater")
-        if column is None:
-            return None
-        rater = text_of(row, column)
-        if not rater:
+        rater = text_of(row, column) if column else ""
+        if column and not rater:
             fix = "name the rater in every row, or set importer.columns.rater=none if raters are unknown"
             draft.problems.append(row.problem(column, "no rater", fix, draft.clip))
         return rater or None
@@ -185,17 +169,15 @@ class Gatherer:
 
     def _add_means(self, draft: ClipDraft, row: Row) -> None:
         for name, columns in self.meaning.means.items():
-            cells = {"mean": columns.mean, "std": columns.std, "n": columns.n}
             scores = {
                 key: self._score(draft, row, column, row.get(column))
-                for key, column in cells.items()
-                if column
+                for key, column in columns.items()
             }
             mean = {key: value for key, value in scores.items() if value is not None}
             if "mean" in mean and draft.means.setdefault(name, mean) != mean:
                 fix = "keep one row for each clip"
                 problem = f"{mean['mean']}, but another mean in an earlier row of the clip"
-                draft.problems.append(row.problem(columns.mean, problem, fix, draft.clip))
+                draft.problems.append(row.problem(columns["mean"], problem, fix, draft.clip))
 
     def _settle_repeats(self, draft: ClipDraft) -> None:
         """Report several ratings by one rater for a field, or keep the first or the last of them."""
@@ -203,28 +185,29 @@ class Gatherer:
         for rating in draft.ratings:
             if rating.rater is not None and rating.score is not None:
                 by_rater.setdefault((rating.field, rating.rater), []).append(rating)
-        dropped: list[Rating] = []
+        dropped: set[int] = set()
         for (name, rater), ratings in by_rater.items():
             if len(ratings) == 1:
                 continue
             keep = ratings[-1] if self.settings.repeats == "last" else ratings[0]
-            dropped += [rating for rating in ratings if rating is not keep]
+            dropped |= {id(rating) for rating in ratings if rating is not keep}
             if self.settings.repeats == "error":
                 rows = line_list(rating.row.number for rating in ratings).replace("line", "row", 1)
                 scores = ", ".join(str(rating.score) for rating in ratings)
                 problem = f"{len(ratings)} ratings by {rater}: {scores} ({rows})"
                 fix = "keep one rating of each rater, or set importer.repeats=first (or last)"
                 draft.problems.append(ratings[-1].row.problem(name, problem, fix, draft.clip))
-        if dropped:
-            draft.ratings = [rating for rating in draft.ratings if not _among(rating, dropped)]
+        draft.ratings = [rating for rating in draft.ratings if id(rating) not in dropped]
 
     def _single_numbers(self, drafts: Sequence[ClipDraft]) -> bool:
         """Whether each clip has exactly one number for each field, without a rater."""
-        return bool(self.meaning.dimensions) and all(
-            rating.rater is None for draft in drafts for rating in draft.ratings
-        ) and all(
-            len(draft.rows) == 1 and len(draft.ratings) == len(self.meaning.dimensions) for draft in drafts
-        )  # fmt: skip
+        fields = len(self.meaning.dimensions)
+        return fields > 0 and all(
+            len(draft.rows) == 1
+            and len(draft.ratings) == fields
+            and all(rating.rater is None for rating in draft.ratings)
+            for draft in drafts
+        )
 
     def _read_single_numbers(self, drafts: Sequence[ClipDraft]) -> None:
         """Turn single numbers into means if ``importer.values=means``; without the setting, report unclear numbers."""
@@ -245,13 +228,9 @@ class Gatherer:
             draft.means = {r.field: {"mean": r.score} for r in draft.ratings if r.score is not None}
             draft.ratings = []
         self.meaning.means = {
-            name: MeanColumns(mean=columns[0]) for name, columns in self.meaning.dimensions.items()
+            name: {"mean": columns[0]} for name, columns in self.meaning.dimensions.items()
         }
         self.meaning.dimensions = {}
-
-
-def _among(rating: Rating, ratings: Sequence[Rating]) -> bool:
-    return any(rating is other for other in ratings)
 
 
 def _is_fine(score: Score | None) -> bool:
@@ -269,9 +248,9 @@ def annotations_of(
     draft: ClipDraft,
     fields: Sequence[str],
     raters: Sequence[str],
-    mean_fields: Collection[str] = (),
+    mean_fields: Collection[str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The annotations of a record, and the raters whose scores the lists in it hold, in the same order.
+    """The annotations of a record, and the raters of the lists in it, in the same order.
 
     If all raters are identified, position k belongs to the k-th of ``raters``; with more than `MAX_POSITIONS` raters, a
     record has positions only for the raters of its clip. Otherwise the ratings are in the order of the rows, without
@@ -288,7 +267,10 @@ def annotations_of(
         scores = {(r.field, r.rater): r.score for r in draft.ratings if r.score is not None}
         lists = {name: [scores.get((name, rater)) for rater in positions] for name in rated}
         return {**means, **lists}, positions
-    return {**means, **_in_row_order(draft.ratings, rated)}, []
+    lists = {name: [r.score for r in draft.ratings if r.field == name] for name in rated}
+    longest = max(map(len, lists.values()))
+    padded = {name: scores + [None] * (longest - len(scores)) for name, scores in lists.items()}
+    return {**means, **padded}, []
 
 
 def _mean_value(mean: Mapping[str, Score] | None) -> Any:
@@ -298,21 +280,8 @@ def _mean_value(mean: Mapping[str, Score] | None) -> Any:
     return mean["mean"] if set(mean) == {"mean"} else dict(mean)
 
 
-def _in_row_order(
-    ratings: Sequence[Rating], fields: Sequence[str]
-) -> dict[str, list[Score | None]]:
-    lists = {name: [r.score for r in ratings if r.field == name] for name in fields}
-    longest = max(map(len, lists.values()), default=0)
-    return {name: scores + [None] * (longest - len(scores)) for name, scores in lists.items()}
-
-
 def source_of(draft: ClipDraft, source: Path) -> list[dict[str, Any]]:
-    """The value of a record's key ``source``: the rows of its clip, unchanged, with file and number.
-
-    Args:
-        draft: the draft of the record.
-        source: the file or folder of the import.
-    """
+    """The value of a record's key ``source``: the rows of its clip, unchanged, with file (in ``source``) and number."""
     return [
         {
             "file": row.file.name if row.file == source else str(row.file.relative_to(source)),
@@ -337,6 +306,7 @@ def shared_values(draft: ClipDraft, taken: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def split_name(text: str) -> str:
-    """The name of a split: train, val or test for their usual names, otherwise the text itself."""
-    return SPLITS.get(text.casefold(), text)
+def split_of(draft: ClipDraft) -> str | None:
+    """The split of a record: train, val or test for their usual names in the source, else the source's name."""
+    text = draft.texts.get("split")
+    return SPLITS.get(text.casefold(), text) if text else None

@@ -17,13 +17,13 @@ from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.atomic_files import write_text_atomic
-from dramaeval.data.audio import UnreadableClipError, read_header
-from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.audio import UnreadableClipError
+from dramaeval.data.clip_paths import NotLocated
 from dramaeval.data.durations import length_problem
-from dramaeval.data.files import map_files
 from dramaeval.data.pair_format import CLIP_A, CLIP_B
 from dramaeval.data.problems import Problem, counted
 from dramaeval.data.raters import RATERS, UNKNOWN
+from dramaeval.data.record_clips import read_clips
 from dramaeval.importing.columns import ColumnReader, Meaning
 from dramaeval.importing.draft_rubric import DraftDimension, identifier
 from dramaeval.importing.gather import (
@@ -34,17 +34,17 @@ from dramaeval.importing.gather import (
     raters_of,
     shared_values,
     source_of,
+    split_of,
 )
-from dramaeval.importing.problems import in_file, raise_all
-from dramaeval.importing.readers import read_source, source_path, split_of
-from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.readers import read_source, source_path
+from dramaeval.importing.rows import Table
 from dramaeval.importing.scores import read_scale, scale_of
 
 #: The points of the scale that the settings give for a field of the annotations.
 Scales = Mapping[str, Sequence[int | float]]
 
 MAX_SECONDS = 30.0
-_WORKERS = 8
 #: Keys of records that a column with the same name does not set.
 _OWN_KEYS = ("annotations", "raters", "source", CLIP_A, CLIP_B, "split")
 
@@ -62,8 +62,8 @@ class Imported:
         raters: the identified raters; empty if raters are unknown.
         seconds: the length of each clip.
         skipped: problems of the clips that were left out.
-        notices: remarks for the user.
         rows: the number of rows that were read.
+        notices: remarks for the user.
     """
 
     name: str
@@ -73,18 +73,16 @@ class Imported:
     dimensions: list[DraftDimension]
     raters: list[str]
     seconds: list[float]
-    skipped: list[Problem] = field(default_factory=list)
+    skipped: list[Problem]
+    rows: int
     notices: list[str] = field(default_factory=list)
-    rows: int = 0
 
 
 def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = True) -> Imported:
     """Read and check a source.
 
-    Args:
-        settings: the importer's settings.
-        clips: folder for audio that is stored inside the source's files.
-        notes_scales: whether a notice tells which scales are derived from the ratings.
+    Audio that is stored inside the source's files is written to the folder ``clips``. With ``notes_scales``, a notice
+    tells which scales are derived from the ratings.
 
     Raises:
         BadSourceError: lists every problem. With ``bad_records=skip`` only if no clip is left, or if the source as a
@@ -95,11 +93,9 @@ def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = T
     reader = ColumnReader(table, settings, file)
     meaning = reader.read()
     if reader.problems:
-        mapping = "\n".join(f"  {line}" for line in meaning.lines())
-        raise_all(
-            [*reader.problems, *table.problems],
-            f"The columns as read:\n{mapping}" if mapping else "",
-        )
+        mapping = "".join(f"\n  {line}" for line in meaning.lines())
+        advice = f"The columns as read:{mapping}" if mapping else ""
+        raise BadSourceError([*reader.problems, *table.problems], advice)
     gatherer = Gatherer(meaning, settings, file)
     drafts = gatherer.gather(table.rows)
     long = _locate(drafts, file, settings.audio_root)
@@ -112,32 +108,22 @@ def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = T
     if problems or (bad and (settings.bad_records == "stop" or not good)):
         skips = good and not problems
         advice = "importer.bad_records=skip leaves these clips out." if skips else ""
-        raise_all([*problems, *bad], advice)
-    imported = _imported(settings, meaning, good, gatherer.fields, scales)
-    imported.seconds = [draft.seconds for draft in good]
-    imported.skipped, imported.rows = bad, len(table.rows)
+        raise BadSourceError([*problems, *bad], advice)
+    fields, raters = gatherer.fields, raters_of(good)
+    imported = Imported(
+        name=identifier(settings.name or file.stem),
+        meaning=meaning,
+        records=[_record(draft, meaning, fields, raters, file) for draft in good],
+        splits=list(map(split_of, good)),
+        dimensions=[_dimension(name, good, scales, settings) for name in fields],
+        raters=raters,
+        seconds=[draft.seconds for draft in good],
+        skipped=bad,
+        rows=len(table.rows),
+    )
     scale_notices = _scale_notices(imported) if notes_scales else []
     imported.notices = [*table.notices, *scale_notices, *_notices(imported, table, long)]
     return imported
-
-
-def _imported(
-    settings: ImporterConfig,
-    meaning: Meaning,
-    drafts: Sequence[ClipDraft],
-    fields: Sequence[str],
-    scales: Scales,
-) -> Imported:
-    raters, source = raters_of(drafts), source_path(settings)
-    return Imported(
-        name=identifier(settings.name or source.stem),
-        meaning=meaning,
-        records=[_record(draft, meaning, fields, raters, source) for draft in drafts],
-        splits=[split_of(draft.texts.get("split")) for draft in drafts],
-        dimensions=[_dimension(name, drafts, scales, settings) for name in fields],
-        raters=raters,
-        seconds=[],
-    )
 
 
 def _record(
@@ -165,38 +151,27 @@ def _locate(drafts: Sequence[ClipDraft], file: Path, audio_root: str | None) -> 
     # Clips are looked up in the folder of the given file.
     file_in_folder = file / "source" if file.is_dir() else file
     names = [name for draft in drafts for name in draft.clips]
-    located = locate_clips(names, jsonl=file_in_folder, audio_root=root, workers=_WORKERS)
-    paths = {path for path in located.values() if isinstance(path, Path)}
-    headers = map_files(_seconds_or_error, paths, _WORKERS)
+    clips = read_clips(names, file_in_folder, root)
     long = 0
     for draft in drafts:
         lengths = []
         for name in draft.clips:
-            path = located[name]
-            if isinstance(path, NotLocated):
-                fix = path.fix.replace("task.data.audio_root", "importer.audio_root")
-                draft.problems.append(draft.rows[0].problem("clip", path.problem, fix, name))
-                continue
-            header = headers[path]
-            if isinstance(header, UnreadableClipError):
-                draft.problems.append(
-                    draft.rows[0].problem("clip", header.reason, header.fix, name)
-                )
-            elif reason := length_problem(path.name, min(header, MAX_SECONDS), MAX_SECONDS):
-                draft.problems.append(draft.rows[0].problem("clip", *reason, name))
+            clip = clips[name]
+            if isinstance(clip, NotLocated):
+                fix = clip.fix.replace("task.data.audio_root", "importer.audio_root")
+                problem: tuple[str, str] | None = (clip.problem, fix)
+            elif isinstance(clip, UnreadableClipError):
+                problem = clip.reason, clip.fix
             else:
+                path, seconds = clip
+                problem = length_problem(path.name, min(seconds, MAX_SECONDS), MAX_SECONDS)
                 draft.paths.append(path)
-                lengths.append(header)
+                lengths.append(seconds)
+            if problem:
+                draft.problems.append(draft.rows[0].problem("clip", *problem, name))
         draft.seconds = sum(lengths)
         long += any(length > MAX_SECONDS for length in lengths)
     return long
-
-
-def _seconds_or_error(path: Path) -> float | UnreadableClipError:
-    try:
-        return read_header(path).seconds
-    except UnreadableClipError as error:
-        return error
 
 
 def _scales_of_settings(
@@ -212,9 +187,8 @@ def _scales_of_settings(
     for name, scale in by_field.items():
         if name not in fields:
             fix = f"the fields are {', '.join(fields)}"
-            problems.append(
-                in_file(file, f"importer.scale.{name} is not a field with ratings", fix)
-            )
+            problem = f"importer.scale.{name} is not a field with ratings"
+            problems.append(in_file(file, problem, fix))
             continue
         try:
             scales[str(name)] = read_scale(scale)
@@ -227,29 +201,24 @@ def _scales_of_settings(
 
 def _check_scales(drafts: Sequence[ClipDraft], scales: Scales) -> None:
     """Report ratings that are not points of the scale, and means outside the scale."""
-    points = {name: set(scale) for name, scale in scales.items()}
-    for draft in drafts:
-        for rating in draft.ratings:
-            scale = points.get(rating.field)
-            if scale and rating.score is not None and rating.score not in scale:
-                _report_off_scale(draft, rating.row, rating.field, rating.score, scales)
-        for name, mean in draft.means.items():
-            if name not in scales or "mean" not in mean:
-                continue
-            if not scales[name][0] <= mean["mean"] <= scales[name][-1]:
-                _report_off_scale(draft, draft.rows[0], name, mean["mean"], scales)
-
-
-def _report_off_scale(draft: ClipDraft, row: Row, name: str, score: Any, scales: Scales) -> None:
-    scale = scales[name]
+    points = {name: {None, *scale} for name, scale in scales.items()}
     fix = "correct the rating, or set importer.scale to the scale of the raters"
-    problem = f"{score} is not a point of the scale {scale[0]} to {scale[-1]} ({len(scale)} points)"
-    draft.problems.append(row.problem(name, problem, fix, draft.clip))
+    for draft in drafts:
+        rated = [rating for rating in draft.ratings if rating.field in points]
+        off = [(r.field, r.row, r.score) for r in rated if r.score not in points[r.field]]
+        for name, mean in draft.means.items():
+            scale = scales.get(name)
+            if scale and "mean" in mean and not scale[0] <= mean["mean"] <= scale[-1]:
+                off.append((name, draft.rows[0], mean["mean"]))
+        for name, row, score in off:
+            low, high, count = scales[name][0], scales[name][-1], len(scales[name])
+            problem = f"{score} is not a point of the scale {low} to {high} ({count} points)"
+            draft.problems.append(row.problem(name, problem, fix, draft.clip))
 
 
 def _set_ids(drafts: Sequence[ClipDraft]) -> None:
     """Set the id of each record: the source's id, else the clip's name, or its whole path if names repeat."""
-    names = [*map(_short_id, drafts)]
+    names = [" / ".join(Path(clip).stem for clip in draft.clips) for draft in drafts]
     stems = Counter(names)
     first: dict[str, ClipDraft] = {}
     for draft, stem in zip(drafts, names, strict=True):
@@ -261,15 +230,8 @@ def _set_ids(drafts: Sequence[ClipDraft]) -> None:
             draft.problems.append(draft.rows[0].problem("id", problem, fix, draft.clip))
 
 
-def _short_id(draft: ClipDraft) -> str:
-    return " / ".join(Path(clip).stem for clip in draft.clips)
-
-
 def _dimension(
-    name: str,
-    drafts: Sequence[ClipDraft],
-    scales: Scales,
-    settings: ImporterConfig,
+    name: str, drafts: Sequence[ClipDraft], scales: Scales, settings: ImporterConfig
 ) -> DraftDimension:
     scores = [r.score for d in drafts for r in d.ratings if r.field == name and r.score is not None]
     means = [d.means[name]["mean"] for d in drafts if "mean" in d.means.get(name, {})]
@@ -323,9 +285,8 @@ def write_own_splits(imported: Imported, output: Path) -> dict[str, Path]:
     files = {}
     for name in dict.fromkeys(split for split in imported.splits if split):
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-        part = [
-            r for r, split in zip(imported.records, imported.splits, strict=True) if split == name
-        ]
+        pairs = zip(imported.records, imported.splits, strict=True)
+        part = [record for record, split in pairs if split == name]
         files[name] = output / f"records.{safe}.jsonl"
         write_text_atomic(files[name], records_text(part), verbatim=True)
     without = imported.splits.count(None)
@@ -347,15 +308,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def source_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the source from the records' key ``source``, in the source's order: the inverse of an import.
-
-    The cells of a row that ``importer.unpivot`` has divided are joined again.
-    """
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    for record in records:
-        for row in record["source"]:
-            rows.setdefault((row["file"], row["row"]), {}).update(row["values"])
-    return [rows[key] for key in sorted(rows)]

@@ -14,7 +14,7 @@ from dramaeval.data.files import read_regular
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
 from dramaeval.data.problems import counted
 from dramaeval.importing.extracted_audio import AudioFolder
-from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.problems import BadSourceError
 from dramaeval.importing.rows import Row, Table
 
 #: Kinds of Label Studio results that hold one score.
@@ -25,27 +25,20 @@ _LOCAL = re.compile(r"^/data/local-files/\?d=")
 def read_jsonl(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
     """Read JSON Lines; keys of nested objects become columns with a dot, such as ``annotations.warmth``.
 
-    Args:
-        file: the file.
-        settings: not used.
-        clips: not used.
-
     Raises:
         BadSourceError: the file is not JSON Lines.
     """
     try:
         lines = read_lines(file)
     except UnreadableFileError as error:
-        finding = error.finding
-        raise BadSourceError([in_file(file, finding.problem, finding.fix)]) from None
-    table = Table(columns=[], rows=[])
+        _, problem, fix = error.finding
+        raise BadSourceError.of_file(file, problem, fix) from None
+    table = Table()
     for line in lines:
         values = line.fields or {}
-        derived = dict(_inner(values))
-        row = Row(file=file, number=line.number, values=values, derived=derived)
-        table.problems += [row.problem(f.key, f.problem, f.fix) for f in line.findings]
-        table.rows.append(row)
-        table.columns += [name for name in (*values, *derived) if name not in table.columns]
+        row = Row(file=file, number=line.number, values=values, derived=dict(_inner(values)))
+        table.append(row)
+        table.problems += [row.problem(*finding) for finding in line.findings]
     return table
 
 
@@ -56,18 +49,20 @@ def read_json_object(file: Path) -> Table:
         BadSourceError: the file has another form.
     """
     fix = "give a JSON object with one object for each clip"
-    try:
-        content = json.loads(read_regular(file).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadSourceError([in_file(file, f"not JSON: {error}", fix)]) from None
+    content = _json(file, fix)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
-        raise BadSourceError([in_file(file, "not an object of objects", fix)])
-    rows = [
-        Row(file=file, number=number, values={"key": key, **values})
-        for number, (key, values) in enumerate(content.items(), 1)
-    ]
-    columns = list(dict.fromkeys(name for row in rows for name in row.values))
-    return Table(columns=columns, rows=rows)
+        raise BadSourceError.of_file(file, "not an object of objects", fix)
+    table = Table()
+    for number, (key, values) in enumerate(content.items(), 1):
+        table.append(Row(file=file, number=number, values={"key": key, **values}))
+    return table
+
+
+def _json(file: Path, fix: str) -> Any:
+    try:
+        return json.loads(read_regular(file).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadSourceError.of_file(file, f"not JSON: {error}", fix) from None
 
 
 def _inner(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,18 +78,12 @@ def read_label_studio(file: Path, settings: ImporterConfig, clips: AudioFolder) 
 
     Cancelled annotations and other kinds of results are counted in the notices.
 
-    Args:
-        file: the export.
-        settings: not used.
-        clips: not used.
-
     Raises:
         BadSourceError: the file is not an export of Label Studio, or has no scores.
     """
-    tasks = _tasks(file)
-    table = Table(columns=["task", "clip", "completed_by", "from_name", "score"], rows=[])
+    table = Table(columns=["task", "clip", "completed_by", "from_name", "score"])
     unread: Counter[str] = Counter()
-    for task in tasks:
+    for task in _tasks(file):
         for annotation in task.get("annotations") or []:
             if annotation.get("was_cancelled"):
                 unread["cancelled annotation"] += 1
@@ -105,24 +94,20 @@ def read_label_studio(file: Path, settings: ImporterConfig, clips: AudioFolder) 
                     unread[f"result of type {result.get('type')}"] += 1
                     continue
                 values = _values(task, annotation, result, score)
-                table.rows.append(Row(file=file, number=len(table.rows) + 1, values=values))
-                table.columns += [name for name in values if name not in table.columns]
+                table.append(Row(file=file, number=len(table.rows) + 1, values=values))
     table.notices = [f"{counted(count, kind)} not read." for kind, count in unread.items()]
     if not table.rows:
         fix = "export tasks with annotations of type Rating, Number or Choices"
-        raise BadSourceError([in_file(file, "no annotation holds a score", fix)])
+        raise BadSourceError.of_file(file, "no annotation holds a score", fix)
     return table
 
 
 def _tasks(file: Path) -> list[dict[str, Any]]:
     fix = "export the project from Label Studio as JSON (not JSON-MIN), or set importer.format"
-    try:
-        tasks = json.loads(read_regular(file).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadSourceError([in_file(file, f"not JSON: {error}", fix)]) from None
+    tasks = _json(file, fix)
     valid = isinstance(tasks, list) and all(isinstance(t, dict) and "data" in t for t in tasks)
     if not valid or not tasks:
-        raise BadSourceError([in_file(file, "not a list of Label Studio's tasks", fix)])
+        raise BadSourceError.of_file(file, "not a list of Label Studio's tasks", fix)
     return tasks
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dramaeval.data.problems import BadRecordsError, Problem
-
-_LONGEST = 60
 
 
 class BadSourceError(BadRecordsError):
@@ -16,11 +13,10 @@ class BadSourceError(BadRecordsError):
 
     titles = ("file", "row", "clip", "column", "problem", "fix")
 
-
-def shown(value: Any) -> str:
-    """A cell's value for a message, shortened if it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    @classmethod
+    def of_file(cls, file: Path, problem: str, fix: str) -> BadSourceError:
+        """The error for one problem of a whole file."""
+        return cls([in_file(file, problem, fix)])
 
 
 def in_file(file: Path, problem: str, fix: str, column: str | None = None) -> Problem:

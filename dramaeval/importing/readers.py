@@ -13,10 +13,9 @@ from dramaeval.config.importer_settings import FORMATS, ImporterConfig
 from dramaeval.data.import_formats import ENDINGS, SHARDED, folder_format, hub_hint, is_hub_name
 from dramaeval.importing.columns import plain_text
 from dramaeval.importing.extracted_audio import AudioFolder
-from dramaeval.importing.gather import split_name
 from dramaeval.importing.json_rows import read_json_object
 from dramaeval.importing.problems import BadSourceError, in_file, raise_all
-from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.rows import Table
 from dramaeval.importing.sharded_folder import folder_notice, shards_with_splits
 from dramaeval.importing.text_table import read_text_table
 
@@ -31,21 +30,20 @@ _MODULES = {
     "kaldi": ("archives", "read_kaldi"),
     "audio_folder": ("archives", "read_audio_folder"),
 }
+#: Reads a file, with the importer's settings; writes audio that is stored inside the file to the folder.
 Reader = Callable[[Path, ImporterConfig, AudioFolder], Table]
 
 
 def read_source(settings: ImporterConfig, clips: Path) -> Table:
     """Read every file of the source, add derived columns, and leave out the rows that ``importer.where`` excludes.
 
-    Args:
-        settings: the importer's settings with ``file``.
-        clips: folder for audio that is stored inside the source's files.
+    Audio that is stored inside the source's files is written to the folder ``clips``.
 
     Raises:
         BadSourceError: a file is missing or cannot be read.
     """
     audio = AudioFolder(clips)
-    table = Table(columns=[], rows=[])
+    table = Table()
     files = list(_files(settings))
     for split, file in files:
         part = _reader(file, settings)(file, settings, audio)
@@ -74,18 +72,14 @@ def source_path(settings: ImporterConfig) -> Path:
 
 
 def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
-    """The split (if the settings name one) and the path of each file.
-
-    Raises:
-        BadSourceError: a file is missing.
-    """
+    """The split (if the settings name one) and the path of each file."""
     root = source_path(settings)
     if is_hub_name(root):
         yield None, root
         return
     if not root.exists():
         fix = f"check importer.file=….{hub_hint(root)}"
-        raise BadSourceError([in_file(root, "no such file or folder", fix)])
+        raise BadSourceError.of_file(root, "no such file or folder", fix)
     if kind := _sharded(settings):
         yield from shards_with_splits(root, kind)
         return
@@ -117,11 +111,6 @@ def _sharded(settings: ImporterConfig) -> str | None:
 
 
 def _reader(file: Path, settings: ImporterConfig) -> Reader:
-    """The reading function of a file.
-
-    Raises:
-        BadSourceError: the format is not known.
-    """
     kind = format_of(settings) if is_hub_name(file) else settings.format
     kind = kind or ENDINGS.get(file.suffix.lower()) or folder_format(file)
     # The modules are imported here because the libraries of most formats take time to import.
@@ -131,9 +120,8 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
         module, function = _MODULES[kind]
         reader: Reader = getattr(import_module(f"dramaeval.importing.{module}"), function)
         return reader
-    known = ", ".join(FORMATS)
-    fix = f"set importer.format to one of {known}"
-    raise BadSourceError([in_file(file, "the format is not known by its name", fix)])
+    fix = f"set importer.format to one of {', '.join(FORMATS)}"
+    raise BadSourceError.of_file(file, "the format is not known by its name", fix)
 
 
 def _join(table: Table, settings: ImporterConfig) -> None:
@@ -144,31 +132,28 @@ def _join(table: Table, settings: ImporterConfig) -> None:
         options = dict(options)
         key = str(options.pop("on"))
         key_of_rows = str(options.pop("own", key))
-        further = _joined_table(
-            folder / name, replace(settings, header=None, delimiter=None, **options)
-        )
-        by_key = {plain_text(row.get(key)): {**row.values, **row.derived} for row in further.rows}
+        file = folder / name
+        if file.suffix.lower() == ".json":
+            further = read_json_object(file)
+        else:
+            own_form = replace(settings, header=None, delimiter=None, **options)
+            further = read_text_table(file, own_form)
+        by_key = {
+            plain_text(row.get(key)): {
+                name: cell for name, cell in row.values.items() if name != key
+            }
+            for row in further.rows
+        }
         table.problems += further.problems
         keys = [plain_text(row.get(key_of_rows)) for row in table.rows]
         if not by_key.keys() & set(keys):
             fix = f"importer.joins.{name}: on names its key column, own the key column of the rows"
             problem = f"no {key} is a {key_of_rows} of the rows"
-            raise BadSourceError([in_file(folder / name, problem, fix)])
+            raise BadSourceError.of_file(file, problem, fix)
         table.rows = [
-            replace(row, derived={**row.derived, **_without(by_key.get(value, {}), key)})
+            replace(row, derived={**row.derived, **by_key.get(value, {})})
             for row, value in zip(table.rows, keys, strict=True)
         ]
-
-
-def _joined_table(file: Path, settings: ImporterConfig) -> Table:
-    """A table to join: text, or a JSON object whose keys become the column ``key``."""
-    if file.suffix.lower() == ".json":
-        return read_json_object(file)
-    return read_text_table(file, settings)
-
-
-def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != key}
 
 
 def _filter(table: Table, settings: ImporterConfig) -> None:
@@ -188,7 +173,7 @@ def _filter(table: Table, settings: ImporterConfig) -> None:
     table.left_out += len(table.rows) - len(kept)
     if not kept:
         fix = "check the values of importer.where"
-        raise BadSourceError([in_file(table.rows[0].file, "importer.where leaves no row", fix)])
+        raise BadSourceError.of_file(table.rows[0].file, "importer.where leaves no row", fix)
     table.rows = kept
 
 
@@ -200,7 +185,7 @@ def _unpivot(table: Table, settings: ImporterConfig) -> None:
     matches = {name: match for name in table.columns if (match := pattern.fullmatch(name))}
     if not matches:
         fix = f"the columns are {', '.join(table.columns)}"
-        raise BadSourceError([in_file(table.rows[0].file, "importer.unpivot fits no column", fix)])
+        raise BadSourceError.of_file(table.rows[0].file, "importer.unpivot fits no column", fix)
     rows = []
     for row in table.rows:
         rest = {name: value for name, value in row.values.items() if name not in matches}
@@ -213,34 +198,22 @@ def _unpivot(table: Table, settings: ImporterConfig) -> None:
 
 
 def _derive(table: Table, settings: ImporterConfig) -> None:
-    """Add the named groups of ``patterns`` and the columns of ``lookup``, and rename the source's splits."""
-    if not settings.patterns and not settings.lookup:
-        return
+    """Add the named groups of ``patterns`` and the columns of ``lookup``, which may look up these groups."""
     patterns = {column: re.compile(str(pattern)) for column, pattern in settings.patterns.items()}
-    table.rows = [_derived(table, row, patterns, settings.lookup) for row in table.rows]
-
-
-def _derived(
-    table: Table, row: Row, patterns: Mapping[str, re.Pattern[str]], lookup: Mapping[str, Any]
-) -> Row:
-    further: dict[str, Any] = {}
-    for column, pattern in patterns.items():
-        text = plain_text(row.get(column))
-        if match := pattern.search(text):
-            further |= match.groupdict()
-        else:
-            fix = "correct the value, or importer.patterns"
-            table.problems.append(
-                row.problem(column, f"{text!r} does not fit {pattern.pattern}", fix)
-            )
-    row = replace(row, derived={**row.derived, **further})
-    for name, spec in lookup.items():
-        old = plain_text(row.get(str(spec["column"])))
-        if (value := {str(key): text for key, text in spec["values"].items()}.get(old)) is not None:
-            row = replace(row, derived={**row.derived, name: value})
-    return row
-
-
-def split_of(text: str | None) -> str | None:
-    """The split of a record, from the name of the split in the source."""
-    return split_name(text) if text else None
+    for place, row in enumerate(table.rows):
+        groups: dict[str, Any] = {}
+        for column, pattern in patterns.items():
+            text = plain_text(row.get(column))
+            if match := pattern.search(text):
+                groups |= match.groupdict()
+            else:
+                problem = f"{text!r} does not fit {pattern.pattern}"
+                fix = "correct the value, or importer.patterns"
+                table.problems.append(row.problem(column, problem, fix))
+        row = replace(row, derived={**row.derived, **groups})
+        for name, spec in settings.lookup.items():
+            texts = {str(key): text for key, text in spec["values"].items()}
+            value = texts.get(plain_text(row.get(str(spec["column"]))))
+            if value is not None:
+                row = replace(row, derived={**row.derived, name: value})
+        table.rows[place] = row

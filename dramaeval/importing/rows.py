@@ -34,13 +34,9 @@ class Row:
 
     def problem(self, column: str | None, problem: str, fix: str, clip: Any = None) -> Problem:
         """A problem of this row."""
+        name = None if clip is None else str(clip)
         return Problem(
-            file=self.file,
-            line=self.number,
-            id=None if clip is None else str(clip),
-            key=column,
-            problem=problem,
-            fix=fix,
+            file=self.file, line=self.number, id=name, key=column, problem=problem, fix=fix
         )
 
 
@@ -56,11 +52,16 @@ class Table:
         left_out: the number of rows that ``importer.where`` leaves out.
     """
 
-    columns: list[str]
-    rows: list[Row]
+    columns: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     left_out: int = 0
+
+    def append(self, row: Row) -> None:
+        """Append a row; its new columns become the last columns."""
+        self.rows.append(row)
+        self.columns += [name for name in (*row.values, *row.derived) if name not in self.columns]
 
     def add(self, other: Table) -> None:
         """Append another table; its new columns become the last columns."""

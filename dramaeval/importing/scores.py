@@ -31,12 +31,7 @@ MAX_POINTS = 1001
 
 
 class ScoreError(ValueError):
-    """A cell is not a score.
-
-    Attributes:
-        problem: the reason.
-        fix: the advice for the user.
-    """
+    """A cell is not a score; `problem` is the reason, `fix` the advice for the user."""
 
     def __init__(self, problem: str, fix: str) -> None:
         self.problem, self.fix = problem, fix
@@ -112,9 +107,8 @@ class ScoreReader:
             fix = "write 1,5, without a plus sign or leading zeros"
             raise ScoreError(f"{text!r} is written in another form than numbers of ratings", fix)
         if self.decimal == "point":
-            raise ScoreError(
-                f"{text!r} has a comma, but importer.decimal=point", f"write {reading}"
-            )
+            problem = f"{text!r} has a comma, but importer.decimal=point"
+            raise ScoreError(problem, f"write {reading}")
         fix = "set importer.decimal=comma if the comma is the decimal sign, or write 1.5 for 1,5"
         raise ScoreError(f"{text!r} can be {reading} or two numbers", fix)
 
@@ -131,17 +125,13 @@ def looks_numeric(cell: Any) -> bool:
 
 def _number(value: float) -> Score:
     if not math.isfinite(value):
-        raise ScoreError(
-            f"{value} is not a finite number", "write a number, or leave the cell empty"
-        )
+        fix = "write a number, or leave the cell empty"
+        raise ScoreError(f"{value} is not a finite number", fix)
     return int(value) if value == int(value) else value
 
 
 def read_scale(scale: Any) -> list[int | float]:
-    """The points of a scale.
-
-    Args:
-        scale: a list of ascending numbers, ``LOW..HIGH`` or ``LOW..HIGH/STEP``.
+    """The points of a scale: a list of ascending numbers, ``LOW..HIGH`` or ``LOW..HIGH/STEP``.
 
     Raises:
         ValueError: the scale has another form.

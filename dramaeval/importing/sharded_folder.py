@@ -17,14 +17,10 @@ NAMES = {"parquet": "Parquet", "webdataset": "tar"}
 
 
 def shards_with_splits(folder: Path, kind: str) -> list[tuple[str | None, Path]]:
-    """The files of a folder in the order of their names, each with its split: train, val, test or None.
+    """The files of the format ``kind`` in a folder in the order of their names, each with its split: train, val, test or None.
 
     The split is a word (see `SPLITS`) in the name of the file, as in ``data/train-00000-of-00002.parquet``, or else in
     the name of the closest folder that has such a word.
-
-    Args:
-        folder: the source.
-        kind: the format, one of `SHARDED`.
 
     Raises:
         BadSourceError: the folder has no file of the format, or a name has the words of two splits.
@@ -32,7 +28,7 @@ def shards_with_splits(folder: Path, kind: str) -> list[tuple[str | None, Path]]
     files = shards(folder, kind)
     if not files:
         fix = f"give a folder with {SHARDED[kind]} files"
-        raise BadSourceError([in_file(folder, f"no {NAMES[kind]} file", fix)])
+        raise BadSourceError.of_file(folder, f"no {NAMES[kind]} file", fix)
     splits = {file: _splits_of_name(file.relative_to(folder)) for file in files}
     unclear = [file for file, names in splits.items() if len(names) > 1]
     if unclear:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.files import UnsuitableFileError, read_regular
 from dramaeval.data.problems import counted
-from dramaeval.importing.problems import BadSourceError, in_file, raise_all, shown
+from dramaeval.importing.problems import BadSourceError, in_file, raise_all
 from dramaeval.importing.rows import Row, Table
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -35,7 +35,7 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
     header = list(settings.header or (lines[top] if len(lines) > top else []))
     columns = column_names(file, header)
     first = top + (1 if settings.header else 2)
-    table = Table(columns=columns, rows=[])
+    table = Table(columns=columns)
     for number, cells in enumerate(lines[first - 1 :], first):
         if number in settings.skip_rows or not any(cell.strip() for cell in cells):
             continue
@@ -46,7 +46,7 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
             table.problems.append(row.problem(None, problem, fix))
         table.rows.append(row)
     if not table.rows:
-        raise BadSourceError([in_file(file, "no rows below the header", "give a table with rows")])
+        raise BadSourceError.of_file(file, "no rows below the header", "give a table with rows")
     return table
 
 
@@ -76,10 +76,10 @@ def decoded(file: Path, encoding: str | None) -> str:
     try:
         raw = read_regular(file)
     except UnsuitableFileError as error:
-        raise BadSourceError([in_file(file, error.reason, error.fix)]) from None
+        raise BadSourceError.of_file(file, error.reason, error.fix) from None
     except (OSError, ValueError) as error:
         problem = f"the file cannot be opened ({error})"
-        raise BadSourceError([in_file(file, problem, "check importer.file=…")]) from None
+        raise BadSourceError.of_file(file, problem, "check importer.file=…") from None
     if encoding is None:
         is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         encoding = "utf-16" if is_utf16 else "utf-8-sig"
@@ -87,12 +87,12 @@ def decoded(file: Path, encoding: str | None) -> str:
         return raw.decode(encoding)
     except LookupError:
         fix = "name one of Python's encodings, such as cp1252, latin-1 or gb18030"
-        raise BadSourceError([in_file(file, f"no encoding {encoding!r}", fix)]) from None
+        raise BadSourceError.of_file(file, f"no encoding {encoding!r}", fix) from None
     except UnicodeDecodeError as error:
         row = raw[: error.start].count(b"\n") + 1
         problem = f"line {row} holds the byte 0x{raw[error.start]:02x}, which is not {encoding}"
         fix = "save the table as UTF-8, or name its encoding: importer.encoding=cp1252"
-        raise BadSourceError([in_file(file, problem, fix)]) from None
+        raise BadSourceError.of_file(file, problem, fix) from None
 
 
 def _delimiter(file: Path, text: str) -> str:
@@ -114,7 +114,7 @@ def _delimiter(file: Path, text: str) -> str:
     if len(even) > 1:
         names = " and ".join(_NAMES[sign] for sign in even)
         fix = f'set importer.delimiter="{even[0]}" (or the other)'
-        raise BadSourceError([in_file(file, f"{names} both divide every row evenly", fix)])
+        raise BadSourceError.of_file(file, f"{names} both divide every row evenly", fix)
     if even:
         return even[0]
     widest = max(widths, key=lambda sign: widths[sign][:1], default=",")
@@ -131,7 +131,7 @@ def _cells(file: Path, text: str, delimiter: str) -> list[list[str]]:
         return list(reader)
     except TypeError:  # a delimiter of several characters
         fix = "give one character"
-        raise BadSourceError([in_file(file, f"the delimiter {shown(delimiter)}", fix)]) from None
+        raise BadSourceError.of_file(file, f"the delimiter {delimiter!r:.60}", fix) from None
     except csv.Error as error:
         fix = "close every quotation mark, and double those inside a quoted cell"
-        raise BadSourceError([in_file(file, f"not a table: {error}", fix)]) from None
+        raise BadSourceError.of_file(file, f"not a table: {error}", fix) from None

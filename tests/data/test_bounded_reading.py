@@ -18,9 +18,8 @@ from wav_by_hand import pcm16, riff, sine
 from dramaeval.data import audio, files, jsonl
 from dramaeval.data.audio import UnreadableClipError, decode, read_header
 from dramaeval.data.feature_cache import content_key
-from dramaeval.data.files import MAX_FILE_BYTES, read_regular
+from dramaeval.data.files import MAX_FILE_BYTES, content_digest, read_regular
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
-from dramaeval.data.shared_content import content_digest
 
 RATE = 16_000
 GIB = 2**30

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from dramaeval.data.files import content_digest, same_content
 from dramaeval.data.records import Record
-from dramaeval.data.shared_content import content_digest, group_of, group_records, same_content
+from dramaeval.data.shared_content import group_of, group_records
 from dramaeval.data.splitting import (
     APART,
     SplitError,

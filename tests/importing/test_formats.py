@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from presets import preset
+from source_rows import source_rows
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.importing.importer import read_import, records_text, source_rows
+from dramaeval.importing.importer import read_import, records_text
 from dramaeval.importing.problems import BadSourceError
 
 ROWS = [("a.wav", "r1", 4, 2.5), ("a.wav", "r2", 5, None), ("b.wav", "r2", 1, 3)]

@@ -10,11 +10,12 @@ import pytest
 import soundfile
 from presets import preset
 from repository import ROOT
+from source_rows import source_rows
 
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.importing.card import card_text
 from dramaeval.importing.draft_rubric import cannot_train, rubric_values
-from dramaeval.importing.importer import read_import, source_rows
+from dramaeval.importing.importer import read_import
 from dramaeval.importing.problems import BadSourceError
 from dramaeval.stages.builders import build_task
 

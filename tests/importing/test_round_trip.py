@@ -10,9 +10,10 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from source_rows import source_rows
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.importing.importer import read_import, records_text, source_rows
+from dramaeval.importing.importer import read_import, records_text
 
 #: Texts with quotes, line breaks and other scripts, and texts that look like numbers.
 ROWS = [

@@ -4,9 +4,9 @@ import csv
 import io
 
 import pytest
+from source_rows import source_rows
 
 from dramaeval.importing.draft_rubric import cannot_train, rubric_values
-from dramaeval.importing.importer import source_rows
 from dramaeval.importing.problems import BadSourceError
 
 LONG = """clip,listener,question,score,text
