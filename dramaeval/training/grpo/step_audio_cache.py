@@ -7,8 +7,8 @@ audio tower nor the projector is trained, their outputs are the same in all thre
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -35,25 +35,17 @@ class StepAudioCache:
         model: the judge, or PEFT's wrapper around it.
         family: names the parts of the judge.
         shared_prefix: whether the completions of a group share its clip; without it the cache is off.
-        device: device of the model.
-        autocast: makes the precision context of a forward pass.
+        accelerator: gives the device and the precision of a forward pass.
     """
 
     def __init__(
-        self,
-        model: Any,
-        family: Family,
-        *,
-        shared_prefix: bool,
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[Any]],
+        self, model: Any, family: Family, accelerator: Any, *, shared_prefix: bool
     ) -> None:
         self.model = model
         self.judge = unwrap_judge(model)
         self.family = family
+        self.accelerator = accelerator
         self.shared_prefix = shared_prefix
-        self.device = device
-        self.autocast = autocast
         # The entry keeps the clip alive, so that no other clip gets the same id.
         self._cached: OrderedDict[int, tuple[Clip, torch.Tensor]] = OrderedDict()
 
@@ -91,8 +83,8 @@ class StepAudioCache:
         if new:
             inputs, numbers = clip_inputs(list(new.values()))
             # Inference mode is off, because the backward passes of the step need these values.
-            with torch.no_grad(), torch.inference_mode(False), self.autocast():
-                embeddings = self.judge.embed_clips(**to_device(inputs, self.device))
+            with torch.no_grad(), torch.inference_mode(False), self.accelerator.autocast():
+                embeddings = self.judge.embed_clips(**to_device(inputs, self.accelerator.device))
             for key, number in zip(new, numbers, strict=True):
                 self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:
