@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from numpy.random import Generator
 
-from dramaeval.data.raters import POSITIONAL, RATERS, UNKNOWN, RaterInfo
+from dramaeval.data.raters import POSITIONAL, UNKNOWN, RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.tasks.rubric import Rubric
 
@@ -70,11 +70,6 @@ def names_of(record: Record, fields: Sequence[str]) -> list[str]:
         if value is not None
     }
     return sorted(names)
-
-
-def rater_texts(record: Record, fields: Sequence[str]) -> dict[str, str]:
-    """The names of a record's raters by key, for `TextCheck`."""
-    return {f"{RATERS}.{name}": name for name in names_of(record, fields)}
 
 
 def as_listener(record: Record, name: str) -> Record:

@@ -85,29 +85,26 @@ class EnumeratedEstimator(Estimator):
     def generate(self, trainer: Any, rows: Rows) -> list[Pass]:
         """Enumerate the answers of each group with their rewards."""
         groups = trainer.groups_of(rows)
-        answers = [group.answers for group in groups]
-        sizes = [len(choices) for choices in answers]
+        sizes = [len(group.answers) for group in groups]
+        by_answer = [group for group in groups for _ in group.answers]
         completions = [
             trainer.read(group, number, tokens)
-            for number, (group, choices) in enumerate(zip(groups, answers, strict=True))
-            for tokens in choices
+            for number, group in enumerate(groups)
+            for tokens in group.answers
         ]
         trainer.statistics.count(questions=len(groups), completions=len(completions))
-        device = trainer.accelerator.device
-        ids = [torch.tensor(tokens) for choices in answers for tokens in choices]
+        device, pad = trainer.accelerator.device, trainer.record_encoder.pad
+        ids = [torch.tensor(tokens) for group in groups for tokens in group.answers]
         mask = [torch.ones_like(tokens) for tokens in ids]
         no_prompt = torch.zeros(len(ids), 0, dtype=torch.long, device=device)
         generation: Pass = {
             **pass_rows(rows, sizes),
             "prompt_ids": no_prompt,
             "prompt_mask": no_prompt,
-            "completion_ids": pad_sequence(
-                ids, batch_first=True, padding_value=trainer.record_encoder.pad
-            ).to(device),
+            "completion_ids": pad_sequence(ids, batch_first=True, padding_value=pad).to(device),
             "completion_mask": pad_sequence(mask, batch_first=True).to(device),
             "rewards": trainer.rewards(completions).to(device),
         }
-        by_answer = [group for group, size in zip(groups, sizes, strict=True) for _ in range(size)]
         if trainer.needs_old_policy:
             generation["old_per_token_logps"] = trainer.score(by_answer, generation)
         if trainer.reference is not None:

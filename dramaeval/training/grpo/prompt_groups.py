@@ -16,7 +16,8 @@ from dramaeval.tasks.question import Question, Target
 from dramaeval.training.question_sampler import Sampler
 from dramaeval.training.step_batches import EpochBatchSampler, EpochOrder
 
-#: One row per group: the number of a record, the epoch, and the place of the question (0 if it is absent).
+#: One row per group: the number of a record, the epoch, and the place of the question among those about the record (0 if
+#: it is absent).
 Rows = Sequence[Mapping[str, int]]
 
 
@@ -96,16 +97,6 @@ class PromptGroups:
             replace(sampled.encoded.parts[place], others=()),
             int(seed >> 1),
         )
-
-
-def prompt_rows(rows: Rows, prompts: int) -> list[dict[str, int]]:
-    """Repeat the rows of the loader for each question; the questions about a record are adjacent.
-
-    Args:
-        rows: number of the record and epoch.
-        prompts: number of questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`.
-    """
-    return [{**row, "place": place} for row in rows for place in range(prompts)]
 
 
 def pass_rows(rows: Rows, sizes: Sequence[int]) -> dict[str, torch.Tensor]:

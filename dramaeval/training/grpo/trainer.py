@@ -31,7 +31,6 @@ from dramaeval.compat.trl import grpo_hooks, quiet_rollout, without_reference_mo
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.training.failure_diagnosis import require_finite
 from dramaeval.training.grpo.dimension_metrics import DimensionMetrics
 from dramaeval.training.grpo.enumerated_estimator import EnumeratedEstimator
 from dramaeval.training.grpo.policy_scorer import PolicyScorer, TokenScores
@@ -40,14 +39,12 @@ from dramaeval.training.grpo.prompt_groups import (
     PromptGroup,
     PromptGroups,
     Rows,
-    prompt_rows,
     too_long,
 )
 from dramaeval.training.grpo.reference_policy import ReferencePolicy
 from dramaeval.training.grpo.sampled_estimator import REWARDS, SampledEstimator
 from dramaeval.training.grpo.saved_generation import Generation, Pass
 from dramaeval.training.grpo.settings import SAMPLED
-from dramaeval.training.grpo.step_audio_cache import StepAudioCache
 from dramaeval.training.judge_trainer import JudgeTrainer
 from dramaeval.training.question_sampler import QuestionSampler, Sampler
 from dramaeval.training.rewards.completion import Completion, read_completion
@@ -127,21 +124,8 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         end_of_turn = record_encoder.encoder.tokenise(record_encoder.encoder.end_of_turn)[-1]
         self.eos_token_ids = sorted({end_of_turn, *self.eos_token_ids})
         self.generation = Generation(args.steps_per_generation, args.num_iterations)
-        self.scorer = self._policy_scorer(model, shared_prefix=batch["shared_prefix"])
+        self.scorer = PolicyScorer(self)
         log.info("Reward: %s; %s answers.", self.rewards.formula(), estimator)
-
-    def _policy_scorer(self, model: Any, *, shared_prefix: bool) -> PolicyScorer:
-        family, accelerator = self.record_encoder.family, self.accelerator
-        audio = StepAudioCache(model, family, accelerator, shared_prefix=shared_prefix)
-        return PolicyScorer(
-            accelerator=accelerator,
-            audio=audio,
-            pad=self.record_encoder.pad,
-            shared_prefix=shared_prefix,
-            temperature=self.args.temperature,
-            begin_pass=self.begin_pass,
-            check=lambda log_p, batch: require_finite(log_p, self, batch),
-        )
 
     # Passes
 
@@ -163,7 +147,8 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     def next_inputs(self, rows: Rows) -> Pass:
         """The next pass over the generation, or the first pass over a new one."""
-        rows = prompt_rows(rows, self.record_encoder.task.prompts_per_record)
+        places = range(self.record_encoder.task.prompts_per_record)
+        rows = [{**row, "place": place} for row in rows for place in places]
         return self.generation.next(lambda: self.estimator.generate(self, rows))
 
     def groups_of(self, rows: Rows) -> list[PromptGroup]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from itertools import groupby
 
@@ -48,12 +48,7 @@ class Size:
 
     def padded(self, other: Size) -> Size:
         """The size of both records if two records share a batch."""
-        return Size(
-            max(self.prefix, other.prefix),
-            max(self.branches, other.branches),
-            max(self.width, other.width),
-            max(self.rows, other.rows),
-        )
+        return Size(*map(max, astuple(self), astuple(other)))
 
 
 def size_of(
@@ -128,9 +123,7 @@ class TokenBudgetBatches:
         self.counts: list[int] = []
         count, widest = 0, sizes[numbers[0]]
         for members in self.classes:
-            bound = sizes[members[0]]
-            for number in members[1:]:
-                bound = bound.padded(sizes[number])
+            bound = reduce(Size.padded, (sizes[number] for number in members))
             for _ in members:
                 widened = widest.padded(bound) if count else bound
                 if count and (count + 1) * widened.tokens > max_tokens:

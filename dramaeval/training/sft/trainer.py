@@ -150,8 +150,9 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             if not batch.is_stand_in:
                 self.statistics.add("loss_adapter", float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
-        loss = loss * int(not batch.is_stand_in)
-        if not batch.is_stand_in:
+        if batch.is_stand_in:
+            loss = loss * 0
+        else:
             self._count_answers(batch, outputs.logits.detach(), terms)
         return (loss, outputs) if return_outputs else loss
 
