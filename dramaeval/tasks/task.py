@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -67,6 +68,8 @@ class Task:
         turns: the turns of a record in the prompt before its clip: ``text``, ``audio`` (texts and clips), or None.
     """
 
+    #: The tasks of a mixed task, by name; empty for a single task.
+    parts: Mapping[str, Task] = MappingProxyType({})
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
     #: Number of questions about a record and dimension in training by rewards: two if the scores of a pair's clips are
@@ -177,11 +180,6 @@ class Task:
 
     def scoring(self) -> dict[str, Any]:
         """Settings that change how scores are computed; they are recorded in results."""
-        return {}
-
-    @property
-    def parts(self) -> Mapping[str, Task]:
-        """The tasks of a mixed task, by name; empty for a single task."""
         return {}
 
     @property

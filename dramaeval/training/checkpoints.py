@@ -59,16 +59,12 @@ def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
     return None
 
 
-def checkpoint_to_resume(
-    requested: str | bool | None, folder: Path, processes: Processes, *, with_best: bool
-) -> str | None:
+def checkpoint_to_resume(requested: str | bool | None, trainer: Any) -> str | None:
     """The checkpoint that `Trainer.train` resumes; all its files are checked before one is read.
 
     Args:
         requested: the folder of a checkpoint; True for the newest undamaged checkpoint; False or None for none.
-        folder: the folder that contains the checkpoints.
-        processes: the processes of the training.
-        with_best: see `last_checkpoint`.
+        trainer: a `JudgeTrainer`, whose arguments name the folder with the checkpoints.
 
     Raises:
         DamagedFileError: the requested checkpoint is damaged.
@@ -77,9 +73,10 @@ def checkpoint_to_resume(
     if not requested:
         return None
     if requested is not True:
-        require_undamaged(Path(requested), processes, "Resume an earlier one.")
+        require_undamaged(Path(requested), trainer.processes, "Resume an earlier one.")
         return requested
-    newest = _on_rank_zero(processes, lambda: last_checkpoint(folder, with_best=with_best))
+    folder, with_best = Path(trainer.args.output_dir), trainer.args.load_best_model_at_end
+    newest = _on_rank_zero(trainer.processes, lambda: last_checkpoint(folder, with_best=with_best))
     if newest is None:
         raise ValueError(
             f"{folder} holds no undamaged checkpoint: leave out resume_from_checkpoint."

@@ -147,12 +147,7 @@ class JudgeTrainer(Trainer):
             TrainingFailureError: memory is exhausted, or the loss is not finite.
             ValueError: ``resume_from_checkpoint=True``, and there is no undamaged checkpoint.
         """
-        checkpoint = checkpoint_to_resume(
-            resume_from_checkpoint,
-            Path(self.args.output_dir),
-            self.processes,
-            with_best=self.args.load_best_model_at_end,
-        )
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, self)
         if checkpoint:
             self.before_resuming(Path(checkpoint))
         reading = weights_only_loading(deepspeed=self.is_deepspeed_enabled)

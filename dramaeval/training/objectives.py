@@ -47,11 +47,9 @@ def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     product of their probabilities. The loss follows DeQA-Score (You et al. 2025, arXiv 2501.11561), equations 4-5.
     """
     losses = _token_losses(logits, batch)
-    chosen = (
-        batch.score_index
-        if batch.terms is None
-        else torch.cat([batch.score_index, batch.terms[:, 0]])
-    )
+    chosen = batch.score_index
+    if batch.terms is not None:
+        chosen = torch.cat([chosen, batch.terms[:, 0]])
     soft = -(targets_of(batch) * choice_log_p(logits, batch)).sum(dim=-1)
     return _by_question(losses.index_fill(0, chosen, 0.0), batch) + soft
 
@@ -99,10 +97,7 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """
     predicted, rated = expected_scores(logits, batch), rated_scores(batch)
     keys = [key for _, key in batch.question_keys]
-    numbers: dict[str, int] = {}
-    dimension = torch.tensor(
-        [numbers.setdefault(key, len(numbers)) for key in keys], device=logits.device
-    )
+    dimension = torch.tensor([keys.index(key) for key in keys], device=logits.device)
     difference = rated[:, None] - rated[None]
     pairs = (dimension[:, None] == dimension[None]) & (difference.abs() > 1e-6)
     pairs &= batch.rated[:, None] & batch.rated[None]

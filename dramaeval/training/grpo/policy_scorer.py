@@ -33,12 +33,7 @@ class PolicyScorer:
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
         self.shared_prefix: bool = trainer.batch_settings["shared_prefix"]
-        self.audio = StepAudioCache(
-            trainer.model,
-            trainer.record_encoder.family,
-            trainer.accelerator,
-            shared_prefix=self.shared_prefix,
-        )
+        self.audio = StepAudioCache(trainer)
 
     def __call__(
         self,

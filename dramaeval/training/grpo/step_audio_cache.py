@@ -17,7 +17,6 @@ import torch
 
 from dramaeval.compat.deepspeed import is_partitioned
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
-from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.batch import to_device
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
@@ -32,20 +31,12 @@ class StepAudioCache:
     """Caches the output of `JudgeModel.embed_clips` for the clips that were used last.
 
     Args:
-        model: the judge, or PEFT's wrapper around it.
-        family: names the parts of the judge.
-        shared_prefix: whether the completions of a group share its clip; without it the cache is off.
-        accelerator: gives the device and the precision of a forward pass.
+        trainer: a `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`.
     """
 
-    def __init__(
-        self, model: Any, family: Family, accelerator: Any, *, shared_prefix: bool
-    ) -> None:
-        self.model = model
-        self.judge = unwrap_judge(model)
-        self.family = family
-        self.accelerator = accelerator
-        self.shared_prefix = shared_prefix
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.judge = unwrap_judge(trainer.model)
         # The entry keeps the clip alive, so that no other clip gets the same id.
         self._cached: OrderedDict[int, tuple[Clip, torch.Tensor]] = OrderedDict()
 
@@ -56,10 +47,12 @@ class StepAudioCache:
         The cache is off with ZeRO-3, where every process has to run every part of the model in every pass. Access this
         property only after ZeRO-3 has split the weights.
         """
-        if not self.family.takes_audio or not self.shared_prefix or is_partitioned(self.model):
+        model, family = self.trainer.model, self.trainer.record_encoder.family
+        shared_prefix = self.trainer.batch_settings["shared_prefix"]
+        if not family.takes_audio or not shared_prefix or is_partitioned(model):
             return False
-        audio = [path for part, path in self.family.parts.items() if part != "llm"]
-        trained = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
+        audio = [path for part, path in family.parts.items() if part != "llm"]
+        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
         return not any(path in name for name in trained for path in audio)
 
     @contextmanager
@@ -81,10 +74,11 @@ class StepAudioCache:
         """The embeddings of each clip, ``[audio tokens, hidden]``."""
         new = {id(clip): clip for clip in clips if id(clip) not in self._cached}
         if new:
+            accelerator = self.trainer.accelerator
             inputs, numbers = clip_inputs(list(new.values()))
             # Inference mode is off, because the backward passes of the step need these values.
-            with torch.no_grad(), torch.inference_mode(False), self.accelerator.autocast():
-                embeddings = self.judge.embed_clips(**to_device(inputs, self.accelerator.device))
+            with torch.no_grad(), torch.inference_mode(False), accelerator.autocast():
+                embeddings = self.judge.embed_clips(**to_device(inputs, accelerator.device))
             for key, number in zip(new, numbers, strict=True):
                 self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:

@@ -134,12 +134,12 @@ class AnswerForm:
             tuple((field.lead, field.choices, field.tail) for field in self.fields),
             self.thinks,
         )
-        matches = answer.findall(text)
+        matches = list(answer.finditer(text))
         if len(matches) != 1 or text.count(LEAD) != 1:
             return (None,) * len(self.fields), False
-        words = matches[0] if isinstance(matches[0], tuple) else (matches[0],)
         choices = tuple(
-            field.choices.index(word) for field, word in zip(self.fields, words, strict=True)
+            field.choices.index(word)
+            for field, word in zip(self.fields, matches[0].groups(), strict=True)
         )
         return choices, text_of_answer.fullmatch(text) is not None
 
