@@ -119,7 +119,6 @@ def _prompt(record: Record, task: Task, rule: PairRule) -> str | None:
 def _pairs_of(
     records: Sequence[Record], dimensions: Sequence[Dimension], rule: PairRule, needs_votes: bool
 ) -> Iterator[Record]:
-    """The pairs of one prompt."""
     candidates = [
         (first, second)
         for first, second in combinations(records, 2)
@@ -215,7 +214,6 @@ def _pair(first: Record, second: Record, dimensions: Sequence[Dimension], rule: 
 def _why_none(
     records: Sequence[Record], prompts: Mapping[str, Sequence[Record]], rule: PairRule
 ) -> Problem:
-    """Why no pair can be derived from a file."""
     key = "prompt" if rule.prompt is None else rule.prompt
     values = {group_of(record, rule.apart) for record in records} - {None}
     count = counted(len(records), "record")

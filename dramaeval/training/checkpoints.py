@@ -149,14 +149,15 @@ def sealed_checkpoint(folder: Path, trainer: Any) -> Iterator[None]:
         trainer: a `JudgeTrainer`.
     """
     args, processes = trainer.args, trainer.processes
+    records = trainer.fingerprints if processes.is_rank_zero else None
     processes.on_rank_zero(lambda: begin(folder))
     limit, args.save_total_limit = args.save_total_limit, None
     try:
         yield
     finally:
         args.save_total_limit = limit
-    if processes.is_rank_zero:
-        (folder / RECORDS).write_text(trainer.fingerprints, encoding="utf-8")
+    if records is not None:
+        (folder / RECORDS).write_text(records, encoding="utf-8")
     processes.barrier()
     seal(folder, processes)
     if args.should_save:

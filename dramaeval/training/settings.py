@@ -133,7 +133,6 @@ def refused_arguments(config: DictConfig) -> list[str]:
 
 
 def _callback_problems(config: DictConfig) -> list[str]:
-    """Problems of the user's callbacks."""
     messages = []
     for name, node in (config.get("callbacks") or {}).items():
         if isinstance(node, Mapping):
@@ -147,7 +146,6 @@ def _callback_problems(config: DictConfig) -> list[str]:
 
 
 def _rate_problems(rates: Any) -> list[str]:
-    """Problems of the learning rates of parts of the model."""
     where = "trainer.learning_rates"
     if rates is None:
         return []
