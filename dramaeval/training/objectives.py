@@ -117,16 +117,16 @@ def bradley_terry(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     is the mean over pairs; a question that is not in a pair has loss 0.
     """
     expected = expected_scores(logits, batch)
-    losses = torch.zeros_like(expected)
     if batch.pairs is None or batch.pair_targets is None or batch.pair_model is None:
-        return losses * expected  # zeros that have a gradient
+        return expected * 0  # zeros that have a gradient
     difference = expected[batch.pairs[:, 0]] - expected[batch.pairs[:, 1]]
     slope, tie_weight = batch.pair_model.unbind(dim=-1)
     share_b, tie, share_a = batch.pair_targets.to(difference).unbind(dim=-1)
     spread = torch.where(tie_weight > 0, 0.0, tie / 2)
     target = torch.stack([share_b + spread, tie - 2 * spread, share_a + spread], dim=-1)
     pair_losses = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
-    return losses.index_add(0, batch.pairs.flatten(), pair_losses.repeat_interleave(2))
+    losses = pair_losses.repeat_interleave(2)
+    return torch.zeros_like(expected).index_add(0, batch.pairs.flatten(), losses)
 
 
 def preferences_met(logits: torch.Tensor, batch: Batch) -> dict[str, int]:

@@ -176,10 +176,7 @@ def read_completion(
         record: the record that the question is about.
         question: the question.
         targets: the targets by the label policy, by dimension key.
-        group: see `Completion`.
-        text: see `Completion`.
-        tokens: see `Completion`.
-        finished: see `Completion`.
+        group, text, tokens, finished: see `Completion`.
     """
     form = AnswerForm.of(question)
     choices, well_formed = form.read(text)
