@@ -22,6 +22,7 @@ from dramaeval.data.dataset_names import TASKS, lines_by_name
 from dramaeval.data.import_formats import is_source
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, checked_lines
+from dramaeval.data.turns import AUDIO
 from dramaeval.importing.direct import Converted
 from dramaeval.stages.builders import build_mixture, build_task, check_listeners
 from dramaeval.stages.converted_sources import converted_source, with_importer
@@ -31,7 +32,6 @@ from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.reference import uses_reference
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Task
-from dramaeval.tasks.turns import AUDIO
 from dramaeval.training.question_sampler import (
     sample_questions,
     trainable_dimensions,

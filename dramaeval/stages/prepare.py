@@ -16,12 +16,12 @@ from dramaeval.config.task_parts import files_of, parts_of, where_of
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.raters import RATERS
 from dramaeval.data.records import Record
+from dramaeval.data.turns import AUDIO
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.scale import number_text
 from dramaeval.tasks.task import Task
-from dramaeval.tasks.turns import AUDIO
 from dramaeval.training.question_sampler import sample_questions, training_record
 
 log = logging.getLogger(__name__)

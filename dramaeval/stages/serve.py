@@ -16,10 +16,10 @@ from dramaeval.config.extras import missing_package
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.serve_settings import TOKEN_VARIABLE
+from dramaeval.data.turns import NONE
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.stages.context import RunContext
 from dramaeval.tasks.reference import uses_reference
-from dramaeval.tasks.turns import NONE
 
 #: Serves the judge of a run.
 Serve = Callable[[RunContext], None]

@@ -101,26 +101,22 @@ class AllDimensionsTask(Task):
         if not dimensions:
             return []
         shuffled = self.order == "shuffled"
+        key = tuple(dimension.key for dimension in dimensions)
+        if rng is None and self.earlier == "left_out":
+            fields = {(*key, d.key): labelled_fields([d]) for d in dimensions}
+        else:
+            ordered = list(dimensions)
+            if rng is not None and shuffled:
+                ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
+            fields = {key: labelled_fields(ordered)}
+        # The prompt does not depend on the order of the answer.
         criteria = self.rubric.criteria(dimensions, any_order=shuffled)
         messages = self.chat(record, criteria, dimensions)
         clips = clips_of_question(record, dimensions)
-        key = tuple(dimension.key for dimension in dimensions)
-        if rng is None and self.earlier == "left_out":
-            return [
-                Question(
-                    messages=messages,
-                    answer_fields=labelled_fields([d]),
-                    key=(*key, d.key),
-                    clips=clips,
-                )
-                for d in dimensions
-            ]
-        ordered = list(dimensions)
-        if rng is not None and shuffled:
-            ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
-        # The prompt does not depend on the order of the answer.
-        fields = labelled_fields(ordered)
-        return [Question(messages=messages, answer_fields=fields, key=key, clips=clips)]
+        return [
+            Question(messages=messages, answer_fields=answer, key=key, clips=clips)
+            for key, answer in fields.items()
+        ]
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator

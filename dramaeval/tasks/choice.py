@@ -10,10 +10,10 @@ from numpy.random import Generator
 
 from dramaeval.data.record_format import OPTIONAL_TEXTS, ChoiceField
 from dramaeval.data.records import Record, RecordFormat
+from dramaeval.data.turns import NONE
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, text_problems
 from dramaeval.tasks.task import Task
-from dramaeval.tasks.turns import NONE
 
 ANSWER = "answer"
 SCORING = ("likelihood", "generation")
@@ -140,13 +140,10 @@ class ChoiceTask(Task):
     ) -> list[Question]:
         """The record's question, with its options as choices."""
         options = self.options(record)
-        scale = tuple(range(len(options)))
         return [
             Question(
                 messages=self.messages(record, dimension),
-                answer_fields=(
-                    AnswerField(dimension=dimension, choices=options, scale=scale, options=True),
-                ),
+                answer_fields=(AnswerField.of_options(dimension, options),),
                 key=(dimension.key,),
             )
             for dimension in dimensions

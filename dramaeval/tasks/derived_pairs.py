@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 from dramaeval.config.problems import near_match_hint
@@ -119,7 +119,6 @@ def _prompt(record: Record, task: Task, rule: PairRule) -> str | None:
 def _pairs_of(
     records: Sequence[Record], dimensions: Sequence[Dimension], rule: PairRule, needs_votes: bool
 ) -> Iterator[Record]:
-    """The pairs of one prompt."""
     candidates = [
         (first, second)
         for first, second in combinations(records, 2)
@@ -128,20 +127,8 @@ def _pairs_of(
     ]
     if rule.per_prompt is not None:
         candidates.sort(key=lambda pair: _random(rule, *pair).random())
-    count = 0
-    for first, second in candidates:
-        if rule.per_prompt is not None and count == rule.per_prompt:
-            return
-        a, b = (first, second) if _random(rule, first, second, "order").random() < 0.5 else (
-            second, first)  # fmt: skip
-        votes = {
-            dimension.annotation: dimension_votes
-            for dimension in dimensions
-            if (dimension_votes := _votes(a, b, dimension, rule)) is not None
-        }
-        if votes or not needs_votes:
-            count += 1
-            yield _pair(a, b, votes)
+    pairs = (_pair(*candidate, dimensions, rule) for candidate in candidates)
+    return islice((pair for pair in pairs if pair.ratings or not needs_votes), rule.per_prompt)
 
 
 def _random(rule: PairRule, first: Record, second: Record, *use: str) -> random.Random:
@@ -186,8 +173,15 @@ def _vote(a: float | None, b: float | None, rule: PairRule) -> float | None:
     return VOTES[-1] if a > b else VOTES[0]
 
 
-def _pair(a: Record, b: Record, votes: Mapping[str, Votes]) -> Record:
+def _pair(first: Record, second: Record, dimensions: Sequence[Dimension], rule: PairRule) -> Record:
     """The record of a pair, with the keys that have the same value in both records."""
+    is_in_order = _random(rule, first, second, "order").random() < 0.5
+    a, b = (first, second) if is_in_order else (second, first)
+    votes = {
+        dimension.annotation: dimension_votes
+        for dimension in dimensions
+        if (dimension_votes := _votes(a, b, dimension, rule)) is not None
+    }
     excluded = {"id", "wav_path", ANNOTATIONS, RATERS, *votes}
     texts: dict[str, Any] = {
         key: value
@@ -220,7 +214,6 @@ def _pair(a: Record, b: Record, votes: Mapping[str, Votes]) -> Record:
 def _why_none(
     records: Sequence[Record], prompts: Mapping[str, Sequence[Record]], rule: PairRule
 ) -> Problem:
-    """Why no pair can be derived from a file."""
     key = "prompt" if rule.prompt is None else rule.prompt
     values = {group_of(record, rule.apart) for record in records} - {None}
     count = counted(len(records), "record")

@@ -15,6 +15,8 @@ import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of, same_clip
+from dramaeval.data.turns import NONE
+from dramaeval.tasks.reference import uses_reference
 from dramaeval.tasks.rubric import Dimension, Rubric
 
 #: Keys whose values must differ between an example and the judged record; the bytes of the clips are compared too.
@@ -71,13 +73,14 @@ class FewShotExamples:
         )
 
 
-def check_shots(shots: int, task: str, rubric: Rubric, *, one_dimension: bool) -> None:
+def check_shots(shots: int, task: str, rubric: Rubric, turns: str, *, one_dimension: bool) -> None:
     """Check ``task.shots``.
 
     Args:
         shots: number of examples before each question.
         task: name of the task.
         rubric: rubric of the task.
+        turns: the turns in prompts, one of `dramaeval.data.turns.MODES`.
         one_dimension: whether each question asks for one dimension.
 
     Raises:
@@ -90,19 +93,15 @@ def check_shots(shots: int, task: str, rubric: Rubric, *, one_dimension: bool) -
             f"task.shots={shots}: {task} does not ask for one dimension at a time, so that examples have "
             "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
         )
-    if shots and any(dimension.reference for dimension in rubric.dimensions):
+    if shots and uses_reference(rubric.dimensions):
         raise ValueError(
             f"task.shots={shots}: the rubric {rubric.name} has dimensions with a reference, and examples beside "
             "references have no place in a prompt. Set task.shots=0."
         )
-
-
-def require_examples(shots: int, rated: int, records: int) -> None:
-    """Raise ValueError if fewer than ``shots`` training records are rated on every dimension."""
-    if rated < shots:
+    if shots and turns != NONE:
         raise ValueError(
-            f"task.shots={shots}, but {rated} of {records} training records are rated on every dimension: lower it, "
-            "or give more training records (task.data.train=…)."
+            f"task.shots={shots}: an example would stand between the turns of the conversation (task.turns={turns}) and "
+            "the clip that answers them. Set task.shots=0, or task.turns=none."
         )
 
 
@@ -122,17 +121,16 @@ def example_content(
     return parts
 
 
-def example_scores(ratings: Sequence[Sequence[float | None]], dimension: Dimension) -> str:
+def example_scores(ratings: Sequence[Sequence[float]], dimension: Dimension) -> str:
     """A sentence with the score of each example on one dimension, in the format of the judge's answers.
 
     Args:
-        ratings: the raters' values for each example, with at least one value per example.
+        ratings: the raters' values for each example, at least one and without missing ones.
         dimension: the dimension. The written score is the nearest to the mean rating; halfway goes up.
     """
     scores = []
     for number, values in enumerate(ratings, 1):
-        present = [value for value in values if value is not None]
-        mean = sum(present) / len(present)
+        mean = sum(values) / len(values)
         pairs = reversed(list(zip(dimension.scale, dimension.answers, strict=True)))
         _, answer = min(pairs, key=lambda pair: abs(pair[0] - mean))
         scores.append(f"example {number} <answer>{answer}</answer>")

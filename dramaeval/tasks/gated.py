@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from typing import Any, Self
 
@@ -62,14 +61,12 @@ class GatedTask(Task):
 
     def passed(self, record: Record) -> bool:
         """Whether enough raters passed the record, or the record has no gate ratings."""
-        votes = [value for value in self.ratings(record, self.gate) if value is not None]
+        votes = record.given(self.gate.annotation)
         return not votes or sum(votes) / len(votes) >= self.gate_share
 
     def without_ratings(self) -> Self:
         """A copy of this task that asks all questions about every record."""
-        other = copy(self)
-        other.gate_share = 0.0
-        return other
+        return self._with(gate_share=0.0)
 
     def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """All dimensions for a passed record; only the gate for a rejected record."""

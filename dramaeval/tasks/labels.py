@@ -169,28 +169,23 @@ def agreement(table: np.ndarray, rater: int, least: int = 3) -> float:
     return float(np.corrcoef(values, mean_of_others)[0, 1])
 
 
-def rater_weights(policy: Any) -> Mapping[str, np.ndarray]:
-    """The learnt weights ``[raters]`` of a policy by field; empty if it has no method `learn`."""
-    return policy.weights if hasattr(policy, "learn") else {}
-
-
-def confidence_weights(confidence: Ratings, raters: int) -> np.ndarray:
-    """Weights from the raters' stated confidence, ``[raters]``.
-
-    A rater without a stated confidence gets the mean of the others; if no rater states one, all weights are 1.
-    """
-    present = [value for value in confidence[:raters] if value is not None]
-    average = float(np.mean(present)) if present else 1.0
-    stated = [*confidence[:raters], *[None] * (raters - len(confidence))]
-    return np.array([average if value is None else value for value in stated], dtype=np.float64)
-
-
-def stated_confidence(
+def confidence_weights(
     raters: Sequence[RaterKey], confidence: Ratings, info: RaterInfo
-) -> list[float | None]:
-    """The stated confidence of each of these raters; None if it is missing, or it is not known who stated it."""
+) -> np.ndarray:
+    """Weights ``[raters]`` from the stated confidence of these raters.
+
+    A rater without a stated confidence gets the mean of the others; if no rater states one, or it is not known who
+    stated them, all weights are 1.
+
+    Args:
+        raters: the raters.
+        confidence: the stated values.
+        info: the raters who stated them.
+    """
     by_rater = dict(zip(info.keys(len(confidence)), confidence, strict=False))
-    return [by_rater.get(rater) for rater in raters]
+    stated = np.array([by_rater.get(rater) for rater in raters], dtype=np.float64)
+    is_known = ~np.isnan(stated)
+    return np.where(is_known, stated, stated[is_known].mean() if is_known.any() else 1.0)
 
 
 def learn_by_rater(
@@ -211,19 +206,19 @@ def learn_by_rater(
 
 
 def learnt_weights(
-    weights: np.ndarray | None, columns: Mapping[RaterKey, int] | None, raters: Sequence[RaterKey]
+    policy: Any, field: str, columns: Mapping[RaterKey, int], raters: Sequence[RaterKey]
 ) -> np.ndarray | None:
-    """The learnt weights ``[raters]`` of these raters; a rater without a learnt weight gets the mean of all.
+    """The weights ``[raters]`` that a policy has learnt in a field; None if there are none.
 
     Args:
-        weights: the learnt weights by column; None if there are none.
-        columns: the column of each rater; None if column k is position k.
+        policy: the label policy.
+        field: the annotation field.
+        columns: the column of each rater from `learn_by_rater`; a rater without one gets the mean of all weights.
         raters: the raters.
     """
+    weights = policy.weights.get(field) if hasattr(policy, "learn") else None
     if weights is None:
         return None
-    if columns is None:
-        columns = {("position", column): column for column in range(len(weights))}
     average = float(weights.mean()) if len(weights) else 1.0
     return np.array(
         [weights[columns[rater]] if rater in columns else average for rater in raters],

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from numpy.random import Generator
 
-from dramaeval.data.raters import POSITIONAL, RATERS, UNKNOWN, RaterInfo
+from dramaeval.data.raters import POSITIONAL, UNKNOWN, RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.tasks.rubric import Rubric
 
@@ -61,31 +61,15 @@ def listener_line(record: Record, rubric: Rubric) -> str:
 
 def names_of(record: Record, fields: Sequence[str]) -> list[str]:
     """The names of the raters who gave a value in one of the annotation fields, in alphabetical order."""
-    names = {
-        name
-        for field in fields
-        for name, value in zip(
-            _info(record, field).ids or (), record.ratings.get(field, ()), strict=False
-        )
-        if value is not None
-    }
-    return sorted(names)
-
-
-def rater_texts(record: Record, fields: Sequence[str]) -> dict[str, str]:
-    """The names of a record's raters by key, for `TextCheck`."""
-    return {f"{RATERS}.{name}": name for name in names_of(record, fields)}
+    named = (pair for field in fields for pair in _named_ratings(record, field))
+    return sorted({name for name, value in named if value is not None})
 
 
 def as_listener(record: Record, name: str) -> Record:
     """Limit a record to the ratings of one rater; a field that the rater did not rate has no ratings."""
     ratings = {
-        field: tuple(
-            value
-            for rater, value in zip(_info(record, field).ids or (), values, strict=False)
-            if rater == name
-        )
-        for field, values in record.ratings.items()
+        field: tuple(value for rater, value in _named_ratings(record, field) if rater == name)
+        for field in record.ratings
     }
     raters = {field: RaterInfo(ids=(name,) * len(values)) for field, values in ratings.items()}
     return replace(record, ratings=ratings, raters=raters, listener=name)
@@ -112,7 +96,10 @@ def listener_problem(records: Sequence[Record], fields: Sequence[str]) -> str | 
     listed = [
         record
         for record in records
-        if any(record.given(field) and _info(record, field) == POSITIONAL for field in fields)
+        if any(
+            record.given(field) and record.raters.get(field, POSITIONAL) == POSITIONAL
+            for field in fields
+        )
     ]
     fix = (
         'give the names: {"rater17": 4, "rater3": 5} in place of a list, or the key "raters": ["rater17", "rater3"] '
@@ -129,5 +116,7 @@ def listener_problem(records: Sequence[Record], fields: Sequence[str]) -> str | 
     return None
 
 
-def _info(record: Record, field: str) -> RaterInfo:
-    return record.raters.get(field, POSITIONAL)
+def _named_ratings(record: Record, field: str) -> list[tuple[str, float | None]]:
+    """The rater's name and the value of each rating in a field; empty if there are no names."""
+    names = record.raters.get(field, POSITIONAL).ids or ()
+    return list(zip(names, record.ratings.get(field, ()), strict=False))

@@ -48,12 +48,12 @@ class MixedTask(Task):
         problems += _weight_problems(weights, tasks) if weights is not None else []
         if problems:
             raise ValueError("; ".join(problems) + ".")
-        self.tasks = dict(tasks)
+        self.parts = dict(tasks)
         self.weights = weights
         #: The name of the task and its dimension, by the dimension key of the mixture.
         self._own: dict[str, tuple[str, Dimension]] = {
             f"{part}/{dimension.key}": (part, dimension)
-            for part, task in self.tasks.items()
+            for part, task in self.parts.items()
             for dimension in task.dimensions
         }
         dimensions = tuple(
@@ -65,41 +65,36 @@ class MixedTask(Task):
         super().__init__(name=name, rubric=rubric, system="", context="", labels=distribution)
 
     @property
-    def parts(self) -> Mapping[str, Task]:
-        """The tasks by name."""
-        return self.tasks
-
-    @property
     def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions with a scale, of all tasks."""
         keys = {
-            f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated_dimensions
+            f"{part}/{d.key}" for part, task in self.parts.items() for d in task.rated_dimensions
         }
         return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def of(self, record: Record) -> Task:
         """The task that a record belongs to."""
-        return self.tasks[str(record.part)]
+        return self.parts[str(record.part)]
 
     def mixture(self, records: Sequence[Record]) -> list[tuple[list[int], float]] | None:
         """The records of each task and its weight; None without weights."""
         if self.weights is None:
             return None
-        indices: dict[str, list[int]] = {part: [] for part in self.tasks}
+        indices: dict[str, list[int]] = {part: [] for part in self.parts}
         for index, record in enumerate(records):
             indices[str(record.part)].append(index)
         return [(rows, self.weights[part]) for part, rows in indices.items() if rows]
 
     def learn(self, records: Sequence[Record]) -> None:
         """Fit the label policy of each task to the records of the task."""
-        for part, task in self.tasks.items():
+        for part, task in self.parts.items():
             task.learn(_of_part(records, part))
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The remarks of each task, with its name."""
         return {
             f"{remark} ({part})": count
-            for part, task in self.tasks.items()
+            for part, task in self.parts.items()
             for remark, count in task.remarks(_of_part(records, part)).items()
         }
 
@@ -109,7 +104,7 @@ class MixedTask(Task):
 
     def scoring(self) -> dict[str, Any]:
         """The scoring settings of each task that has any."""
-        return {part: task.scoring() for part, task in self.tasks.items() if task.scoring()}
+        return {part: task.scoring() for part, task in self.parts.items() if task.scoring()}
 
     def max_written_tokens(self, record: Record) -> int:
         """See `Task.max_written_tokens`, for the record's task."""
@@ -127,7 +122,7 @@ class MixedTask(Task):
         """See `Task.wording_texts`, for all tasks."""
         return {
             setting.replace("task.", f"task.tasks.{part}.", 1): texts
-            for part, task in self.tasks.items()
+            for part, task in self.parts.items()
             for setting, texts in task.wording_texts().items()
         }
 

@@ -8,7 +8,6 @@ both clips are in one prompt, and the judge answers A, B or tie.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -165,9 +164,7 @@ class PairTask(SpeechTask):
 
     def without_ratings(self) -> Self:
         """A copy of this task that asks about all dimensions of every record."""
-        other = copy(self)
-        other._asks_all = True
-        return other
+        return self._with(_asks_all=True)
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The remarks of `SpeechTask`, and the numbers of pairs with only ties, and of pairs of one system."""

@@ -14,7 +14,6 @@ from numpy.random import Generator
 
 from dramaeval.data.jsonl import Line
 from dramaeval.data.problems import BadRecordsError, Problem
-from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import ReadResult, Record, checked_lines
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.labels import sample
@@ -161,26 +160,17 @@ class ProcessedTask(Task):
         parts = solution_parts(record.fields)
         if rng is None and any(not part.score and not part.options for part in parts):
             return []
-        by_key = {dimension.key: dimension for dimension in self.dimensions}
-        fields = []
-        for part in parts:
-            dimension = by_key[part.key]
-            if part.score:
-                fields.append(AnswerField.of_score(dimension, part.lead, part.tail))
-                continue
-            choices = tuple(part.options) or (part.written,)
-            fields.append(
-                AnswerField(
-                    dimension=dimension,
-                    choices=choices,
-                    scale=tuple(range(len(choices))),
-                    lead=part.lead,
-                    tail=part.tail,
-                    options=True,
-                )
+        asked = self.dimensions_for(record)
+        fields = tuple(
+            AnswerField.of_score(dimension, part.lead, part.tail)
+            if part.score
+            else AnswerField.of_options(
+                dimension, tuple(part.options) or (part.written,), part.lead, part.tail
             )
-        messages = self.messages(record, by_key[parts[0].key])
-        return [Question(messages=messages, answer_fields=tuple(fields), key=(ANSWER,))]
+            for part, dimension in zip(parts, asked, strict=True)
+        )
+        messages = self.messages(record, asked[0])
+        return [Question(messages=messages, answer_fields=fields, key=(ANSWER,))]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """The line's prompt, unchanged."""
@@ -193,14 +183,6 @@ class ProcessedTask(Task):
     def prompts(self, record: Record) -> dict[str, str]:
         """The line's prompt."""
         return {"prompt": prompt_text(record.fields["prompt"])}
-
-    def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
-        """The ratings in the line; without them, the value of the solution."""
-        return record.ratings.get(dimension.key, ())
-
-    def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
-        """The raters in the line."""
-        return record.raters.get(dimension.key, POSITIONAL)
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator

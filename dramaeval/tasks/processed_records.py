@@ -83,7 +83,7 @@ class SolutionPart:
 def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
     """The answers in the solution of a line, with the entries of ``places``."""
     listed = fields.get("places") or []
-    parts = _split_solution(fields["solution"].strip(), list(map(_answers, listed)))
+    parts = _split_solution(fields["solution"], list(map(_answers, listed)))
     entries = [*listed, *[{}] * len(parts)]
     return [
         replace(
@@ -104,6 +104,13 @@ def _answers(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(entry.get("answers") or map(number_text, entry.get("scale") or ()))
 
 
+def _match(solution: str) -> re.Match[str]:
+    match = _SOLUTION.fullmatch(solution.strip())
+    if match is None:
+        raise ValueError(f"no solution: {solution!r}")  # the reader has rejected such lines
+    return match
+
+
 @lru_cache(maxsize=256)
 def _score_pattern(name: str, answers: tuple[str, ...]) -> re.Pattern[str]:
     """The pattern of a score (one of the answers, or a digit) after a name, up to the next name or the end."""
@@ -113,9 +120,7 @@ def _score_pattern(name: str, answers: tuple[str, ...]) -> re.Pattern[str]:
 
 def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[SolutionPart]:
     """The parts of a solution; ``answers`` has the texts of the scores of each part, if they are known."""
-    match = _SOLUTION.fullmatch(solution)
-    if match is None:
-        raise ValueError(f"no solution: {solution!r}")  # the reader has rejected such lines
+    match = _match(solution)
     lead, answer = match["lead"], match["answer"]
     score = _score_pattern("", answers[0] if answers else ()).match(answer)
     if score and score.end() == len(answer):
@@ -137,8 +142,8 @@ def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[S
 
 def written_texts(fields: Mapping[str, Any]) -> dict[str, str]:
     """The texts between the tags of a solution, and the options, by key of the line."""
-    match = _SOLUTION.fullmatch(fields["solution"].strip())
-    texts = [match["thought"] or "", match["answer"]] if match else [fields["solution"]]
+    match = _match(fields["solution"])
+    texts = [match["thought"] or "", match["answer"]]
     options = [text for entry in fields.get("places") or [] for text in entry.get("options") or []]
     return {"solution": "\n".join(texts), "places": "\n".join(map(str, options))}
 
@@ -266,10 +271,11 @@ def _findings(fields: Mapping[str, Any]) -> list[Finding]:
     elif len(audio_of(prompt)) != 1:
         problem = f"{len(audio_of(prompt))} audio parts where one is expected"
         findings.append(Finding("prompt", problem, _FIX))
-    if not isinstance(solution, str) or not _SOLUTION.fullmatch(solution.strip()):
+    match = _SOLUTION.fullmatch(solution.strip()) if isinstance(solution, str) else None
+    if match is None:
         problem, fix = "not of the form <answer>4</answer>", "write the answer between the tags"
         findings.append(Finding("solution", problem, fix))
-    elif digits := _other_digits(solution):
+    elif digits := _other_digits(match["answer"]):
         problem = f"{', '.join(digits)}: not one of the digits 0-9"
         fix = f"write the score as {', '.join(str(int(digit)) for digit in digits)}"
         findings.append(Finding("solution", problem, fix))
@@ -284,10 +290,8 @@ def _findings(fields: Mapping[str, Any]) -> list[Finding]:
     return findings
 
 
-def _other_digits(solution: str) -> list[str]:
-    """The scores of a solution that are written in digits other than 0-9."""
-    match = _SOLUTION.fullmatch(solution.strip())
-    answer = match["answer"] if match else ""
+def _other_digits(answer: str) -> list[str]:
+    """The scores of an answer that are written in digits other than 0-9."""
     digits = re.findall(r"\d(?=\s*(?:\[|$))", answer) if _ANY_DIGITS.fullmatch(answer) else []
     return [digit for digit in digits if not digit.isascii()]
 

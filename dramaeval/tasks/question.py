@@ -43,12 +43,17 @@ class AnswerField:
     @classmethod
     def of_score(cls, dimension: Dimension, lead: str = LEAD, tail: str = TAIL) -> AnswerField:
         """A field for one score of a dimension."""
+        choices, scale = dimension.answers, dimension.scale
+        return cls(dimension=dimension, choices=choices, scale=scale, lead=lead, tail=tail)
+
+    @classmethod
+    def of_options(
+        cls, dimension: Dimension, options: tuple[str, ...], lead: str = LEAD, tail: str = TAIL
+    ) -> AnswerField:
+        """A field for the text of one of several options."""
+        scale = tuple(range(len(options)))
         return cls(
-            dimension=dimension,
-            choices=dimension.answers,
-            scale=dimension.scale,
-            lead=lead,
-            tail=tail,
+            dimension=dimension, choices=options, scale=scale, lead=lead, tail=tail, options=True
         )
 
 

@@ -7,31 +7,13 @@ problems together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
 from dramaeval.data.record_format import AnnotationField
 from dramaeval.tasks.scale import number_text, read_meanings, read_scale, shortened
 
-DEFAULT_QUESTION = (
-    "{title}: {description}\n{scores}\n"
-    "Answer with one score from {low} to {high} as <answer>score</answer>."
-)
-DEFAULT_SHORT_QUESTION = (
-    "{title}: answer with one score from {low} to {high} as <answer>score</answer>."
-)
-DEFAULT_SCORE_LINE = "{score}: {meaning}"
-DEFAULT_REFERENCE_LABEL = "The reference recording:"
-DEFAULT_CANDIDATE_LABEL = "The recording to judge:"
-DEFAULT_TURNS_LABEL = "The conversation before the recording:"
-DEFAULT_ITEM = "[{label}] {title}: {description}\n{scores}"
-DEFAULT_TOGETHER = (
-    "{items}\nAnswer with one score for each of these, in this order, as <answer>{form}</answer>."
-)
-DEFAULT_ANY_ORDER = (
-    "{items}\nAnswer with one score for each of these, in any order, as <answer>{form}</answer>."
-)
 CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
 WORDING = (
@@ -188,28 +170,29 @@ class Rubric:
     version: str
     dimensions: tuple[Dimension, ...]
     language: str = "en"
-    question: str = DEFAULT_QUESTION
-    short_question: str = DEFAULT_SHORT_QUESTION
-    score_line: str = DEFAULT_SCORE_LINE
-    item: str = DEFAULT_ITEM
-    together: str = DEFAULT_TOGETHER
-    any_order: str = DEFAULT_ANY_ORDER
-    reference_label: str = DEFAULT_REFERENCE_LABEL
-    candidate_label: str = DEFAULT_CANDIDATE_LABEL
-    turns_label: str = DEFAULT_TURNS_LABEL
+    question: str = (
+        "{title}: {description}\n{scores}\n"
+        "Answer with one score from {low} to {high} as <answer>score</answer>."
+    )
+    short_question: str = (
+        "{title}: answer with one score from {low} to {high} as <answer>score</answer>."
+    )
+    score_line: str = "{score}: {meaning}"
+    item: str = "[{label}] {title}: {description}\n{scores}"
+    together: str = "{items}\nAnswer with one score for each of these, in this order, as <answer>{form}</answer>."
+    any_order: str = "{items}\nAnswer with one score for each of these, in any order, as <answer>{form}</answer>."
+    reference_label: str = "The reference recording:"
+    candidate_label: str = "The recording to judge:"
+    turns_label: str = "The conversation before the recording:"
     mean_rater_line: str = ""
     rater_line: str = ""
-    _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_key", {d.key: d for d in self.dimensions})
 
     def __getitem__(self, key: str) -> Dimension:
-        try:
-            return self._by_key[key]
-        except KeyError:
-            keys = ", ".join(self._by_key)
-            raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {keys}.") from None
+        for dimension in self.dimensions:
+            if dimension.key == key:
+                return dimension
+        keys = ", ".join(dimension.key for dimension in self.dimensions)
+        raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {keys}.")
 
     def criterion(self, dimension: Dimension, *, explained: bool = True) -> str:
         """The part of a prompt that asks for one dimension; `explanation` comes before it if it does not explain."""
@@ -271,7 +254,7 @@ def text_problems(values: Mapping[Any, Any], keys: Iterable[Any], where: str) ->
 
 
 def _is_missing(values: Mapping[Any, Any], key: Any) -> bool:
-    return values.get(key) is None or values[key] in ("", [], {})
+    return values.get(key) in (None, "", [], {})
 
 
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
@@ -314,6 +297,11 @@ def _placeholders(template: str) -> set[str] | None:
         return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     except ValueError:
         return None
+
+
+def names_in(template: str) -> tuple[str, ...]:
+    """The names in the braces of a template, without repetition."""
+    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name))
 
 
 def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:

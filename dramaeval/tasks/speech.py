@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from string import Formatter
 from typing import Any
 
 from dramaeval.data.records import Record, RecordFormat
-from dramaeval.tasks.rubric import text_problem
+from dramaeval.tasks.rubric import names_in, text_problem
 from dramaeval.tasks.task import Task
 
 
@@ -30,7 +29,7 @@ class SpeechTask(Task):
                 f"task.optional_context={optional_context} must be a list of texts, such as "
                 '["Transcript: {transcript}"].'
             )
-        self.optional_lines = {line: _field_names(line) for line in optional_context}
+        self.optional_lines = {line: names_in(line) for line in optional_context}
         names = [name for names in self.optional_lines.values() for name in names]
         self.optional_text_fields = tuple(
             name for name in dict.fromkeys(names) if name not in self.text_fields
@@ -70,7 +69,3 @@ class SpeechTask(Task):
     def wording_texts(self) -> dict[str, list[str]]:
         """The texts of `Task`, and the optional lines."""
         return super().wording_texts() | {"task.optional_context": list(self.optional_lines)}
-
-
-def _field_names(template: str) -> list[str]:
-    return [name for _, name, _, _ in Formatter().parse(template) if name]

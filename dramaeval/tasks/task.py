@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from string import Formatter
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 from numpy.random import Generator
 
-from dramaeval.data.raters import POSITIONAL, POSITIONS, UNKNOWN, RaterInfo, RaterKey
+from dramaeval.data.raters import POSITIONAL, POSITIONS, RATERS, UNKNOWN, RaterInfo, RaterKey
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
+from dramaeval.data.turns import MODES, NONE
 from dramaeval.tasks import listeners as listener_model
 from dramaeval.tasks.few_shot import (
     TO_JUDGE,
@@ -25,22 +26,19 @@ from dramaeval.tasks.few_shot import (
     check_shots,
     example_content,
     example_scores,
-    require_examples,
 )
 from dramaeval.tasks.labels import (
     LabelPolicy,
     confidence_weights,
     learn_by_rater,
     learnt_weights,
-    rater_weights,
-    stated_confidence,
     takes_weights,
     target_of_mean,
 )
 from dramaeval.tasks.question import AnswerField, Question, Target
 from dramaeval.tasks.reference import clips_of_question, content_before, reference_field
-from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
-from dramaeval.tasks.turns import checked_turns, turn_remarks, turn_texts
+from dramaeval.tasks.rubric import Dimension, Rubric, names_in, read_rubric, text_problems, texts_in
+from dramaeval.tasks.turns import turn_remarks, turn_texts
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first", "rubric_first")
@@ -71,6 +69,8 @@ class Task:
         turns: the turns of a record in the prompt before its clip: ``text``, ``audio`` (texts and clips), or None.
     """
 
+    #: The tasks of a mixed task, by name; empty for a single task.
+    parts: Mapping[str, Task] = MappingProxyType({})
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
     #: The values of ``prompt_layout``.
@@ -123,8 +123,10 @@ class Task:
         self.has_listeners = listeners == listener_model.EMBED
         require_choice("task.prompt_layout", prompt_layout, self.layouts)
         self.prompt_layout = prompt_layout
-        check_shots(shots, name, self.rubric, one_dimension=self.one_dimension_per_question)
-        self.turns = checked_turns(turns, shots)
+        self.turns = turns or NONE
+        require_choice("task.turns", self.turns, MODES)
+        one_dimension = self.one_dimension_per_question
+        check_shots(shots, name, self.rubric, self.turns, one_dimension=one_dimension)
         self.phrasings = phrasings
         #: By dimension key, the wordings that `wording_variants` chose instead of the rubric's.
         self._criteria: Mapping[str, str] = {}
@@ -138,8 +140,7 @@ class Task:
         if prompt_layout == "rubric_first":
             text = self.rubric.explanation(self.dimensions) + "\n"
             self.first_parts = [{"type": "text", "text": text}]
-        fields = (name for _, name, _, _ in Formatter().parse(context) if name)
-        self.text_fields = tuple(dict.fromkeys(fields))
+        self.text_fields = names_in(context)
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """The keys and ratings of a record of this task."""
@@ -187,11 +188,6 @@ class Task:
 
     def scoring(self) -> dict[str, Any]:
         """Settings that change how scores are computed; they are recorded in results."""
-        return {}
-
-    @property
-    def parts(self) -> Mapping[str, Task]:
-        """The tasks of a mixed task, by name; empty for a single task."""
         return {}
 
     @property
@@ -290,7 +286,7 @@ class Task:
             parts.reverse()
         if examples:
             (dimension,) = dimensions
-            ratings = [self.ratings(example, dimension) for example in examples]
+            ratings = [example.given(dimension.annotation) for example in examples]
             parts = [TO_JUDGE, *parts, example_scores(ratings, dimension)]
         content = [
             *self.first_parts,
@@ -311,7 +307,8 @@ class Task:
 
     def texts(self, record: Record) -> dict[str, str]:
         """The texts of a record that its prompts and answers contain, by key; see `prompts`."""
-        raters = listener_model.rater_texts(record, self._annotations) if self.has_listeners else {}
+        names = listener_model.names_of(record, self._annotations) if self.has_listeners else []
+        raters = {f"{RATERS}.{name}": name for name in names}
         return {key: record.fields[key] for key in self.text_fields} | raters | turn_texts(record)
 
     def prompts(self, record: Record) -> dict[str, str]:
@@ -334,15 +331,18 @@ class Task:
         Raises:
             ValueError: fewer than ``shots`` records are rated on every dimension.
         """
-        rated = [record for record in pool if self._is_rated_on_all(record)]
-        require_examples(self.shots, len(rated), len(pool))
+        rated = [
+            record
+            for record in pool
+            if self.dimensions_for(record) == self.dimensions
+            and all(record.given(dimension.annotation) for dimension in self.dimensions)
+        ]
+        if len(rated) < self.shots:
+            raise ValueError(
+                f"task.shots={self.shots}, but {len(rated)} of {len(pool)} training records are rated on every "
+                "dimension: lower it, or give more training records (task.data.train=…)."
+            )
         self._examples = FewShotExamples(rated, self.shots, seed, self.context_text)
-
-    def _is_rated_on_all(self, record: Record) -> bool:
-        return len(self.dimensions_for(record)) == len(self.dimensions) and all(
-            any(value is not None for value in self.ratings(record, dimension))
-            for dimension in self.dimensions
-        )
 
     def examples(self, record: Record) -> tuple[Record, ...]:
         """The training examples before the questions about a record, the same for each question.
@@ -381,14 +381,13 @@ class Task:
         """Learnt weights times stated confidence; None if there are no weights, or the raters are not known."""
         if not raters:
             return None
-        learnt = rater_weights(self.labels).get(dimension.annotation)
-        weights = learnt_weights(learnt, self._columns.get(dimension.annotation), raters)
-        if self.confidence:
-            info = record.raters.get(self.confidence, POSITIONAL)
-            values = stated_confidence(raters, record.ratings.get(self.confidence, ()), info)
-            stated = confidence_weights(values, len(raters))
-            weights = stated if weights is None else stated * weights
-        return weights
+        field = dimension.annotation
+        weights = learnt_weights(self.labels, field, self._columns.get(field, {}), raters)
+        if not self.confidence:
+            return weights
+        values = record.ratings.get(self.confidence, ())
+        stated = confidence_weights(raters, values, record.raters.get(self.confidence, POSITIONAL))
+        return stated if weights is None else stated * weights
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator

@@ -120,15 +120,13 @@ class ThoughtTask(Task):
         questions = super().questions(record, dimensions, rng)
         if rng is None and self.thought_in_scoring == "skip":
             return questions
-        if rng is None and self.thought_in_scoring == "generate":
+        if rng is None and self.generates:
             return [
                 replace(question, generates_thought=True, thought_sampling=self.thought_sampling)
                 for question in questions
             ]
         text = self.thought_of(record)
-        return (
-            questions if text is None else [question.with_thought(text) for question in questions]
-        )
+        return [question.with_thought(text) for question in questions] if text else questions
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The number of records without a thought."""

@@ -12,29 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.data.records import Record
-from dramaeval.data.turns import AUDIO, MODES, NONE, TEXT, turn_key
+from dramaeval.data.turns import AUDIO, turn_key
 from dramaeval.tasks.rubric import Rubric
-
-__all__ = [
-    "AUDIO", "NONE", "TEXT", "checked_turns", "turn_clips", "turn_content", "turn_remarks", "turn_texts",
-]  # fmt: skip
-
-
-def checked_turns(mode: str | None, shots: int) -> str:
-    """The checked setting ``task.turns``; ``none`` for null.
-
-    Raises:
-        ValueError: the value is not known, or there are both turns and few-shot examples.
-    """
-    mode = mode or NONE
-    if mode not in MODES:
-        raise ValueError(f"task.turns={mode} is not known; choose one of {', '.join(MODES)}.")
-    if shots and mode != NONE:
-        raise ValueError(
-            f"task.shots={shots}: an example would stand between the turns of the conversation (task.turns={mode}) and "
-            "the clip that answers them. Set task.shots=0, or task.turns=none."
-        )
-    return mode
 
 
 def turn_clips(record: Record) -> tuple[Path, ...]:

@@ -1,14 +1,16 @@
 """Builds many wordings of one question from interchangeable parts.
 
-The parts are data (``configs/task/phrasings/…``): headers that introduce a dimension, templates of a scale
-line, requests for the answer, and further descriptions of each dimension. A wording combines one part of each kind;
-duplicates are dropped.
+The parts are data (``configs/task/phrasings/…``). A wording combines one part of each kind; duplicates are dropped.
+
+- ``headers``: templates that begin a question and name the dimension, with ``{title}`` and ``{description}``;
+- ``scales``: templates of the line that explains a score, with ``{score}`` and ``{meaning}``;
+- ``closings``: templates that ask for the answer, with ``{low}`` and ``{high}``;
+- ``descriptions``: further descriptions by dimension key, in addition to the rubric's description.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -16,7 +18,12 @@ import numpy as np
 
 from dramaeval.tasks.rubric import Dimension, Rubric, text_problem, text_problems
 
-PARTS = ("headers", "scales", "closings")
+#: The kinds of templates, each with an example of the values that fill its braces.
+TEMPLATES: Mapping[str, Mapping[str, Any]] = {
+    "headers": {"title": "", "description": ""},
+    "scales": {"score": 1, "meaning": ""},
+    "closings": {"low": 1, "high": 5},
+}
 LEAST = 30
 """The smallest number of distinct wordings that shows how scores depend on the wording."""
 
@@ -25,31 +32,14 @@ class PhrasingsError(ValueError):
     """The parts cannot be used; the message lists every problem with its key."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The parts of wordings.
-
-    Attributes:
-        headers: templates that begin a question and name the dimension, with ``{title}`` and ``{description}``.
-        scales: templates of the line that explains a score, with ``{score}`` and ``{meaning}``.
-        closings: templates that ask for the answer, with ``{low}`` and ``{high}``.
-        descriptions: further descriptions by dimension key, in addition to the rubric's descriptions.
-    """
-
-    headers: tuple[str, ...]
-    scales: tuple[str, ...]
-    closings: tuple[str, ...]
-    descriptions: Mapping[str, tuple[str, ...]]
-
-
-def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
-    """Make parts from the mapping of their YAML file.
+def check_parts(data: Mapping[str, Any], rubric: Rubric) -> None:
+    """Check the mapping of a YAML file of parts.
 
     Raises:
         PhrasingsError: parts are missing, unknown, or written for another rubric or language.
     """
-    problems = [f"phrasings.{key} is missing" for key in PARTS if not data.get(key)]
-    permitted = {*PARTS, "descriptions", "language", "rubric"}
+    problems = [f"phrasings.{key} is missing" for key in TEMPLATES if not data.get(key)]
+    permitted = {*TEMPLATES, "descriptions", "language", "rubric"}
     problems += [
         f"phrasings.{key} is not known ({', '.join(sorted(permitted))})"
         for key in data
@@ -69,16 +59,11 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
             f"phrasings.language={data['language']}, but the rubric {rubric.name} is written in "
             f"{rubric.language}: choose another task/phrasings, or null"
         )
-    allowed: dict[str, dict[str, Any]] = {
-        "headers": {"title": "", "description": ""},
-        "scales": {"score": 1, "meaning": ""},
-        "closings": {"low": 1, "high": 5},
-    }
     problems += text_problems(data, ("language", "rubric"), "phrasings")
-    for key, texts in [*((key, data.get(key)) for key in PARTS), *descriptions.items()]:
-        where = f"phrasings.{key}" if key in PARTS else f"phrasings.descriptions.{key}"
-        problems += _list_problems(texts, where)
-    for key, fields in allowed.items():
+    for key, texts in descriptions.items():
+        problems += _list_problems(texts, f"phrasings.descriptions.{key}")
+    for key, fields in TEMPLATES.items():
+        problems += _list_problems(data.get(key), f"phrasings.{key}")
         for index, template in enumerate(data.get(key) or []):
             try:
                 str(template).format(**fields)
@@ -87,12 +72,6 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
                 problems.append(f"phrasings.{key}[{index}]: {error}; it may hold {names}")
     if problems:
         raise PhrasingsError("The phrasings cannot be used:\n  " + "\n  ".join(sorted(problems)))
-    return Parts(
-        headers=tuple(data["headers"]),
-        scales=tuple(data["scales"]),
-        closings=tuple(data["closings"]),
-        descriptions={key: tuple(texts) for key, texts in descriptions.items()},
-    )
 
 
 def _list_problems(texts: Any, where: str) -> list[str]:
@@ -101,12 +80,8 @@ def _list_problems(texts: Any, where: str) -> list[str]:
         return []
     if not isinstance(texts, list | tuple):
         return [f"{where} is not a list of texts"]
-    numbered = enumerate(texts)
-    return [
-        f"{where}[{number}] {problem}"
-        for number, text in numbered
-        if (problem := text_problem(text))
-    ]
+    problems = enumerate(map(text_problem, texts))
+    return [f"{where}[{number}] {problem}" for number, problem in problems if problem]
 
 
 def wordings(
@@ -118,19 +93,19 @@ def wordings(
     seed: int,
 ) -> dict[str, list[str]]:
     """The `phrasings` of each dimension, by key."""
-    checked = read_parts(parts, rubric)
-    return {d.key: phrasings(rubric, d, checked, count, seed) for d in dimensions}
+    check_parts(parts, rubric)
+    return {d.key: phrasings(rubric, d, parts, count, seed) for d in dimensions}
 
 
 def phrasings(
-    rubric: Rubric, dimension: Dimension, parts: Parts, count: int, seed: int
+    rubric: Rubric, dimension: Dimension, parts: Mapping[str, Any], count: int, seed: int
 ) -> list[str]:
     """Distinct wordings of the question about a dimension; the first is the rubric's wording.
 
     Args:
         rubric: the rubric, with the first wording.
         dimension: the dimension to ask for.
-        parts: the parts of the other wordings.
+        parts: the parts of the other wordings, see `check_parts`.
         count: number of wordings, with the first.
         seed: seed of the choice among all combinations. A longer list begins with every shorter list.
 
@@ -138,8 +113,9 @@ def phrasings(
         PhrasingsError: the parts have fewer distinct combinations.
     """
     chosen = dict.fromkeys([rubric.criterion(dimension)])
-    descriptions = (dimension.description, *parts.descriptions.get(dimension.key, ()))
-    combinations = list(product(parts.headers, descriptions, parts.scales, parts.closings))
+    further = (parts.get("descriptions") or {}).get(dimension.key) or ()
+    descriptions = (dimension.description, *further)
+    combinations = list(product(parts["headers"], descriptions, parts["scales"], parts["closings"]))
     # Each dimension has a separate random stream: leaving one out does not change the wordings of the others.
     rng = np.random.default_rng([seed, *dimension.key.encode()])
     for index in rng.permutation(len(combinations)):

@@ -1,10 +1,13 @@
-"""Checkpoints of a training: finds one to resume, reads its state, and writes it completely or not at all."""
+"""Checkpoints of a training: finds one to resume, reads its state, and writes it completely or not at all.
+
+A checkpoint has the fingerprints of the records: a training resumes only with the records that it began with.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,14 +15,28 @@ from typing import Any, TypeVar, cast
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
 
+from dramaeval.data.content_hashes import ContentHashes
+from dramaeval.data.fingerprint import (
+    RECORDS,
+    differences,
+    read_prints,
+    record_prints,
+    write_prints,
+)
 from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
+from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
+from dramaeval.errors import UserFacingError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _PREFIX = "checkpoint-"
+
+
+class OtherRecordsError(UserFacingError, ValueError):
+    """The training of a checkpoint began with other records."""
 
 
 def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
@@ -42,16 +59,12 @@ def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
     return None
 
 
-def checkpoint_to_resume(
-    requested: str | bool | None, folder: Path, processes: Processes, *, with_best: bool
-) -> str | None:
+def checkpoint_to_resume(requested: str | bool | None, trainer: Any) -> str | None:
     """The checkpoint that `Trainer.train` resumes; all its files are checked before one is read.
 
     Args:
         requested: the folder of a checkpoint; True for the newest undamaged checkpoint; False or None for none.
-        folder: the folder that contains the checkpoints.
-        processes: the processes of the training.
-        with_best: see `last_checkpoint`.
+        trainer: a `JudgeTrainer`, whose arguments name the folder with the checkpoints.
 
     Raises:
         DamagedFileError: the requested checkpoint is damaged.
@@ -60,9 +73,10 @@ def checkpoint_to_resume(
     if not requested:
         return None
     if requested is not True:
-        require_undamaged(Path(requested), processes, "Resume an earlier one.")
+        require_undamaged(Path(requested), trainer.processes, "Resume an earlier one.")
         return requested
-    newest = _on_rank_zero(processes, lambda: last_checkpoint(folder, with_best=with_best))
+    folder, with_best = Path(trainer.args.output_dir), trainer.args.load_best_model_at_end
+    newest = _on_rank_zero(trainer.processes, lambda: last_checkpoint(folder, with_best=with_best))
     if newest is None:
         raise ValueError(
             f"{folder} holds no undamaged checkpoint: leave out resume_from_checkpoint."
@@ -76,34 +90,74 @@ def require_undamaged(checkpoint: Path, processes: Processes, advice: str) -> No
         raise DamagedFileError(f"{checkpoint} is damaged: {'; '.join(damage)}. {advice}")
 
 
+def fingerprints_of(splits: Mapping[str, Sequence[Record]], *, reads_audio: bool) -> str:
+    """The fingerprints of the records of a training, as text for its checkpoints."""
+    hashes = ContentHashes()
+    return write_prints(
+        {
+            split: record_prints(records, hashes, reads_audio=reads_audio)
+            for split, records in splits.items()
+        }
+    )
+
+
+def require_same_records(checkpoint: Path, trainer: Any) -> None:
+    """Raise OtherRecordsError if a checkpoint was written with other records than a `JudgeTrainer` has."""
+    # Only rank 0 reads the clips.
+    problem = _on_rank_zero(
+        trainer.processes, lambda: other_records(checkpoint, trainer.fingerprints)
+    )
+    if problem:
+        raise OtherRecordsError(problem)
+
+
+def other_records(checkpoint: Path, text: str) -> str | None:
+    """Describe the differences between the records of a checkpoint and the records of this start; None without one.
+
+    Args:
+        checkpoint: the folder; a checkpoint of an earlier version has no fingerprints and is not compared.
+        text: the `fingerprints_of` the records of this start.
+    """
+    file = checkpoint / RECORDS
+    if not file.is_file() or (saved := file.read_text(encoding="utf-8")) == text:
+        return None
+    before, now = read_prints(saved), read_prints(text)
+    changes = [
+        f"{split}: {change}"
+        for split in ("train", "val")
+        for change in differences(before.get(split, []), now.get(split, []))
+    ]
+    return (
+        f"{checkpoint} was written in a training with other records. {'; '.join(changes)}. Restore them to resume the "
+        "training, or start anew: leave out resume_from_checkpoint and give another output_dir."
+    )
+
+
 def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
     """Do work on rank 0 and give its result to all processes, so that only rank 0 reads the files."""
     return processes.broadcast(work() if processes.is_rank_zero else cast(T, None))
 
 
 @contextmanager
-def sealed_checkpoint(
-    folder: Path, processes: Processes, trainer: Any, files: Mapping[str, str] | None = None
-) -> Iterator[None]:
+def sealed_checkpoint(folder: Path, trainer: Any) -> Iterator[None]:
     """Mark a checkpoint as unfinished while this block writes it; then seal it and delete older checkpoints.
 
     transformers would delete older checkpoints before this one is sealed. Its limit is therefore removed in the block.
 
     Args:
         folder: the folder of the checkpoint.
-        processes: the processes of the training.
-        trainer: the trainer, whose arguments have the limit of checkpoints.
-        files: further texts that this process writes into the checkpoint, by file name.
+        trainer: a `JudgeTrainer`.
     """
+    args, processes = trainer.args, trainer.processes
+    records = trainer.fingerprints if processes.is_rank_zero else None
     processes.on_rank_zero(lambda: begin(folder))
-    args = trainer.args
     limit, args.save_total_limit = args.save_total_limit, None
     try:
         yield
     finally:
         args.save_total_limit = limit
-    for name, text in (files or {}).items():
-        (folder / name).write_text(text, encoding="utf-8")
+    if records is not None:
+        (folder / RECORDS).write_text(records, encoding="utf-8")
     processes.barrier()
     seal(folder, processes)
     if args.should_save:

@@ -67,10 +67,9 @@ def require_finite(losses: torch.Tensor, trainer: Any, batch: Batch) -> None:
 
 def _memory_text(trainer: Any, batch: Batch, error: BaseException) -> str:
     args = trainer.args
-    accumulated = args.gradient_accumulation_steps
     facts = [
-        f"batch: {size_of(batch)} (trainer.args.per_device_train_batch_size="
-        f"{args.per_device_train_batch_size}, gradient_accumulation_steps={accumulated})",
+        f"batch: {size_of(batch)} (trainer.args.per_device_train_batch_size={args.per_device_train_batch_size}, "
+        f"gradient_accumulation_steps={args.gradient_accumulation_steps})",
         f"model: {parameters_of(trainer.model)}",
         f"allocator: {first_line(error)}",
     ]
@@ -116,29 +115,26 @@ def _memory_advice(trainer: Any) -> list[str]:
 
 
 def _loss_text(trainer: Any, batch: Batch, bad: Sequence[int], extra: str = "") -> str:
-    args, history = trainer.args, trainer.state.log_history
-    broken = _broken_weight(trainer.model)
+    broken, step = _broken_weight(trainer.model), trainer.state.global_step
     names = [" × ".join(batch.question_keys[number]) for number in bad[:_QUESTIONS_NAMED]]
     more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
+    scheduler = trainer.lr_scheduler
+    rate = scheduler.get_last_lr()[0] if scheduler else trainer.args.learning_rate
     facts = [
         f"questions: {len(bad)} of {batch.questions} in the batch: {', '.join(names)}{more}",
         f"batch: {size_of(batch)}",
         f"model: {parameters_of(trainer.model)}",
         f"weights: {f'{broken} holds NaN or infinity' if broken else 'all finite'}",
+        f"learning rate {rate:.3g}{_recent_losses(trainer.state.log_history)}",
+        *([extra] if extra else []),
     ]
-    rate = trainer.lr_scheduler.get_last_lr()[0] if trainer.lr_scheduler else args.learning_rate
-    facts.append(f"learning rate {rate:.3g}{_recent_losses(history)}")
-    if extra:
-        facts.append(extra)
-    head = f"The loss is not finite at training step {trainer.state.global_step + 1}."
-    if broken and trainer.state.global_step == 0:
+    if broken and step == 0:
         advice = [
             "load other weights: these were broken before the first step (model.path=…, checkpoint=…)"
         ]
-        return failure_message(head, facts, advice)
-    return failure_message(
-        head, facts, _loss_advice(trainer, len(bad) < batch.questions and not broken)
-    )
+    else:
+        advice = _loss_advice(trainer, len(bad) < batch.questions and not broken)
+    return failure_message(f"The loss is not finite at training step {step + 1}.", facts, advice)
 
 
 def _loss_advice(trainer: Any, only_some: bool) -> list[str]:
@@ -170,7 +166,9 @@ def _recent_losses(history: Sequence[dict[str, Any]]) -> str:
 
 def _broken_weight(model: Any) -> str | None:
     """The name of the first weight with a value that is not finite; None if there is none."""
-    for name, weight in model.named_parameters():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight.detach()).all()):
-            return str(name)
-    return None
+    broken = (
+        name
+        for name, weight in model.named_parameters()
+        if weight.is_floating_point() and not torch.isfinite(weight.detach()).all()
+    )
+    return next(broken, None)

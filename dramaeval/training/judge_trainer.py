@@ -24,7 +24,6 @@ from dramaeval.compat.peft import adalora_settings, load_ranks, mask_unused_rank
 from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.compat.transformers import checkpoint_hooks
 from dramaeval.compat.trl import adapters_keep_precision
-from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.evaluation.scoring import AnyPrediction, score
@@ -33,10 +32,10 @@ from dramaeval.models.failures import first_line
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
-from dramaeval.training.callbacks.steps_taken import StepsTaken
-from dramaeval.training.checkpoint_records import OtherRecordsError, other_records, text_of
 from dramaeval.training.checkpoints import (
     checkpoint_to_resume,
+    fingerprints_of,
+    require_same_records,
     require_undamaged,
     restore_callbacks,
     sealed_checkpoint,
@@ -44,10 +43,10 @@ from dramaeval.training.checkpoints import (
 )
 from dramaeval.training.failure_diagnosis import explain_failures
 from dramaeval.training.learning_rates import divide_groups
-from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.resharding import any_number_of_processes
+from dramaeval.training.step_batches import EpochOrder
 from dramaeval.training.step_statistics import StepStatistics
-from dramaeval.training.training_effect import no_effect, summary, weight_sums
+from dramaeval.training.training_effect import TrainingEffect
 from dramaeval.training.validation_metrics import validation_metrics
 
 if TYPE_CHECKING:
@@ -67,11 +66,11 @@ class JudgeTrainer(Trainer):
         args: TRL's arguments.
         record_encoder: prepares records for the model.
         order: the order of the training records.
-        train_records: the training records.
+        train_records: the training records; each has at least one rating.
         val_records: the validation records; empty for no validation.
         batch: the settings ``batch.*`` of the configuration.
         learning_rates: learning rates of parts of the model, see `dramaeval.training.learning_rates`.
-        trl_arguments: further arguments for the constructor of TRL's trainer.
+        trl_arguments: further arguments for the constructor of TRL's trainer, such as ``callbacks``.
 
     Attributes:
         current: the batch of the last forward pass, for messages about failures.
@@ -104,7 +103,7 @@ class JudgeTrainer(Trainer):
         self.statistics = StepStatistics(self.rates)
         self._uncounted_tokens = 0
         self._was_stopped = False
-        self._steps_taken = StepsTaken()
+        self._effect = TrainingEffect()
         # The parameters are counted before ZeRO-3 splits the weights.
         self._parameter_count = sum(weight.numel() for weight in model.parameters())
         import_deepspeed_only_for_zero()
@@ -117,7 +116,7 @@ class JudgeTrainer(Trainer):
                 eval_dataset=_placeholders(len(val_records)) if val_records else None,
                 **trl_arguments,
             )
-        self.add_callback(self._steps_taken)
+        self.add_callback(self._effect)
         if moves_ranks(model):
             self.add_callback(RankSchedule())
         # `dramaeval.training.callbacks.progress.TrainingProgress` reports the progress of a run.
@@ -148,19 +147,14 @@ class JudgeTrainer(Trainer):
             TrainingFailureError: memory is exhausted, or the loss is not finite.
             ValueError: ``resume_from_checkpoint=True``, and there is no undamaged checkpoint.
         """
-        checkpoint = checkpoint_to_resume(
-            resume_from_checkpoint,
-            Path(self.args.output_dir),
-            self.processes,
-            with_best=self.args.load_best_model_at_end,
-        )
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, self)
         if checkpoint:
             self.before_resuming(Path(checkpoint))
         reading = weights_only_loading(deepspeed=self.is_deepspeed_enabled)
         try:
             with explain_failures(self), any_number_of_processes(self.processes), reading:
                 result = super().train(checkpoint, *args, **kwargs)
-                self._report_effect()
+                self._effect.report(self.model, self.state)
                 return result
         except UnpicklingError as error:
             raise ModelError(
@@ -169,36 +163,21 @@ class JudgeTrainer(Trainer):
                 f"({first_line(error)})"
             ) from error
 
-    def _report_effect(self) -> None:
-        """Log the learning rate and the gradient norm; warn if this call of ``train`` changed no weight."""
-        start, history = self._steps_taken.start, self.state.log_history
-        if not self._steps_taken.count(self.state):
-            return
-        # A training with fewer steps than logging_steps has logged no learning rate.
-        if any("learning_rate" in entry for entry in history):
-            log.info("%s.", summary(history))
-        if start is not None and (text := no_effect(start, weight_sums(self.model), history)):
-            log.warning("%s", text)
-
     def before_resuming(self, checkpoint: Path) -> None:
         """Check the records against a checkpoint, and restore the states of the trainer and its callbacks.
 
         Raises:
             OtherRecordsError: the checkpoint belongs to a training with other records.
         """
-        processes, problem = self.processes, None
-        if processes.is_rank_zero:
-            problem = other_records(checkpoint, self.records_text)
-        if problem := processes.broadcast(problem):
-            raise OtherRecordsError(problem)
+        require_same_records(checkpoint, self)
         self._was_stopped = was_stopped(checkpoint)
         restore_callbacks(checkpoint, self.callback_handler.callbacks)
 
     @cached_property
-    def records_text(self) -> str:
+    def fingerprints(self) -> str:
         """The fingerprints of the records, for checkpoints."""
         splits = {"train": self.train_records, "val": self.val_records}
-        return text_of(splits, reads_audio=self.record_encoder.family.takes_audio)
+        return fingerprints_of(splits, reads_audio=self.record_encoder.family.takes_audio)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Create the optimizer of transformers, and set the learning rates of parts."""
@@ -253,7 +232,7 @@ class JudgeTrainer(Trainer):
         if "loss" in logs:
             figures, counts = self.statistics.collect(self.processes)
             logs |= figures | self.step_figures(counts)
-        if "train_runtime" in logs and not self._steps_taken.count(self.state):
+        if "train_runtime" in logs and not self._effect.steps(self.state):
             return  # there is no summary of a training without a step
         super().log(logs, start_time)
 
@@ -331,8 +310,7 @@ class JudgeTrainer(Trainer):
 
     def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
         """A context that seals a checkpoint after its last file is written."""
-        files = {RECORDS: self.records_text} if self.processes.is_rank_zero else {}
-        return sealed_checkpoint(folder, self.processes, self, files)
+        return sealed_checkpoint(folder, self)
 
     def load_weights(self, folder: Path, *, best: bool) -> bool:
         """Read the weights of a checkpoint; return False, without reading, if transformers reads them correctly."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,10 +33,9 @@ def divide_groups(
     groups = list(optimizer.param_groups)
     optimizer.param_groups.clear()
     for group in groups:
-        by_rate: dict[float, list[torch.nn.Parameter]] = {}
+        by_rate: dict[float, list[torch.nn.Parameter]] = defaultdict(list)
         for weight in group["params"]:
-            rate = changed.get(parts[weight], group["lr"])
-            by_rate.setdefault(rate, []).append(weight)
+            by_rate[changed.get(parts[weight], group["lr"])].append(weight)
         for rate, weights in by_rate.items():
             optimizer.add_param_group({**group, "params": weights, "lr": rate})
     listed = ", ".join(f"{part} {rate:g}" for part, rate in changed.items())

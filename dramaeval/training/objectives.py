@@ -47,11 +47,9 @@ def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     product of their probabilities. The loss follows DeQA-Score (You et al. 2025, arXiv 2501.11561), equations 4-5.
     """
     losses = _token_losses(logits, batch)
-    chosen = (
-        batch.score_index
-        if batch.terms is None
-        else torch.cat([batch.score_index, batch.terms[:, 0]])
-    )
+    chosen = batch.score_index
+    if batch.terms is not None:
+        chosen = torch.cat([chosen, batch.terms[:, 0]])
     soft = -(targets_of(batch) * choice_log_p(logits, batch)).sum(dim=-1)
     return _by_question(losses.index_fill(0, chosen, 0.0), batch) + soft
 
@@ -99,10 +97,7 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """
     predicted, rated = expected_scores(logits, batch), rated_scores(batch)
     keys = [key for _, key in batch.question_keys]
-    numbers: dict[str, int] = {}
-    dimension = torch.tensor(
-        [numbers.setdefault(key, len(numbers)) for key in keys], device=logits.device
-    )
+    dimension = torch.tensor([keys.index(key) for key in keys], device=logits.device)
     difference = rated[:, None] - rated[None]
     pairs = (dimension[:, None] == dimension[None]) & (difference.abs() > 1e-6)
     pairs &= batch.rated[:, None] & batch.rated[None]
@@ -122,16 +117,16 @@ def bradley_terry(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     is the mean over pairs; a question that is not in a pair has loss 0.
     """
     expected = expected_scores(logits, batch)
-    losses = torch.zeros_like(expected)
     if batch.pairs is None or batch.pair_targets is None or batch.pair_model is None:
-        return losses * expected  # zeros that have a gradient
+        return expected * 0  # zeros that have a gradient
     difference = expected[batch.pairs[:, 0]] - expected[batch.pairs[:, 1]]
     slope, tie_weight = batch.pair_model.unbind(dim=-1)
     share_b, tie, share_a = batch.pair_targets.to(difference).unbind(dim=-1)
     spread = torch.where(tie_weight > 0, 0.0, tie / 2)
     target = torch.stack([share_b + spread, tie - 2 * spread, share_a + spread], dim=-1)
     pair_losses = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
-    return losses.index_add(0, batch.pairs.flatten(), pair_losses.repeat_interleave(2))
+    losses = pair_losses.repeat_interleave(2)
+    return torch.zeros_like(expected).index_add(0, batch.pairs.flatten(), losses)
 
 
 def preferences_met(logits: torch.Tensor, batch: Batch) -> dict[str, int]:

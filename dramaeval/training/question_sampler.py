@@ -1,4 +1,4 @@
-"""The questions of training: the order of the records in an epoch, and the sampled questions about each record.
+"""The questions of training, sampled for each record and epoch.
 
 Every sample is a function of (seed, epoch, record) and does not depend on earlier samples. A run that resumes, or that
 has another number of processes, therefore samples the same questions.
@@ -6,13 +6,12 @@ has another number of processes, therefore samples the same questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.records import Record
@@ -22,79 +21,7 @@ from dramaeval.models.inputs.windows import Windows
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Task
-from dramaeval.training.step_batches import record_of
-
-
-class EpochOrder(torch.utils.data.Sampler[int]):
-    """Yields the records in a new order in each epoch.
-
-    The epoch is in shared memory, so that the workers of the data loader read its new value.
-
-    Args:
-        count: number of records.
-        seed: seed of the order.
-        mixture: groups of records with their shares of an epoch, see `dramaeval.tasks.task.Task.mixture`; with None,
-            an epoch has every record once.
-    """
-
-    def __init__(
-        self, count: int, seed: int, mixture: Sequence[tuple[list[int], float]] | None = None
-    ) -> None:
-        self.count = count
-        self.seed = seed
-        self.mixture = mixture
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._shuffles: dict[tuple[int, int], np.ndarray] = {}
-
-    @classmethod
-    def of_records(cls, records: Sequence[Record], task: Task, seed: int) -> EpochOrder:
-        """Make the order of the records of a task."""
-        return cls(len(records), seed, task.mixture(records))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch; the trainer calls this at the start of each epoch."""
-        self.epoch.fill_(int(epoch))
-
-    def __iter__(self) -> Iterator[int]:
-        epoch = int(self.epoch)
-        rng = np.random.default_rng([self.seed, epoch])
-        records = self.count if self.mixture is None else self.mixed(epoch)
-        return iter(rng.permutation(records).tolist())
-
-    def mixed(self, epoch: int) -> list[int]:
-        """The records of an epoch of a mixture, group by group.
-
-        Each group has an endless sequence of shuffles of its records, and an epoch continues at the end of the previous
-        epoch, so that all records of a group occur equally often.
-        """
-        groups = self.mixture or []
-        shares = apportion(self.count, [weight for _, weight in groups])
-        mixed: list[int] = []
-        for group, ((records, _), share) in enumerate(zip(groups, shares, strict=True)):
-            for position in range(epoch * share, (epoch + 1) * share):
-                turn, index = divmod(position, len(records))
-                mixed.append(records[self._shuffle(group, turn, len(records))[index]])
-        return mixed
-
-    def _shuffle(self, group: int, turn: int, count: int) -> np.ndarray:
-        if (group, turn) not in self._shuffles:
-            self._shuffles = {
-                key: order for key, order in self._shuffles.items() if key[0] != group
-            }
-            rng = np.random.default_rng([self.seed, group, turn, 3])
-            self._shuffles[group, turn] = rng.permutation(count)
-        return self._shuffles[group, turn]
-
-    def __len__(self) -> int:
-        return self.count
-
-
-def apportion(count: int, weights: Sequence[float]) -> list[int]:
-    """Divide ``count`` by weights into whole numbers, at least 1, by the largest remainders (Hamilton's method)."""
-    exact = count * np.asarray(weights, dtype=np.float64) / sum(weights)
-    shares = np.floor(exact).astype(int)
-    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
-    return [max(1, int(share)) for share in shares]
+from dramaeval.training.step_batches import EpochOrder, record_of
 
 
 @dataclass(frozen=True)
@@ -152,12 +79,15 @@ class QuestionSampler:
 
     def __call__(self, number: int, epoch: int) -> SampledQuestions:
         """Sample the questions of a record in an epoch."""
-        task = self.record_encoder.task
-        record = training_record(task, self.records[number], (self.seed, epoch, number))
-        dimensions, targets = self.dimensions(number, epoch)
+        task, key = self.record_encoder.task, (self.seed, epoch, number)
+        record = training_record(task, self.records[number], key)
+        count = self.questions_per_clip
+        if self.one_prompt:
+            part = task.parts.get(str(record.part), task)  # in a mixture, the task of the record
+            count = 1 if part.one_dimension_per_question else None
+        dimensions, targets = sample_questions(task, record, key, questions_per_clip=count)
         # The random stream is separate, so that the wording of a question does not change its target.
-        rng = np.random.default_rng([self.seed, epoch, number, 2])
-        questions = task.questions(record, dimensions, rng)
+        questions = task.questions(record, dimensions, np.random.default_rng([*key, 2]))
         if self.one_prompt:
             questions = questions[: task.prompts_per_record]
         if self.augment == "none" or not self.record_encoder.family.takes_audio:
@@ -182,16 +112,6 @@ class QuestionSampler:
             windows = encoder.features(waveform)
             changed[record.clip] = tuple(augmentation.features(window, rng) for window in windows)
         return changed
-
-    def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
-        """Sample the dimensions of the questions about a record in an epoch, and their targets."""
-        task = self.record_encoder.task
-        record = training_record(task, self.records[number], (self.seed, epoch, number))
-        count = self.questions_per_clip
-        if self.one_prompt:
-            part = task.parts.get(str(record.part), task)  # in a mixture, the task of the record
-            count = 1 if part.one_dimension_per_question else None
-        return sample_questions(task, record, (self.seed, epoch, number), questions_per_clip=count)
 
 
 class TrainingCollator:

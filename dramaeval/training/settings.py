@@ -115,28 +115,25 @@ def refused_arguments(config: DictConfig) -> list[str]:
     """Problems of arguments that the run sets, or that have no effect; this check does not import TRL."""
     if Stage.train not in config.stages:
         return []
+    messages = [
+        trl_arguments.set_by_run_problem(f"trainer.{key}", SUPPLIED[key])
+        for key in config.trainer
+        if key in SUPPLIED
+    ]
     args = config.trainer.args
     by_reward = str(args.get("_target_")).endswith("GRPOConfig")
-    tables = {
-        "trainer": (config.trainer, SUPPLIED, {}),
-        "trainer.args": (
-            args,
-            trl_arguments.reserved(by_reward=by_reward),
-            trl_arguments.without_effect(by_reward=by_reward),
-        ),
-    }
-    return [
-        trl_arguments.set_by_run_problem(f"{where}.{key}", set_by_run[key])
-        if key in set_by_run
-        else trl_arguments.no_effect_problem(f"{where}.{key}", no_effect[key])
-        for where, (node, set_by_run, no_effect) in tables.items()
-        for key in node
-        if (key in set_by_run or key in no_effect) and key not in DERIVED
-    ]
+    set_by_run = trl_arguments.reserved(by_reward=by_reward)
+    no_effect = trl_arguments.without_effect(by_reward=by_reward)
+    for key in args:
+        where = f"trainer.args.{key}"
+        if key in set_by_run and key not in DERIVED:
+            messages.append(trl_arguments.set_by_run_problem(where, set_by_run[key]))
+        elif key in no_effect and key not in DERIVED:
+            messages.append(trl_arguments.no_effect_problem(where, no_effect[key]))
+    return messages
 
 
 def _callback_problems(config: DictConfig) -> list[str]:
-    """Problems of the user's callbacks."""
     messages = []
     for name, node in (config.get("callbacks") or {}).items():
         if isinstance(node, Mapping):
@@ -150,7 +147,6 @@ def _callback_problems(config: DictConfig) -> list[str]:
 
 
 def _rate_problems(rates: Any) -> list[str]:
-    """Problems of the learning rates of parts of the model."""
     where = "trainer.learning_rates"
     if rates is None:
         return []

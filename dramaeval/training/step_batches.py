@@ -1,4 +1,4 @@
-"""Divides the clips of an optimizer step over processes and accumulated batches.
+"""The order of the records in an epoch, and the batches of one process in it.
 
 A step has the next ``per_device × accumulation × processes`` clips in the order of the epoch; no clip is repeated to
 fill a batch. The last step of an epoch may have fewer clips. If a step has fewer clips than processes, the other
@@ -9,23 +9,78 @@ that does not count.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from dramaeval.config.batch_size import StepSize
+from dramaeval.data.records import Record
+from dramaeval.tasks.task import Task
 
 
-class Order(Protocol):
-    """The order of the records in an epoch; see `dramaeval.training.question_sampler.EpochOrder`."""
+class EpochOrder(torch.utils.data.Sampler[int]):
+    """Yields the records in a new order in each epoch, which is a function of (seed, epoch).
+
+    The epoch is in shared memory, so that the workers of the data loader read its new value.
+
+    Args:
+        count: number of records.
+        seed: seed of the order.
+        mixture: groups of records with their shares of an epoch, see `dramaeval.tasks.task.Task.mixture`; with None,
+            an epoch has every record once.
+    """
+
+    def __init__(
+        self, count: int, seed: int, mixture: Sequence[tuple[list[int], float]] | None = None
+    ) -> None:
+        self.count = count
+        self.seed = seed
+        self.mixture = mixture
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @classmethod
+    def of_records(cls, records: Sequence[Record], task: Task, seed: int) -> EpochOrder:
+        """Make the order of the records of a task."""
+        return cls(len(records), seed, task.mixture(records))
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch."""
+        """Set the epoch; the trainer calls this at the start of each epoch."""
+        self.epoch.fill_(int(epoch))
 
-    def __iter__(self) -> Iterator[int]: ...
+    def __iter__(self) -> Iterator[int]:
+        epoch = int(self.epoch)
+        rng = np.random.default_rng([self.seed, epoch])
+        records = self.count if self.mixture is None else self.mixed(self.mixture, epoch)
+        return iter(rng.permutation(records).tolist())
 
-    def __len__(self) -> int: ...
+    def mixed(self, mixture: Sequence[tuple[list[int], float]], epoch: int) -> list[int]:
+        """The records of an epoch of a mixture, group by group.
+
+        Each group has an endless sequence of shuffles of its records, and an epoch continues at the end of the previous
+        epoch, so that all records of a group occur equally often.
+        """
+        shares = apportion(self.count, [weight for _, weight in mixture])
+        mixed: list[int] = []
+        for group, ((records, _), share) in enumerate(zip(mixture, shares, strict=True)):
+            turn, begin = divmod(epoch * share, len(records))
+            shuffled: list[int] = []
+            while len(shuffled) < begin + share:
+                rng = np.random.default_rng([self.seed, group, turn, 3])
+                shuffled += rng.permutation(records).tolist()
+                turn += 1
+            mixed += shuffled[begin : begin + share]
+        return mixed
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def apportion(count: int, weights: Sequence[float]) -> list[int]:
+    """Divide ``count`` by weights into whole numbers, at least 1, by the largest remainders (Hamilton's method)."""
+    exact = count * np.asarray(weights, dtype=np.float64) / sum(weights)
+    shares = np.floor(exact).astype(int)
+    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
+    return [max(1, int(share)) for share in shares]
 
 
 class EpochBatchSampler(torch.utils.data.Sampler[list[int]]):
@@ -35,7 +90,7 @@ class EpochBatchSampler(torch.utils.data.Sampler[list[int]]):
         order: the order of the records.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: EpochOrder) -> None:
         self.order = order
 
     def set_epoch(self, epoch: int) -> None:
@@ -52,7 +107,7 @@ class StepBatchSampler(EpochBatchSampler):
         rank: rank of this process.
     """
 
-    def __init__(self, order: Order, step: StepSize, rank: int) -> None:
+    def __init__(self, order: EpochOrder, step: StepSize, rank: int) -> None:
         super().__init__(order)
         self.step = step
         self.rank = rank

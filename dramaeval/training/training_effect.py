@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from dramaeval.evaluation.predictions import Prediction
+
+log = logging.getLogger(__name__)
 
 #: A training has a visible effect if it changes an expected score by at least this share of the scale.
 VISIBLE = 1e-3
 WeightSums = Mapping[str, tuple[float, float]]
+
+
+class TrainingEffect(TrainerCallback):
+    """Counts the steps of one call of ``train()``, and compares the weights before and after them.
+
+    If a training has taken no step yet, the end of an epoch does not evaluate or save.
+    """
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.start: WeightSums | None = None
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Remember the step at which training begins or resumes, and sums of the weights, unless ZeRO splits them."""
+        self.first = state.global_step
+        self.start = None if args.deepspeed else weight_sums(model)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Cancel the requests of ``eval_strategy=epoch`` and ``save_strategy=epoch`` if no step was taken."""
+        if not self.steps(state):
+            control.should_evaluate = control.should_save = control.should_log = False
+
+    def steps(self, state: Any) -> int:
+        """The number of steps since training began or resumed."""
+        return int(state.global_step - self.first)
+
+    def report(self, model: Any, state: Any) -> None:
+        """Log the largest learning rate and gradient norm; warn if the steps changed no weight."""
+        if not self.steps(state):
+            return
+        # A training with fewer steps than logging_steps has logged no learning rate.
+        if any("learning_rate" in entry for entry in state.log_history):
+            log.info("%s.", summary(state.log_history))
+        if self.start is None:
+            return
+        if text := no_effect(self.start, weight_sums(model), state.log_history):
+            log.warning("%s", text)
 
 
 def weight_sums(model: Any) -> WeightSums:

@@ -10,7 +10,7 @@ import numpy as np
 from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.calibration import rater_shares
-from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
+from dramaeval.evaluation.metrics.metric import mean_of_defined, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.score_errors import MeanSquaredError
 from dramaeval.evaluation.multiple_choice import summarise_options
@@ -64,28 +64,26 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
         return {}
     spans = {arrays.dimension: span(arrays.scale) for arrays in dimensions}
     by = divisors(MeanSquaredError(), spans)
-    squares = [
-        (arrays.predicted - arrays.rated) ** 2 / by[arrays.dimension] for arrays in dimensions
-    ]
-    figures = {
-        "mse": float(np.mean(np.concatenate(squares))),
-        "questions": float(sum(arrays.n for arrays in dimensions)),
-    }
+    squares = np.concatenate(
+        [(arrays.predicted - arrays.rated) ** 2 / by[arrays.dimension] for arrays in dimensions]
+    )
     losses = np.concatenate(
         [_cross_entropies(arrays, by_dimension[arrays.dimension]) for arrays in dimensions]
     )
-    if np.isfinite(losses).all():  # a regression head gives no distribution
-        figures = {"cross_entropy": float(np.mean(losses)), **figures}
-    correlations = {}
-    for arrays in dimensions:
-        try:
-            correlations[arrays.dimension] = value_of(Pearson(), arrays)
-        except UndefinedError:
-            continue
-    if correlations:
-        figures["pearson"] = float(np.mean(list(correlations.values())))
-    figures |= {f"pearson/{key}": value for key, value in correlations.items()}
-    return figures | _accuracy(dimensions)
+    correlations = {
+        arrays.dimension: metric_values({"pearson": Pearson()}, arrays)[0].get("pearson")
+        for arrays in dimensions
+    }
+    figures = {
+        # A regression head gives no distribution.
+        "cross_entropy": float(losses.mean()) if np.isfinite(losses).all() else None,
+        "mse": float(squares.mean()),
+        "questions": float(len(squares)),
+        "pearson": mean_of_defined(correlations.values()),
+        **{f"pearson/{key}": value for key, value in correlations.items()},
+    }
+    defined = {name: value for name, value in figures.items() if value is not None}
+    return defined | _accuracy(dimensions)
 
 
 def _of_pairs(predictions: Sequence[PairPrediction]) -> dict[str, float]:

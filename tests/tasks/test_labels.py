@@ -14,13 +14,13 @@ from dramaeval.tasks.labels import (
     RaterWeighted,
     agreement,
     between,
+    confidence_weights,
     distribution,
     learn_by_rater,
     learnt_weights,
     mean,
     median,
     sample,
-    stated_confidence,
     takes_weights,
     target_of_mean,
 )
@@ -130,7 +130,7 @@ def test_weights_of_named_raters_do_not_depend_on_their_order():
     ]
     columns = learn_by_rater(by_name, {"field": [*rated, ([1, 1], RaterInfo(unknown=True))]})
     raters = [("id", "bo"), ("id", "cy"), ("id", "new")]
-    found = learnt_weights(by_name.weights["field"], columns["field"], raters)
+    found = learnt_weights(by_name, "field", columns["field"], raters)
     learnt = policy.weights["field"]
     np.testing.assert_allclose(found, [learnt[2], learnt[0], learnt.mean()])
 
@@ -138,8 +138,8 @@ def test_weights_of_named_raters_do_not_depend_on_their_order():
 def test_stated_confidence_is_assigned_by_the_rater_name():
     named = RaterInfo(ids=("bo", "ann"))
     raters = [("id", "ann"), ("id", "cy"), ("id", "bo")]
-    assert stated_confidence(raters, (5, 2), named) == [2, None, 5]
-    assert stated_confidence(raters, (5, 2), RaterInfo(unknown=True)) == [None] * 3
+    assert confidence_weights(raters, (5, 2), named).tolist() == [2, 3.5, 5]
+    assert confidence_weights(raters, (5, 2), RaterInfo(unknown=True)).tolist() == [1, 1, 1]
 
 
 def test_unknown_raters_are_refused_or_weighted_equally(composed):

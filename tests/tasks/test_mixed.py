@@ -9,7 +9,8 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.read_splits import read_splits
-from dramaeval.training.question_sampler import EpochOrder, apportion, sample_questions
+from dramaeval.training.question_sampler import sample_questions
+from dramaeval.training.step_batches import EpochOrder, apportion
 
 _mixture = []
 

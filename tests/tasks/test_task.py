@@ -16,6 +16,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.stages.builders import build_task
 from dramaeval.tasks.rubric import RubricError, read_rubric
+from dramaeval.tasks.task import Task
 from dramaeval.training.question_sampler import trainable_dimensions
 
 REALISM = yaml.safe_load((ROOT / "configs/task/rubric/realism.yaml").read_text("utf-8"))
@@ -271,3 +272,11 @@ def test_the_record_format_follows_from_rubric_and_context(composed):
         "transcript",
     )
     assert len(fmt.annotation_fields) == 10
+
+
+def test_the_guide_names_methods_of_a_task():
+    guide = (ROOT / "docs/guides/extending.md").read_text("utf-8")
+    section = guide.partition("## A task kind")[2].partition("\n## ")[0]
+    names = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)))
+    assert {"questions", "target"} <= set(names)
+    assert [name for name in names if not hasattr(Task, name)] == []

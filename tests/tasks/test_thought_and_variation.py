@@ -11,7 +11,7 @@ from repository import ROOT
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.stages.builders import build_task
-from dramaeval.tasks.wordings import PhrasingsError, phrasings, read_parts
+from dramaeval.tasks.wordings import PhrasingsError, check_parts, phrasings
 
 SAMPLE = PACKAGE / "data" / "sample" / "realism" / "val.jsonl"
 PARTS = yaml.safe_load((ROOT / "configs/task/phrasings/realism.yaml").read_text("utf-8"))
@@ -112,20 +112,19 @@ def test_each_dimension_has_forty_distinct_phrasings(composed):
 
 def test_phrasings_follow_from_the_seed_and_fewer_are_the_first_of_more(composed):
     task = build_task(composed())
-    parts = read_parts(PARTS, task.rubric)
     one = task.dimensions[0]
-    forty = phrasings(task.rubric, one, parts, 40, seed=1)
-    assert phrasings(task.rubric, one, parts, 40, seed=1) == forty
-    assert phrasings(task.rubric, one, parts, 31, seed=1) == forty[:31]
-    assert phrasings(task.rubric, one, parts, 40, seed=2)[1:] != forty[1:]
+    forty = phrasings(task.rubric, one, PARTS, 40, seed=1)
+    assert phrasings(task.rubric, one, PARTS, 40, seed=1) == forty
+    assert phrasings(task.rubric, one, PARTS, 31, seed=1) == forty[:31]
+    assert phrasings(task.rubric, one, PARTS, 40, seed=2)[1:] != forty[1:]
 
 
 def test_equal_phrasings_are_dropped(composed):
     task = build_task(composed())
     few = {"headers": ["{title}"] * 50, "scales": ["{score}"], "closings": ["?"]}
-    parts = read_parts(few, task.rubric)
+    check_parts(few, task.rubric)
     with pytest.raises(PhrasingsError, match="only 2 distinct phrasings of pitch_dynamics"):
-        phrasings(task.rubric, task.dimensions[0], parts, 30, seed=0)
+        phrasings(task.rubric, task.dimensions[0], few, 30, seed=0)
 
 
 def test_all_problems_of_the_parts_of_phrasings_are_reported(composed):
@@ -134,7 +133,7 @@ def test_all_problems_of_the_parts_of_phrasings_are_reported(composed):
         "descriptions": {"warmth": ["x"]},
     }  # fmt: skip
     with pytest.raises(PhrasingsError) as raised:
-        read_parts(bad, build_task(composed()).rubric)
+        check_parts(bad, build_task(composed()).rubric)
     for message in (
         "headers[0]: 'titel'; it may hold {title}, {description}",
         "scales is missing",

@@ -62,7 +62,7 @@ def test_an_augmented_clip_is_within_the_planned_number_of_tokens(sampler_with):
         limit = size_of(
             record,
             encoder,
-            lambda record: sample_questions(encoder.task, record, (0, 0, 0)),
+            *sample_questions(encoder.task, record, (0, 0, 0)),
             questions_per_clip=None,
             shared_prefix=True,
             stretch=1 / 0.97,

@@ -16,8 +16,12 @@ from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training import checkpoints
-from dramaeval.training.checkpoint_records import OtherRecordsError, other_records
-from dramaeval.training.checkpoints import has_ended, last_checkpoint
+from dramaeval.training.checkpoints import (
+    OtherRecordsError,
+    has_ended,
+    last_checkpoint,
+    other_records,
+)
 
 SETTINGS = (
     "stages=[train]", "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]",

@@ -5,8 +5,7 @@ import itertools
 import pytest
 
 from dramaeval.config.batch_size import StepSize
-from dramaeval.training.question_sampler import EpochOrder
-from dramaeval.training.step_batches import StepBatchSampler, record_of, split_step
+from dramaeval.training.step_batches import EpochOrder, StepBatchSampler, record_of, split_step
 
 
 def test_a_full_step_is_divided_in_order():

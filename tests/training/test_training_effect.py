@@ -93,5 +93,5 @@ def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
     caplog.clear()
     caplog.set_level(logging.INFO)
     trainer.state.log_history = []
-    trainer._report_effect()
+    trainer._effect.report(trainer.model, trainer.state)
     assert caplog.text == ""

@@ -67,10 +67,7 @@ class Debugging(TrainerCallback):
         """Start anomaly detection and the profiler."""
         torch.autograd.set_detect_anomaly(True)
         if state.is_world_process_zero:
-            activities = [torch.profiler.ProfilerActivity.CPU]
-            if torch.cuda.is_available():
-                activities.append(torch.profiler.ProfilerActivity.CUDA)
-            self._profiler = torch.profiler.profile(activities=activities)
+            self._profiler = torch.profiler.profile()
             self._profiler.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

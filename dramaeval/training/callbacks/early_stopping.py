@@ -27,12 +27,10 @@ class EarlyStopping(EarlyStoppingCallback):
     def __init__(
         self, early_stopping_patience: int = 3, early_stopping_threshold: float = 0.0
     ) -> None:
-        for name, value, least in (
-            ("patience", early_stopping_patience, 1),
-            ("threshold", early_stopping_threshold, 0),
-        ):
-            if value < least:
-                raise ValueError(f"early_stopping_{name}={value} must be {least} or more.")
+        if early_stopping_patience < 1:
+            raise ValueError(f"{early_stopping_patience=} must be 1 or more.")
+        if early_stopping_threshold < 0:
+            raise ValueError(f"{early_stopping_threshold=} must be 0 or more.")
         super().__init__(early_stopping_patience, early_stopping_threshold)
 
     def on_evaluate(

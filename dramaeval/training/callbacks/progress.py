@@ -27,17 +27,14 @@ class TrainingProgress(TrainerCallback):
         """Log step, loss, throughput and the time left."""
         if not logs or "loss" not in logs:
             return
-        done = state.global_step - self.first
-        left = (
-            (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
-        )
+        step_time = (time.monotonic() - self.began) / max(state.global_step - self.first, 1)
         log.info(
             "train: step %d of %d, loss %.3f, %.1f questions/s, %s left",
             state.global_step,
             state.max_steps,
             logs["loss"],
             logs.get("questions_per_second", 0.0),
-            duration(left),
+            duration(step_time * (state.max_steps - state.global_step)),
         )
 
     def on_evaluate(

@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 
 from dramaeval.config.secrets import masked
 from dramaeval.data.atomic_files import write_text_atomic
+from dramaeval.data.raters import is_number
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +172,4 @@ def key_is_known() -> bool:
 
 
 def _figures(values: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name: value for name, value in values.items() if is_number(value)}

@@ -57,9 +57,8 @@ def _masks_truncated(config: DictConfig) -> bool:
     setting = config.trainer.args.get(MASK)
     if setting is not None:
         return bool(setting)
-    tasks = list((config.task.get("tasks") or {}).values()) or [config.task]
-    classes = [get_object(task._target_) for task in tasks]
-    return any(isinstance(kind, type) and issubclass(kind, ThoughtTask) for kind in classes)
+    tasks = (config.task.get("tasks") or {}).values() or [config.task]
+    return any(is_a(task, "ThoughtTask") for task in tasks)
 
 
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:

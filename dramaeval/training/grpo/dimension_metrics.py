@@ -135,7 +135,6 @@ def _pearson(rows: np.ndarray) -> float | None:
     written, rated, weight = rows.T
     if len(set(rated.tolist())) < 2 or len(set(written.tolist())) < 2:
         return None
-    weight = weight / weight.sum()
-    x, y = written - weight @ written, rated - weight @ rated
-    norm = np.sqrt((weight @ x**2) * (weight @ y**2))
-    return float((weight * x) @ y / norm) if norm > 0 else None
+    covariance = np.cov(written, rated, aweights=weight, ddof=0)
+    norm = np.sqrt(covariance[0, 0] * covariance[1, 1])
+    return float(covariance[0, 1] / norm) if norm > 0 else None

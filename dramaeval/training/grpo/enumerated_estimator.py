@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from dramaeval.training.grpo.dimension_metrics import NO_SPREAD
-from dramaeval.training.grpo.estimator import GRPOTraining, Rows, pass_rows
+from dramaeval.training.grpo.estimator import Estimator
 from dramaeval.training.grpo.policy_scorer import TokenScores
-from dramaeval.training.grpo.prompt_groups import PromptGroup, number_groups
+from dramaeval.training.grpo.prompt_groups import PromptGroup, Rows, number_groups, pass_rows
 from dramaeval.training.grpo.saved_generation import Pass, divide
 
 
@@ -78,65 +79,56 @@ def weigh_answers(
     )
 
 
-class EnumeratedEstimator:
+class EnumeratedEstimator(Estimator):
     """Uses all answers of the scale; each training pass computes their weights and advantages."""
 
-    def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
+    def generate(self, trainer: Any, rows: Rows) -> list[Pass]:
         """Enumerate the answers of each group with their rewards."""
-        groups = training.groups_of(rows)
-        answers = [group.answers for group in groups]
-        sizes = [len(choices) for choices in answers]
+        groups = trainer.groups_of(rows)
+        sizes = [len(group.answers) for group in groups]
+        by_answer = [group for group in groups for _ in group.answers]
         completions = [
-            training.read(group, number, tokens)
-            for number, (group, choices) in enumerate(zip(groups, answers, strict=True))
-            for tokens in choices
+            trainer.read(group, number, tokens)
+            for number, group in enumerate(groups)
+            for tokens in group.answers
         ]
-        training.statistics.count(questions=len(groups), completions=len(completions))
-        device = training.accelerator.device
-        ids = [torch.tensor(tokens) for choices in answers for tokens in choices]
+        trainer.statistics.count(questions=len(groups), completions=len(completions))
+        device, pad = trainer.accelerator.device, trainer.record_encoder.pad
+        ids = [torch.tensor(tokens) for group in groups for tokens in group.answers]
         mask = [torch.ones_like(tokens) for tokens in ids]
         no_prompt = torch.zeros(len(ids), 0, dtype=torch.long, device=device)
         generation: Pass = {
             **pass_rows(rows, sizes),
             "prompt_ids": no_prompt,
             "prompt_mask": no_prompt,
-            "completion_ids": pad_sequence(
-                ids, batch_first=True, padding_value=training.record_encoder.pad
-            ).to(device),
+            "completion_ids": pad_sequence(ids, batch_first=True, padding_value=pad).to(device),
             "completion_mask": pad_sequence(mask, batch_first=True).to(device),
-            "rewards": training.rewards(completions).to(device),
+            "rewards": trainer.rewards(completions).to(device),
         }
-        by_answer = [group for group, size in zip(groups, sizes, strict=True) for _ in range(size)]
-        if training.needs_old_policy:
-            generation["old_per_token_logps"] = training.score(by_answer, generation)
-        if training.uses_reference:
-            generation["ref_per_token_logps"] = training.score(
-                by_answer, generation, reference=True
-            )
+        if trainer.needs_old_policy:
+            generation["old_per_token_logps"] = trainer.score(by_answer, generation)
+        if trainer.reference is not None:
+            generation["ref_per_token_logps"] = trainer.score(by_answer, generation, reference=True)
         tokens = generation["completion_mask"].sum()
-        generation["num_items_in_batch"] = training.accelerator.gather(tokens).sum()
-        step = training.groups_per_pass
+        generation["num_items_in_batch"] = trainer.accelerator.gather(tokens).sum()
+        step = trainer.groups_per_pass
         starts = range(0, len(sizes), step)
         return divide(generation, [sum(sizes[start : start + step]) for start in starts])
 
     def loss_inputs(
-        self,
-        training: GRPOTraining,
-        inputs: Pass,
-        groups: Sequence[PromptGroup],
-        scores: TokenScores,
+        self, trainer: Any, inputs: Pass, groups: Sequence[PromptGroup], scores: TokenScores
     ) -> Pass:
         """Add the advantages, and the weights as ``tool_mask``, which TRL multiplies with the mask of the tokens."""
         log_p = inputs.get("old_per_token_logps", scores[0].detach())
         question = number_groups(groups).to(log_p.device)
-        rewards = training.rewards.total(inputs["rewards"])
+        rewards = trainer.rewards.total(inputs["rewards"])
         answers = weigh_answers(
             (log_p * inputs["completion_mask"]).sum(-1),
             rewards,
             question,
-            scaled=training.scale_rewards == "group",
+            scaled=trainer.scale_rewards == "group",
         )
-        self._record(training, inputs, groups, answers, question, rewards)
+        self._record(trainer, inputs, groups, answers, question, rewards)
         return {
             **inputs,
             "advantages": answers.advantages,
@@ -145,7 +137,7 @@ class EnumeratedEstimator:
 
     def _record(
         self,
-        training: GRPOTraining,
+        trainer: Any,
         inputs: Pass,
         groups: Sequence[PromptGroup],
         answers: AnswerWeights,
@@ -164,10 +156,10 @@ class EnumeratedEstimator:
             "outside": answers.outside.mean(),
             "completions/mean_length": (mean * lengths).sum(),
         }
-        for name, values in zip(training.rewards.weights, inputs["rewards"].T, strict=True):
+        for name, values in zip(trainer.rewards.weights, inputs["rewards"].T, strict=True):
             figures[f"rewards/{name}/mean"] = (mean * values).sum()
         for name, value in figures.items():
-            training.statistics.add(name, value.item())
+            trainer.statistics.add(name, value.item())
         tokens = [
             ids[:length]
             for ids, length in zip(inputs["completion_ids"].tolist(), lengths.tolist(), strict=True)
@@ -175,8 +167,8 @@ class EnumeratedEstimator:
         start = 0
         for size in sizes.tolist():
             part = slice(start, start + size)
-            completions = [training.read(groups[start], 0, answer) for answer in tokens[part]]
-            training.by_dimension.add_group(
+            completions = [trainer.read(groups[start], 0, answer) for answer in tokens[part]]
+            trainer.by_dimension.add_group(
                 completions, rewards[part].tolist(), share[part].tolist()
             )
             start += size

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from dramaeval.models.inputs.collation import Batch
+from dramaeval.training.failure_diagnosis import require_finite
 from dramaeval.training.grpo.completion_batches import completions_batch
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 from dramaeval.training.grpo.step_audio_cache import StepAudioCache
@@ -22,34 +22,18 @@ class PolicyScorer:
     """Scores the tokens of completions.
 
     Args:
-        accelerator: gives the device and the precision of a forward pass.
+        trainer: a `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`; its arguments give the temperature, which divides
+            the logits, and its settings ``batch.shared_prefix``.
+
+    Attributes:
         audio: the cache of the step's clips.
-        pad: the padding token.
         shared_prefix: see `dramaeval.training.grpo.completion_batches.completions_batch`.
-        temperature: divides the logits.
-        begin_pass: called with each batch before its forward pass.
-        check: called with the log-probability of each completion, float32 ``[completions]``, and the batch; raises
-            an error if one is not finite.
     """
 
-    def __init__(
-        self,
-        *,
-        accelerator: Any,
-        audio: StepAudioCache,
-        pad: int,
-        shared_prefix: bool,
-        temperature: float,
-        begin_pass: Callable[[Batch], None],
-        check: Callable[[torch.Tensor, Batch], None],
-    ) -> None:
-        self.accelerator = accelerator
-        self.audio = audio
-        self.pad = pad
-        self.shared_prefix = shared_prefix
-        self.temperature = temperature
-        self.begin_pass = begin_pass
-        self.check = check
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.shared_prefix: bool = trainer.batch_settings["shared_prefix"]
+        self.audio = StepAudioCache(trainer)
 
     def __call__(
         self,
@@ -92,15 +76,18 @@ class PolicyScorer:
             if not prompts or prompts[-1][0] is not group:
                 prompts.append((group, []))
             prompts[-1][1].append(tokens)
-        batch = completions_batch(prompts, pad=self.pad, shared_prefix=self.shared_prefix)
-        batch = batch.to(self.accelerator.device)
-        self.begin_pass(batch)
-        with self.accelerator.autocast(), self.audio.used([group for group, _ in prompts]):
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        pad = trainer.record_encoder.pad
+        batch = completions_batch(prompts, pad=pad, shared_prefix=self.shared_prefix)
+        batch = batch.to(accelerator.device)
+        trainer.begin_pass(batch)
+        with accelerator.autocast(), self.audio.used([group for group, _ in prompts]):
             logits = model(**batch.inputs).logits
-        log_p = (logits.float() / self.temperature).log_softmax(dim=-1)
+        log_p = (logits.float() / trainer.args.temperature).log_softmax(dim=-1)
         entropy = -(log_p.exp() * log_p).sum(dim=-1)
         log_p = log_p.gather(1, batch.labels[:, None])[:, 0]
-        self.check(log_p.new_zeros(batch.questions).index_add(0, batch.question_of, log_p), batch)
+        sums = log_p.new_zeros(batch.questions).index_add(0, batch.question_of, log_p)
+        require_finite(sums, trainer, batch)
         lengths = list(map(len, completions))
         return _in_rows(log_p, lengths, width), _in_rows(entropy, lengths, width)
 

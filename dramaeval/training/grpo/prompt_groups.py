@@ -14,7 +14,11 @@ from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.tasks.question import Question, Target
 from dramaeval.training.question_sampler import Sampler
-from dramaeval.training.step_batches import EpochBatchSampler, Order
+from dramaeval.training.step_batches import EpochBatchSampler, EpochOrder
+
+#: One row per group: the number of a record, the epoch, and the place of the question among those about the record (0 if
+#: it is absent).
+Rows = Sequence[Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,14 @@ class PromptGroups:
         )
 
 
-def prompt_rows(rows: Sequence[Mapping[str, int]], prompts: int) -> list[dict[str, int]]:
-    """Repeat the rows of the loader for each question; the questions about a record are adjacent.
-
-    Args:
-        rows: number of the record and epoch.
-        prompts: number of questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`.
-    """
-    return [{**row, "place": place} for row in rows for place in range(prompts)]
+def pass_rows(rows: Rows, sizes: Sequence[int]) -> dict[str, torch.Tensor]:
+    """The record (``row``), epoch and place of each completion, from the rows and the sizes of the groups."""
+    repeats = torch.tensor(sizes)
+    return {
+        "row": torch.tensor([row["record"] for row in rows]).repeat_interleave(repeats),
+        "epoch": torch.tensor([row["epoch"] for row in rows]).repeat_interleave(repeats),
+        "place": torch.tensor([row.get("place", 0) for row in rows]).repeat_interleave(repeats),
+    }
 
 
 def number_groups(groups: Sequence[PromptGroup]) -> torch.Tensor:
@@ -135,7 +139,9 @@ class GenerationBatchSampler(EpochBatchSampler):
         processes: number of processes.
     """
 
-    def __init__(self, order: Order, size: int, passes: int, rank: int, processes: int) -> None:
+    def __init__(
+        self, order: EpochOrder, size: int, passes: int, rank: int, processes: int
+    ) -> None:
         super().__init__(order)
         self.size = size
         self.passes = passes

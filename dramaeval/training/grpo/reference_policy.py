@@ -35,13 +35,11 @@ class ReferencePolicy:
 
     def __init__(self, model: Any) -> None:
         self.adapter_off = is_neutral_adapter(model)
-        self.weights: dict[str, torch.Tensor] = {}
-        if not self.adapter_off:
-            self.weights = {
-                name: weight.detach().clone()
-                for name, weight in model.named_parameters()
-                if weight.requires_grad
-            }
+        self.weights: dict[str, torch.Tensor] = {
+            name: weight.detach().clone()
+            for name, weight in model.named_parameters()
+            if weight.requires_grad and not self.adapter_off
+        }
 
     @contextmanager
     def applied(self, model: Any, engine: Any = None) -> Iterator[None]:

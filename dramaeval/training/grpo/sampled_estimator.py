@@ -16,39 +16,35 @@ from dramaeval.models.forward.generation import (
 )
 from dramaeval.models.inputs.collation import EncodedRecord, collate
 from dramaeval.training.grpo.completion_batches import prompts_to_continue
-from dramaeval.training.grpo.estimator import GRPOTraining, Rows, pass_rows
+from dramaeval.training.grpo.estimator import Estimator
 from dramaeval.training.grpo.policy_scorer import TokenScores
-from dramaeval.training.grpo.prompt_groups import PromptGroup
-from dramaeval.training.grpo.sampling import SamplingParameters, sample_completions
+from dramaeval.training.grpo.prompt_groups import PromptGroup, Rows, pass_rows
+from dramaeval.training.grpo.sampling import sample_completions
 from dramaeval.training.grpo.saved_generation import Pass, divide
 
 #: The field of TRL's samples that has the rewards of a completion by name.
 REWARDS = "judge_rewards"
 
 
-class SampledEstimator:
+class SampledEstimator(Estimator):
     """Samples completions; TRL computes advantages and loss."""
 
     def __init__(self) -> None:
         self._groups: Sequence[PromptGroup] = ()  # the groups of the generation, without repetition
 
-    def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
+    def generate(self, trainer: Any, rows: Rows) -> list[Pass]:
         """Sample completions of each group; TRL scores and rewards them."""
-        self._groups, copies = training.groups_of(rows), training.num_generations
+        self._groups, copies = trainer.groups_of(rows), trainer.num_generations
         completions = [group for group in self._groups for _ in range(copies)]
         samples = [{"prompt": " × ".join(group.about)} for group in completions]
-        with training.scoring(completions):
-            generation = generate_and_score(training, samples)
+        with trainer.scoring(completions):
+            generation = generate_and_score(trainer, samples)
         generation |= pass_rows(rows, [copies] * len(rows))
-        size = copies * training.groups_per_pass
+        size = copies * trainer.groups_per_pass
         return divide(generation, [size] * (len(completions) // size))
 
     def loss_inputs(
-        self,
-        training: GRPOTraining,
-        inputs: Pass,
-        groups: Sequence[PromptGroup],
-        scores: TokenScores,
+        self, trainer: Any, inputs: Pass, groups: Sequence[PromptGroup], scores: TokenScores
     ) -> Pass:
         """Return the inputs unchanged, because TRL has already computed the advantages."""
         return inputs
@@ -86,7 +82,6 @@ class SampledEstimator:
 
     def _sample(self, trainer: Any, copies: int) -> list[list[int]]:
         """Sample the completions of all groups, ``groups_per_pass`` groups at a time."""
-        parameters = sampling_parameters(trainer)
         completions: list[list[int]] = []
         training = trainer.model.training
         with (
@@ -97,28 +92,23 @@ class SampledEstimator:
             model.eval()
             for start in range(0, len(self._groups), trainer.groups_per_pass):
                 groups = self._groups[start : start + trainer.groups_per_pass]
-                sampled = sample_completions(
-                    continue_prompts(trainer, model, groups, copies),
-                    [group.prompt for group in groups],
-                    [group.seed for group in groups],
-                    parameters,
-                )
-                completions += [tokens for group in sampled for tokens in group]
+                continuation = continue_prompts(trainer, model, groups, copies)
+                completions += sample_completions(trainer, continuation, groups)
         trainer.model.train(training)
         return completions
 
 
 def continue_prompts(
-    training: GRPOTraining, model: Any, groups: Sequence[PromptGroup], copies: int
+    trainer: Any, model: Any, groups: Sequence[PromptGroup], copies: int
 ) -> Continuation:
     """Begin ``copies`` completions of each group; the completions of a group are adjacent."""
-    shared, pad = training.scorer.shared_prefix, training.record_encoder.pad
-    device = training.accelerator.device
+    shared, pad = trainer.scorer.shared_prefix, trainer.record_encoder.pad
+    device = trainer.accelerator.device
     if supports_cache(model):
         # Completions with the same prompt continue from one copy of its keys and values.
         branches = copies if shared else 1
         prompts = prompts_to_continue(groups, copies // branches, shared_prefix=shared)
-        with training.scorer.audio.used(groups), torch.inference_mode():
+        with trainer.scorer.audio.used(groups), torch.inference_mode():
             return CachedGeneration(model, prompts, pad, device, branches)
 
     def logits_at_end(encoded_records: Sequence[EncodedRecord]) -> torch.Tensor:
@@ -127,22 +117,3 @@ def continue_prompts(
 
     prompts = prompts_to_continue(groups, copies, shared_prefix=shared)
     return UncachedGeneration(prompts, logits_at_end)
-
-
-def sampling_parameters(trainer: Any) -> SamplingParameters:
-    """The sampling parameters by the trainer's arguments."""
-    # Token ids without a text and the audio placeholder must not be sampled.
-    vocabulary = trainer.model.config.get_text_config().vocab_size
-    suppressed = [*range(len(trainer.record_encoder.encoder.tokenizer), vocabulary)]
-    if trainer.record_encoder.family.takes_audio:
-        suppressed.append(trainer.record_encoder.audio_token)
-    return SamplingParameters(
-        max_tokens=trainer.max_completion_length,
-        end_tokens=tuple(trainer.eos_token_ids),
-        suppressed_tokens=tuple(suppressed),
-        temperature=trainer.temperature,
-        top_p=trainer.top_p,
-        top_k=trainer.top_k,
-        min_p=trainer.min_p,
-        repetition_penalty=trainer.repetition_penalty,
-    )

@@ -7,7 +7,7 @@ therefore samples the same completions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import (
@@ -21,79 +21,62 @@ from transformers import (
 )
 
 from dramaeval.models.forward.generation import Continuation
+from dramaeval.training.grpo.prompt_groups import PromptGroup
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplingParameters:
-    """How tokens are sampled; names and meanings as in ``trl.GRPOConfig``.
+def logits_processors(trainer: Any, device: torch.device) -> list[LogitsProcessor]:
+    """The processors of the trainer's arguments, in the order in which ``generate`` of transformers applies them."""
+    processors: list[LogitsProcessor] = []
+    if trainer.repetition_penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(trainer.repetition_penalty))
+    if suppressed := suppressed_tokens(trainer):
+        processors.append(SuppressTokensLogitsProcessor(suppressed, device=device))
+    if trainer.temperature != 1.0:
+        processors.append(TemperatureLogitsWarper(trainer.temperature))
+    if trainer.top_k > 0:
+        processors.append(TopKLogitsWarper(trainer.top_k))
+    if trainer.top_p < 1.0:
+        processors.append(TopPLogitsWarper(trainer.top_p))
+    if trainer.min_p is not None:
+        processors.append(MinPLogitsWarper(trainer.min_p))
+    return processors
 
-    Attributes:
-        max_tokens: maximum number of tokens of a completion.
-        end_tokens: the tokens that end a completion.
-        suppressed_tokens: tokens that are never sampled, such as the audio placeholder.
-    """
 
-    max_tokens: int
-    end_tokens: tuple[int, ...]
-    suppressed_tokens: tuple[int, ...] = ()
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float | None = None
-    repetition_penalty: float = 1.0
-
-    def processors(self, device: torch.device) -> list[LogitsProcessor]:
-        """The logits processors, in the order in which ``generate`` of transformers applies them."""
-        processors: list[LogitsProcessor] = []
-        if self.repetition_penalty != 1.0:
-            processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
-        if self.suppressed_tokens:
-            tokens = list(self.suppressed_tokens)
-            processors.append(SuppressTokensLogitsProcessor(tokens, device=device))
-        if self.temperature != 1.0:
-            processors.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k > 0:
-            processors.append(TopKLogitsWarper(self.top_k))
-        if self.top_p < 1.0:
-            processors.append(TopPLogitsWarper(self.top_p))
-        if self.min_p is not None:
-            processors.append(MinPLogitsWarper(self.min_p))
-        return processors
+def suppressed_tokens(trainer: Any) -> list[int]:
+    """The tokens that are never sampled: token ids without a text, and the audio placeholder."""
+    encoder = trainer.record_encoder
+    vocabulary = trainer.model.config.get_text_config().vocab_size
+    tokens = [*range(len(encoder.encoder.tokenizer), vocabulary)]
+    return [*tokens, encoder.audio_token] if encoder.family.takes_audio else tokens
 
 
 def sample_completions(
-    continuation: Continuation,
-    prompts: Sequence[Sequence[int]],
-    seeds: Sequence[int],
-    parameters: SamplingParameters,
-) -> list[list[list[int]]]:
+    trainer: Any, continuation: Continuation, groups: Sequence[PromptGroup]
+) -> list[list[int]]:
     """Sample completions.
 
     Args:
-        continuation: the sequences to continue; the sequences of a group are adjacent.
-        prompts: the tokens of the prompt of each group.
-        seeds: the seed of the random numbers of each group.
-        parameters: see `SamplingParameters`.
+        trainer: a `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`.
+        continuation: the sequences to continue, equally many for each group; those of a group are adjacent.
+        groups: the groups.
 
     Returns:
-        the completions of each group as tokens; an end token is included.
+        the completions as tokens, group by group; an end token is included.
     """
     device = continuation.logits.device
-    size = len(continuation.logits) // len(prompts)
-    processors = parameters.processors(device)
-    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    size = len(continuation.logits) // len(groups)
+    processors = logits_processors(trainer, device)
+    generators = [torch.Generator(device).manual_seed(group.seed) for group in groups]
     completions: list[list[int]] = [[] for _ in range(len(continuation.logits))]
     ended = [False] * len(completions)
-    needs_history = parameters.repetition_penalty != 1.0
-    for length in range(1, parameters.max_tokens + 1):
-        for group, generator in enumerate(generators):
-            rows = range(group * size, (group + 1) * size)
+    needs_history = trainer.repetition_penalty != 1.0
+    for length in range(1, trainer.max_completion_length + 1):
+        for number, (group, generator) in enumerate(zip(groups, generators, strict=True)):
+            rows = range(number * size, (number + 1) * size)
             # Every sequence of a group uses random numbers until all sequences of the group have ended.
             if all(ended[row] for row in rows):
                 continue
-            history = [
-                [*prompts[group], *completions[row]] if needs_history else [] for row in rows
-            ]
+            history = [[*group.prompt, *completions[row]] if needs_history else [] for row in rows]
             if needs_history:
                 width = max(map(len, history))
                 history = [tokens + tokens[-1:] * (width - len(tokens)) for tokens in history]
@@ -105,8 +88,8 @@ def sample_completions(
             for row, token in zip(rows, sampled.tolist(), strict=True):
                 if not ended[row]:
                     completions[row].append(token)
-                    ended[row] = token in parameters.end_tokens
-        if all(ended) or length == parameters.max_tokens:
+                    ended[row] = token in trainer.eos_token_ids
+        if all(ended) or length == trainer.max_completion_length:
             break
         continuation.feed([tokens[-1] for tokens in completions])
-    return [completions[start : start + size] for start in range(0, len(completions), size)]
+    return completions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,10 @@ class Generation:
 
 def divide(generation: Pass, sizes: list[int]) -> list[Pass]:
     """Divide a generation into passes; ``sizes`` are numbers of completions. Every pass has the scalars."""
-    passes, start = [], 0
-    for size in sizes:
-        rows = slice(start, start + size)
-        passes.append(
-            {key: value[rows] if value.ndim else value for key, value in generation.items()}
-        )
-        start += size
-    return passes
+    return [
+        {key: value[end - size : end] if value.ndim else value for key, value in generation.items()}
+        for size, end in zip(sizes, accumulate(sizes), strict=True)
+    ]
 
 
 def _file(checkpoint: Path, processes: Processes) -> Path:

@@ -7,8 +7,8 @@ audio tower nor the projector is trained, their outputs are the same in all thre
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -17,7 +17,6 @@ import torch
 
 from dramaeval.compat.deepspeed import is_partitioned
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
-from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.batch import to_device
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
@@ -32,28 +31,12 @@ class StepAudioCache:
     """Caches the output of `JudgeModel.embed_clips` for the clips that were used last.
 
     Args:
-        model: the judge, or PEFT's wrapper around it.
-        family: names the parts of the judge.
-        shared_prefix: whether the completions of a group share its clip; without it the cache is off.
-        device: device of the model.
-        autocast: makes the precision context of a forward pass.
+        trainer: a `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        family: Family,
-        *,
-        shared_prefix: bool,
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[Any]],
-    ) -> None:
-        self.model = model
-        self.judge = unwrap_judge(model)
-        self.family = family
-        self.shared_prefix = shared_prefix
-        self.device = device
-        self.autocast = autocast
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.judge = unwrap_judge(trainer.model)
         # The entry keeps the clip alive, so that no other clip gets the same id.
         self._cached: OrderedDict[int, tuple[Clip, torch.Tensor]] = OrderedDict()
 
@@ -64,10 +47,12 @@ class StepAudioCache:
         The cache is off with ZeRO-3, where every process has to run every part of the model in every pass. Access this
         property only after ZeRO-3 has split the weights.
         """
-        if not self.family.takes_audio or not self.shared_prefix or is_partitioned(self.model):
+        model, family = self.trainer.model, self.trainer.record_encoder.family
+        shared_prefix = self.trainer.batch_settings["shared_prefix"]
+        if not family.takes_audio or not shared_prefix or is_partitioned(model):
             return False
-        audio = [path for part, path in self.family.parts.items() if part != "llm"]
-        trained = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
+        audio = [path for part, path in family.parts.items() if part != "llm"]
+        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
         return not any(path in name for name in trained for path in audio)
 
     @contextmanager
@@ -89,10 +74,11 @@ class StepAudioCache:
         """The embeddings of each clip, ``[audio tokens, hidden]``."""
         new = {id(clip): clip for clip in clips if id(clip) not in self._cached}
         if new:
+            accelerator = self.trainer.accelerator
             inputs, numbers = clip_inputs(list(new.values()))
             # Inference mode is off, because the backward passes of the step need these values.
-            with torch.no_grad(), torch.inference_mode(False), self.autocast():
-                embeddings = self.judge.embed_clips(**to_device(inputs, self.device))
+            with torch.no_grad(), torch.inference_mode(False), accelerator.autocast():
+                embeddings = self.judge.embed_clips(**to_device(inputs, accelerator.device))
             for key, number in zip(new, numbers, strict=True):
                 self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:

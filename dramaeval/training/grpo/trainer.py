@@ -3,7 +3,7 @@
 TRL provides loss, clipping, KL, scaling of rewards, logging and the training loop. Other classes provide the rest:
 
 - `PromptGroups`: the questions;
-- an `Estimator`: the completions;
+- an `Estimator`: the completions, and the weights of their losses;
 - `PolicyScorer`: the log-probabilities of the completions, with the clip of the question;
 - `ReferencePolicy`: the policy before training;
 - `WeightedRewards`: the rewards;
@@ -31,48 +31,39 @@ from dramaeval.compat.trl import grpo_hooks, quiet_rollout, without_reference_mo
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.training.failure_diagnosis import require_finite
 from dramaeval.training.grpo.dimension_metrics import DimensionMetrics
 from dramaeval.training.grpo.enumerated_estimator import EnumeratedEstimator
-from dramaeval.training.grpo.estimator import Rows
 from dramaeval.training.grpo.policy_scorer import PolicyScorer, TokenScores
 from dramaeval.training.grpo.prompt_groups import (
     GenerationBatchSampler,
     PromptGroup,
     PromptGroups,
-    prompt_rows,
+    Rows,
     too_long,
 )
 from dramaeval.training.grpo.reference_policy import ReferencePolicy
 from dramaeval.training.grpo.sampled_estimator import REWARDS, SampledEstimator
 from dramaeval.training.grpo.saved_generation import Generation, Pass
 from dramaeval.training.grpo.settings import SAMPLED
-from dramaeval.training.grpo.step_audio_cache import StepAudioCache
 from dramaeval.training.judge_trainer import JudgeTrainer
-from dramaeval.training.question_sampler import EpochOrder, QuestionSampler, Sampler
+from dramaeval.training.question_sampler import QuestionSampler, Sampler
 from dramaeval.training.rewards.completion import Completion, read_completion
 from dramaeval.training.rewards.weighted_rewards import WeightedRewards
+from dramaeval.training.step_batches import EpochOrder
 
 log = logging.getLogger(__name__)
 
 
 @grpo_hooks
 class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
-    """TRL's GRPOTrainer for judges.
+    """TRL's GRPOTrainer for judges; `JudgeTrainer` describes the other arguments.
 
     Args:
-        model: the judge, or PEFT's wrapper around it.
         args: `trl.GRPOConfig`; ``per_device_train_batch_size`` is a multiple of ``num_generations``, so that the
             completions of a question stay together.
-        record_encoder: prepares records for the model.
-        train_records: the training records; each has at least one rating.
-        val_records: the validation records; empty for no validation.
         estimator: ``sampled`` samples completions; ``enumerated`` takes every answer of the scale with its exact
             probability (see `dramaeval.training.grpo.enumerated_estimator`).
         rewards: see `dramaeval.training.rewards.weighted_rewards.WeightedRewards`.
-        batch: the settings ``batch.*`` of the configuration.
-        callbacks: further callbacks of transformers.
-        learning_rates: learning rates of parts of the model, see `JudgeTrainer`.
         augment: see `QuestionSampler`.
         sampler: gives the question of a record in an epoch; None samples the questions of the task.
     """
@@ -133,26 +124,8 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         end_of_turn = record_encoder.encoder.tokenise(record_encoder.encoder.end_of_turn)[-1]
         self.eos_token_ids = sorted({end_of_turn, *self.eos_token_ids})
         self.generation = Generation(args.steps_per_generation, args.num_iterations)
-        self.scorer = self._policy_scorer(model, shared_prefix=batch["shared_prefix"])
+        self.scorer = PolicyScorer(self)
         log.info("Reward: %s; %s answers.", self.rewards.formula(), estimator)
-
-    def _policy_scorer(self, model: Any, *, shared_prefix: bool) -> PolicyScorer:
-        audio = StepAudioCache(
-            model,
-            self.record_encoder.family,
-            shared_prefix=shared_prefix,
-            device=self.accelerator.device,
-            autocast=self.accelerator.autocast,
-        )
-        return PolicyScorer(
-            accelerator=self.accelerator,
-            audio=audio,
-            pad=self.record_encoder.pad,
-            shared_prefix=shared_prefix,
-            temperature=self.args.temperature,
-            begin_pass=self.begin_pass,
-            check=lambda log_p, batch: require_finite(log_p, self, batch),
-        )
 
     # Passes
 
@@ -161,17 +134,12 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         """The number of questions in a forward pass of one process."""
         return int(self.args.per_device_train_batch_size // self.num_generations)
 
-    @property
-    def prompts_per_record(self) -> int:
-        """The number of questions about each record, see `dramaeval.tasks.task.Task.prompts_per_record`."""
-        return self.record_encoder.task.prompts_per_record
-
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
         """Yields the records of a generation, once for each pass over it."""
-        generation = self.generation
+        generation, prompts = self.generation, self.record_encoder.task.prompts_per_record
         return GenerationBatchSampler(
             self.order,
-            self.groups_per_pass // self.prompts_per_record * generation.steps,
+            self.groups_per_pass // prompts * generation.steps,
             generation.steps * generation.iterations,
             self.args.process_index,
             self.args.world_size,
@@ -179,11 +147,16 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     def next_inputs(self, rows: Rows) -> Pass:
         """The next pass over the generation, or the first pass over a new one."""
-        rows = prompt_rows(rows, self.prompts_per_record)
+        places = range(self.record_encoder.task.prompts_per_record)
+        rows = [{**row, "place": place} for row in rows for place in places]
         return self.generation.next(lambda: self.estimator.generate(self, rows))
 
     def groups_of(self, rows: Rows) -> list[PromptGroup]:
-        """See `GRPOTraining.groups_of`."""
+        """The group of each row.
+
+        Raises:
+            BadRecordsError: the model has too few positions for a prompt and a completion.
+        """
         groups = [self.groups(row["record"], row["epoch"], row.get("place", 0)) for row in rows]
         text = self.model.config.get_text_config()
         positions = getattr(text, "max_position_embeddings", sys.maxsize)
@@ -197,7 +170,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         return groups
 
     def read(self, group: PromptGroup, number: int, tokens: Sequence[int]) -> Completion:
-        """See `GRPOTraining.read`."""
+        """Make the input of the rewards from the tokens of a completion; ``number`` is the number of its group."""
         encoder = self.record_encoder.encoder
         finished = tokens[-1] in self.eos_token_ids
         text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
@@ -227,14 +200,9 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         passes = self.generation.steps * self.generation.iterations
         return bool(self.args.gradient_accumulation_steps % passes)
 
-    @property
-    def uses_reference(self) -> bool:
-        """Whether the loss has a distance from the reference (``beta``)."""
-        return self.reference is not None
-
     @contextmanager
     def scoring(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
-        """See `GRPOTraining.scoring`."""
+        """Set the groups of the completions that TRL scores in this block, one group per completion."""
         self._scored_groups = groups
         try:
             yield
@@ -244,7 +212,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     def score(
         self, groups: Sequence[PromptGroup], inputs: Pass, *, reference: bool = False
     ) -> torch.Tensor:
-        """See `GRPOTraining.score`."""
+        """Log-probabilities of the tokens of completions under the policy or the reference, without gradients."""
         model = self.reference if reference else self.model
         ids, mask = inputs["completion_ids"], inputs["completion_mask"]
         with torch.no_grad(), self.scoring(groups):

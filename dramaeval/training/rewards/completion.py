@@ -134,12 +134,12 @@ class AnswerForm:
             tuple((field.lead, field.choices, field.tail) for field in self.fields),
             self.thinks,
         )
-        matches = answer.findall(text)
+        matches = list(answer.finditer(text))
         if len(matches) != 1 or text.count(LEAD) != 1:
             return (None,) * len(self.fields), False
-        words = matches[0] if isinstance(matches[0], tuple) else (matches[0],)
         choices = tuple(
-            field.choices.index(word) for field, word in zip(self.fields, words, strict=True)
+            field.choices.index(word)
+            for field, word in zip(self.fields, matches[0].groups(), strict=True)
         )
         return choices, text_of_answer.fullmatch(text) is not None
 
@@ -176,10 +176,7 @@ def read_completion(
         record: the record that the question is about.
         question: the question.
         targets: the targets by the label policy, by dimension key.
-        group: see `Completion`.
-        text: see `Completion`.
-        tokens: see `Completion`.
-        finished: see `Completion`.
+        group, text, tokens, finished: see `Completion`.
     """
     form = AnswerForm.of(question)
     choices, well_formed = form.read(text)

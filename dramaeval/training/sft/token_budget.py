@@ -9,8 +9,8 @@ continues after the number of batches that it has used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from itertools import groupby
 
@@ -23,8 +23,7 @@ from dramaeval.models.inputs.collation import layout_sizes
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.question import Target
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.training.question_sampler import EpochOrder
-from dramaeval.training.step_batches import EpochBatchSampler, filler
+from dramaeval.training.step_batches import EpochBatchSampler, EpochOrder, filler
 
 #: Largest ratio of two sizes in a class; it limits the padding.
 _CLASS = 1.06
@@ -49,18 +48,14 @@ class Size:
 
     def padded(self, other: Size) -> Size:
         """The size of both records if two records share a batch."""
-        return Size(
-            max(self.prefix, other.prefix),
-            max(self.branches, other.branches),
-            max(self.width, other.width),
-            max(self.rows, other.rows),
-        )
+        return Size(*map(max, astuple(self), astuple(other)))
 
 
 def size_of(
     record: Record,
     record_encoder: RecordEncoder,
-    sample: Callable[[Record], tuple[list[Dimension], Mapping[str, Target]]],
+    dimensions: Sequence[Dimension],
+    targets: Mapping[str, Target],
     *,
     questions_per_clip: int | None,
     shared_prefix: bool,
@@ -68,18 +63,18 @@ def size_of(
 ) -> Size:
     """The size of a record, for any sample of its questions.
 
-    The length of the clip comes from its header, without decoding. If each epoch samples another wording, the wording
-    of ``sample`` represents all wordings.
+    The length of the clip comes from its header, without decoding. If each epoch samples another wording, one wording
+    represents all wordings.
 
     Args:
         record: the record.
         record_encoder: tokenises the questions.
-        sample: gives all rated dimensions of the record, and their targets.
+        dimensions: all rated dimensions of the record.
+        targets: a sample of their targets, by key.
         questions_per_clip: number of dimensions in a step; None takes all.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
         stretch: largest ratio of a changed clip's length to the original length.
     """
-    dimensions, targets = sample(record)
     clips = {}
     if record_encoder.family.takes_audio:
         for path, seconds in record.prompt_clips.items():
@@ -128,9 +123,7 @@ class TokenBudgetBatches:
         self.counts: list[int] = []
         count, widest = 0, sizes[numbers[0]]
         for members in self.classes:
-            bound = sizes[members[0]]
-            for number in members[1:]:
-                bound = bound.padded(sizes[number])
+            bound = reduce(Size.padded, (sizes[number] for number in members))
             for _ in members:
                 widened = widest.padded(bound) if count else bound
                 if count and (count + 1) * widened.tokens > max_tokens:
@@ -165,12 +158,11 @@ class TokenBudgetSampler(EpochBatchSampler):
     ) -> None:
         super().__init__(order)
         self.batches = batches
-        self.epoch = order.epoch
         self.rank = rank
         self.processes = processes
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self.batches.of(int(self.epoch))
+        batches = self.batches.of(int(self.order.epoch))
         for start in range(0, len(batches), self.processes):
             turn = batches[start : start + self.processes]
             yield turn[self.rank] if self.rank < len(turn) else [filler(turn[0][0])]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,32 +29,24 @@ from dramaeval.training.objectives import (
     targets_of,
 )
 from dramaeval.training.question_sampler import (
-    EpochOrder,
     QuestionSampler,
     Sampler,
     TrainingCollator,
     sample_questions,
 )
 from dramaeval.training.sft.token_budget import TokenBudgetBatches, TokenBudgetSampler, size_of
-from dramaeval.training.step_batches import StepBatchSampler
+from dramaeval.training.step_batches import EpochOrder, StepBatchSampler
 
 log = logging.getLogger(__name__)
 
 
 class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
-    """TRL's SFTTrainer for judges.
+    """TRL's SFTTrainer for judges; `JudgeTrainer` describes the other arguments.
 
     Args:
-        model: the judge, or PEFT's wrapper around it.
         args: `trl.SFTConfig`; sizes of batches are numbers of clips.
-        record_encoder: prepares records for the model.
-        train_records: the training records; each has at least one rating.
-        val_records: the validation records; empty for no validation.
         objective: see `dramaeval.training.objectives.WeightedObjective`.
         objectives: the functions that ``objective`` names.
-        batch: the settings ``batch.*`` of the configuration.
-        callbacks: further callbacks of transformers.
-        learning_rates: learning rates of parts of the model, see `JudgeTrainer`.
         sampler: gives the questions of a record in an epoch; None samples the questions of the task.
         augment: see `QuestionSampler`.
     """
@@ -79,11 +70,11 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         augment: str = "none",
     ) -> None:
         self.objective = WeightedObjective(objective, objectives)
-        self.budget_batches = (
-            _budget_batches(train_records, record_encoder, batch, args.seed, augment)
-            if batch.get("max_tokens")
-            else None
-        )
+        self.budget_batches: TokenBudgetBatches | None = None
+        if batch.get("max_tokens"):
+            self.budget_batches = _budget_batches(
+                train_records, record_encoder, batch, args.seed, augment
+            )
         order = EpochOrder.of_records(train_records, record_encoder.task, args.seed)
         sampler = sampler or QuestionSampler(
             train_records,
@@ -159,8 +150,9 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             if not batch.is_stand_in:
                 self.statistics.add("loss_adapter", float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
-        loss = loss * int(not batch.is_stand_in)
-        if not batch.is_stand_in:
+        if batch.is_stand_in:
+            loss = loss * 0
+        else:
             self._count_answers(batch, outputs.logits.detach(), terms)
         return (loss, outputs) if return_outputs else loss
 
@@ -213,7 +205,7 @@ def _budget_batches(
         size_of(
             record,
             record_encoder,
-            partial(sample_questions, record_encoder.task, key=(seed, 0, number)),
+            *sample_questions(record_encoder.task, record, (seed, 0, number)),
             questions_per_clip=batch["questions_per_clip"],
             shared_prefix=batch["shared_prefix"],
             stretch=1.0 if augment == "none" else Augmentation(augment).stretch,

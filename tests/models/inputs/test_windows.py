@@ -170,7 +170,8 @@ def test_estimated_lengths_equal_the_encoded_prompts(records, task, encoder_of):
         size = size_of(
             record,
             encoder,
-            lambda _: (dimensions, targets),
+            dimensions,
+            targets,
             questions_per_clip=None,
             shared_prefix=True,
         )

@@ -1,10 +1,11 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from grpo_trainers import ENUMERATED, check_parity, generate, gradient_of, loss_inputs, plain_log_p
 
-from dramaeval.training.grpo.sampled_estimator import continue_prompts, sampling_parameters
+from dramaeval.training.grpo.sampled_estimator import continue_prompts
 from dramaeval.training.grpo.sampling import sample_completions
 
 
@@ -68,9 +69,7 @@ def test_the_enumerated_gradient_is_proportional_to_the_expected_sampled_gradien
     count = 96
     with torch.no_grad():
         continuation = continue_prompts(sampled, sampled.model, [group], count)
-        (completions,) = sample_completions(
-            continuation, [group.prompt], [0], sampling_parameters(sampled)
-        )
+        completions = sample_completions(sampled, continuation, [replace(group, seed=0)])
     found = Counter(map(tuple, completions))
     for answer, share in zip(answers, p.tolist(), strict=True):
         error = (share * (1 - share) / count) ** 0.5

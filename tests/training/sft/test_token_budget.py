@@ -12,9 +12,8 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
-from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.sft.token_budget import Size, TokenBudgetBatches, TokenBudgetSampler
-from dramaeval.training.step_batches import record_of
+from dramaeval.training.step_batches import EpochOrder, record_of
 
 SETTINGS = (
     "device=cpu",

@@ -235,9 +235,7 @@ def test_gradient_checkpointing_does_not_change_the_losses(run_of):
 def test_dimensions_are_sampled_equally_often(run_of):
     run = run_of("task.dimensions=null", "batch.questions_per_clip=3")
     sampler = make_trainer(run).data_collator.sampler
-    counts = Counter(
-        dimension.key for epoch in range(10) for dimension in sampler.dimensions(5, epoch)[0]
-    )
+    counts = Counter(key for epoch in range(10) for key in sampler(5, epoch).targets)
     assert counts == dict.fromkeys([dimension.key for dimension in run.task.dimensions], 3)
 
 
