@@ -42,9 +42,9 @@ class AnswerTokens:
     """
 
     scale: tuple[float, ...]
-    lead: tuple[int, ...]
-    scores: tuple[int, ...]
-    tail: tuple[int, ...]
+    lead: tuple[int, ...] = ()
+    scores: tuple[int, ...] = ()
+    tail: tuple[int, ...] = ()
     options: tuple[tuple[int, ...], ...] = ()
     paths: tuple[tuple[int, ...], ...] = ()
     ending: int = 0
@@ -117,9 +117,7 @@ class QuestionEncoder:
             TokenizationError: the tokenizer merges a score with the text before the answer.
         """
         prompt = self.prompt(question.messages)
-        return [
-            EncodedQuestion(prompt=prompt, answer=answer) for answer in self.encode_answer(question)
-        ]
+        return [EncodedQuestion(prompt, answer) for answer in self.encode_answer(question)]
 
     def encode_answer(self, question: Question) -> tuple[AnswerTokens, ...]:
         """The tokens of each field of the answer to a question, in order."""
@@ -151,16 +149,10 @@ class QuestionEncoder:
         for number, field in enumerate(fields):
             replies = [self._reply(fields, {number: text}) for text in field.choices]
             self._require_same_beginning(field, replies)
-            last = number == len(fields) - 1
-            position = self._single_token(field, replies)
-            if position is not None:
-                end = position + 1
-                scores = tuple(reply[position] for reply in replies)
-                answer = AnswerTokens(scale=field.scale, lead=(), scores=scores, tail=())
-            else:
-                position, answer = self._several_tokens(fields, number, replies)
-                end = position + len(answer.choice_tokens[0])
-            tail = first[end:] if last else ()
+            single = self._single_token(field, replies)
+            position, answer = single or self._several_tokens(fields, number, replies)
+            end = position + len(answer.choice_tokens[0])
+            tail = first[end:] if number == len(fields) - 1 else ()
             answers.append(replace(answer, lead=first[begin:position], tail=tail))
             begin = end
         return tuple(answers)
@@ -190,14 +182,20 @@ class QuestionEncoder:
             )
 
     @staticmethod
-    def _single_token(field: _FieldText, replies: Sequence[tuple[int, ...]]) -> int | None:
-        """The only position at which the replies differ; None unless every score is one character and one token."""
+    def _single_token(
+        field: _FieldText, replies: Sequence[tuple[int, ...]]
+    ) -> tuple[int, AnswerTokens] | None:
+        """The only position at which the replies differ, and the token of each score at this position.
+
+        None unless every score is one character and one token.
+        """
         if any(len(text) > 1 for text in field.choices) or len(set(map(len, replies))) > 1:
             return None
-        columns = enumerate(zip(*replies, strict=True))
-        differing = [position for position, tokens in columns if len(set(tokens)) > 1]
-        distinct = len(differing) == 1 and len({r[differing[0]] for r in replies}) == len(replies)
-        return differing[0] if distinct else None
+        columns = list(zip(*replies, strict=True))
+        differing = [position for position, tokens in enumerate(columns) if len(set(tokens)) > 1]
+        if len(differing) != 1:
+            return None
+        return differing[0], AnswerTokens(scale=field.scale, scores=columns[differing[0]])
 
     def _several_tokens(
         self, fields: Sequence[_FieldText], number: int, replies: Sequence[tuple[int, ...]]
@@ -224,10 +222,7 @@ class QuestionEncoder:
         while ending < rest and not _prefix_free(replies, rest - ending):
             ending += 1
         paths = tuple(reply[position : len(reply) - rest + ending] for reply in replies)
-        answer = AnswerTokens(
-            scale=field.scale, lead=(), scores=(), tail=(), paths=paths, ending=ending
-        )
-        return position, answer
+        return position, AnswerTokens(scale=field.scale, paths=paths, ending=ending)
 
     def _encode_options(self, field: _FieldText) -> AnswerTokens:
         """The options as complete answers, with their common beginning as the lead."""
@@ -237,8 +232,6 @@ class QuestionEncoder:
         return AnswerTokens(
             scale=field.scale,
             lead=replies[0][:common],
-            scores=(),
-            tail=(),
             options=tuple(reply[common:] for reply in replies),
         )
 
