@@ -146,11 +146,7 @@ class GemmaFamily(Family):
         return configuration
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """A processor without images, which writes the same prompts; Gemma's own needs torchvision.
-
-        Raises:
-            ModelError: the files cannot be read, or hold no chat template.
-        """
+        """A processor without images, which writes the same prompts; Gemma's own needs torchvision."""
         tokens = {
             "audio_token": "audio_token",
             "audio_bos_token": "boa_token",

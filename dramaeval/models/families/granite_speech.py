@@ -233,11 +233,7 @@ class GraniteSpeech(Family):
         return model if merged is None else merged
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """The processor with the settings of its feature extractor; `log_mel` computes the features.
-
-        Raises:
-            ModelError: the files cannot be read.
-        """
+        """The processor with the settings of its feature extractor; `log_mel` computes the features."""
         files = self.files(checkpoint)
         tokenizer = files.read(AutoTokenizer.from_pretrained)
         values, _ = files.read(GraniteSpeechFeatureExtractor.get_feature_extractor_dict)

@@ -185,11 +185,7 @@ class Phi4Multimodal(Family):
         return model
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """A processor without images, which writes the same prompts; Phi-4-multimodal's own needs torchvision.
-
-        Raises:
-            ModelError: the files cannot be read, or hold no chat template.
-        """
+        """A processor without images, which writes the same prompts; Phi-4-multimodal's own needs torchvision."""
         return audio_processor(self.files(checkpoint), {"audio_token": "audio_token"})
 
     def log_mel(self, processor: Any) -> LogMel:

@@ -71,12 +71,6 @@ class Qwen25Omni(Family):
         return audio_tokens(frames)
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """Qwen2-Audio's processor around the tokenizer, feature extractor and chat template of the files.
-
-        The processor of Qwen2.5-Omni needs torchvision, for images. For audio both render the same prompts.
-
-        Raises:
-            ModelError: the files cannot be read, or hold no chat template.
-        """
+        """A processor without images, which writes the same prompts; Qwen2.5-Omni's own needs torchvision."""
         names = ("audio_token", "audio_bos_token", "audio_eos_token")
         return audio_processor(self.files(checkpoint), {name: name for name in names})

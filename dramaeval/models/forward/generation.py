@@ -96,7 +96,8 @@ def generate(
     seeds: list[Sequence[int]] = []
     samples = 1
     if sampling is not None:
-        seeds = [question for record in sampling.seeds for question in record]
+        for record, record_seeds in zip(records, sampling.seeds, strict=True):
+            seeds += record_seeds[: len(record.questions)]
         samples = max(map(len, seeds), default=0)
     for begin in range(0, samples, ROWS):
         copies = min(ROWS, samples - begin)

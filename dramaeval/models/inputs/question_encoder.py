@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.question import Question
 
 #: The text before an answer for tokenisation, so that the answer has the tokens of running text.
 _BEFORE = "assistant\n"
@@ -121,7 +121,10 @@ class QuestionEncoder:
 
     def encode_answer(self, question: Question) -> tuple[AnswerTokens, ...]:
         """The tokens of each field of the answer to a question, in order."""
-        return self._answers(tuple(map(_FieldText.of, question.answer_fields)))
+        fields = question.answer_fields
+        return self._answers(
+            tuple(_FieldText(f.lead, f.choices, f.scale, f.tail, f.options) for f in fields)
+        )
 
     def prompt(self, messages: Messages) -> tuple[int, ...]:
         """The token ids of chat messages up to the beginning of the answer."""
@@ -236,19 +239,14 @@ class QuestionEncoder:
         )
 
 
-@dataclass(frozen=True)
-class _FieldText:
-    """The part of an `AnswerField` that determines its tokens, as a key of the cache."""
+class _FieldText(NamedTuple):
+    """The part of a `dramaeval.tasks.question.AnswerField` that determines its tokens, as a key of the cache."""
 
     lead: str
     choices: tuple[str, ...]
     scale: tuple[float, ...]
     tail: str
     options: bool
-
-    @classmethod
-    def of(cls, field: AnswerField) -> _FieldText:
-        return cls(field.lead, field.choices, field.scale, field.tail, field.options)
 
 
 def _prefix_free(replies: Sequence[tuple[int, ...]], dropped: int) -> bool:

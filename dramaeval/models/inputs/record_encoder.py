@@ -151,14 +151,14 @@ class RecordEncoder:
         Raises:
             BadRecordsError: a clip is too short for the encoder.
         """
-        replaced, clips = clips, {}
-        if self.family.takes_audio and replaced is not None:
-            paths = record.prompt_clips
-            clips = {path: replaced.get(path) or self._clip_at(record, path) for path in paths}
+        windows: dict[Path, Windows] = {}
+        if self.family.takes_audio and clips is not None:
+            for path in record.prompt_clips:
+                windows[path] = clips.get(path) or self._clip_at(record, path)
         by_key = None if targets is None else _by_key(questions, targets)
         groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
-        parts = [self._part(record, clips, list(group), by_key) for _, group in groups]
-        first, *others = parts or [self._part(record, clips, [], by_key)]
+        parts = [self._part(record, windows, list(group), by_key) for _, group in groups]
+        first, *others = parts or [self._part(record, windows, [], by_key)]
         return replace(first, others=tuple(others))
 
     def _part(
