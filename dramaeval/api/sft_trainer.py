@@ -91,7 +91,8 @@ class DatasetSampler:
         question = dataset.question(number, epoch)
         # A perturbed clip differs in every epoch and is not cached.
         clip = self._features(number, epoch) if dataset.is_perturb else self._cached(number, 0)
-        encoded = self.record_encoder.encode_with_clip(record, clip, [question], targets)
+        clips = {record.clip: clip}
+        encoded = self.record_encoder.encode_with_clips(record, clips, [question], targets)
         return SampledQuestions(record, (question,), targets, encoded)
 
     def _features(self, number: int, epoch: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -66,7 +66,7 @@ def problems(config: DictConfig) -> list[str]:
     for part, key, fixed in PART_SETTINGS:
         if config.model.get(key) is fixed and {part, "all"} & set(names):
             messages.append(
-                f"model.{key}={str(fixed).lower()} leaves the {part} untrained, but adapt={_shown(names)} trains "
+                f"model.{key}={str(fixed).lower()} leaves the {part} untrained, but adapt={shown_parts(names)} trains "
                 "an adapter in it: change one of the two."
             )
     if is_a(peft, "PromptLearningConfig"):
@@ -80,13 +80,7 @@ def problems(config: DictConfig) -> list[str]:
 
 
 def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) -> list[str]:
-    """Problems of LoRA arguments with which a saved adapter would not have the trained effect.
-
-    Args:
-        peft: arguments of ``peft.LoraConfig``.
-        quantised: whether the base is quantised.
-        adalora: whether the class is ``peft.AdaLoraConfig``.
-    """
+    """Problems of arguments of ``peft.LoraConfig`` with which a saved adapter would not have the trained effect."""
     messages = [
         f"peft.{key} {why}: leave it out."
         for key, why in REFUSED_ARGUMENTS.items()
@@ -142,7 +136,7 @@ def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
         )
     if list(names) != ["llm"]:
         messages.append(
-            f"adapt={_shown(names)}: virtual tokens are inputs of the language model; the audio encoder and the "
+            f"adapt={shown_parts(names)}: virtual tokens are inputs of the language model; the audio encoder and the "
             "projector take none. Set adapt=llm, or use another method, for example peft=lora."
         )
     if zero_stage(config.zero) == 3:
@@ -200,5 +194,7 @@ def unmergeable(method: str) -> str:
     )
 
 
-def _shown(names: list[str]) -> str:
-    return str(names[0]) if len(names) == 1 else f"[{','.join(map(str, names))}]"
+def shown_parts(adapt: str | Sequence[str]) -> str:
+    """The value of ``adapt`` as on the command line."""
+    names = [adapt] if isinstance(adapt, str) else adapt
+    return names[0] if len(names) == 1 else f"[{','.join(names)}]"

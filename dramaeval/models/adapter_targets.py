@@ -8,6 +8,7 @@ from typing import Any
 
 from dramaeval.compat.peft import base_name
 from dramaeval.config.problems import near_match_hint
+from dramaeval.models.adapter_settings import shown_parts
 from dramaeval.models.adapters import ALL_LINEAR, adapted_parts, count_parameters
 from dramaeval.models.families.base import Family
 
@@ -81,9 +82,11 @@ def reach_problems(
             for name, weight in model.named_parameters()
             if weight.requires_grad and base_name(name).startswith(root)
         ]
+        listed = ", ".join(map(base_name, trained[:_SHOWN]))
+        more = f" and {len(trained) - _SHOWN} more" if len(trained) > _SHOWN else ""
         problems.append(
-            f"peft trains {counts[part][0]:,} parameters of the {part} ({_listed(trained)}), which "
-            f"adapt={_shown(adapt)} leaves out: {_remedy(settings, part)}"
+            f"peft trains {counts[part][0]:,} parameters of the {part} ({listed}{more}), which "
+            f"adapt={shown_parts(adapt)} leaves out: {_remedy(settings, part)}"
         )
     return problems
 
@@ -112,7 +115,7 @@ def _unmatched(
     if others:
         both = ",".join([*parts, *others])
         return (
-            f"matches layers of {', '.join(others)} only, which adapt={_shown(parts)} leaves out: set "
+            f"matches layers of {', '.join(others)} only, which adapt={shown_parts(parts)} leaves out: set "
             f"adapt=[{both}], or leave the name out."
         )
     hint = near_match_hint(wanted, _endings(reached))
@@ -141,13 +144,3 @@ def _layer_problems(settings: Mapping[str, Any], reached: Sequence[str]) -> Iter
 def _endings(names: Sequence[str]) -> list[str]:
     """The last words of module names, without repetition."""
     return sorted({name.rpartition(".")[2] for name in names} - {""})
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(base_name(name) for name in names[:_SHOWN]) + more
-
-
-def _shown(adapt: str | Sequence[str]) -> str:
-    names = [adapt] if isinstance(adapt, str) else list(adapt)
-    return names[0] if len(names) == 1 else f"[{','.join(names)}]"

@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
 
 from dramaeval.compat.bitsandbytes import weight_count
 from dramaeval.compat.peft import (
@@ -29,7 +30,7 @@ from dramaeval.models.errors import ModelError
 from dramaeval.models.failures import first_line
 from dramaeval.models.families.base import NEEDS_HEAD, Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD
-from dramaeval.models.loading import UNSAFE_PICKLE
+from dramaeval.models.loading import UNSAFE_PICKLE, ModelFiles
 
 log = logging.getLogger(__name__)
 
@@ -59,27 +60,6 @@ def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
     return [part for part in family.parts if part in names]
 
 
-def target_pattern(
-    family: Family,
-    parts: Sequence[str],
-    endings: Sequence[str] | None = None,
-    layers: str = "",
-) -> str:
-    """A regular expression for full module names, as a value of PEFT's ``target_modules``.
-
-    Args:
-        family: the family of the model.
-        parts: the parts that get adapters.
-        endings: names of the layers to adapt; None takes the family's projections of each part.
-        layers: an expression for the beginning of the path within a part, up to the dot after a layer's number.
-    """
-    patterns = []
-    for part in parts:
-        names = "|".join(re.escape(name) for name in (endings or family.projections[part]))
-        patterns.append(rf"{re.escape(family.parts[part])}\.{layers}(?:.*\.)?(?:{names})")
-    return _joined(patterns)
-
-
 def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
     """Limit a PEFT configuration to the adapted parts; the configuration is changed and returned.
 
@@ -89,24 +69,38 @@ def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
     """
     set_task_type(config)
     parts = adapted_parts(adapt, family)
-    if str(getattr(config, "target_modules", "")).lower() == ALL_LINEAR:
-        config.target_modules = None
-    if config.peft_type == "IA3":
-        return _restrict_ia3(config, family, parts)
     if not hasattr(config, "target_modules"):
         return config
+    if str(config.target_modules).lower() == ALL_LINEAR:
+        config.target_modules = None
     if isinstance(config.target_modules, str):
-        config.target_modules = _within(config.target_modules, family, parts)
+        roots = "|".join(re.escape(family.parts[part]) for part in parts)
+        config.target_modules = rf"(?=(?:{roots})\.)(?:{config.target_modules})"
+        if config.peft_type == "IA3":
+            config.feedforward_modules = config.feedforward_modules or set()
         return config
-    endings = sorted(config.target_modules) if config.target_modules else None
-    config.target_modules = target_pattern(family, parts, endings, _layers(config))
+    given = sorted(config.target_modules or ())
+    if config.peft_type == "IA3":
+        _restrict_ia3(config, family, parts, given)
+        return config
+    endings = {part: given or family.projections[part] for part in parts}
+    config.target_modules = _pattern(family, endings, _layers(config))
     return config
 
 
-def _within(pattern: str, family: Family, parts: Sequence[str]) -> str:
-    """Limit a pattern to modules of these parts."""
-    roots = "|".join(re.escape(family.parts[part]) for part in parts)
-    return rf"(?=(?:{roots})\.)(?:{pattern})"
+def _pattern(family: Family, endings: Mapping[str, Sequence[str]], layers: str = "") -> str:
+    """A regular expression for full module names, as a value of PEFT's ``target_modules``.
+
+    Args:
+        family: the family of the model.
+        endings: for each part that gets adapters the names of its layers.
+        layers: an expression for the beginning of the path within a part, up to the dot after a layer's number.
+    """
+    patterns = [
+        rf"{re.escape(family.parts[part])}\.{layers}(?:.*\.)?(?:{'|'.join(map(re.escape, names))})"
+        for part, names in endings.items()
+    ]
+    return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
 
 
 def _layers(config: Any) -> str:
@@ -114,43 +108,27 @@ def _layers(config: Any) -> str:
     indices = getattr(config, "layers_to_transform", None)
     if indices is None or indices == []:
         return ""
-    numbers = "|".join(str(index) for index in ([indices] if isinstance(indices, int) else indices))
+    numbers = "|".join(map(str, [indices] if isinstance(indices, int) else indices))
     names = config.layers_pattern or []
+    lists = "|".join([names] if isinstance(names, str) else names)
     config.layers_to_transform = config.layers_pattern = None
     # As in PEFT, the first number in a name is the number of the layer.
-    before = r"(?:(?!\d+\.)[^.]+\.)*" + (_lists(names) if names else "")
+    before = r"(?:(?!\d+\.)[^.]+\.)*" + (rf"(?:{lists})\." if lists else "")
     return rf"{before}(?:{numbers})\."
 
 
-def _lists(names: str | Sequence[str]) -> str:
-    return rf"(?:{'|'.join([names] if isinstance(names, str) else names)})\."
-
-
-def _restrict_ia3(config: Any, family: Family, parts: Sequence[str]) -> Any:
-    """Limit (IA)³ to the layers that it scales by default; in a part without such layers, to all projections."""
-    if isinstance(config.target_modules, str):
-        config.target_modules = _within(config.target_modules, family, parts)
-        config.feedforward_modules = config.feedforward_modules or set()
-        return config
-    endings = sorted(config.target_modules or ())
-    scaled: dict[str, list[str]] = {}
+def _restrict_ia3(config: Any, family: Family, parts: Sequence[str], given: Sequence[str]) -> None:
+    """Limit (IA)³ to the given layers, or those that it scales by default; in a part without such layers, to all."""
+    scaled: dict[str, Sequence[str]] = {}
     for part in parts:
-        names = list(family.projections[part])
-        usual = [name for name in names if name in IA3_OUTPUTS + IA3_INPUTS]
-        scaled[part] = endings or usual or names
-    config.target_modules = _joined(
-        [target_pattern(family, [part], scaled[part]) for part in parts]
-    )
+        usual = [name for name in family.projections[part] if name in IA3_OUTPUTS + IA3_INPUTS]
+        scaled[part] = given or usual or family.projections[part]
+    config.target_modules = _pattern(family, scaled)
     if not isinstance(config.feedforward_modules, str):
         feedforward = set(config.feedforward_modules or IA3_INPUTS)
-        inputs = {part: [name for name in scaled[part] if name in feedforward] for part in parts}
-        patterns = [target_pattern(family, [part], inputs[part]) for part in parts if inputs[part]]
-        config.feedforward_modules = _joined(patterns) if patterns else set()
-    return config
-
-
-def _joined(patterns: Sequence[str]) -> str:
-    return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
+        inputs = {part: [n for n in names if n in feedforward] for part, names in scaled.items()}
+        inputs = {part: names for part, names in inputs.items() if names}
+        config.feedforward_modules = _pattern(family, inputs) if inputs else set()
 
 
 def attach(model: Any, config: Any) -> Any:
@@ -249,6 +227,55 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool, own: bool = False
         ) from error
     freeze_rank_counters(wrapped)
     return wrapped
+
+
+def merge_own_adapter(model: Any, files: ModelFiles, subfolder: str = "") -> Any | None:
+    """A model with its checkpoint's own adapter merged into the weights; None if that folder of the files has none.
+
+    Raises:
+        ModelError: the adapter does not fit.
+    """
+    folder = _adapter_folder(files, subfolder)
+    if folder is None:
+        return None
+    wrapped = load_adapter(model, folder, trainable=False, own=True)
+    unread = [n for n, w in wrapped.named_parameters() if ".lora_B." in n and not w.any()]
+    if unread:
+        raise ModelError(
+            f"The adapter beside the model {files.source} has no weights for {len(unread)} of its layers "
+            f"({unread[0]}, …): it was made for other names. Merge it in the version of transformers that made it."
+        )
+    merged = wrapped.merge_and_unload(safe_merge=True)
+    for weight in merged.parameters():
+        weight.requires_grad_(weight.is_floating_point())  # packed weights are not
+    return merged
+
+
+def _adapter_folder(files: ModelFiles, subfolder: str) -> Path | None:
+    from transformers.utils import cached_file
+
+    def find(source: str, **arguments: Any) -> Path | None:
+        found = [
+            cached_file(
+                source,
+                name,
+                subfolder=subfolder,
+                _raise_exceptions_for_missing_entries=False,
+                **arguments,
+            )
+            for name in ("adapter_config.json", "adapter_model.safetensors")
+        ]
+        return Path(found[0]).parent if all(found) else None
+
+    return files.read(find, accepts_code=False)
+
+
+def linear_layers(module: nn.Module) -> tuple[str, ...]:
+    """The names of the linear layers in a module, without their paths, in the order of their first occurrence."""
+    from transformers.pytorch_utils import Conv1D
+
+    layers = [n for n, layer in module.named_modules() if isinstance(layer, nn.Linear | Conv1D)]
+    return tuple(dict.fromkeys(name.rpartition(".")[2] for name in layers))
 
 
 def part_of(name: str, family: Family) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -105,7 +105,8 @@ class ApiModel:
         problems = [
             f"{name}={getattr(self, name)}: a model behind an endpoint has no weights here; leave it out."
             for name in _OF_WEIGHTS
-            if getattr(self, name) != _default(name)
+            # The default of plain is a new list, and not an attribute of the class.
+            if getattr(self, name) != getattr(ApiModel, name, [])
         ]
         problems += [
             f"{name}={getattr(self, name)} must be {least} or more."
@@ -168,10 +169,3 @@ class ApiModel:
         )
 
     processor = skeleton = load
-
-
-def _default(name: str) -> Any:
-    declared = next(argument for argument in fields(ApiModel) if argument.name == name)
-    if declared.default is not MISSING:
-        return declared.default
-    return declared.default_factory() if declared.default_factory is not MISSING else None

@@ -33,11 +33,11 @@ _FLATTEN = """\
       {%- endif -%}
     {%- endfor -%}
   {%- endif -%}
-  SYSTEM{%- set judge.messages = judge.messages + [dict(message, content=turn.text)] -%}
-  END_SYSTEM
+  ADD_MESSAGE
 {%- endfor -%}
 {%- set messages = judge.messages -%}
 """.replace("CLIP", _CLIP)
+_ADD = "{%- set judge.messages = judge.messages + [dict(message, content=turn.text)] -%}\n  "
 #: For templates without a system message: adds its text to the beginning of the next message.
 _MERGE = """\
 {%- if message['role'] == 'system' -%}
@@ -75,13 +75,8 @@ def with_clips(tokenizer: Any) -> str:
     values = "".join(
         f"{{%- set {name} = {value} -%}}\n" for name, value in _SETTINGS.items() if name in template
     )
-    start, _, rest = _FLATTEN.partition("SYSTEM")
-    plain, _, end = rest.partition("END_SYSTEM")
-    for candidate in (
-        template,
-        start + plain + end + values + template,
-        start + _MERGE + end + values + template,
-    ):
+    extended = [_FLATTEN.replace("ADD_MESSAGE", add) + values + template for add in (_ADD, _MERGE)]
+    for candidate in (template, *extended):
         if _renders_clips(tokenizer, candidate):
             return candidate
     raise TemplateError("it does not render a system message and a question with a clip")
@@ -98,16 +93,21 @@ def _renders_clips(tokenizer: Any, template: str) -> bool:
     return text.count(AUDIO_TOKENS[0]) == 1 and "SYSTEM" in text and "Q" in text
 
 
-def as_texts(messages: Messages, placeholder: str) -> list[dict[str, Any]]:
-    """Convert the contents of messages to texts with a placeholder for each clip, for templates that take no parts."""
+def content_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The content of a message as parts; a text is one part."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def render_as_texts(processor: Any, messages: Messages) -> str:
+    """Render messages with a chat template that takes texts, in which a clip is the processor's placeholder."""
     texts = []
     for message in messages:
-        content = message["content"]
-        parts = [{"text": content}] if isinstance(content, str) else content
-        texts.append(
-            {**message, "content": "".join(part.get("text", placeholder) for part in parts)}
-        )
-    return texts
+        parts = content_parts(message["content"])
+        text = "".join(part.get("text", processor.audio_token) for part in parts)
+        texts.append({**message, "content": text})
+    return processor.tokenizer.apply_chat_template(
+        texts, chat_template=processor.chat_template, tokenize=False, add_generation_prompt=True
+    )
 
 
 def end_of_turn(holder: Any, **settings: Any) -> str | None:

@@ -17,6 +17,18 @@ from typing import Any
 import torch
 from jinja2.exceptions import TemplateError
 from torch import nn
+from transformers import (
+    AddedToken,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Qwen2AudioConfig,
+    Qwen2AudioEncoderConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperFeatureExtractor,
+    WhisperModel,
+)
 
 from dramaeval.compat.transformers import model_class_for
 from dramaeval.data.atomic_files import write_json_atomic
@@ -86,8 +98,6 @@ class JudgeParts:
         Raises:
             ModelError: the checkpoint has no Whisper encoder for 30 s.
         """
-        from transformers import AutoConfig, Qwen2AudioEncoderConfig
-
         config = self.audio.read(AutoConfig.from_pretrained)
         if config.model_type == _QWEN2_AUDIO:
             return config.audio_config
@@ -107,8 +117,6 @@ class JudgeParts:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer of the language model with `AUDIO_TOKENS` added."""
-        from transformers import AddedToken, AutoTokenizer
-
         tokenizer = self.text.read(AutoTokenizer.from_pretrained)
         new = [AddedToken(token, special=True, normalized=False) for token in AUDIO_TOKENS]
         tokenizer.add_tokens(new, special_tokens=True)
@@ -119,8 +127,6 @@ class JudgeParts:
     @cached_property
     def new_tokens(self) -> list[int]:
         """The ids of those `AUDIO_TOKENS` that the tokenizer of the language model does not have."""
-        from transformers import AutoTokenizer
-
         before = self.text.read(AutoTokenizer.from_pretrained).get_vocab()
         ids = self.tokenizer.convert_tokens_to_ids(list(AUDIO_TOKENS))
         return [token for token, name in zip(ids, AUDIO_TOKENS, strict=True) if name not in before]
@@ -132,8 +138,6 @@ class JudgeParts:
         Raises:
             ModelError: the model takes more than text, or the Qwen2-Audio class of transformers cannot contain it.
         """
-        from transformers import AutoConfig
-
         config = self.text.read(AutoConfig.from_pretrained)
         if config.model_type == _QWEN2_AUDIO:
             config = config.text_config
@@ -155,8 +159,6 @@ class JudgeParts:
 
     def configuration(self) -> Any:
         """The configuration of the judge, a new `Qwen2AudioConfig`."""
-        from transformers import Qwen2AudioConfig
-
         return Qwen2AudioConfig(
             audio_config=self.encoder_config.to_dict(),
             text_config=self.text_config.to_dict(),
@@ -169,8 +171,6 @@ class JudgeParts:
         Raises:
             ModelError: the chat template cannot be extended.
         """
-        from transformers import Qwen2AudioProcessor, WhisperFeatureExtractor
-
         try:
             template = with_clips(self.tokenizer)
         except TemplateError as error:
@@ -188,8 +188,6 @@ class JudgeParts:
         Raises:
             ModelError: a part cannot be read, or the logits of the language model would change.
         """
-        from transformers import Qwen2AudioForConditionalGeneration
-
         tower, (decoder, head) = self._encoder_weights(), self._language_model()
         dtype = torch.promote_types(tower["conv1.weight"].dtype, head.dtype)
         with torch.device("meta"):
@@ -209,29 +207,20 @@ class JudgeParts:
         write_json_atomic(folder / RECIPE, self.recipe)
 
     def _encoder_weights(self) -> dict[str, torch.Tensor]:
-        from transformers import AutoConfig, Qwen2AudioForConditionalGeneration, WhisperModel
-
         if self.audio.read(AutoConfig.from_pretrained).model_type == _QWEN2_AUDIO:
-            reader: Any = Qwen2AudioForConditionalGeneration
-            return self.audio.read(
-                reader.from_pretrained, dtype="auto"
-            ).model.audio_tower.state_dict()
+            judge = self.audio.read(
+                Qwen2AudioForConditionalGeneration.from_pretrained, dtype="auto"
+            )
+            return judge.model.audio_tower.state_dict()
         return self.audio.read(WhisperModel.from_pretrained, dtype="auto").encoder.state_dict()
 
     def _language_model(self) -> tuple[Any, torch.Tensor]:
         """The decoder and the weight of the head, both with rows for the new tokens."""
-        from transformers import (
-            AutoConfig,
-            AutoModelForCausalLM,
-            Qwen2AudioForConditionalGeneration,
-        )
-
         if self.text.read(AutoConfig.from_pretrained).model_type == _QWEN2_AUDIO:
-            reader: Any = Qwen2AudioForConditionalGeneration
-            model = self.text.read(reader.from_pretrained, dtype="auto").eval()
+            model = self.text.read(Qwen2AudioForConditionalGeneration.from_pretrained, dtype="auto")
             decoder = model.model.language_model
         else:
-            model = self.text.read(AutoModelForCausalLM.from_pretrained, dtype="auto").eval()
+            model = self.text.read(AutoModelForCausalLM.from_pretrained, dtype="auto")
             decoder = getattr(model, model.base_model_prefix)
             self._check_logits(model, decoder)
         if self.text_config.vocab_size > model.get_input_embeddings().weight.shape[0]:

@@ -104,12 +104,9 @@ class ModelFiles:
                     return None
         except ModelError as error:
             return str(error)
-        missing = _missing_file(folder)
-        if missing is None:
-            return None
-        return (
-            f"The model {self.source} is incomplete: {folder} has no {missing}. Download it again."
-        )
+        if missing := _missing_file(folder):
+            return f"The model {self.source} is incomplete: {folder} has no {missing}. Download it again."
+        return None
 
     def _error(self, error: Exception, local: bool) -> ModelError:
         if not local and not hub_is_reachable():

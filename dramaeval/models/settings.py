@@ -21,7 +21,6 @@ PART_SETTINGS = (
     ("audio", "freeze_audio", True),
     ("projector", "train_projector", False),
 )
-UNKNOWN_PARTS = ("llm", "audio", "projector")
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -160,7 +159,9 @@ def _part_problems(model: Any) -> list[str]:
     family = resolve_target(model.get("_target_") or "")
     parts = getattr(family, "parts", None)
     if not isinstance(parts, Mapping):  # known only after the model's configuration is read
-        parts = ("llm",) if getattr(family, "takes_audio", True) is False else UNKNOWN_PARTS
+        if getattr(family, "takes_audio", True):
+            return []
+        parts = ("llm",)
     absent = getattr(family, "absent", {})
     return [
         f"model.{key}={str(value).lower()}: this model has no separate {part} part; leave the setting out."

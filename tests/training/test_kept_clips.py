@@ -204,7 +204,8 @@ def test_samples_that_are_not_from_a_file_are_not_cached(run_of, tmp_path):
     run = run_of()
     record = run.splits["train"][0]
     quiet = run.record_encoder.features(np.zeros(8000, dtype=np.float32))
-    encoded_record = run.record_encoder.encode_with_clip(record, quiet, run.task.dimensions)
+    clips = {record.clip: quiet}
+    encoded_record = run.record_encoder.encode_with_clips(record, clips, run.task.dimensions)
     with torch.inference_mode():
         run.model(**collate([encoded_record], pad=run.record_encoder.pad).inputs)
     assert run.model.encoding_cache.encoded == 1

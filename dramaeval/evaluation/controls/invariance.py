@@ -98,4 +98,4 @@ class _ChangedEncoder(RecordEncoder):
         rng = np.random.default_rng([self.seed, zlib.crc32(record.id.encode())])
         waveform = self.change(self.waveform(record), rate, rng)
         clip = self.features(waveform[: int(self.max_seconds * rate)])
-        return self.encode_with_clip(record, clip, asked, targets)
+        return self.encode_with_clips(record, {record.clip: clip}, asked, targets)

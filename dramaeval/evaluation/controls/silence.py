@@ -35,4 +35,4 @@ class _SilentEncoder(RecordEncoder):
     ) -> EncodedRecord:
         samples = max(1, round(record.seconds * self.logmel.sampling_rate))
         clip = self.features(np.zeros(samples, dtype=np.float32))
-        return self.encode_with_clip(record, clip, asked, targets)
+        return self.encode_with_clips(record, {record.clip: clip}, asked, targets)

@@ -33,7 +33,7 @@ class _TextEncoder(RecordEncoder):
     def encode(
         self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> EncodedRecord:
-        return self.encode_with_clip(record, None, asked, targets)
+        return self.encode_with_clips(record, None, asked, targets)
 
     def questions(self, record: Record, asked: Sequence[Dimension | Question]) -> list[Question]:
         return [

@@ -35,7 +35,7 @@ from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.compat.transformers import forget_attention_implementation
 from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.models.errors import ModelError
-from dramaeval.models.forward import prefix_parity, prefix_support, shared_prefix
+from dramaeval.models.forward import prefix_support, shared_prefix
 from dramaeval.models.forward.judge_model import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.loading import ModelFiles
 from dramaeval.models.planning.flops import Shape
@@ -98,6 +98,8 @@ class Family(ABC):
     turn_end: str = "<|im_end|>"
     #: Full names, or their ends, of weights that are constants of the architecture and never trained.
     fixed: Sequence[str] = ()
+    #: Parts of the names of weights that a judge does not use, and that are never trained.
+    unused: Sequence[str] = ()
     #: Parts of the names of the language model's linear layers that a quantisation leaves in their precision.
     unquantised: Sequence[str] = ()
     #: Parts with new weights: an adapter is trained together with all their weights, see `parts_in_full`.
@@ -250,8 +252,8 @@ class Family(ABC):
         return [part for part in self.parts if frozen.get(part)]
 
     def freeze_fixed(self, model: Any) -> None:
-        """Freeze the constants of the architecture, and the parts that are not to be trained."""
-        paths = [f".{self.parts[part]}." for part in self.frozen_parts]
+        """Freeze the constants of the architecture, unused weights, and the parts that are not to be trained."""
+        never = [*self.unused, *(f".{self.parts[part]}." for part in self.frozen_parts)]
         if self.freeze_llm:
             model.get_output_embeddings().weight.requires_grad_(False)
         if self.head == REGRESSION:
@@ -259,7 +261,7 @@ class Family(ABC):
             if vocabulary is not model.get_input_embeddings().weight:
                 vocabulary.requires_grad_(False)  # no output of it is used
         for name, weight in model.named_parameters():
-            if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
+            if name.endswith(tuple(self.fixed)) or any(part in f".{name}" for part in never):
                 weight.requires_grad_(False)
 
     # What every architecture gets
@@ -276,7 +278,7 @@ class Family(ABC):
         """
         kind = model.config.get_text_config().model_type
         if kind not in prefix_support.TESTED_DECODERS:
-            prefix_parity.check(model, kind)
+            prefix_support.check(model, kind)
 
     def files(self, checkpoint: Path | None = None) -> ModelFiles:
         """The model's files: those of ``path``, or of a folder in its place."""

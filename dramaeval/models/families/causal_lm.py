@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from jinja2.exceptions import TemplateError
 from torch import nn
+from transformers import AutoConfig, AutoTokenizer
 
 from dramaeval.compat.transformers import model_class_for
-from dramaeval.models.chat_templates import end_of_turn
+from dramaeval.models.adapters import linear_layers
+from dramaeval.models.chat_templates import content_parts, end_of_turn
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel, at_positions
-from dramaeval.models.layer_names import linear_layers
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,6 @@ class CausalLM(Family):
         Raises:
             ModelError: the configuration cannot be read, or its model takes more than text.
         """
-        from transformers import AutoConfig
-
         if self.architecture:
             configuration = self.configuration(self.architecture)
         else:
@@ -128,8 +127,6 @@ class CausalLM(Family):
 
     def configuration(self, values: Mapping[str, Any]) -> Any:
         """A configuration of the named ``model_type``."""
-        from transformers import AutoConfig
-
         values = dict(values)
         if "model_type" not in values:
             raise ModelError("model.architecture has no model_type: give one, for example qwen2.")
@@ -141,8 +138,6 @@ class CausalLM(Family):
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The tokenizer."""
-        from transformers import AutoTokenizer
-
         files = self.files(checkpoint)
         tokenizer = files.read(AutoTokenizer.from_pretrained)
         if not tokenizer.chat_template:
@@ -157,9 +152,11 @@ class CausalLM(Family):
         Where a template has no system message, its text precedes the first message; where there is no template, the
         texts follow each other, separated by an empty line.
         """
-        texts = [
-            {"role": message["role"], "content": _text(message["content"])} for message in messages
-        ]
+        texts = []
+        for message in messages:
+            parts = content_parts(message["content"])
+            text = "\n".join(part["text"] for part in parts if "text" in part)
+            texts.append({"role": message["role"], "content": text})
         if not processor.chat_template:
             text = "\n\n".join(message["content"] for message in texts)
             return f"{processor.bos_token or ''}{text}\n"
@@ -187,12 +184,6 @@ class CausalLM(Family):
                 "an answer ends: set eos_token in its tokenizer_config.json."
             )
         return processor.eos_token
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
 def _chat(tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:

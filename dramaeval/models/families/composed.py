@@ -71,11 +71,10 @@ class Composed(Qwen2Audio):
             ModelFiles(_expanded(text), text_revision, code, "model.text"),
             projector_seed,
         )
-        super().__init__(path=self._folder() if path == AUTO else _expanded(path), **kwargs)
-
-    def _folder(self) -> str:
-        cache = Path(os.environ.get(VARIABLE) or CACHE).expanduser()
-        return str(cache.absolute() / self.judge_parts.identity)
+        if path == AUTO:
+            cache = Path(os.environ.get(VARIABLE) or CACHE).expanduser()
+            path = str(cache.absolute() / self.judge_parts.identity)
+        super().__init__(path=_expanded(path), **kwargs)
 
     def stored_configuration(self, checkpoint: Path | None = None) -> Any:
         """The configuration of a checkpoint, or of the parts while they are not joined."""
@@ -96,16 +95,12 @@ class Composed(Qwen2Audio):
         return self.judge_parts.audio.problem() or self.judge_parts.text.problem()
 
     def load(
-        self,
-        device: torch.device,
-        checkpoint: Path | None = None,
-        dtype: torch.dtype | None = None,
-        quantization: Any = None,
+        self, device: torch.device, checkpoint: Path | None = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `Family.load`; joins the parts first where that has not been done."""
         if checkpoint is None:
             self.write_files()
-        return super().load(device, checkpoint, dtype, quantization)
+        return super().load(device, checkpoint, *args, **kwargs)
 
     def write_files(self) -> bool:
         """Write the joined checkpoint, unless it is there.

@@ -16,9 +16,8 @@ from torch import nn
 from dramaeval.data.logmel import VERSION, ClipFeatures, LogMel, require_no_dither
 from dramaeval.models.chat_templates import end_of_turn
 from dramaeval.models.errors import ModelError
-from dramaeval.models.families.audio_processor import audio_processor
 from dramaeval.models.families.base import Family
-from dramaeval.models.families.qwen2_audio import PROJECTIONS
+from dramaeval.models.families.qwen2_audio import PROJECTIONS, audio_processor
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel
 
 #: The families of this package, by ``model_type`` of a checkpoint.
@@ -100,8 +99,8 @@ class GemmaLogMel(LogMel):
 class GemmaFamily(Family):
     """A Gemma with an audio encoder; see `Family` for the arguments."""
 
-    #: Weights that a judge does not use.
-    unused: Sequence[str] = ()
+    #: Why a checkpoint whose configuration has no ``audio_config`` is refused; the sentence begins with its name.
+    without_audio: str = ""
     #: A clip in a prompt: the mark before it, the placeholder, and the mark after it.
     clip_format: str
     plain_options = ("head",)
@@ -129,7 +128,8 @@ class GemmaFamily(Family):
         """The configuration in the model's files.
 
         Raises:
-            ModelError: it cannot be read, or is another architecture's, from which transformers would take what fits.
+            ModelError: it cannot be read, takes no audio, or is another architecture's, from which transformers would
+                take what fits.
         """
         own = self.model_class().config_class
         files = self.files(checkpoint)
@@ -140,21 +140,13 @@ class GemmaFamily(Family):
             raise ModelError(
                 f"The model {files.source} is a {kind}, and not a {own.model_type}: choose {choice}."
             )
-        return super().stored_configuration(checkpoint)
-
-    def freeze_fixed(self, model: Any) -> None:
-        """Freeze also the weights that are never used."""
-        super().freeze_fixed(model)
-        for name, weight in model.named_parameters():
-            if any(part in name for part in self.unused):
-                weight.requires_grad_(False)
+        configuration = super().stored_configuration(checkpoint)
+        if self.without_audio and configuration.audio_config is None:
+            raise ModelError(f"The Gemma 4 in {self.path} {self.without_audio}")
+        return configuration
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """A processor without images, which writes the same prompts; Gemma's own needs torchvision.
-
-        Raises:
-            ModelError: the files cannot be read, or hold no chat template.
-        """
+        """A processor without images, which writes the same prompts; Gemma's own needs torchvision."""
         tokens = {
             "audio_token": "audio_token",
             "audio_bos_token": "boa_token",
@@ -182,9 +174,6 @@ def layer_sizes(text: Any) -> dict[str, int]:
 
     Layers differ in the size of their heads and in their feed-forward width. Layers that take the keys and values of
     earlier ones have no weights for them, and one matrix gives both where ``attention_k_eq_v`` is set.
-
-    Args:
-        text: configuration of the language model.
     """
     count = text.num_hidden_layers
     layers = [text.per_layer_config[number] for number in range(count)]

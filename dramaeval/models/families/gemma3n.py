@@ -18,7 +18,7 @@ from transformers import AutoModel, Gemma3nVisionConfig, PreTrainedModel
 from transformers import Gemma3nForConditionalGeneration as PlainGemma3n
 
 from dramaeval.models.families.gemma import GemmaFamily, GemmaJudge
-from dramaeval.models.forward.judge_model import gradients_if_trained
+from dramaeval.models.forward.judge_model import gradients_if_trained, on_device_of, unpadded
 from dramaeval.models.planning.flops import Shape
 
 
@@ -69,13 +69,11 @@ class Gemma3nForConditionalGeneration(GemmaJudge, PlainGemma3n):
         """Encode clips one by one: padding changes the values of a clip's last steps."""
         tower = self.model.audio_tower
         weight = tower.subsample_conv_projection.conv_0.conv.weight
-        device = input_features.device if weight.is_meta else weight.device
         encoded = []
         with gradients_if_trained(tower):
-            for clip, count in zip(input_features, feature_frames.tolist(), strict=True):
-                features = clip[:, :count].T[None].to(device)
-                padding = torch.zeros(1, count, dtype=torch.bool, device=device)
-                encoded.append(tower(features, padding).last_hidden_state[0])
+            for clip in unpadded(on_device_of(weight, input_features), feature_frames):
+                padding = clip.new_zeros(1, clip.shape[1], dtype=torch.bool)
+                encoded.append(tower(clip.T[None], padding).last_hidden_state[0])
         return encoded
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -16,7 +16,7 @@ from transformers import Gemma4ForConditionalGeneration as PlainGemma4
 
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.gemma import GemmaFamily, GemmaJudge, layer_sizes
-from dramaeval.models.forward.judge_model import gradients_if_trained
+from dramaeval.models.forward.judge_model import gradients_if_trained, on_device_of
 from dramaeval.models.planning.flops import Shape
 
 
@@ -45,12 +45,10 @@ class Gemma4ForConditionalGeneration(GemmaJudge, PlainGemma4):
     ) -> list[torch.Tensor]:
         """Encode all clips at once; the tower masks the padding in every layer."""
         tower = self.model.audio_tower
-        weight = tower.output_proj.weight
-        device = input_features.device if weight.is_meta else weight.device
-        features = input_features.transpose(1, 2).to(device)
-        frames = torch.arange(features.shape[1], device=device)
+        features = on_device_of(tower.output_proj.weight, input_features.transpose(1, 2))
+        frames = torch.arange(features.shape[1], device=features.device)
         with gradients_if_trained(tower):
-            output = tower(features, frames < feature_frames.to(device)[:, None])
+            output = tower(features, frames < feature_frames.to(features.device)[:, None])
         steps = output.attention_mask.sum(1).tolist()
         return [clip[:count] for clip, count in zip(output.last_hidden_state, steps, strict=True)]
 
@@ -66,6 +64,7 @@ class Gemma4(GemmaFamily):
     unused = ("model.vision_tower.", "model.embed_vision.")
     clip_format = "{}{}{}"
     turn_end = "<turn|>"
+    without_audio = "has no audio encoder (audio_config): give one that has (E2B or E4B)."
     #: transformers clamps the inputs and outputs of the audio layers, each of which is inside a module of its name.
     projections: Mapping[str, Sequence[str]] = {
         **GemmaFamily.projections,
@@ -79,19 +78,6 @@ class Gemma4(GemmaFamily):
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""
         return (frames + 3) // 4
-
-    def stored_configuration(self, checkpoint: Path | None = None) -> Any:
-        """The configuration in the model's files.
-
-        Raises:
-            ModelError: it cannot be read, or has no audio encoder.
-        """
-        configuration = super().stored_configuration(checkpoint)
-        if configuration.audio_config is None:
-            raise ModelError(
-                f"The Gemma 4 in {self.path} has no audio encoder (audio_config): give one that has (E2B or E4B)."
-            )
-        return configuration
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """`GemmaFamily.processor`.

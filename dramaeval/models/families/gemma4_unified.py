@@ -20,6 +20,7 @@ from transformers import Gemma4UnifiedForConditionalGeneration as PlainGemma4Uni
 from dramaeval.data.logmel import FRAMES_PER_SECOND, VERSION, ClipFeatures, LogMel
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.gemma import CappedJudge, GemmaFamily, layer_sizes
+from dramaeval.models.forward.judge_model import on_device_of, unpadded
 from dramaeval.models.planning.flops import Shape
 
 #: Frames of 10 ms in a prompt position.
@@ -36,17 +37,16 @@ class Gemma4UnifiedForConditionalGeneration(CappedJudge, PlainGemma4Unified):
     ) -> list[torch.Tensor]:
         """The samples of each position, ``[positions, 640]``; zeros fill the last one, as in the feature extractor."""
         encoded = []
-        for clip, count in zip(input_features, feature_frames.tolist(), strict=True):
-            filled = nn.functional.pad(clip[:, :count], (0, -count % FRAMES))
+        for clip in unpadded(input_features, feature_frames):
+            filled = nn.functional.pad(clip, (0, -clip.shape[1] % FRAMES))
             encoded.append(filled.T.reshape(-1, FRAMES * len(clip)))
         return encoded
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
         """Project the positions of all clips at once."""
         embedder = self.model.embed_audio
-        weight = embedder.embedding_projection.weight
-        samples = torch.cat(encoded)
-        projected = embedder(inputs_embeds=samples if weight.is_meta else samples.to(weight.device))
+        samples = on_device_of(embedder.embedding_projection.weight, torch.cat(encoded))
+        projected = embedder(inputs_embeds=samples)
         return list(projected.split(list(map(len, encoded))))
 
 
@@ -87,6 +87,7 @@ class Gemma4Unified(GemmaFamily):
     unused = ("model.embed_vision.",)
     clip_format = "{}{}{}"
     turn_end = "<turn|>"
+    without_audio = "takes no audio (audio_config): give one that does."
     parts: Mapping[str, str] = {"llm": "model.language_model", "projector": "model.embed_audio"}
     projections: Mapping[str, Sequence[str]] = {
         part: GemmaFamily.projections[part] for part in ("llm", "projector")
@@ -103,19 +104,6 @@ class Gemma4Unified(GemmaFamily):
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""
         return -(-frames // FRAMES)
-
-    def stored_configuration(self, checkpoint: Path | None = None) -> Any:
-        """The configuration in the model's files.
-
-        Raises:
-            ModelError: it cannot be read, or takes no audio.
-        """
-        configuration = super().stored_configuration(checkpoint)
-        if configuration.audio_config is None:
-            raise ModelError(
-                f"The Gemma 4 in {self.path} takes no audio (audio_config): give one that does."
-            )
-        return configuration
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """`GemmaFamily.processor`.

@@ -14,7 +14,7 @@ from transformers import GlmAsrForConditionalGeneration as PlainGlmAsr
 
 from dramaeval.models.families.qwen2_audio import PROJECTIONS, WINDOW, Qwen2Audio
 from dramaeval.models.families.voxtral import filled_window
-from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
+from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained, on_device_of
 
 #: Encoder steps of a prompt position.
 GROUP = 4
@@ -34,10 +34,9 @@ class GlmAsrForConditionalGeneration(JudgeModel, PlainGlmAsr):
         """Encode windows of 30 s, without a mask for the silence after each clip."""
         tower = self.model.audio_tower
         weight = tower.conv1.weight
-        window = filled_window(input_features)
+        window = on_device_of(weight, filled_window(input_features))
         with gradients_if_trained(tower):
-            device = window.device if weight.is_meta else weight.device
-            encoded = tower(window.to(device, weight.dtype)).last_hidden_state
+            encoded = tower(window.to(weight.dtype)).last_hidden_state
         counts = [GROUP * audio_tokens(count) for count in feature_frames.tolist()]
         return [clip[:count] for clip, count in zip(encoded, counts, strict=True)]
 

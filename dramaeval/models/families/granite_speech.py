@@ -15,17 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import AutoTokenizer, GraniteSpeechProcessor
 from transformers import GraniteSpeechForConditionalGeneration as PlainGraniteSpeech
 from transformers import GraniteSpeechPlusForConditionalGeneration as PlainGraniteSpeechPlus
 from transformers.audio_utils import mel_filter_bank
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from dramaeval.data.logmel import ClipFeatures, LogMel
-from dramaeval.models.chat_templates import as_texts, end_of_turn
+from dramaeval.models.adapters import merge_own_adapter
+from dramaeval.models.chat_templates import end_of_turn, render_as_texts
 from dramaeval.models.families.base import Family
-from dramaeval.models.families.own_adapter import merge_own_adapter
 from dramaeval.models.families.qwen2_audio import PROJECTIONS
-from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
+from dramaeval.models.forward.judge_model import (
+    JudgeModel,
+    gradients_if_trained,
+    on_device_of,
+    unpadded,
+)
 from dramaeval.models.planning.flops import Shape
 
 
@@ -62,13 +68,12 @@ class GraniteSpeechJudge(JudgeModel):
         """Encode clips one by one: the encoder takes no mask for padding. A step is two mel frames side by side."""
         encoder = self.model.encoder
         weight = encoder.input_linear.weight
-        device = input_features.device if weight.is_meta else weight.device
-        encoded = []
+        features = on_device_of(weight, input_features).to(weight.dtype)
         with gradients_if_trained(encoder):
-            for clip, count in zip(input_features, feature_frames.tolist(), strict=True):
-                steps = clip[:, :count].T.reshape(1, count // 2, -1)
-                encoded.append(encoder(steps.to(device, weight.dtype)).last_hidden_state[0])
-        return encoded
+            return [
+                encoder(clip.T.reshape(1, clip.shape[1] // 2, -1)).last_hidden_state[0]
+                for clip in unpadded(features, feature_frames)
+            ]
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
         """Project the blocks of all clips at once; the last block of each clip is filled with zeros."""
@@ -207,45 +212,33 @@ class GraniteSpeech(Family):
     def shape(self, configuration: Any) -> Shape:
         """The sizes with those of the conformer, whose layers have two feed-forward blocks."""
         encoder = configuration.encoder_config
-        sizes = {
-            "audio": encoder.hidden_dim,
-            "audio_layers": encoder.num_layers,
-            "audio_inner": 2 * encoder.hidden_dim * encoder.feedforward_mult,
-            "mel_bins": encoder.input_dim // 2,
-        }
-        return Shape.of(configuration, **sizes)
+        return Shape.of(
+            configuration,
+            audio=encoder.hidden_dim,
+            audio_layers=encoder.num_layers,
+            audio_inner=2 * encoder.hidden_dim * encoder.feedforward_mult,
+            mel_bins=encoder.input_dim // 2,
+        )
 
     def load(
-        self,
-        device: torch.device,
-        checkpoint: Path | None = None,
-        dtype: torch.dtype | None = None,
-        quantization: Any = None,
+        self, device: torch.device, checkpoint: Path | None = None, *args: Any, **kwargs: Any
     ) -> Any:
         """`Family.load`, with the checkpoint's own adapter merged into the weights.
 
         Raises:
             ModelError: as `Family.load`, or the adapter does not fit.
         """
-        model = super().load(device, checkpoint, dtype, quantization)
+        model = super().load(device, checkpoint, *args, **kwargs)
         merged = merge_own_adapter(model, self.files(checkpoint))
         return model if merged is None else merged
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """The processor with the settings of its feature extractor; `log_mel` computes the features.
-
-        Raises:
-            ModelError: the files cannot be read.
-        """
-        from transformers import AutoTokenizer, GraniteSpeechProcessor
-
+        """The processor with the settings of its feature extractor; `log_mel` computes the features."""
         files = self.files(checkpoint)
         tokenizer = files.read(AutoTokenizer.from_pretrained)
         values, _ = files.read(GraniteSpeechFeatureExtractor.get_feature_extractor_dict)
         extractor = GraniteSpeechFeatureExtractor(**values)
-        return GraniteSpeechProcessor(
-            extractor, tokenizer, chat_template=getattr(tokenizer, "chat_template", None)
-        )
+        return GraniteSpeechProcessor(extractor, tokenizer, chat_template=tokenizer.chat_template)
 
     def log_mel(self, processor: Any) -> LogMel:
         """Granite's own transform; there is no other, so that ``plain`` does not name it."""
@@ -253,10 +246,7 @@ class GraniteSpeech(Family):
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text: Granite's chat template takes texts, in which a clip is its placeholder."""
-        texts = as_texts(messages, processor.audio_token)
-        return processor.tokenizer.apply_chat_template(
-            texts, tokenize=False, add_generation_prompt=True
-        )
+        return render_as_texts(processor, messages)
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the checkpoint's chat template writes after an answer, or its end-of-text token."""

@@ -18,11 +18,16 @@ from torch import nn
 from transformers import Phi4MultimodalForCausalLM as PlainPhi4Multimodal
 
 from dramaeval.data.logmel import VERSION, ClipFeatures, LogMel
-from dramaeval.models.chat_templates import as_texts, end_of_turn
-from dramaeval.models.families.audio_processor import audio_processor
+from dramaeval.models.adapters import merge_own_adapter
+from dramaeval.models.chat_templates import end_of_turn, render_as_texts
 from dramaeval.models.families.base import Family
-from dramaeval.models.families.own_adapter import merge_own_adapter
-from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
+from dramaeval.models.families.qwen2_audio import audio_processor
+from dramaeval.models.forward.judge_model import (
+    JudgeModel,
+    gradients_if_trained,
+    on_device_of,
+    unpadded,
+)
 from dramaeval.models.planning.flops import Shape
 
 log = logging.getLogger(__name__)
@@ -31,8 +36,6 @@ log = logging.getLogger(__name__)
 SPEECH_ADAPTER = "speech-lora"
 #: Mel frames of a prompt position.
 REDUCTION = 8
-#: Weights that a judge does not use: the image encoder, and the projector for prompts with images.
-_UNUSED = (".image_embed.", "_proj_for_vision_speech.")
 
 
 class Phi4MultimodalForCausalLM(JudgeModel, PlainPhi4Multimodal):
@@ -54,13 +57,10 @@ class Phi4MultimodalForCausalLM(JudgeModel, PlainPhi4Multimodal):
         """Encode clips one by one: the encoder's mask does not keep steps from attending to padding."""
         tower = self.model.embed_tokens_extend.audio_embed.encoder
         weight = tower.embed.out.weight
-        device = input_features.device if weight.is_meta else weight.device
-        encoded = []
+        features = on_device_of(weight, input_features).to(weight.dtype)
         with gradients_if_trained(tower):
-            for clip, count in zip(input_features, feature_frames.tolist(), strict=True):
-                features = clip[:, :count].T[None].to(device, weight.dtype)
-                encoded.append(tower(features, None)[0])
-        return encoded
+            clips = unpadded(features, feature_frames)
+            return [tower(clip.T[None], None)[0] for clip in clips]
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
         """Project the steps of all clips at once, with the projector for prompts without images."""
@@ -118,6 +118,8 @@ class Phi4Multimodal(Family):
     names_windows = False
     plain_options = ("head",)
     turn_end = "<|end|>"
+    #: The image encoder, and the projector for prompts with images.
+    unused = (".image_embed.", "_proj_for_vision_speech.")
     parts: Mapping[str, str] = {
         "llm": "model.layers",
         "audio": "model.embed_tokens_extend.audio_embed",
@@ -145,14 +147,11 @@ class Phi4Multimodal(Family):
         return -(-frames // REDUCTION)
 
     def freeze_fixed(self, model: Any) -> None:
-        """Freeze also the weights that are never used, and with the language model those before and after its layers."""
+        """Freeze, with the language model, also the weights before and after its layers."""
         super().freeze_fixed(model)
         if self.freeze_llm:
             model.model.embed_tokens.requires_grad_(False)
             model.model.norm.requires_grad_(False)
-        for name, weight in model.named_parameters():
-            if any(part in name for part in _UNUSED):
-                weight.requires_grad_(False)
 
     def shape(self, configuration: Any) -> Shape:
         """The sizes with those of the conformer, whose layers have two gated feed-forward blocks."""
@@ -166,18 +165,14 @@ class Phi4Multimodal(Family):
         )
 
     def load(
-        self,
-        device: torch.device,
-        checkpoint: Path | None = None,
-        dtype: torch.dtype | None = None,
-        quantization: Any = None,
+        self, device: torch.device, checkpoint: Path | None = None, *args: Any, **kwargs: Any
     ) -> Any:
         """`Family.load`, with the checkpoint's own adapter for speech merged into the weights.
 
         Raises:
             ModelError: as `Family.load`, or the adapter does not fit.
         """
-        model = super().load(device, checkpoint, dtype, quantization)
+        model = super().load(device, checkpoint, *args, **kwargs)
         merged = merge_own_adapter(model, self.files(checkpoint), SPEECH_ADAPTER)
         if merged is not None:
             return merged
@@ -190,11 +185,7 @@ class Phi4Multimodal(Family):
         return model
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """A processor without images, which writes the same prompts; Phi-4-multimodal's own needs torchvision.
-
-        Raises:
-            ModelError: the files cannot be read, or hold no chat template.
-        """
+        """A processor without images, which writes the same prompts; Phi-4-multimodal's own needs torchvision."""
         return audio_processor(self.files(checkpoint), {"audio_token": "audio_token"})
 
     def log_mel(self, processor: Any) -> LogMel:
@@ -203,12 +194,7 @@ class Phi4Multimodal(Family):
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text: the chat template takes texts, in which a clip is its placeholder."""
-        return processor.tokenizer.apply_chat_template(
-            as_texts(messages, processor.audio_token),
-            chat_template=processor.chat_template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        return render_as_texts(processor, messages)
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the checkpoint's chat template writes after an answer."""

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration as PlainThinker
 
-from dramaeval.models.families.audio_processor import audio_processor
 from dramaeval.models.families.base import Family
-from dramaeval.models.families.qwen2_audio import audio_tokens
-from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
-
-#: Weights that a judge does not use: the image encoder, and the embeddings of marks for streaming.
-_UNUSED = ("model.visual.", "model.audio_tower.audio_bos_eos_token.")
+from dramaeval.models.families.qwen2_audio import PROJECTIONS, audio_processor, audio_tokens
+from dramaeval.models.forward.judge_model import (
+    JudgeModel,
+    gradients_if_trained,
+    on_device_of,
+    unpadded,
+)
 
 
 class Qwen2_5OmniThinkerForConditionalGeneration(JudgeModel, PlainThinker):  # noqa: N801 - the name in transformers
@@ -31,15 +32,12 @@ class Qwen2_5OmniThinkerForConditionalGeneration(JudgeModel, PlainThinker):  # n
     ) -> list[torch.Tensor]:
         """Encode all clips in one row without padding, as the tower takes them."""
         tower = self.model.audio_tower
-        counts = feature_frames.tolist()
-        clips = [row[:, :count] for row, count in zip(input_features, counts, strict=True)]
-        weight = tower.conv1.weight
-        device = input_features.device if weight.is_meta else weight.device
+        clips = torch.cat(unpadded(input_features, feature_frames), dim=1)
+        clips = on_device_of(tower.conv1.weight, clips)
         with gradients_if_trained(tower):
-            output = tower(
-                torch.cat(clips, dim=1).to(device), feature_lens=feature_frames.to(device)
-            )
-        return list(output.last_hidden_state.split([audio_tokens(count) for count in counts]))
+            output = tower(clips, feature_lens=feature_frames.to(clips.device))
+        steps = list(map(audio_tokens, feature_frames.tolist()))
+        return list(output.last_hidden_state.split(steps))
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
         """The encodings themselves: the tower's last layer is the projector."""
@@ -56,10 +54,12 @@ class Qwen25Omni(Family):
     longest_clip = 300.0
     names_windows = False
     plain_options: Sequence[str] = ("log_mel", "head")
+    #: The image encoder, and the embeddings of marks for streaming.
+    unused = ("model.visual.", "model.audio_tower.audio_bos_eos_token.")
     parts: Mapping[str, str] = {"llm": "model.language_model", "audio": "model.audio_tower"}
     projections: Mapping[str, Sequence[str]] = {
-        "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        "audio": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "proj"),
+        "llm": PROJECTIONS["llm"],
+        "audio": (*PROJECTIONS["audio"], "proj"),
     }
 
     def model_class(self) -> Any:
@@ -70,20 +70,7 @@ class Qwen25Omni(Family):
         """25 per second."""
         return audio_tokens(frames)
 
-    def freeze_fixed(self, model: Any) -> None:
-        """Freeze also the weights that are never used."""
-        super().freeze_fixed(model)
-        for name, weight in model.named_parameters():
-            if any(part in name for part in _UNUSED):
-                weight.requires_grad_(False)
-
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """Qwen2-Audio's processor around the tokenizer, feature extractor and chat template of the files.
-
-        The processor of Qwen2.5-Omni needs torchvision, for images. For audio both render the same prompts.
-
-        Raises:
-            ModelError: the files cannot be read, or hold no chat template.
-        """
+        """A processor without images, which writes the same prompts; Qwen2.5-Omni's own needs torchvision."""
         names = ("audio_token", "audio_bos_token", "audio_eos_token")
         return audio_processor(self.files(checkpoint), {name: name for name in names})

@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoFeatureExtractor, AutoTokenizer, Qwen2AudioProcessor
 from transformers import Qwen2AudioForConditionalGeneration as PlainQwen2Audio
 from transformers.masking_utils import create_bidirectional_mask
 
 from dramaeval.compat.transformers import encode_frames
+from dramaeval.models.adapters import linear_layers
 from dramaeval.models.chat_templates import end_of_turn
+from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
-from dramaeval.models.layer_names import linear_layers
+from dramaeval.models.loading import ModelFiles
 
 #: Mel frames of 30 s, which transformers' encoder requires.
 WINDOW = 3000
@@ -34,6 +37,35 @@ PROJECTIONS: Mapping[str, Sequence[str]] = {
 def audio_tokens(frames: int) -> int:
     """Number of prompt positions of a clip of so many mel frames: 25 per second."""
     return ((frames - 1) // 2 + 1) // 2
+
+
+def audio_processor(files: ModelFiles, tokens: Mapping[str, str]) -> Any:
+    """Qwen2-Audio's processor around the tokenizer, feature extractor and chat template of a model's files.
+
+    It takes no images, and suits models whose own processor needs torchvision for them.
+
+    Args:
+        files: of the model.
+        tokens: for arguments of that processor (``audio_token``, ``audio_bos_token``, ``audio_eos_token``) the attributes
+            of the tokenizer that hold their values; an attribute that the tokenizer lacks is left out.
+
+    Raises:
+        ModelError: the files cannot be read, or hold no chat template.
+    """
+    tokenizer = files.read(AutoTokenizer.from_pretrained)
+    extractor = files.read(AutoFeatureExtractor.from_pretrained)
+    values, _ = files.read(Qwen2AudioProcessor.get_processor_dict)
+    template = values.get("chat_template") or tokenizer.chat_template
+    if not template:
+        raise ModelError(
+            f"The model {files.source} has no chat template: its folder needs chat_template.jinja (or .json)."
+        )
+    given = {
+        argument: token
+        for argument, attribute in tokens.items()
+        if (token := getattr(tokenizer, attribute, None))
+    }
+    return Qwen2AudioProcessor(extractor, tokenizer, chat_template=template, **given)
 
 
 class PooledWhisperJudge(JudgeModel):

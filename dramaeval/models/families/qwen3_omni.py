@@ -16,17 +16,17 @@ from transformers import Qwen3OmniMoeThinkerForConditionalGeneration as PlainThi
 
 from dramaeval.data.logmel import ClipFeatures, LogMel
 from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
-from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
+from dramaeval.models.families.qwen2_audio import PROJECTIONS
+from dramaeval.models.forward.judge_model import (
+    JudgeModel,
+    gradients_if_trained,
+    on_device_of,
+    unpadded,
+)
 from dramaeval.models.planning.flops import Shape
 
 #: Mel frames of a chunk, and its prompt positions.
 CHUNK, CHUNK_TOKENS = 100, 13
-
-
-def audio_tokens(frames: int) -> int:
-    """Number of prompt positions of a clip of so many mel frames: 13 per second, after three convolutions of stride 2."""
-    full, rest = divmod(frames, CHUNK)
-    return full * CHUNK_TOKENS + (rest + 7) // 8
 
 
 class Qwen3OmniMoeThinkerForConditionalGeneration(JudgeModel, PlainThinker):
@@ -37,15 +37,14 @@ class Qwen3OmniMoeThinkerForConditionalGeneration(JudgeModel, PlainThinker):
     ) -> list[torch.Tensor]:
         """Encode clips one by one: the last values of a clip below one second depend on the longest chunk of a pass."""
         tower = self.model.audio_tower
-        weight = tower.conv2d1.weight
-        device = input_features.device if weight.is_meta else weight.device
-        encoded = []
+        features = on_device_of(tower.conv2d1.weight, input_features)
         with gradients_if_trained(tower):
-            for clip, frames in zip(input_features, feature_frames, strict=True):
-                features = clip[:, : int(frames)].to(device)
-                lengths = frames.reshape(1).to(device)
-                encoded.append(tower(features, feature_lens=lengths).last_hidden_state)
-        return encoded
+            return [
+                tower(
+                    clip, feature_lens=torch.tensor([clip.shape[1]], device=clip.device)
+                ).last_hidden_state
+                for clip in unpadded(features, feature_frames)
+            ]
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
         """The encodings themselves: the tower's last layers are the projector."""
@@ -96,17 +95,7 @@ class Qwen3Omni(Qwen25Omni):
     fixed = (".mlp.gate.weight",)
     projections: Mapping[str, Sequence[str]] = {
         "llm": ("q_proj", "k_proj", "v_proj", "o_proj"),
-        "audio": (
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "out_proj",
-            "fc1",
-            "fc2",
-            "conv_out",
-            "proj1",
-            "proj2",
-        ),
+        "audio": (*PROJECTIONS["audio"], "conv_out", "proj1", "proj2"),
     }
 
     def model_class(self) -> Any:
@@ -114,8 +103,9 @@ class Qwen3Omni(Qwen25Omni):
         return Qwen3OmniMoeThinkerForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
-        """13 per second."""
-        return audio_tokens(frames)
+        """13 per second, after three convolutions of stride 2."""
+        full, rest = divmod(frames, CHUNK)
+        return full * CHUNK_TOKENS + (rest + 7) // 8
 
     def log_mel(self, processor: Any) -> LogMel:
         """Whisper's transform without padding, as transformers' processor calls it."""

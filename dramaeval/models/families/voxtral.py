@@ -12,12 +12,14 @@ import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import VoxtralForConditionalGeneration as PlainVoxtral
 
+from dramaeval.models.chat_templates import content_parts
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.families.qwen2_audio import PROJECTIONS, WINDOW, Qwen2Audio
@@ -110,22 +112,20 @@ class Voxtral(Family):
         Voxtral has no system message in conversations with audio: the text of the system message comes first in the
         user's message.
         """
-        content: list[dict[str, Any]] = []
-        for message in messages:
-            parts = message["content"]
-            parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
-            content += [
-                {"type": "audio", "base64": _silent_clip()} if part["type"] == "audio" else part
-                for part in parts
-            ]
+        content = [
+            {"type": "audio", "base64": _silent_clip()}
+            if part.get("type") == "audio"
+            else {"type": "text", **part}
+            for message in messages
+            for part in content_parts(message["content"])
+        ]
         tokens = processor.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=True, return_dict=False
         )
         marker = processor.audio_token_id
-        previous = [None, *tokens]
         return [
             token
-            for token, before in zip(tokens, previous, strict=False)
+            for before, token in pairwise([None, *tokens])
             if token != marker or before != marker
         ]
 

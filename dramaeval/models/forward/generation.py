@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
 from dramaeval.compat.transformers import cache_argument
-from dramaeval.models.forward.judge_model import JudgeModel, unwrap_judge
+from dramaeval.models.forward.judge_model import CLIP_INPUTS, JudgeModel, unwrap_judge
 from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
-from dramaeval.models.inputs.collation import CLIP_INPUTS, collate
+from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.question_encoder import AnswerTokens, QuestionEncoder
 
 #: Maximum number of sequences that are continued at a time; each needs the keys and values of its prompt.
@@ -42,11 +43,8 @@ class Continuation(Protocol):
         """Append one token to each sequence and update ``logits``."""
 
 
-class Start(Protocol):
-    """Starts to continue the questions of some records."""
-
-    def __call__(self, records: Sequence[EncodedRecord], copies: int = 1) -> Continuation:
-        """Start a continuation with ``copies`` adjacent sequences per question."""
+Start = Callable[[Sequence[EncodedRecord], int], Continuation]
+"""Starts to continue the questions of some records, each with a number of adjacent sequences."""
 
 
 @dataclass(frozen=True)
@@ -88,47 +86,36 @@ def generate(
         sampling: samples several texts per question; None generates one greedy text.
 
     Returns:
-        for each record the texts after ``opening``; several texts of a question are adjacent.
+        for each record the texts after ``opening``; several texts of a question are adjacent. A prompt is computed once
+        for up to `ROWS` of them.
     """
     lead = encoder.opening(opening)
-    if sampling is None:
-        texts: list[list[GeneratedText]] = [[] for _ in records]
-        for group in _groups(records, lead, ROWS):
-            owners = [number for number, record in group for _ in record.questions]
-            continuation = start([record for _, record in group])
-            limits = [max_tokens[number] for number in owners]
-            generated = _continue(continuation, encoder, until, limits, _greedy)
-            for number, text in zip(owners, generated, strict=True):
-                texts[number].append(text)
-        return texts
-    return _sample(records, encoder, start, sampling, lead, until, max_tokens)
-
-
-def _sample(
-    records: Sequence[EncodedRecord],
-    encoder: QuestionEncoder,
-    start: Start,
-    sampling: Sampling,
-    lead: tuple[int, ...],
-    until: str,
-    max_tokens: Sequence[int],
-) -> list[list[GeneratedText]]:
-    """Sample the texts of `generate`; a prompt is computed once for up to `ROWS` texts."""
-    texts: list[list[list[GeneratedText]]] = [[[] for _ in record] for record in sampling.seeds]
-    samples = max(len(seeds) for record in sampling.seeds for seeds in record) if texts else 0
+    per_record = zip(max_tokens, records, strict=True)
+    limits = [limit for limit, record in per_record for _ in record.questions]
+    texts: list[list[GeneratedText]] = [[] for _ in limits]
+    seeds: list[Sequence[int]] = []
+    samples = 1
+    if sampling is not None:
+        for record, record_seeds in zip(records, sampling.seeds, strict=True):
+            seeds += record_seeds[: len(record.questions)]
+        samples = max(map(len, seeds), default=0)
     for begin in range(0, samples, ROWS):
         copies = min(ROWS, samples - begin)
-        places = [iter([(n, q) for q in range(len(s))]) for n, s in enumerate(sampling.seeds)]
+        first = 0
         for group in _groups(records, lead, max(1, ROWS // copies)):
-            owners = [next(places[number]) for number, record in group for _ in record.questions]
-            seeds = [s for n, q in owners for s in sampling.seeds[n][q][begin : begin + copies]]
-            continuation = start([record for _, record in group], copies)
-            limits = [max_tokens[number] for number, _ in owners for _ in range(copies)]
-            draw = _Draw(sampling, seeds, continuation.logits.device)
-            generated = iter(_continue(continuation, encoder, until, limits, draw))
-            for number, question in owners:
-                texts[number][question] += [next(generated) for _ in range(copies)]
-    return [[text for question in record for text in question] for record in texts]
+            last = first + sum(len(record.questions) for record in group)
+            continuation = start(group, copies)
+            choose: Choice = _greedy
+            if sampling is not None:
+                row_seeds = [question[begin : begin + copies] for question in seeds[first:last]]
+                choose = _Draw(sampling, [*chain(*row_seeds)], continuation.logits.device)
+            row_limits = [limit for limit in limits[first:last] for _ in range(copies)]
+            generated = iter(_continue(continuation, encoder, until, row_limits, choose))
+            for question_texts in texts[first:last]:
+                question_texts += islice(generated, copies)
+            first = last
+    remaining = iter(texts)
+    return [[text for _ in record.questions for text in next(remaining)] for record in records]
 
 
 Choice = Callable[[torch.Tensor, Container[int]], list[int]]
@@ -166,20 +153,20 @@ class _Draw:
 
 def _groups(
     records: Sequence[EncodedRecord], opening: tuple[int, ...], most: int
-) -> Iterator[list[tuple[int, EncodedRecord]]]:
-    """Yield groups of numbered records with at most ``most`` questions, whose answers are replaced by the opening."""
-    group: list[tuple[int, EncodedRecord]] = []
+) -> Iterator[list[EncodedRecord]]:
+    """Yield the questions in groups of at most ``most``, with the opening in the place of their answers."""
+    group: list[EncodedRecord] = []
     room = most
     # The score only marks the position at which the next token is chosen from the full vocabulary.
-    answer = AnswerTokens(scale=(0,), lead=opening, scores=(0,), tail=())
-    for number, record in enumerate(records):
+    answer = AnswerTokens(scale=(0,), lead=opening, scores=(0,))
+    for record in records:
         questions = [
             LabelledQuestion(replace(question.question, answer=answer), key=question.key)
             for question in record.questions
         ]
         while questions:
             part, questions = questions[:room], questions[room:]
-            group.append((number, EncodedRecord(record.clips, tuple(part))))
+            group.append(EncodedRecord(record.clips, tuple(part)))
             room -= len(part)
             if room == 0:
                 yield group

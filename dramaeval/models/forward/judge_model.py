@@ -30,6 +30,15 @@ HEAD = "judge_head"
 REGRESSION = "regression"
 #: The name of the module of a regression head.
 SCORE_HEAD = "score_head"
+#: The arguments of `JudgeModel.embed` that describe clips.
+CLIP_INPUTS = (
+    "input_features",
+    "feature_frames",
+    "clip_order",
+    "clip_keys",
+    "encoded_clips",
+    "clip_windows",
+)
 
 
 @dataclass
@@ -146,12 +155,6 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         subtree_ends: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         virtual_embeddings: torch.Tensor | None = None,
-        input_features: torch.Tensor | None = None,
-        feature_frames: torch.Tensor | None = None,
-        clip_order: torch.Tensor | None = None,
-        clip_keys: Sequence[str] = (),
-        encoded_clips: Sequence[torch.Tensor] = (),
-        clip_windows: Sequence[int] = (),
         **kwargs: Any,
     ) -> AnswerLogits:
         """Compute the logits at the answer positions.
@@ -165,28 +168,14 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
             subtree_ends: ``[rows, branches, branch width]``, if branches have trees; see `SharedPrefixLayout`.
             attention_mask: for rows that are not padded on the right; None is causal attention.
             virtual_embeddings: ``[rows, virtual tokens, hidden]``, prepended to the rows.
-            input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
-            feature_frames: ``[clips]``, number of valid frames of each clip.
-            clip_order: ``[occurrences]``, the clip of each run of audio tokens, row by row; clips of ``encoded_clips``
-                are numbered after those of ``input_features``.
-            clip_keys: the key of the encoding of each clip of ``input_features``.
-            encoded_clips: ``[steps, width]`` for each clip whose encoding is stored.
-            clip_windows: the number of each clip as a window of a longer clip, in the order of the clips; empty if no
-                clip has several windows.
-            kwargs: further inputs of the language model, such as the cache of prefix tuning, to which all tokens attend.
+            kwargs: `CLIP_INPUTS` for `embed`, and further inputs of the language model, such as the cache of prefix
+                tuning, to which all tokens attend.
 
         Raises:
             FeatureMismatchError: the numbers of audio tokens and audio embeddings differ.
         """
-        embeddings = self.embed(
-            input_ids,
-            input_features,
-            feature_frames,
-            clip_order,
-            clip_keys,
-            encoded_clips,
-            clip_windows,
-        )
+        clips = {name: kwargs.pop(name) for name in CLIP_INPUTS if name in kwargs}
+        embeddings = self.embed(input_ids, **clips)
         if virtual_embeddings is not None:
             count = virtual_embeddings.shape[1]
             embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
@@ -219,22 +208,23 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         return AnswerLogits(logits=logits, loss=loss)
 
     def embed(
-        self,
-        input_ids: torch.Tensor,
-        input_features: torch.Tensor | None = None,
-        feature_frames: torch.Tensor | None = None,
-        clip_order: torch.Tensor | None = None,
-        clip_keys: Sequence[str] = (),
-        encoded_clips: Sequence[torch.Tensor] = (),
-        clip_windows: Sequence[int] = (),
+        self, input_ids: torch.Tensor, clip_order: torch.Tensor | None = None, **clip_inputs: Any
     ) -> torch.Tensor:
-        """Embeddings ``[rows, tokens, hidden]``, in which clips replace audio tokens; see `answer_logits`."""
+        """Embeddings ``[rows, tokens, hidden]``, in which clips replace audio tokens.
+
+        Args:
+            input_ids: ``[rows, tokens]``.
+            clip_order: ``[occurrences]``, the clip of each run of audio tokens, row by row, by its number in the result
+                of `embed_clips`; None if the prompts have no clips.
+            clip_inputs: the arguments of `embed_clips`.
+
+        Raises:
+            FeatureMismatchError: the numbers of audio tokens and audio embeddings differ.
+        """
         embeddings = self.embed_text(input_ids)
         if clip_order is None:
             return embeddings
-        clips = self.embed_clips(
-            input_features, feature_frames, clip_keys, encoded_clips, clip_windows
-        )
+        clips = self.embed_clips(**clip_inputs)
         audio = torch.cat([clips[int(number)] for number in clip_order])
         reserved = input_ids == self.audio_token
         if int(reserved.sum()) != audio.shape[0]:
@@ -259,7 +249,16 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         encoded_clips: Sequence[torch.Tensor] = (),
         clip_windows: Sequence[int] = (),
     ) -> list[torch.Tensor]:
-        """``[audio tokens, hidden]`` for each clip: first clips with features, then encoded clips."""
+        """``[audio tokens, hidden]`` for each clip: first clips with features, then encoded clips.
+
+        Args:
+            input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
+            feature_frames: ``[clips]``, number of valid frames of each clip.
+            clip_keys: the key of the encoding of each clip of ``input_features``.
+            encoded_clips: ``[steps, width]`` for each clip whose encoding is stored.
+            clip_windows: the number of each clip as a window of a longer clip, in the order of the clips; empty if no
+                clip has several windows.
+        """
         clips: list[torch.Tensor] = []
         cache = self.encoding_cache
         count = 0 if input_features is None else len(input_features)
@@ -297,6 +296,16 @@ def at_positions(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """The values ``[rows, tokens, size]`` at rows and positions ``[answers, 2]``: ``[answers, size]``."""
     row, position = index.to(values.device).unbind(-1)
     return values[row, position]
+
+
+def on_device_of(weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Values on the device of a weight; an offloaded weight is on the meta device until its layer is called."""
+    return values if weight.is_meta else values.to(weight.device)
+
+
+def unpadded(features: torch.Tensor, frames: torch.Tensor) -> list[torch.Tensor]:
+    """The features ``[mel bins, frames]`` of each clip, from ``[clips, mel bins, longest]`` and ``[clips]``."""
+    return [clip[:, :count] for clip, count in zip(features, frames.tolist(), strict=True)]
 
 
 def gradients_if_trained(tower: nn.Module) -> torch.set_grad_enabled:

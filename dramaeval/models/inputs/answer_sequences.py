@@ -7,13 +7,14 @@ attends to neither of them. One sequence therefore gives the probability of ever
     P("10") = P("1") · P("0" | "1") · P(end | "10"),    P("1") = P("1") · P(end | "1").
 
 The score that is written into the sequence is the last path of the tree, and the text after it continues this path.
-`unrolled` converts a tree to sequences without a tree that give the same answers.
+`_unrolled` converts a tree to sequences without a tree that give the same answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from dramaeval.models.inputs.batch import LabelledQuestion
@@ -55,46 +56,24 @@ class AnswerSequence:
         return [self.ends.get(index, len(self.tokens)) for index in range(len(self.tokens))]
 
 
-def answer_sequences(questions: Sequence[LabelledQuestion], first: int) -> list[AnswerSequence]:
-    """Make the sequences of a record's questions, which are numbered from ``first``."""
+def answer_sequences(
+    questions: Sequence[LabelledQuestion], first: int = 0, *, trees: bool = True
+) -> list[AnswerSequence]:
+    """Make the sequences of a record's questions.
+
+    Args:
+        questions: the questions.
+        first: the number of the first question.
+        trees: whether a sequence may contain trees; false converts them, see `_unrolled`.
+    """
     sequences: list[AnswerSequence] = []
-    start = 0
-    while start < len(questions):
-        end = start + 1
-        while end < len(questions) and questions[end].continues_answer:
-            end += 1
-        answers = [question.question.answer for question in questions[start:end]]
-        if answers[0].options:
+    starts = [n for n, question in enumerate(questions) if n == 0 or not question.continues_answer]
+    for start, end in pairwise([*starts, len(questions)]):
+        if questions[start].question.answer.options:
             sequences += _option_sequences(questions[start], first + start)
-        elif any(answer.paths for answer in answers):
-            sequences.append(_tree_sequence(questions[start:end], first + start))
         else:
             sequences.append(_score_sequence(questions[start:end], first + start))
-        start = end
-    return sequences
-
-
-def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
-    """One answer: all its tokens are predicted in training, and only the scores in scoring."""
-    tokens = list(questions[0].question.prompt)
-    sequence = AnswerSequence()
-    for number, question in enumerate(questions, first):
-        answer = question.question.answer
-        score = answer.scores[question.choice]
-        if question.target is None:
-            tokens += answer.lead
-            reply, labels, lead = [score], [question.unlabelled], 0
-        else:
-            reply = labels = [*answer.lead, score, *answer.tail]
-            lead = len(answer.lead)
-        sequence.score_index[number] = len(sequence.positions) + lead
-        sequence.labels += labels
-        sequence.positions += range(len(tokens) - 1, len(tokens) - 1 + len(reply))
-        sequence.question_of += [number] * len(reply)
-        tokens += reply
-    # Nothing is predicted after the last token of the answer.
-    sequence.tokens = tokens[:-1]
-    return sequence
+    return sequences if trees else [part for item in sequences for part in _unrolled(item)]
 
 
 def _option_sequences(question: LabelledQuestion, number: int) -> list[AnswerSequence]:
@@ -121,9 +100,12 @@ def _option_sequences(question: LabelledQuestion, number: int) -> list[AnswerSeq
     return sequences
 
 
-def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
-    """One answer with a tree for each score with several tokens."""
-    writer = _TreeWriter(questions[0].question.prompt)
+def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
+    """One answer: all its tokens are predicted in training, and only the scores in scoring.
+
+    A score with several tokens is a tree.
+    """
+    writer = _SequenceWriter(questions[0].question.prompt)
     for number, question in enumerate(questions, first):
         answer = question.question.answer
         trains = question.target is not None
@@ -140,7 +122,7 @@ def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerS
     return writer.finish()
 
 
-class _TreeWriter:
+class _SequenceWriter:
     """Writes a sequence token by token."""
 
     def __init__(self, prompt: Sequence[int]) -> None:
@@ -208,14 +190,16 @@ class _TreeWriter:
                 sequence.ends |= {start: len(sequence.tokens)}
 
     def finish(self) -> AnswerSequence:
-        """The sequence without the tokens after the last answer position."""
+        """The sequence without the tokens after the last answer position, after which nothing is predicted."""
         sequence = self.sequence
         count = max(sequence.positions) + 1
         del sequence.tokens[count:], sequence.depths[count:]
+        if not sequence.ends:
+            sequence.depths.clear()  # there is one path
         return sequence
 
 
-def unrolled(sequence: AnswerSequence) -> list[AnswerSequence]:
+def _unrolled(sequence: AnswerSequence) -> list[AnswerSequence]:
     """Make a sequence for each path of a tree; an answer position belongs to the first path that contains it."""
     if not sequence.ends:
         return [sequence]

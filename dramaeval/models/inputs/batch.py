@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.models.inputs.question_encoder import EncodedQuestion
@@ -171,15 +172,4 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """A copy with its tensors on a device."""
-        return Batch(**to_device(vars(self), device, non_blocking))
-
-
-def to_device(value: Any, device: torch.device | str, non_blocking: bool = False) -> Any:
-    """A copy of a value with the tensors of its lists and dictionaries on a device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=non_blocking)
-    if isinstance(value, list):
-        return [to_device(item, device, non_blocking) for item in value]
-    if isinstance(value, dict):
-        return {name: to_device(item, device, non_blocking) for name, item in value.items()}
-    return value
+        return Batch(**send_to_device(vars(self), device, non_blocking))

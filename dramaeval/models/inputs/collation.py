@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dramaeval.data.logmel import ClipFeatures, EncodedClip, pad_features
-from dramaeval.models.inputs.answer_sequences import AnswerSequence, answer_sequences, unrolled
+from dramaeval.models.inputs.answer_sequences import AnswerSequence, answer_sequences
 from dramaeval.models.inputs.batch import (
     NO_SCORE,
     Batch,
@@ -22,16 +22,6 @@ from dramaeval.models.inputs.batch import (
 )
 from dramaeval.models.inputs.joined_records import join_sequences, joined_length
 from dramaeval.models.inputs.question_encoder import common_length
-
-#: The arguments of `JudgeModel.embed` that describe clips.
-CLIP_INPUTS = (
-    "input_features",
-    "feature_frames",
-    "clip_order",
-    "clip_keys",
-    "encoded_clips",
-    "clip_windows",
-)
 
 
 def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True) -> Batch:
@@ -47,23 +37,24 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
     questions: list[LabelledQuestion] = []
     rows: list[list[AnswerSequence]] = []
     for record in records:
-        rows.append(answer_sequences(record.questions, len(questions)))
+        rows.append(answer_sequences(record.questions, len(questions), trees=shared_prefix))
         questions += record.questions
-    lengths = [_shared_length(sequences) for sequences in rows]
-    if not shared_prefix:
-        rows = [[part for item in sequences for part in unrolled(item)] for sequences in rows]
-    elif common := joined_length(rows, lengths, [record.before_clips for record in records]):
-        rows = [list(map(join_sequences, rows, lengths))]
-        lengths = [common]
+    lengths = [_shared_length(row) for row in rows]
+    if shared_prefix and (
+        common := joined_length(rows, lengths, [r.before_clips for r in records])
+    ):
+        rows, lengths = [list(map(join_sequences, rows, lengths))], [common]
+    sequences = [sequence for row in rows for sequence in row]
+    tokens = sum(len(sequence.tokens) for sequence in sequences)
     # If no record has a second sequence or a tree, the pass is faster in the plain layout, which needs no mask.
-    shared_prefix = shared_prefix and any(
-        len(sequences) > 1 or sequences[0].ends for sequences in rows
-    )
-    inputs = _branch_inputs(rows, lengths, pad) if shared_prefix else _row_inputs(rows, pad)
-    # In the plain layout, every sequence repeats the clips of its record.
-    copies = [1] * len(records) if shared_prefix else [len(sequences) for sequences in rows]
+    if shared_prefix and any(len(row) > 1 or row[0].ends for row in rows):
+        inputs = _branch_inputs(rows, lengths, pad)
+        copies = [1] * len(records)
+        tokens -= sum((len(row) - 1) * length for row, length in zip(rows, lengths, strict=True))
+    else:
+        inputs = _row_inputs(sequences, pad)
+        copies = [len(row) for row in rows]
     inputs |= _batch_clip_inputs(records, copies)
-    sequences = [sequence for record_sequences in rows for sequence in record_sequences]
     score_index: dict[int, int] = {}
     terms: list[tuple[int, int, int, int]] = []
     start = 0
@@ -83,7 +74,7 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         score_tokens=torch.tensor([_padded(answer.scores, width, NO_SCORE) for answer in answers]),
         scale=torch.tensor(scales, dtype=torch.float32),
         targets=_targets(questions, width),
-        tokens=_computed_tokens(rows, lengths if shared_prefix else [0] * len(rows)),
+        tokens=tokens,
         clips=clips,
         question_keys=tuple(question.key for question in questions),
         longest_question=max(sequence.length for sequence in sequences),
@@ -96,9 +87,7 @@ def layout_sizes(
     questions: Sequence[LabelledQuestion], *, shared_prefix: bool = True
 ) -> tuple[int, int, int]:
     """The number of sequences of a record, of tokens that they share, and of tokens of the longest sequence."""
-    sequences = answer_sequences(questions, 0)
-    if not shared_prefix:
-        sequences = [part for sequence in sequences for part in unrolled(sequence)]
+    sequences = answer_sequences(questions, trees=shared_prefix)
     longest = max(len(sequence.tokens) for sequence in sequences)
     return len(sequences), _shared_length(sequences), longest
 
@@ -145,9 +134,8 @@ def _padded(values: Sequence[Any], length: int, filler: Any) -> list[Any]:
     return [*values, *[filler] * (length - len(values))]
 
 
-def _row_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
+def _row_inputs(sequences: Sequence[AnswerSequence], pad: int) -> dict[str, Any]:
     """One row per sequence, padded on the right."""
-    sequences = [sequence for record_sequences in rows for sequence in record_sequences]
     width = max(len(sequence.tokens) for sequence in sequences)
     index = [(row, position) for row, item in enumerate(sequences) for position in item.positions]
     return {
@@ -179,15 +167,13 @@ def _branch_inputs(
         position_ids[row, :prefix] = torch.arange(prefix)
         for branch, sequence in enumerate(sequences):
             begin = prefix_width + branch * width
-            tokens = torch.tensor(sequence.tokens[prefix:])
-            input_ids[row, begin : begin + len(tokens)] = tokens
-            positions = torch.arange(prefix, len(sequence.tokens))
-            if sequence.depths:
-                positions = torch.tensor(sequence.depths[prefix:])
-            position_ids[row, begin : begin + len(tokens)] = positions
+            end = begin + len(sequence.tokens) - prefix
+            positions = sequence.depths or range(len(sequence.tokens))
+            input_ids[row, begin:end] = torch.tensor(sequence.tokens[prefix:])
+            position_ids[row, begin:end] = torch.tensor(positions[prefix:])
             if subtree_ends is not None and sequence.ends:
                 ends = torch.tensor(sequence.subtree_ends()[prefix:]) - prefix
-                subtree_ends[row, branch, : len(tokens)] = ends
+                subtree_ends[row, branch, : len(ends)] = ends
             index += [(row, begin + position - prefix) for position in sequence.positions]
     return {
         "input_ids": input_ids,
@@ -196,14 +182,6 @@ def _branch_inputs(
         "prefix_mask": torch.arange(prefix_width)[None] < torch.tensor(prefixes)[:, None],
         "branch_count": count,
     } | ({} if subtree_ends is None else {"subtree_ends": subtree_ends})
-
-
-def _computed_tokens(rows: list[list[AnswerSequence]], prefixes: Sequence[int]) -> int:
-    """The number of tokens that the language model computes; a shared beginning counts once."""
-    return sum(
-        sum(len(sequence.tokens) - prefix for sequence in sequences) + prefix
-        for sequences, prefix in zip(rows, prefixes, strict=True)
-    )
 
 
 def _shared_length(sequences: Sequence[AnswerSequence]) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from dramaeval.models.inputs.batch import UNTRAINED, Batch
 
 
@@ -38,21 +40,23 @@ def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
     for row, ids in enumerate(batch.inputs["input_ids"].tolist()):
         for position, token in enumerate(ids):
             answer = answers.get((row, position))
-            trained = None
-            target: dict[float, float] | None = None
+            trained = target = None
             if answer is not None and batch.targets is not None:
                 label = int(batch.labels[answer])
                 trained = None if label == UNTRAINED else text(label)
                 if trained is not None and answer in scores:
                     question = scores[answer]
-                    scale, shares = batch.scale[question], batch.targets[question]
-                    target = {}
-                    for score, share in zip(scale.tolist(), shares.tolist(), strict=True):
-                        target.setdefault(
-                            score, round(share, 4)
-                        )  # the padding repeats the last score
+                    target = _shares(batch.scale[question], batch.targets[question])
             tokens.append(DumpedToken(row, position, text(token), trained, target))
     return tokens
+
+
+def _shares(scale: torch.Tensor, target: torch.Tensor) -> dict[float, float]:
+    """The shares of a target distribution by score; the padding of a scale repeats its last score."""
+    shares: dict[float, float] = {}
+    for score, share in zip(scale.tolist(), target.tolist(), strict=True):
+        shares.setdefault(score, round(share, 4))
+    return shares
 
 
 def dump_text(batch: Batch, tokenizer: Any) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.question import Question
 
 #: The text before an answer for tokenisation, so that the answer has the tokens of running text.
 _BEFORE = "assistant\n"
@@ -42,9 +42,9 @@ class AnswerTokens:
     """
 
     scale: tuple[float, ...]
-    lead: tuple[int, ...]
-    scores: tuple[int, ...]
-    tail: tuple[int, ...]
+    lead: tuple[int, ...] = ()
+    scores: tuple[int, ...] = ()
+    tail: tuple[int, ...] = ()
     options: tuple[tuple[int, ...], ...] = ()
     paths: tuple[tuple[int, ...], ...] = ()
     ending: int = 0
@@ -132,7 +132,10 @@ class QuestionEncoder:
 
     def encode_answer(self, question: Question) -> tuple[AnswerTokens, ...]:
         """The tokens of each field of the answer to a question, in order."""
-        return self._answers(tuple(map(_FieldText.of, question.answer_fields)))
+        fields = question.answer_fields
+        return self._answers(
+            tuple(_FieldText(f.lead, f.choices, f.scale, f.tail, f.options) for f in fields)
+        )
 
     def prompt(self, messages: Messages) -> tuple[int, ...]:
         """The token ids of chat messages up to the beginning of the answer."""
@@ -160,16 +163,10 @@ class QuestionEncoder:
         for number, field in enumerate(fields):
             replies = [self._reply(fields, {number: text}) for text in field.choices]
             self._require_same_beginning(field, replies)
-            last = number == len(fields) - 1
-            position = self._single_token(field, replies)
-            if position is not None:
-                end = position + 1
-                scores = tuple(reply[position] for reply in replies)
-                answer = AnswerTokens(scale=field.scale, lead=(), scores=scores, tail=())
-            else:
-                position, answer = self._several_tokens(fields, number, replies)
-                end = position + len(answer.choice_tokens[0])
-            tail = first[end:] if last else ()
+            single = self._single_token(field, replies)
+            position, answer = single or self._several_tokens(fields, number, replies)
+            end = position + len(answer.choice_tokens[0])
+            tail = first[end:] if number == len(fields) - 1 else ()
             answers.append(replace(answer, lead=first[begin:position], tail=tail))
             begin = end
         return tuple(answers)
@@ -199,14 +196,20 @@ class QuestionEncoder:
             )
 
     @staticmethod
-    def _single_token(field: _FieldText, replies: Sequence[tuple[int, ...]]) -> int | None:
-        """The only position at which the replies differ; None unless every score is one character and one token."""
+    def _single_token(
+        field: _FieldText, replies: Sequence[tuple[int, ...]]
+    ) -> tuple[int, AnswerTokens] | None:
+        """The only position at which the replies differ, and the token of each score at this position.
+
+        None unless every score is one character and one token.
+        """
         if any(len(text) > 1 for text in field.choices) or len(set(map(len, replies))) > 1:
             return None
-        columns = enumerate(zip(*replies, strict=True))
-        differing = [position for position, tokens in columns if len(set(tokens)) > 1]
-        distinct = len(differing) == 1 and len({r[differing[0]] for r in replies}) == len(replies)
-        return differing[0] if distinct else None
+        columns = list(zip(*replies, strict=True))
+        differing = [position for position, tokens in enumerate(columns) if len(set(tokens)) > 1]
+        if len(differing) != 1:
+            return None
+        return differing[0], AnswerTokens(scale=field.scale, scores=columns[differing[0]])
 
     def _several_tokens(
         self, fields: Sequence[_FieldText], number: int, replies: Sequence[tuple[int, ...]]
@@ -233,10 +236,7 @@ class QuestionEncoder:
         while ending < rest and not _prefix_free(replies, rest - ending):
             ending += 1
         paths = tuple(reply[position : len(reply) - rest + ending] for reply in replies)
-        answer = AnswerTokens(
-            scale=field.scale, lead=(), scores=(), tail=(), paths=paths, ending=ending
-        )
-        return position, answer
+        return position, AnswerTokens(scale=field.scale, paths=paths, ending=ending)
 
     def _encode_options(self, field: _FieldText) -> AnswerTokens:
         """The options as complete answers, with their common beginning as the lead."""
@@ -246,25 +246,18 @@ class QuestionEncoder:
         return AnswerTokens(
             scale=field.scale,
             lead=replies[0][:common],
-            scores=(),
-            tail=(),
             options=tuple(reply[common:] for reply in replies),
         )
 
 
-@dataclass(frozen=True)
-class _FieldText:
-    """The part of an `AnswerField` that determines its tokens, as a key of the cache."""
+class _FieldText(NamedTuple):
+    """The part of a `dramaeval.tasks.question.AnswerField` that determines its tokens, as a key of the cache."""
 
     lead: str
     choices: tuple[str, ...]
     scale: tuple[float, ...]
     tail: str
     options: bool
-
-    @classmethod
-    def of(cls, field: AnswerField) -> _FieldText:
-        return cls(field.lead, field.choices, field.scale, field.tail, field.options)
 
 
 def _prefix_free(replies: Sequence[tuple[int, ...]], dropped: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.data.records import Record
+from dramaeval.models.chat_templates import content_parts
 from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.question_encoder import AnswerTokens
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -32,14 +33,12 @@ def prompt_tokens(
     record_encoder: RecordEncoder, record: Record, question: Question, limit: int
 ) -> int:
     """The number of tokens of a prompt with its clips; or an upper bound that is within the limit."""
-    family, task = record_encoder.family, record_encoder.task
-    audio = clip_tokens(family, task, record, question)
-    placeholders = 0
-    if family.takes_audio:
-        frames = clip_frames(task, record, question)
-        counts = [len(record_encoder.unread(count)) for count in frames]
-        question = record_encoder.in_windows(question, counts)
-        placeholders = sum(counts) if family.names_windows else len(counts)
+    family = record_encoder.family
+    frames = clip_frames(record_encoder.task, record, question) if family.takes_audio else []
+    audio = sum(map(family.audio_tokens, frames))
+    counts = [len(record_encoder.unread(count)) for count in frames]
+    question = record_encoder.in_windows(question, counts)
+    placeholders = sum(counts) if family.names_windows else len(counts)
     # A token has at least one byte. With this bound, only few prompts have to be tokenised.
     bound = audio + message_bytes(question.messages)
     if bound <= limit:
@@ -72,7 +71,6 @@ def message_bytes(messages: Sequence[Mapping[str, Any]]) -> int:
     """An upper bound of the number of bytes of a prompt's text, with the chat template."""
     total = 64
     for message in messages:
-        content = message["content"]
-        parts = [{"text": content}] if isinstance(content, str) else content
+        parts = content_parts(message["content"])
         total += sum(len(part.get("text", "").encode()) + 16 for part in parts) + 32
     return total

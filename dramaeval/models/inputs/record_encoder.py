@@ -16,17 +16,18 @@ from dramaeval.data.feature_cache import FeatureCache, content_key
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
+from dramaeval.models.chat_templates import content_parts
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
 from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion, Preference
 from dramaeval.models.inputs.question_encoder import EncodedQuestion, QuestionEncoder
 from dramaeval.models.inputs.text_check import TextCheck
-from dramaeval.models.inputs.window_cache import WindowCache
 from dramaeval.models.inputs.windows import (
+    WindowCache,
     Windows,
     clip_windows,
-    unread_windows,
+    window_frames,
     with_audio_parts,
 )
 from dramaeval.tasks.processed import inline_audio
@@ -131,27 +132,6 @@ class RecordEncoder:
         """
         return self.encode_with_clips(record, {}, questions, targets)
 
-    def encode_with_clip(
-        self,
-        record: Record,
-        clip: Windows | None,
-        questions: Sequence[Dimension | Question],
-        targets: Targets | None = None,
-    ) -> EncodedRecord:
-        """Encode a record with another clip, see `encode`.
-
-        Args:
-            record: the record.
-            clip: the windows of the clip; None for questions whose prompts have no audio part.
-            questions: see `encode`.
-            targets: see `encode`.
-
-        Raises:
-            BadRecordsError: the clip is too short for the encoder.
-        """
-        clips = None if clip is None else {record.clip: clip}
-        return self.encode_with_clips(record, clips, questions, targets)
-
     def encode_with_clips(
         self,
         record: Record,
@@ -167,15 +147,18 @@ class RecordEncoder:
                 None for questions whose prompts have no audio part.
             questions: see `encode`; questions with the same clips are adjacent.
             targets: see `encode`.
+
+        Raises:
+            BadRecordsError: a clip is too short for the encoder.
         """
-        replaced, clips = clips, {}
-        if self.family.takes_audio and replaced is not None:
-            paths = record.prompt_clips
-            clips = {path: replaced.get(path) or self._clip_at(record, path) for path in paths}
-        by_key = _by_key(questions, targets)
+        windows: dict[Path, Windows] = {}
+        if self.family.takes_audio and clips is not None:
+            for path in record.prompt_clips:
+                windows[path] = clips.get(path) or self._clip_at(record, path)
+        by_key = None if targets is None else _by_key(questions, targets)
         groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
-        parts = [self._part(record, clips, list(group), by_key) for _, group in groups]
-        first, *others = parts or [self._part(record, clips, [], by_key)]
+        parts = [self._part(record, windows, list(group), by_key) for _, group in groups]
+        first, *others = parts or [self._part(record, windows, [], by_key)]
         return replace(first, others=tuple(others))
 
     def _part(
@@ -245,19 +228,16 @@ class RecordEncoder:
         return self._prompts[key]
 
     def _require_text(self, record: Record, question: Question) -> None:
-        """Check that the texts of a question have no control tokens; most are found earlier (`TextCheck.record_problems`).
+        """Check that the texts of a question have no control tokens; most are found earlier (`TextCheck.problems`).
 
         Raises:
             BadRecordsError: a text has a control token; the problem names the record.
         """
-        parts = [message["content"] for message in question.messages]
-        texts = [part for part in parts if isinstance(part, str)]
-        texts += [
-            item["text"]
-            for part in parts
-            if isinstance(part, list)
-            for item in part
-            if "text" in item
+        texts = [
+            part["text"]
+            for message in question.messages
+            for part in content_parts(message["content"])
+            if "text" in part
         ]
         for field in question.answer_fields:
             texts += [field.lead, field.tail, *field.choices]
@@ -285,7 +265,9 @@ class RecordEncoder:
 
     def unread(self, frames: int) -> tuple[ClipFeatures, ...]:
         """The windows of a clip with this number of mel frames, without values."""
-        return unread_windows(self.family, self.logmel, frames)
+        empty = np.empty((0, 0), dtype=np.float32)
+        counts = window_frames(self.family, self.logmel, frames)
+        return tuple(ClipFeatures(empty, count, 0.0) for count in counts)
 
     def waveform(self, record: Record) -> np.ndarray:
         """A record's clip, mono float32 ``[samples]`` at the sampling rate of `logmel`, cut at ``max_seconds``.
@@ -386,11 +368,7 @@ def _labels(question: Question, target: Target | None) -> dict[str, Any]:
     return {"preference": preference}
 
 
-def _by_key(
-    questions: Sequence[Dimension | Question], targets: Targets | None
-) -> dict[str, Target] | None:
-    if targets is None:
-        return None
+def _by_key(questions: Sequence[Dimension | Question], targets: Targets) -> dict[str, Target]:
     if not isinstance(targets, Mapping):
         keys = [item.key for item in questions if isinstance(item, Dimension)]
         targets = dict(zip(keys, targets, strict=True))

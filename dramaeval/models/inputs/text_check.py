@@ -69,19 +69,15 @@ class TextCheck:
             return TextProblem(f'holds "{tag[0]}", a tag of the judge\'s answers', _FIX)
         return None
 
-    def record_problems(self, task: Task, record: Record) -> list[Problem]:
-        """The problems of a record's texts, by key."""
-        texts = [(key, text, True) for key, text in task.texts(record).items()]
-        texts += [(key, text, False) for key, text in task.prompts(record).items()]
+    def problems(self, task: Task, records: Iterable[Record]) -> list[Problem]:
+        """The problems of all records' texts, by key."""
         return [
             record.problem(key, reason.problem, reason.fix)
-            for key, text, tags in texts
+            for record in records
+            for texts, tags in ((task.texts(record), True), (task.prompts(record), False))
+            for key, text in texts.items()
             if (reason := self.problem_of(text, tags=tags))
         ]
-
-    def problems(self, task: Task, records: Iterable[Record]) -> list[Problem]:
-        """The problems of all records' texts."""
-        return [problem for record in records for problem in self.record_problems(task, record)]
 
     def task_problems(self, task: Task) -> list[str]:
         """The problems of a task's own texts, each as a sentence with its setting."""

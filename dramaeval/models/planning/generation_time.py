@@ -117,7 +117,7 @@ def _with_layers(
 
 def _times(judge: Any, device: torch.device, length: int, texts: int) -> list[float]:
     """The time of a prompt of this length, and the time of one further token of each text, in seconds."""
-    answer = AnswerTokens(scale=(0,), lead=(), scores=(0,), tail=())
+    answer = AnswerTokens(scale=(0,), scores=(0,))
     question = LabelledQuestion(EncodedQuestion((0,) * length, answer))
     record = EncodedRecord((), (question,))
 

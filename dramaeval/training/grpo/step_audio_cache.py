@@ -14,11 +14,11 @@ from operator import itemgetter
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 
 from dramaeval.compat.deepspeed import is_partitioned
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.models.forward.judge_model import unwrap_judge
-from dramaeval.models.inputs.batch import to_device
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 
@@ -78,7 +78,7 @@ class StepAudioCache:
             inputs, numbers = clip_inputs(list(new.values()))
             # Inference mode is off, because the backward passes of the step need these values.
             with torch.no_grad(), torch.inference_mode(False), accelerator.autocast():
-                embeddings = self.judge.embed_clips(**to_device(inputs, accelerator.device))
+                embeddings = self.judge.embed_clips(**send_to_device(inputs, accelerator.device))
             for key, number in zip(new, numbers, strict=True):
                 self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:

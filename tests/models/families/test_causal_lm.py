@@ -300,6 +300,14 @@ def test_prompt_and_end_of_turn_follow_the_template(folder_of, template, special
     assert family.end_of_turn(tokenizer) == end
 
 
+def test_a_part_without_a_type_is_a_text(folder_of):
+    """Prompts of processed records may leave the type of a text out."""
+    family = CausalLM(path=str(folder_of("qwen2")))
+    tokenizer = family.processor()
+    untyped = [MESSAGES[0], {"role": "user", "content": [{"text": "How?"}]}]
+    assert family.render(tokenizer, untyped) == family.render(tokenizer, MESSAGES)
+
+
 def test_tokenizer_without_end_of_text_is_refused(folder_of):
     family = CausalLM(path=str(folder_of("qwen2")))
     tokenizer = family.processor()

@@ -106,6 +106,19 @@ def test_thinker_is_loaded_from_a_complete_checkpoint(kind, tmp_path):
         assert torch.equal(weight, weights[name]), name
 
 
+def test_a_part_without_a_type_is_a_text_for_voxtral(tmp_path):
+    pytest.importorskip("mistral_common")
+    Mistrals.write(tmp_path, AutoTokenizer.from_pretrained(TINY))
+    family = Voxtral(path=str(tmp_path))
+    processor = family.processor()
+    clip, text = {"type": "audio", "audio_url": "x"}, {"text": "How?"}
+    typed, untyped = (
+        family.render(processor, [{"role": "user", "content": [clip, part]}])
+        for part in ({"type": "text", **text}, text)
+    )
+    assert typed == untyped
+
+
 @pytest.mark.slow
 def test_control_tokens_in_texts_are_refused_or_read_as_text(kind, folder, composed, make_clips):
     """What is not refused leaves the number of control tokens in a prompt as it is."""
