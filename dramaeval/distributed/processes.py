@@ -116,25 +116,15 @@ def process_group() -> Iterator[Processes]:
     if not started_by_launcher():
         yield SINGLE_PROCESS
         return
-    try:
-        yield _join()
-    finally:
-        _leave()
-
-
-def _join() -> Processes:
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if not torch.distributed.is_initialized():
-        ranks.join("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
-
-
-def _leave() -> None:
     import torch.distributed
 
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    try:
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if not torch.distributed.is_initialized():
+            ranks.join("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        yield Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

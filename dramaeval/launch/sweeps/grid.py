@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra.core.override_parser.types import Override
-
 from dramaeval.compat.hydra import grid_jobs
 from dramaeval.config.problems import ConfigError
 from dramaeval.launch.sweeps.folder import SweepRun
@@ -23,8 +21,15 @@ class GridSweeper(SweepRunner):
             SystemExit: a value cannot be listed, or a run has not finished (code 1).
         """
         overrides = self.overrides(arguments)
-        with user_facing_errors():
-            check_discrete(overrides)
+        problems = [
+            f"{override.get_key_element()}: a grid cannot list an interval; give values separated by commas or "
+            "range(…), or use hydra/sweeper=optuna."
+            for override in overrides
+            if override.is_sweep_override() and not override.is_discrete_sweep()
+        ]
+        if problems:
+            with user_facing_errors():
+                raise ConfigError(problems)
         jobs = grid_jobs(overrides)
         if self.launcher.is_check:
             self.launcher.launch(jobs, 0)
@@ -42,19 +47,3 @@ class GridSweeper(SweepRunner):
         if runs:
             self.launcher.run(runs)
         end(self.folder)
-
-
-def check_discrete(overrides: Sequence[Override]) -> None:
-    """Check that the values of all overrides can be listed.
-
-    Raises:
-        ConfigError: lists the overrides that are intervals.
-    """
-    problems = [
-        f"{override.get_key_element()}: a grid cannot list an interval; give values separated by commas or "
-        "range(…), or use hydra/sweeper=optuna."
-        for override in overrides
-        if override.is_sweep_override() and not override.is_discrete_sweep()
-    ]
-    if problems:
-        raise ConfigError(problems)

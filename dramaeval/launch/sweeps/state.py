@@ -99,7 +99,7 @@ class RunState:
             restarted=self.restarted + int(self.state == RUNNING),
             since=time.time(),
             born=None,
-            **ProcessIdentity.own().to_json(),
+            **asdict(ProcessIdentity.own()),
         )
 
     def ended(

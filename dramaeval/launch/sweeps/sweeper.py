@@ -109,10 +109,10 @@ def end(folder: SweepFolder) -> None:
         print_table(table, folder.path)
         if joined := join_shards(folder):
             print(joined, flush=True)
-    lines = []
-    for row in table.unfinished:
-        varied = dict(zip(table.varied, row.values(table.varied), strict=True))
-        lines.append(f"  {row.run.folder.name} ({settings(varied)}): {row.description}")
+    lines = [
+        f"  {row.run.folder.name} ({settings(row.settings(table.varied))}): {row.description}"
+        for row in table.unfinished
+    ]
     if lines:
         raise SystemExit(
             f"\n{len(lines)} of {len(table.rows)} runs did not finish:\n"
