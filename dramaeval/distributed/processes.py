@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.distributed import rank_variables as ranks
+from dramaeval.errors import UserFacingError
 
 T = TypeVar("T")
 
@@ -65,6 +66,20 @@ class Processes:
 
             torch.distributed.barrier()
 
+    def from_rank_zero(self, work: Callable[[], T]) -> T:
+        """The result of a function that only rank 0 calls; if it raises a `UserFacingError`, every rank raises it."""
+        value: T | None = None
+        error: UserFacingError | None = None
+        if self.is_rank_zero:
+            try:
+                value = work()
+            except UserFacingError as raised:
+                error = raised
+        value, error = self.broadcast((value, error))
+        if error is not None:
+            raise error
+        return cast(T, value)
+
     def on_rank_zero(self, work: Callable[[], None]) -> None:
         """Call a function on rank 0 while the other ranks wait."""
         if self.is_rank_zero:
@@ -100,7 +115,6 @@ def needs_process_group(config: DictConfig, count: int | None = None) -> bool:
     """Whether a run needs PyTorch's process group: for several processes, or for DeepSpeed in one process.
 
     Args:
-        config: the configuration of the run.
         count: the number of processes; None for the number in the configuration.
     """
     trains_with_zero = config.zero is not None and Stage.train in config.stages

@@ -143,8 +143,6 @@ class Waiting:
     """Waits for the other processes, with messages during a long wait and an error after the time limit.
 
     Args:
-        rank: the rank of this process.
-        count: the number of processes.
         address: host and port of the rendezvous.
         time_limit: the time limit in seconds.
     """

@@ -66,7 +66,6 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
     Args:
         config: a composed configuration; its interpolations are resolved here.
         folder: the run folder; process 0 prints to this terminal, process n to ``logs/rank-<n>.log``.
-        count: the number of processes.
 
     Returns:
         the objective that the run returns.

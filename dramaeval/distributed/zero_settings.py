@@ -96,12 +96,13 @@ def _auto_keys(node: Mapping[Any, Any], where: str = "") -> list[str]:
 
 def unknown_settings(zero: DictConfig) -> list[str]:
     """Problems of keys that DeepSpeed does not have or that the run sets; DeepSpeed is not imported."""
+    keys = list(map(str, zero))
     messages = [
-        f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED
+        f"zero.{key} is set by the run: use {FILLED[key]}." for key in keys if key in FILLED
     ]
     messages += [
-        f"zero.{key} is not a setting of DeepSpeed that can be given here.{hint_or_names(str(key), AT_TOP)}"
-        for key in zero
+        f"zero.{key} is not a setting of DeepSpeed that can be given here.{hint_or_names(key, AT_TOP)}"
+        for key in keys
         if key not in FILLED and key not in AT_TOP
     ]
     for where, target in _CLASSES.items():

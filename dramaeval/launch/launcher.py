@@ -33,11 +33,7 @@ class RunFailedError(RuntimeError):
 
 
 class SweepLauncher(ABC):
-    """Creates the run folders of a sweep, and starts and watches the runs.
-
-    Args:
-        options: the settings of ``hydra.launcher``.
-    """
+    """Creates the run folders of a sweep, and starts and watches the runs."""
 
     #: The dataclass that declares the options.
     OPTIONS: type
@@ -104,7 +100,6 @@ class SweepLauncher(ABC):
         """Check the runs, and print the plan of each run, or with ``launch.check=true`` what would be started.
 
         Args:
-            runs: the runs to show.
             settings_of: see `plan_runs`.
 
         Raises:

@@ -90,7 +90,6 @@ def watch(
     Args:
         job_runner: starts the runs.
         sweep: the folder to which the table is written.
-        runs: the runs to start.
         detach: raise `DetachedSweep` after the runs are submitted.
 
     Raises:

@@ -198,8 +198,6 @@ class SlurmJobRunner(JobRunner):
     """Submits runs to SLURM, and records the end of runs that could not record it themselves.
 
     Args:
-        sweep: the sweep's folder.
-        options: the settings of ``hydra.launcher``.
         runs: runs that were submitted before.
     """
 
@@ -224,7 +222,7 @@ class SlurmJobRunner(JobRunner):
             with _without_job_variables():
                 jobs = executor.submit_array([SlurmRun(str(run.folder), path) for run in runs])
         except utils.FailedJobError as error:
-            raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
+            raise ConfigError(f"sbatch refuses: {str(error).strip()}") from None
         for run, job in zip(runs, jobs, strict=True):
             write_sealed(run.folder / "slurm.json", {"job": job.job_id})
         self.runs = runs
@@ -290,9 +288,7 @@ def job_of(run: SweepRun) -> str | None:
     except (FileNotFoundError, DamagedFileError, KeyError):
         return None
     if not _JOB.fullmatch(job):
-        raise ConfigError(
-            [f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job."]
-        )
+        raise ConfigError(f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job.")
     return job
 
 

@@ -90,10 +90,8 @@ class SweepFolder:
         """
         if not (self.path / "multirun.yaml").is_file():
             raise ConfigError(
-                [
-                    f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, which "
-                    f"{command_name()} -m … writes."
-                ]
+                f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, which "
+                f"{command_name()} -m … writes."
             )
 
     def _signed_files(self) -> list[tuple[Path, tuple[str, ...]]]:
@@ -134,7 +132,6 @@ class SweepFolder:
         """Compose the configurations of runs, with Hydra's node; nothing is written.
 
         Args:
-            context: Hydra's context.
             master: the sweep's configuration.
             jobs: the overrides of each run.
             first: the number of the first run.
@@ -159,10 +156,8 @@ class SweepFolder:
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {folder.parent for folder in folders} != {self.path}:
             raise ConfigError(
-                [
-                    "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
-                    "it out, or include ${hydra:job.num}."
-                ]
+                "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
+                "it out, or include ${hydra:job.num}."
             )
         return {
             SweepRun(

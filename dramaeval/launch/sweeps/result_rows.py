@@ -158,7 +158,6 @@ def collect(
     """Read the table from the folders of the runs.
 
     Args:
-        sweep: the sweep's folder.
         queue_states: SLURM's states of the runs, by number.
         running: whether a process or SLURM can still start the waiting runs; if not, their state is "never started".
     """

@@ -20,7 +20,7 @@ from dramaeval.config.sweep_options import SearchOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_sealed
-from dramaeval.launch.sweeps.sweeper import SweepRunner, end
+from dramaeval.launch.sweeps.sweeper import SweepRunner
 from dramaeval.stages.user_errors import user_facing_errors
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class SearchSweeper(SweepRunner):
             if not all(has_untried):
                 print("Every combination was tried.")
                 break
-        end(self.folder)
+        self.end()
 
     def _batch(self, started: int) -> int:
         """The number of runs in the next batch."""

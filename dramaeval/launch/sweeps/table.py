@@ -18,7 +18,7 @@ from dramaeval.data.durations import duration
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
-from dramaeval.launch.sweeps.joining import progress_text
+from dramaeval.launch.sweeps.joining import join_shards, progress_text
 from dramaeval.launch.sweeps.result_rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.launch.sweeps.state import write_atomic
 
@@ -31,7 +31,6 @@ def write_tables(
     """Read the sweep's runs and write the three files.
 
     Args:
-        path: the sweep's folder.
         queue_states, running: as in `collect`.
     """
     table = collect(SweepFolder(path), queue_states, running=running)
@@ -175,13 +174,19 @@ def for_terminal(table: Table) -> Group:
     return Group(*common, grid, *seeds, Text(summary(table)))
 
 
-def print_table(table: Table, path: Path) -> None:
-    """Print the table and the names of its files; lines are wrapped on a terminal only."""
+def show_tables(
+    sweep: SweepFolder, queue_states: Mapping[int, str] | None = None, *, running: bool
+) -> Table:
+    """As `write_tables`; then print the table, whose lines are wrapped on a terminal only, and join finished shards."""
+    table = write_tables(sweep.path, queue_states, running=running)
     console = Console()
     if not console.is_terminal:
         console = Console(width=400)
     console.print(for_terminal(table))
-    print(f"The table is in {path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
+    print(f"The table is in {sweep.path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
+    if joined := join_shards(sweep):
+        print(joined, flush=True)
+    return table
 
 
 def settings(values: Mapping[str, str]) -> str:
