@@ -71,7 +71,7 @@ class Slurm(_DeferredLauncher):
 class Grid(_DeferredSweeper):
     """``hydra/sweeper=grid``."""
 
-    PATH = ("dramaeval.launch.sweeps.grid", "GridSweeper")
+    PATH = ("dramaeval.launch.sweeps.sweeper", "GridSweeper")
 
 
 class Optuna(_DeferredSweeper):

@@ -26,13 +26,21 @@ SYNONYMS = {
 
 
 class ConfigError(UserFacingError, ValueError):
-    """A configuration that cannot run; the message lists every problem, or the only one, with its key and its fix."""
+    """A configuration that cannot run; the message lists every problem with its key and its fix.
+
+    Args:
+        problems: the problems, or a single one.
+    """
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         many = "problem" if len(self.problems) == 1 else "problems"
         lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(self.problems, 1))
         super().__init__(f"The configuration has {len(self.problems)} {many}:\n{lines}")
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[Sequence[str]]]:
+        """Pickle the problems; a process of a run sends the error to the others."""
+        return type(self), (self.problems,)
 
 
 class ProblemCollector:

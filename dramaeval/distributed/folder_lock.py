@@ -129,17 +129,12 @@ class FolderLock:
         except FileExistsError:
             # NFS reports this error even for a link that it has created, if its first answer was lost.
             return candidate.stat().st_nlink == 2
-        except OSError:
-            return self._create_without_links()
-        return True
-
-    def _create_without_links(self) -> bool:
-        """Create the lock file on a file system without hard links; the file is empty for a moment."""
-        try:
-            with self.file.open("x", encoding="utf-8") as file:
-                json.dump(self.holder.to_json(), file)
-        except FileExistsError:
-            return False
+        except OSError:  # a file system without hard links; the new file is empty for a moment
+            try:
+                with self.file.open("x", encoding="utf-8") as file:
+                    json.dump(self.holder.to_json(), file)
+            except FileExistsError:
+                return False
         return True
 
     def _require_gone(self, holder: Holder, candidate: Path) -> None:

@@ -60,7 +60,7 @@ class ProcessIdentity:
 
     @classmethod
     def from_json(cls, values: Any) -> ProcessIdentity:
-        """The identity that `to_json` wrote.
+        """The identity that `dataclasses.asdict` returned.
 
         Raises:
             ValueError: ``values`` is not such an identity.
@@ -71,10 +71,6 @@ class ProcessIdentity:
         ):
             raise ValueError(f"{values!r} is not the identity of a process")
         return cls(**{name: values[name] for name in kinds})
-
-    def to_json(self) -> dict[str, Any]:
-        """The identity as plain values."""
-        return asdict(self)
 
     def alive(self) -> bool | None:
         """Whether the process still runs; None if it belongs to another machine or container."""
@@ -176,13 +172,7 @@ class Holder:
 
     def to_json(self) -> dict[str, Any]:
         """The content of the lock file."""
-        return {
-            "token": self.token,
-            "processes": [process.to_json() for process in self.processes],
-            "since": self.since,
-            "job": self.job,
-            "restarts": self.restarts,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "renewed"}
 
 
 def holder_of(folder: Path) -> Holder | None:

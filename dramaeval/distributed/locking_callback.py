@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dramaeval.distributed.folder_lock import FolderInUseError, take
 
@@ -25,20 +25,14 @@ class LocksRunFolder(Callback):
         Raises:
             SystemExit: another process works in it.
         """
+        hydra = HydraConfig.instance()
+        previous = hydra.cfg
+        hydra.set_config(config)  # the name of the folder may refer to other settings of Hydra
         try:
-            take(_folder(config))
+            take(Path(str(config.hydra.run.dir)).absolute())
         except FolderInUseError as error:
             raise SystemExit(f"\n{error}") from None
         except OSError:
             return  # the folder cannot be written: Hydra reports it next
-
-
-def _folder(config: DictConfig) -> Path:
-    """Hydra's output folder; its name may refer to other settings of Hydra."""
-    hydra = HydraConfig.instance()
-    previous = hydra.cfg
-    hydra.set_config(config)
-    try:
-        return Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
-    finally:
-        hydra.cfg = previous
+        finally:
+            hydra.cfg = previous

@@ -18,7 +18,6 @@ class PreemptionCallback(TrainerCallback):
 
     Args:
         requests: the stop requests to this process.
-        processes: the processes of the training.
     """
 
     def __init__(self, requests: StopRequests, processes: Processes) -> None:

@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.distributed import rank_variables as ranks
+from dramaeval.errors import UserFacingError
 
 T = TypeVar("T")
 
@@ -65,6 +66,20 @@ class Processes:
 
             torch.distributed.barrier()
 
+    def from_rank_zero(self, work: Callable[[], T]) -> T:
+        """The result of a function that only rank 0 calls; if it raises a `UserFacingError`, every rank raises it."""
+        value: T | None = None
+        error: UserFacingError | None = None
+        if self.is_rank_zero:
+            try:
+                value = work()
+            except UserFacingError as raised:
+                error = raised
+        value, error = self.broadcast((value, error))
+        if error is not None:
+            raise error
+        return cast(T, value)
+
     def on_rank_zero(self, work: Callable[[], None]) -> None:
         """Call a function on rank 0 while the other ranks wait."""
         if self.is_rank_zero:
@@ -100,7 +115,6 @@ def needs_process_group(config: DictConfig, count: int | None = None) -> bool:
     """Whether a run needs PyTorch's process group: for several processes, or for DeepSpeed in one process.
 
     Args:
-        config: the configuration of the run.
         count: the number of processes; None for the number in the configuration.
     """
     trains_with_zero = config.zero is not None and Stage.train in config.stages
@@ -116,25 +130,15 @@ def process_group() -> Iterator[Processes]:
     if not started_by_launcher():
         yield SINGLE_PROCESS
         return
-    try:
-        yield _join()
-    finally:
-        _leave()
-
-
-def _join() -> Processes:
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if not torch.distributed.is_initialized():
-        ranks.join("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
-
-
-def _leave() -> None:
     import torch.distributed
 
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    try:
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if not torch.distributed.is_initialized():
+            ranks.join("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        yield Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

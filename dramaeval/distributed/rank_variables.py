@@ -101,10 +101,8 @@ def _other_launchers(environment: Mapping[str, str]) -> list[str]:
 
 def is_foreign(name: str) -> bool:
     """Whether a variable belongs to a launcher whose ranks accelerate uses and dramaeval ignores."""
-    return name.startswith(("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL")) or name in (
-        "PMI_RANK",
-        "PMI_SIZE",
-    )
+    prefixes = ("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL")
+    return name.startswith(prefixes) or name in ("PMI_RANK", "PMI_SIZE")
 
 
 def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
@@ -129,12 +127,9 @@ def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
     try:
         # The prefix separates this attempt from earlier attempts of torchrun, which used the same store.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        limit = timedelta(seconds=max(waiting.left, 1))
         store: Any = torch.distributed.TCPStore(
-            *address,
-            count,
-            runs_store,
-            timedelta(seconds=max(waiting.left, 1)),
-            wait_for_workers=False,
+            *address, count, runs_store, limit, wait_for_workers=False
         )
         store = torch.distributed.PrefixStore(f"dramaeval/{attempt}", store)
         waiting.for_processes(store)
@@ -148,8 +143,6 @@ class Waiting:
     """Waits for the other processes, with messages during a long wait and an error after the time limit.
 
     Args:
-        rank: the rank of this process.
-        count: the number of processes.
         address: host and port of the rendezvous.
         time_limit: the time limit in seconds.
     """
@@ -209,10 +202,10 @@ class Waiting:
     def _missing(self, store: Any) -> str:
         missing = [rank for rank in range(self.count) if not store.check([f"rank {rank}"])]
         named = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
-        absent = (
+        return (
+            f"{self.count - len(missing)} of {self.count} processes have arrived, "
             f"{_processes(len(missing))} {named} {'is' if len(missing) == 1 else 'are'} missing"
         )
-        return f"{self.count - len(missing)} of {self.count} processes have arrived, {absent}"
 
     def _pause(self, reason: Callable[[], str]) -> None:
         """Sleep for a moment; at intervals report what is missing, and raise RendezvousError after the time limit."""

@@ -16,11 +16,8 @@ from dramaeval.distributed.rank_variables import AGENT_STORE
 _FIRST_PORT, _PORTS = 15_000, 17_000
 
 
-def join_by_slurm(config: DictConfig) -> bool:
+def join_by_slurm(config: DictConfig) -> None:
     """Set PyTorch's variables for this task if the run has several processes or uses DeepSpeed.
-
-    Returns:
-        whether the variables were set.
 
     Raises:
         ConfigError: ``processes`` differs from the number of tasks that SLURM has started.
@@ -29,12 +26,11 @@ def join_by_slurm(config: DictConfig) -> bool:
     os.environ.setdefault("OMP_NUM_THREADS", slurm.get("SLURM_CPUS_PER_TASK", "1"))
     count = int(slurm.get("SLURM_NTASKS", "1"))
     if config.processes not in (1, count):
-        raise ConfigError([processes_problem(config.processes, count)])
-    if not needs_process_group(config, count):
-        return False
-    os.environ.update(variables(slurm))
-    os.environ.pop(AGENT_STORE, None)  # set if torchrun runs on the machine that submitted the job
-    return True
+        raise ConfigError(processes_problem(config.processes, count))
+    if needs_process_group(config, count):
+        os.environ.update(variables(slurm))
+        # Set if torchrun runs on the machine that submitted the job.
+        os.environ.pop(AGENT_STORE, None)
 
 
 def processes_problem(configured: int, tasks: int) -> str:
@@ -59,10 +55,8 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
     gpus = [gpu for gpu in slurm.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     if 1 < len(gpus) < on_node:
         raise ConfigError(
-            [
-                f"{on_node} processes of the run share {len(gpus)} GPUs of a node: set "
-                f"hydra.launcher.tasks_per_node={len(gpus)}, or as many GPUs as processes."
-            ]
+            f"{on_node} processes of the run share {len(gpus)} GPUs of a node: set "
+            f"hydra.launcher.tasks_per_node={len(gpus)}, or as many GPUs as processes."
         )
     # A task that is bound to a single GPU sees this GPU as number 0.
     local = 0 if len(gpus) == 1 else here

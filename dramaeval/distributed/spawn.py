@@ -66,7 +66,6 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
     Args:
         config: a composed configuration; its interpolations are resolved here.
         folder: the run folder; process 0 prints to this terminal, process n to ``logs/rank-<n>.log``.
-        count: the number of processes.
 
     Returns:
         the objective that the run returns.
@@ -80,7 +79,15 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
         inputs, result = Path(private) / "run", Path(private) / "result"
         inputs.write_bytes(pickle.dumps((config, folder, token_of(folder))))
         shared = environment(count)  # called once, since each call chooses another port
-        workers = [_start(rank, inputs, result, shared) for rank in range(count)]
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "dramaeval.launch.worker", str(inputs), str(result)],
+                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                # Ctrl-C reaches this process only, which then stops all workers.
+                start_new_session=True,
+            )
+            for rank in range(count)
+        ]
         with _stopping(workers):
             failed = _watch(workers)
         if failed:
@@ -94,33 +101,29 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def environment(count: int) -> dict[str, str]:
-    """The variables of all workers: PyTorch's rendezvous, and an equal share of the cores."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # A worker can import modules from the folder of launch.py too.
+def environment_of_children(count: int) -> dict[str, str]:
+    """The variables of ``count`` processes on this machine: each gets an equal share of the cores."""
+    # A child can import modules from the folder of launch.py too.
     path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
     return {
         "OMP_NUM_THREADS": str(max(1, available_cores() // count)),
         **startup.for_children(),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
 
 
-def _start(
-    rank: int, inputs: Path, result: Path, shared: dict[str, str]
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dramaeval.launch.worker", str(inputs), str(result)],
-        env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        # Ctrl-C reaches this process only, which then stops all workers.
-        start_new_session=True,
-    )
+def environment(count: int) -> dict[str, str]:
+    """The variables of all workers, with those of PyTorch's rendezvous."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {
+        **environment_of_children(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
 
 
 def _watch(workers: list[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:
@@ -171,9 +174,7 @@ def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
     # If a process was killed or could not write, the others fail because they lose a peer.
-    killed = [(rank, code) for rank, code in failed if code < 0]
-    unwritten = [(rank, code) for rank, code in failed if code == STORAGE]
-    rank, code = (killed or unwritten or failed)[0]
+    rank, code = min(failed, key=lambda pair: (pair[1] >= 0, pair[1] != STORAGE))
     code_of_zero = dict(failed).get(0, 0)
     if code > 0 and code_of_zero > 0 and not (code == STORAGE and code_of_zero != STORAGE):
         raise SystemExit(code_of_zero)  # process 0 has printed the reason

@@ -67,7 +67,6 @@ class ZeroEngineCheck(TrainerCallback):
     """Stops a training whose engine differs from the configuration.
 
     Args:
-        trainer: the trainer with the engine.
         zero: the settings of ``zero``; None without ZeRO.
         step: the size of an optimizer step.
     """

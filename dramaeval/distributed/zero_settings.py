@@ -44,11 +44,10 @@ def problems(config: DictConfig) -> list[str]:
     """Problems of ``zero``."""
     import torch
 
-    zero, gpu = config.zero, torch.cuda.is_available()
-    if config.plan_device is not None:
-        gpu = config.plan_device == "cuda"
+    zero, device = config.zero, config.plan_device
     if zero is None:
         return []
+    gpu = torch.cuda.is_available() if device is None else device == "cuda"
     if Stage.train not in config.stages:
         return [
             "zero=… distributes the memory of training, but stages has no train: set zero=none. Evaluation is "
@@ -97,7 +96,15 @@ def _auto_keys(node: Mapping[Any, Any], where: str = "") -> list[str]:
 
 def unknown_settings(zero: DictConfig) -> list[str]:
     """Problems of keys that DeepSpeed does not have or that the run sets; DeepSpeed is not imported."""
-    messages = unknown_at_top(zero)
+    keys = list(map(str, zero))
+    messages = [
+        f"zero.{key} is set by the run: use {FILLED[key]}." for key in keys if key in FILLED
+    ]
+    messages += [
+        f"zero.{key} is not a setting of DeepSpeed that can be given here.{hint_or_names(key, AT_TOP)}"
+        for key in keys
+        if key not in FILLED and key not in AT_TOP
+    ]
     for where, target in _CLASSES.items():
         node = OmegaConf.select(zero, where)
         known = arguments_in_source(target) if OmegaConf.is_dict(node) else None
@@ -108,15 +115,3 @@ def unknown_settings(zero: DictConfig) -> list[str]:
                 if name not in known
             ]
     return messages
-
-
-def unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
-    """Problems of keys besides ``zero_optimization`` that DeepSpeed would ignore or the run would overwrite."""
-    messages = [
-        f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED
-    ]
-    return messages + [
-        f"zero.{key} is not a setting of DeepSpeed that can be given here.{hint_or_names(str(key), AT_TOP)}"
-        for key in zero
-        if key not in FILLED and key not in AT_TOP
-    ]

@@ -6,7 +6,6 @@ no threads of a run, no files of a run and no settings of a run.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.process
@@ -15,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 #: The modules that the server imports: those of a training and of its evaluation.
@@ -36,7 +35,6 @@ class ForkedRun:
     """A process that executes a run in a fork of the server; the first one starts the server.
 
     Args:
-        folder: the run folder.
         console: the file for the output of the process.
         environment: its environment variables.
     """
@@ -44,10 +42,13 @@ class ForkedRun:
     def __init__(self, folder: Path, console: Path, environment: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LIBRARIES)
-        of_server = {name: environment[name] for name in _OF_SERVER if name in environment}
         # Other variables are as in this process, which has removed those that settings replace (`startup.prepare`).
-        with _variables({**os.environ, **of_server}):
+        own = dict(os.environ)
+        os.environ.update({name: environment[name] for name in _OF_SERVER if name in environment})
+        try:
             multiprocessing.forkserver.ensure_running()
+        finally:
+            _set_variables(own)
         self._process = context.Process(
             target=_begin, args=(str(folder), str(console), dict(environment))
         )
@@ -77,17 +78,6 @@ class ForkedRun:
 def command(folder: Path) -> list[str]:
     """The command that executes the run in a folder in a new process."""
     return [sys.executable, "-m", "dramaeval.launch.job", str(folder)]
-
-
-@contextlib.contextmanager
-def _variables(environment: Mapping[str, str]) -> Iterator[None]:
-    """Give this process other environment variables inside the block."""
-    own = dict(os.environ)
-    _set_variables(environment)
-    try:
-        yield
-    finally:
-        _set_variables(own)
 
 
 def _set_variables(environment: Mapping[str, str]) -> None:

@@ -35,7 +35,6 @@ class SlurmRun:
     submitit pickles this object when the job is submitted and requeued, so it holds plain values only.
 
     Args:
-        folder: the run folder.
         path: folders to add to the module search path.
     """
 
@@ -47,16 +46,13 @@ class SlurmRun:
         """Run the stages; a failure is recorded in ``state.json`` and in the exit code."""
         sys.path[:0] = [path for path in self.path if path not in sys.path]
         ensure_home()  # the node's home folder may differ from that of the machine that submitted the job
-        from dramaeval.distributed.slurm_rendezvous import join_by_slurm
-        from dramaeval.launch.sweeps.folder import load_config
-
         submitit_handler = signal.getsignal(SOON)
         STOP_REQUESTS.listen()
         folder = Path(self.folder)
         rank = int(os.environ.get("SLURM_PROCID", "0"))
         if rank:
             with recorded_on_worker(folder, rank):
-                return _run_stages(folder, join_by_slurm(load_config(folder)))
+                return _run_stages(folder, by_slurm=True)
         submitit_job = getattr(submitit_handler, "__self__", None)
         timed_out = getattr(submitit_job, "has_timed_out", lambda: False)
 
@@ -70,7 +66,7 @@ class SlurmRun:
             locked(folder),
             recorded(folder, requeue=requeue, timed_out=timed_out) as record_objective,
         ):
-            objective = _run_stages(folder, join_by_slurm(load_config(folder)))
+            objective = _run_stages(folder, by_slurm=True)
             record_objective(objective)
         return objective
 
@@ -91,7 +87,7 @@ def main(folder: str) -> None:
     STOP_REQUESTS.listen()
     path = Path(folder)
     with user_facing_errors(), locked(path), recorded(path) as record_objective:
-        record_objective(_run_stages(path, None))
+        record_objective(_run_stages(path, by_slurm=False))
 
 
 def needs_new_process(folder: Path) -> bool:
@@ -111,18 +107,17 @@ def needs_new_process(folder: Path) -> bool:
         return True
 
 
-def _run_stages(folder: Path, joined: bool | None) -> float | None:
-    """Run the stages in this process, or in processes that it starts.
-
-    Args:
-        folder: the run folder.
-        joined: whether this process belongs to a process group that SLURM has started; None without SLURM.
-    """
+def _run_stages(folder: Path, *, by_slurm: bool) -> float | None:
+    """Run the stages in this process, or in processes that it starts; SLURM starts the processes of a run itself."""
     from hydra.core.hydra_config import HydraConfig
 
     from dramaeval.launch.sweeps.folder import load_config
 
     config = load_config(folder)
+    if by_slurm:
+        from dramaeval.distributed.slurm_rendezvous import join_by_slurm
+
+        join_by_slurm(config)
     os.environ.update({name: str(value) for name, value in HydraConfig.get().job.env_set.items()})
 
     with user_facing_errors(folder):
@@ -135,7 +130,7 @@ def _run_stages(folder: Path, joined: bool | None) -> float | None:
         from dramaeval.stages.pipeline import run_in_folder
 
         secrets.guard(config)
-        return run_in_folder(config, folder, pruning, starts_processes=joined is None)
+        return run_in_folder(config, folder, pruning, starts_processes=not by_slurm)
 
 
 @contextlib.contextmanager
@@ -147,7 +142,6 @@ def recorded(
     """Record the state of a run at the start and at the end of the block.
 
     Args:
-        folder: the run folder.
         requeue: a function that requeues the job; None without a queue.
         timed_out: a function that returns whether the time limit is the reason for SLURM's warning.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dramaeval import startup
 from dramaeval.config import fields
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.literal import plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import counted
 from dramaeval.distributed.processes import started_by_launcher
@@ -33,23 +32,14 @@ class RunFailedError(RuntimeError):
     """A run of a sweep has no result; the message names its state."""
 
 
-class SweepLauncher(Launcher, ABC):
-    """Creates the run folders of a sweep, and starts and watches the runs.
-
-    Args:
-        options: the settings of ``hydra.launcher``.
-    """
+class SweepLauncher(ABC):
+    """Creates the run folders of a sweep, and starts and watches the runs."""
 
     #: The dataclass that declares the options.
     OPTIONS: type
 
     def __init__(self, **options: Any) -> None:
-        self.options: dict[str, Any] = {
-            name: OmegaConf.to_container(value, resolve=True)
-            if OmegaConf.is_config(value)
-            else value
-            for name, value in options.items()
-        }
+        self.options: dict[str, Any] = {name: plain(value) for name, value in options.items()}
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -110,7 +100,6 @@ class SweepLauncher(Launcher, ABC):
         """Check the runs, and print the plan of each run, or with ``launch.check=true`` what would be started.
 
         Args:
-            runs: the runs to show.
             settings_of: see `plan_runs`.
 
         Raises:
@@ -122,9 +111,8 @@ class SweepLauncher(Launcher, ABC):
         self._require_fitting(runs, settings_of)
         plans = plan_runs(runs, settings_of, self.machine, starts=check)
         if check:
-            print(
-                f"\nThe settings, files and records of all {counted(len(runs), 'run')} are valid."
-            )
+            number = counted(len(runs), "run")
+            print(f"\nThe settings, files and records of all {number} are valid.")
             return
         for run, plan in zip(runs, plans, strict=True):
             print(f"{run.folder.name}: {shlex.join(run.overrides) or '(defaults)'}")
@@ -148,10 +136,15 @@ class SweepLauncher(Launcher, ABC):
         """Create the folders of the runs and start them; Hydra's sweepers call this."""
         with user_facing_errors():
             if self.is_check:
-                pairs = self.folder.compose(
+                configs = self.folder.compose(
                     self.context, self.config, job_overrides, initial_job_idx
                 )
-                self.show([run for _, run in pairs], _settings_in(pairs))
+
+                def settings_of(run: SweepRun) -> DictConfig:
+                    HydraConfig.instance().set_config(configs[run])
+                    return without_hydra(configs[run])
+
+                self.show(list(configs), settings_of)
                 return []
             runs = self.folder.add(self.context, self.config, job_overrides, initial_job_idx)
             if not initial_job_idx:
@@ -174,19 +167,6 @@ class SweepLauncher(Launcher, ABC):
         return [result(run) for run in runs]
 
 
-def _settings_in(
-    pairs: Sequence[tuple[DictConfig, SweepRun]],
-) -> Callable[[SweepRun], DictConfig]:
-    """The function ``settings_of`` for `plan_runs`, if the runs have no folders yet."""
-    configs = {run: config for config, run in pairs}
-
-    def settings_of(run: SweepRun) -> DictConfig:
-        HydraConfig.instance().set_config(configs[run])
-        return without_hydra(configs[run])
-
-    return settings_of
-
-
 def result(run: SweepRun) -> JobReturn:
     """The result of a run in Hydra's form."""
     state = read_state(run.folder)
@@ -199,8 +179,3 @@ def result(run: SweepRun) -> JobReturn:
             f"{run.folder.name}: {state.state}" + (f": {state.reason}" if state.reason else "")
         )
     return returned
-
-
-def import_path() -> list[str]:
-    """The first folder of this process's module search path, from which the runs can import modules too."""
-    return [folder for folder in sys.path[:1] if folder]

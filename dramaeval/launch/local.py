@@ -15,13 +15,12 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from dramaeval import startup
 from dramaeval.config.sweep_options import LocalOptions
 from dramaeval.distributed.lock_holder import holder_of
-from dramaeval.distributed.spawn import ChildProcess, available_cores, terminate
+from dramaeval.distributed.spawn import ChildProcess, environment_of_children, terminate
 from dramaeval.launch.forked_run import ForkedRun, can_fork, command
 from dramaeval.launch.job import console_of
-from dramaeval.launch.launcher import SweepLauncher, import_path
+from dramaeval.launch.launcher import SweepLauncher
 from dramaeval.launch.runner import JobRunner
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import change_state, read_state
@@ -125,15 +124,13 @@ class LocalJobRunner(JobRunner):
             )
 
     def _environment(self, slot: int) -> dict[str, str]:
-        path = [*import_path(), os.environ.get("PYTHONPATH", "")]
-        defaults = {"OMP_NUM_THREADS": str(max(1, available_cores() // self.parallel))}
-        fixed = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+        environment = environment_of_children(self.parallel)
         if self.gpus_per_run:
             first, end = slot * self.gpus_per_run, (slot + 1) * self.gpus_per_run
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             names = visible.split(",") if visible else list(map(str, range(end)))
-            fixed["CUDA_VISIBLE_DEVICES"] = ",".join(names[first:end])
-        return {**defaults, **startup.for_children(), **fixed}
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[first:end])
+        return environment
 
 
 def _settle(run: SweepRun, code: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
@@ -18,7 +19,7 @@ from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.launch.sweeps.result_rows import Table
-from dramaeval.launch.sweeps.table import for_terminal, write_tables
+from dramaeval.launch.sweeps.table import for_terminal, settings, write_tables
 from dramaeval.stages.storage_errors import storage_problem
 
 #: The share of a core's time for rewriting an unchanged table; writing the table of a hundred runs takes 0.2 s.
@@ -76,7 +77,7 @@ class DetachedSweep(BaseException):
 def command(sweep: SweepFolder, words: str) -> str:
     """The shell command with the given words for an existing sweep."""
     word = str(sweep.path)
-    if not word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
+    if not re.fullmatch(r"[\w./-]+", word):
         word = "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"{command_name()} {words} {shlex.quote(f'sweep={word}')}"
 
@@ -89,7 +90,6 @@ def watch(
     Args:
         job_runner: starts the runs.
         sweep: the folder to which the table is written.
-        runs: the runs to start.
         detach: raise `DetachedSweep` after the runs are submitted.
 
     Raises:
@@ -209,10 +209,10 @@ class _Screen:
         for row in table.rows:
             if self._printed.get(row.run.number) != row.description:
                 self._printed[row.run.number] = row.description
-                values = zip(table.varied, row.values(table.varied), strict=True)
-                varied = " ".join(f"{key}={value}" for key, value in values)
-                name = f"{row.run.folder.name} {varied}: " if varied else f"{row.run.folder.name} "
-                print(name + row.description, flush=True)
+                name = row.run.folder.name
+                if table.varied:
+                    name += f" {settings(row.settings(table.varied))}:"
+                print(name, row.description, flush=True)
 
     def ask(self, detachable: bool) -> str:
         """Ask the user whether to stop, leave or watch the runs.

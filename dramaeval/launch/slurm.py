@@ -7,9 +7,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from omegaconf import DictConfig
 from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
+from dramaeval.compat.submitit import Executor
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.sweep_options import SlurmOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
@@ -24,9 +27,8 @@ from dramaeval.distributed.folder_lock import remove_lock
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.distributed.slurm_rendezvous import processes_problem
 from dramaeval.launch.job import SlurmRun
-from dramaeval.launch.launcher import SweepLauncher, import_path
+from dramaeval.launch.launcher import SweepLauncher
 from dramaeval.launch.runner import JobRunner
-from dramaeval.launch.sbatch import make_executor
 from dramaeval.launch.slurm_states import SlurmState, job_states
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import (
@@ -39,6 +41,9 @@ from dramaeval.launch.sweeps.state import (
     write_sealed,
 )
 
+#: Settings in ``hydra.launcher`` with the same name in submitit.
+_UNCHANGED = ("partition", "account", "qos", "constraint", "nodes", "gpus_per_node", "cpus_per_task",
+              "array_parallelism", "signal_delay_s")  # fmt: skip
 #: Options of sbatch that have a setting in ``hydra.launcher``, each with that setting.
 _ELSEWHERE = {
     "array": "array_parallelism", "output": "nothing: logs go to the sweep's folder", "o": "nothing",
@@ -137,6 +142,34 @@ class SlurmLauncher(SweepLauncher):
         return problems
 
 
+def make_executor(sweep: Path, options: Mapping[str, Any]) -> Executor:
+    """The executor that submits the runs in a sweep's folder, with the settings of ``hydra.launcher``."""
+    executor = Executor(sweep / ".submitit", max_num_timeout=options["max_num_timeout"])
+    mem = options["mem_gb"]
+    additional = {
+        name: value for name, value in options["additional"].items() if value is not False
+    }
+    executor.update_parameters(
+        **{name: options[name] for name in _UNCHANGED},
+        job_name=options["name"],
+        time=options["timeout_min"],
+        ntasks_per_node=options["tasks_per_node"],
+        mem=None if mem is None else f"{round(mem * 1024)}M",
+        setup=options["setup"] or None,
+        # srun does not inherit the number of cores from sbatch. Without --kill-on-bad-exit the other processes of a
+        # run wait for a process that failed.
+        srun_args=[
+            f"--cpus-per-task={options['cpus_per_task']}",
+            "--kill-on-bad-exit=1",
+            *options["srun_args"],
+        ],
+        additional_parameters={"requeue": True, **additional},
+        stderr_to_stdout=True,
+        wckey=None,
+    )
+    return executor
+
+
 def additional_problems(names: Iterable[Any]) -> list[str]:
     """The problems of option names, which are copied into the sbatch script without quotes.
 
@@ -165,8 +198,6 @@ class SlurmJobRunner(JobRunner):
     """Submits runs to SLURM, and records the end of runs that could not record it themselves.
 
     Args:
-        sweep: the sweep's folder.
-        options: the settings of ``hydra.launcher``.
         runs: runs that were submitted before.
     """
 
@@ -186,12 +217,12 @@ class SlurmJobRunner(JobRunner):
             ConfigError: sbatch refuses the job; contains sbatch's message.
         """
         executor = make_executor(self.sweep.path, self.options)
-        path = [os.path.abspath(folder) for folder in import_path()]
+        path = [os.path.abspath(folder) for folder in sys.path[:1] if folder]
         try:
             with _without_job_variables():
                 jobs = executor.submit_array([SlurmRun(str(run.folder), path) for run in runs])
         except utils.FailedJobError as error:
-            raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
+            raise ConfigError(f"sbatch refuses: {str(error).strip()}") from None
         for run, job in zip(runs, jobs, strict=True):
             write_sealed(run.folder / "slurm.json", {"job": job.job_id})
         self.runs = runs
@@ -206,7 +237,9 @@ class SlurmJobRunner(JobRunner):
         for run in self._unfinished():
             job = jobs.get(run.number)
             if job is None:
-                _fail_without_job(run)
+                if holder_of(run.folder) is None:
+                    reason = "slurm.json is damaged, so the state of the run's job is unknown"
+                    change_state(run.folder, partial(RunState.failed, reason=reason))
                 continue
             state = states.get(job)
             if state is not None and not state.ended:
@@ -239,7 +272,7 @@ def _without_job_variables() -> Iterator[None]:
 
     New jobs inherit the environment, and this process may itself run in a job.
     """
-    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
     with clean_env(), environment_variables(**kept):
         yield
 
@@ -255,17 +288,8 @@ def job_of(run: SweepRun) -> str | None:
     except (FileNotFoundError, DamagedFileError, KeyError):
         return None
     if not _JOB.fullmatch(job):
-        raise ConfigError(
-            [f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job."]
-        )
+        raise ConfigError(f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job.")
     return job
-
-
-def _fail_without_job(run: SweepRun) -> None:
-    """Record the failure of a run whose job is unknown, unless a process works in its folder."""
-    if holder_of(run.folder) is None:
-        reason = "slurm.json is damaged, so the state of the run's job is unknown"
-        change_state(run.folder, lambda state: state.failed(reason))
 
 
 def _settle(run: SweepRun, job: str, job_state: SlurmState | None, sweep: Path) -> None:
@@ -281,10 +305,8 @@ def _settle(run: SweepRun, job: str, job_state: SlurmState | None, sweep: Path) 
         reason += f"; its log: .submitit/{log.name}"
 
     def end(state: RunState) -> RunState:
-        return (
-            state
-            if state.final
-            else state.ended(NEVER if state.state == WAITING else FAILED, reason)
-        )
+        if state.final:
+            return state
+        return state.ended(NEVER if state.state == WAITING else FAILED, reason)
 
     change_state(run.folder, end)

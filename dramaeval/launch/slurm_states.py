@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from submitit.slurm.slurm import read_job_id
@@ -88,22 +88,22 @@ def parse_scontrol(text: str) -> dict[str, SlurmState]:
         fields = dict(re.findall(r"(?:^|\s)([A-Za-z:/]+)=(\S*)", line))
         if "JobId" not in fields:
             continue
-        jobs = [fields["JobId"]]
+        job = fields["JobId"]
         if "ArrayJobId" in fields:
-            # "1", "0-3,7", or "0-3,7%2" if at most two tasks run at a time.
-            tasks = fields["ArrayTaskId"].split("%")[0]
-            jobs = [f"{fields['ArrayJobId']}_{task}" for task in _numbers(tasks)]
+            job = f"{fields['ArrayJobId']}_[{fields['ArrayTaskId']}]"
         details = (fields.get(name, "") for name in ("Reason", "ExitCode", "NodeList"))
-        states |= dict.fromkeys(jobs, _state(fields["JobState"], *details))
+        states |= dict.fromkeys(_jobs(job), _state(fields["JobState"], *details))
     return states
 
 
-def _numbers(text: str) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
+def _jobs(text: str) -> Iterator[str]:
+    """The jobs that a text names: ``6``, ``5_1``, or ``5_[0-3,7%2]`` for tasks of which at most two run at a time."""
+    # submitit reads "5_[3-4,7]" as [("5", "3", "4"), ("5", "7")], and "6" as [("6",)].
+    for number, *tasks in read_job_id(text):
+        if not tasks:
+            yield number
+        else:
+            yield from (f"{number}_{task}" for task in range(int(tasks[0]), int(tasks[-1]) + 1))
 
 
 def parse_sacct(text: str) -> dict[str, SlurmState]:
@@ -115,10 +115,5 @@ def parse_sacct(text: str) -> dict[str, SlurmState]:
             continue
         job, state, code, nodes = fields
         name, _, reason = state.partition(" ")
-        # submitit reads "5_[3-4%2]" as [("5", "3", "4")], "5_1" as [("5", "1")], and "6" as [("6",)].
-        for number, *tasks in read_job_id(job):
-            jobs = [number]
-            if tasks:
-                jobs = [f"{number}_{task}" for task in range(int(tasks[0]), int(tasks[-1]) + 1)]
-            states |= dict.fromkeys(jobs, _state(name, reason, code, nodes))
+        states |= dict.fromkeys(_jobs(job), _state(name, reason, code, nodes))
     return states

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig
@@ -51,8 +52,6 @@ class ApiContext(RunContext):
         super()._build_judge_parts()
         if problems := task_problems(self.task):
             raise ConfigError(problems)
-        self._usage: Usage | None = None
-        self._judge: EndpointJudge | None = None
 
     def _check_texts(self) -> None:
         skips = self.config.task.data.on_bad is OnBad.skip
@@ -79,16 +78,15 @@ class ApiContext(RunContext):
 
     def usage(self) -> dict[str, Any]:
         """The requests, tokens and cost of the run, summed over all starts in the run folder."""
-        return (self._usage or read_usage(self.folder.path)).figures(self.family)
+        return self._usage.figures(self.family)
 
     def score(
         self, records: Sequence[Record], progress: Progress, record_encoder: Any = None
     ) -> list[AnyPrediction]:
         """Score records; the requests are counted in the run folder even if scoring is interrupted."""
         config = self.config
-        judge, usage = self._endpoint()
         try:
-            return judge.score(
+            return self._judge.score(
                 records,
                 record_encoder or self.record_encoder,
                 group_by=config.evaluation.group_by,
@@ -97,17 +95,16 @@ class ApiContext(RunContext):
                 keep_thoughts=config.evaluation.keep_thoughts,
             )
         finally:
-            usage.write(self.folder.path, self.family)
+            self._usage.write(self.folder.path, self.family)
 
-    def _endpoint(self) -> tuple[EndpointJudge, Usage]:
-        if self._judge is None or self._usage is None:
-            self._usage = read_usage(self.folder.path)
-            self._judge = EndpointJudge(
-                ChatClient(self.family, self._usage),
-                max_seconds=self.config.task.data.max_seconds,
-                seed=self.config.seed,
-            )
-        return self._judge, self._usage
+    @cached_property
+    def _usage(self) -> Usage:
+        return read_usage(self.folder.path)
+
+    @cached_property
+    def _judge(self) -> EndpointJudge:
+        client, seconds = ChatClient(self.family, self._usage), self.config.task.data.max_seconds
+        return EndpointJudge(client, max_seconds=seconds, seed=self.config.seed)
 
 
 def context_of(
@@ -115,10 +112,8 @@ def context_of(
     folder: RunFolder,
     processes: Processes = SINGLE_PROCESS,
     identity: str | None = None,
-    further_callbacks: CallbackProvider | None = None,
+    further_callbacks: CallbackProvider = lambda *_: (),
 ) -> RunContext:
     """The context of a run; see `RunContext` for the arguments."""
     kind = ApiContext if asks_endpoint(config) else RunContext
-    if further_callbacks is None:
-        return kind(config, folder, processes, identity)
     return kind(config, folder, processes, identity, further_callbacks)

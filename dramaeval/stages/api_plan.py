@@ -61,13 +61,9 @@ class ApiPlan:
 
     @property
     def _per_question(self) -> str:
-        model = self.model
-        sampled = f"one a question, {model.samples} answers each"
-        if model.answers == "samples":
-            return sampled
-        if model.answers == "logprobs":
-            return "one a question"
-        return f"one a question; without logprobs {sampled}"
+        sampled = f"one a question, {self.model.samples} answers each"
+        texts = {"samples": sampled, "logprobs": "one a question"}
+        return texts.get(self.model.answers, f"one a question; without logprobs {sampled}")
 
     def problems(self) -> list[str]:
         """Return no problems, since there is no training."""

@@ -29,10 +29,8 @@ def with_task_of_records(words: Sequence[str]) -> list[str]:
     files = _files(words)
     if not files:
         raise ConfigError(
-            [
-                f"{AUTO} reads the key dataset_name of the records, but no file is named: give "
-                "task.data.train=FILE.jsonl or task.data.test=FILE.jsonl, or choose a task."
-            ]
+            f"{AUTO} reads the key dataset_name of the records, but no file is named: give "
+            "task.data.train=FILE.jsonl or task.data.test=FILE.jsonl, or choose a task."
         )
     # The modules that read records take time to import, and few commands need them.
     from dramaeval.data.dataset_names import TASKS
@@ -41,7 +39,7 @@ def with_task_of_records(words: Sequence[str]) -> list[str]:
     by_file = {file: _lines_by_name(file) for file in files}
     names = {name for by_name in by_file.values() for name in by_name} or {"ROLE"}
     if len({tasks[name] for name in names}) > 1:
-        raise ConfigError([_of_several_tasks(by_file)])
+        raise ConfigError(_of_several_tasks(by_file))
     task, *settings = tasks[min(names)]
     print(f"{AUTO}: the records are of {' and '.join(sorted(names))}: {task}", file=sys.stderr)
     keys = {word.partition("=")[0].lstrip("+") for word in words}
@@ -75,7 +73,7 @@ def _files(words: Iterable[str]) -> list[Path]:
     overrides = OverridesParser.create().parse_overrides(data)
     if any(override.is_sweep_override() for override in overrides):
         raise ConfigError(
-            [f"{AUTO} takes one file for each split, and {' '.join(data)} names several."]
+            f"{AUTO} takes one file for each split, and {' '.join(data)} names several."
         )
     values = [override.value() for override in overrides]
     return [Path(str(value)).expanduser() for value in values if value is not None]

@@ -43,7 +43,6 @@ def check_checkpoint(
     """Compare an adapter in ``checkpoint`` with the settings.
 
     Args:
-        config: the configuration of the run.
         family: the family of the run, which names a base model.
         adapter: PEFT's configuration of this run; None if no adapter is trained.
         start: the model or adapter in ``checkpoint``; None without ``checkpoint``.
@@ -55,7 +54,7 @@ def check_checkpoint(
         return
     problem = front_end_problem(read_judge(start.folder)) if family.takes_audio else None
     if problem and not config.checkpoint_override:
-        raise ConfigError([f"{problem}. Set checkpoint_override=true to use it anyway."])
+        raise ConfigError(f"{problem}. Set checkpoint_override=true to use it anyway.")
     if not start.adapter:
         return
     saved = read_adapter(start.folder)

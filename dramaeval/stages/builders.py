@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,7 @@ from dramaeval.config.composition import chosen_files, compose
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_schema import TASK_KEYS
+from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family
@@ -27,23 +29,20 @@ def build_task(config: DictConfig) -> Task:
     Raises:
         ConfigError: the rubric, or the name of a dimension, is not valid.
     """
-    node = cast(dict[str, Any], OmegaConf.to_container(config.task, resolve=True, enum_to_str=True))
+    node: Any = OmegaConf.to_container(config.task, resolve=True, enum_to_str=True)
     try:
         task = _instantiate_task(node)
     except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
         where = _rubric_file(cause.rubric) if isinstance(cause, RubricError) else ""
-        raise ConfigError([f"task: {cause.args[0] if cause.args else cause}{where}"]) from None
+        raise ConfigError(f"task: {cause.args[0] if cause.args else cause}{where}") from None
     task.built_from = node
     return task
 
 
 def build_mixture(tasks: Mapping[str, Task]) -> Task:
     """A mixture of tasks that are already built; an epoch has every record once."""
-    node = cast(
-        dict[str, Any],
-        OmegaConf.to_container(compose("task=mixed").task, resolve=True, enum_to_str=True),
-    )
+    node: Any = OmegaConf.to_container(compose("task=mixed").task, resolve=True, enum_to_str=True)
     node |= {"weights": None, "tasks": {name: task.built_from for name, task in tasks.items()}}
     mixed = MixedTask(name=node["name"], tasks=tasks)
     mixed.built_from = node
@@ -85,7 +84,7 @@ def attach_examples(task: Task, splits: Mapping[str, Sequence[Record]], seed: in
             for record in records:
                 task.examples(record)
     except ValueError as error:
-        raise ConfigError([str(error)]) from None
+        raise ConfigError(str(error)) from None
 
 
 def check_listeners(task: Task, records: Sequence[Record]) -> None:
@@ -119,6 +118,14 @@ def _with_listeners(
             yield part, [record for record in records if not part or record.part == part], fields
 
 
+def build_cache(config: DictConfig) -> FeatureCache | None:
+    """The cache of features on disk; None without one."""
+    settings = config.cache
+    if not settings.enabled or not settings.folder:
+        return None
+    return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
+
+
 def build_family(config: DictConfig) -> Family:
     """Build the model family; no file is read.
 
@@ -128,7 +135,7 @@ def build_family(config: DictConfig) -> Family:
     try:
         return instantiate(config.model)
     except InstantiationException as error:
-        raise ConfigError([f"model: {error.__cause__ or error}"]) from None
+        raise ConfigError(f"model: {error.__cause__ or error}") from None
 
 
 def build_metrics(config: DictConfig) -> list[Metric]:
@@ -163,7 +170,6 @@ def build_callbacks(config: DictConfig, args: Any) -> list[Any]:
     """Build the user's callbacks in ``callbacks``.
 
     Args:
-        config: the configuration of the run.
         args: the trainer's arguments; None without training.
 
     Raises:
@@ -215,4 +221,4 @@ def build_quantization(config: DictConfig) -> Any | None:
     try:
         return instantiate(config.quantization)
     except (InstantiationException, ValueError, TypeError) as error:
-        raise ConfigError([f"quantization: {error.__cause__ or error}"]) from None
+        raise ConfigError(f"quantization: {error.__cause__ or error}") from None

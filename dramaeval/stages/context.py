@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,10 @@ from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.distributed.zero import zero_stage
-from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
-from dramaeval.models.errors import ModelError
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
 from dramaeval.models.inputs.clip_check import clip_problem
@@ -34,6 +32,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encodin
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
     attach_examples,
+    build_cache,
     build_callbacks,
     build_family,
     build_metrics,
@@ -66,8 +65,6 @@ class RunContext:
 
     Args:
         config: a composed and checked configuration.
-        folder: the run folder.
-        processes: the processes of the run.
         identity: the short id of the run; None for the id of ``config``.
         further_callbacks: a function that returns callbacks in addition to those of the training itself.
 
@@ -180,7 +177,7 @@ class RunContext:
         split_records = self.splits.records.values()
         records = (r for split in split_records for r in split if len(r.prompt_clips) > 1)
         if problem := clip_problem(self.record_encoder, records):
-            raise ConfigError([problem])
+            raise ConfigError(problem)
 
     def _build_training(self) -> None:
         config = self.config
@@ -192,13 +189,12 @@ class RunContext:
             steps = planned_steps(count, self.args, config.processes, prompts)
         self.adapter = build_adapter(config, self.family, steps)
         check_checkpoint(config, self.family, self.adapter, self.checkpoint)
-        start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
-        self.quantization = base_quantization(build_quantization(config), start)
+        self.quantization = base_quantization(build_quantization(config), self.starting_adapter)
 
     @property
-    def starts_from_adapter(self) -> bool:
-        """Whether ``checkpoint`` points to an adapter."""
-        return self.checkpoint is not None and self.checkpoint.adapter
+    def starting_adapter(self) -> Path | None:
+        """The folder of the adapter in ``checkpoint``; None for a full model, or without ``checkpoint``."""
+        return self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
 
     @property
     def phase(self) -> str:
@@ -265,7 +261,6 @@ class RunContext:
         """Score records with the judge.
 
         Args:
-            records: the records to score.
             progress: counts the scored records.
             record_encoder: the encoder of the records; None for `record_encoder` of this context.
         """
@@ -282,13 +277,6 @@ class RunContext:
             keep_thoughts=self.config.evaluation.keep_thoughts,
         )
 
-    def score_ratings(
-        self, records: Sequence[Record], progress: Progress, record_encoder: RecordEncoder
-    ) -> list[Prediction]:
-        """As `score`, for a task whose predictions are all scores."""
-        predictions = self.score(records, progress, record_encoder)
-        return [item for item in predictions if isinstance(item, Prediction)]
-
     def _load(self) -> Any:
         start = self.checkpoint
         # Before the training the judge is the starting point, even if an earlier start has finished the training.
@@ -297,7 +285,7 @@ class RunContext:
         ):
             start = find_checkpoint(str(self.folder.model))
         if start:
-            self._require_undamaged(start)
+            self.processes.from_rank_zero(partial(check_whole, start.folder))
         base = start.folder if start and not start.adapter else self.base
         if base is None:
             self.processes.on_rank_zero(self.family.write_files)
@@ -311,17 +299,6 @@ class RunContext:
         self.attach_encoding_cache(model)
         return model
 
-    def _require_undamaged(self, start: Checkpoint) -> None:
-        """Raise ModelError on every rank if a file of the weights is damaged; only rank 0 reads the files."""
-        problem = None
-        if self.processes.is_rank_zero:
-            try:
-                check_whole(start.folder)
-            except ModelError as error:
-                problem = str(error)
-        if problem := self.processes.broadcast(problem):
-            raise ModelError(problem)
-
     @cached_property
     def made_from(self) -> Fingerprint:
         """The fingerprint of this run; hashes of clips are stored beside the cached features.
@@ -334,10 +311,7 @@ class RunContext:
 
     @cached_property
     def _feature_cache(self) -> FeatureCache | None:
-        settings = self.config.cache
-        if not settings.enabled or not settings.folder or not self.family.takes_audio:
-            return None
-        return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
+        return build_cache(self.config) if self.family.takes_audio else None
 
     def attach_encoding_cache(self, model: Any) -> None:
         """Cache the audio tower's encodings on disk if the tower does not change."""

@@ -70,7 +70,7 @@ def run(context: RunContext) -> None:
 def _run_control(context: RunContext, split: str, name: str) -> None:
     file, processes = ControlFile(context.folder.path, split, name), context.processes
     settings = {key: context.config.evaluation[key] for key in SETTINGS.get(name, ())}
-    if processes.broadcast(processes.is_rank_zero and file.is_complete(settings)):
+    if processes.from_rank_zero(lambda: file.is_complete(settings)):
         return
     log.info("Control on %s: %s", split, name.replace("_", " "))
     try:
@@ -91,7 +91,8 @@ def _control_context(context: RunContext, split: str, name: str) -> ControlConte
     progress = Progress(f"control {name.replace('_', ' ')}", clips, "clips")
 
     def score(records: Sequence[Record], record_encoder: RecordEncoder) -> list[Prediction]:
-        return context.score_ratings(records, progress, record_encoder)
+        predictions = context.score(records, progress, record_encoder)
+        return [item for item in predictions if isinstance(item, Prediction)]
 
     return ControlContext(
         task=context.task,
@@ -162,9 +163,6 @@ def measure_controls(
     """Compare the judge with every control.
 
     Args:
-        context: the context of the run.
-        split: the split of the predictions.
-        judge: the predictions of the judge.
         keys: the keys of the dimensions.
         settings: the settings of the bootstrap.
 
@@ -188,8 +186,6 @@ class ControlFile:
 
     Args:
         run_folder: the run folder.
-        split: name of the split.
-        control: name of the control.
 
     Attributes:
         predictions: a JSONL file with one prediction per line.

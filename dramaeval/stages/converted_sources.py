@@ -19,12 +19,12 @@ from dramaeval.config.registration import node_of
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.config.task_schema import OnBad
-from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.import_formats import is_source
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.importing import settings as importer_settings
 from dramaeval.importing.direct import Converted, convert, settings_for
 from dramaeval.importing.problems import BadSourceError
+from dramaeval.stages.builders import build_cache
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,9 @@ def conversions_folder(config: DictConfig, run: Path | None) -> Path:
     It is in the cache, so that runs share it. Without a cache it is in the run folder, and without a run folder it is a
     new temporary folder.
     """
-    settings = config.cache
-    if settings.enabled and settings.folder:
-        cache = FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
-        if (folder := cache.side_folder(FOLDER)) is not None:
-            return folder
+    cache = build_cache(config)
+    if cache and (folder := cache.side_folder(FOLDER)):
+        return folder
     return (run or Path(tempfile.mkdtemp(prefix="dramaeval-"))) / FOLDER
 
 
@@ -73,7 +71,6 @@ def convert_sources(
     """Convert the sources that are not JSON Lines files; the result has no entry for JSON Lines files.
 
     Args:
-        config: the configuration of the run.
         sources: the sources of its records.
         folder: see `conversions_folder`.
         processes: the processes of the run. Rank 0 converts; the other ranks then use its files.
@@ -159,7 +156,6 @@ def jsonl_of(config: DictConfig, split: str, file: str) -> Path:
     """The JSON Lines file of a source: the file itself, or its converted records in the cache.
 
     Args:
-        config: the configuration of the run.
         split: the split of the file.
         file: a file of ``task.data``.
 

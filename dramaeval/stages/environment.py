@@ -60,17 +60,12 @@ def _commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(root), *arguments]
         try:
-            finished = subprocess.run(
-                ["git", "-C", str(root), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            )
+            output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         except (OSError, subprocess.SubprocessError):
             return None
-        return finished.stdout.strip()
+        return output.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
     return f"{commit}+changes" if commit and git("status", "--porcelain") else commit

@@ -23,17 +23,15 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.metrics_file import (
     about,
     api_usage,
-    bootstrap_settings,
     evidence,
     further_tables,
     objective_of,
+    pair_evidence,
     phase_figures,
-    rated_splits,
 )
-from dramaeval.stages.pair_figures import pair_evidence
 from dramaeval.stages.predictions_file import PhasePredictions, is_intact, read_phase
 from dramaeval.stages.progress import Progress
-from dramaeval.tasks.thought import ThoughtTask
+from dramaeval.stages.thought_cost import generates_thoughts
 from dramaeval.training.training_effect import VISIBLE, largest_change
 
 log = logging.getLogger(__name__)
@@ -93,9 +91,7 @@ def check_records(context: RunContext) -> list[str]:
 
 def thought_problems(context: RunContext) -> list[str]:
     """The problem of ``evaluation.keep_thoughts`` for a judge that generates no thoughts."""
-    tasks = context.task.parts.values() or [context.task]
-    generates = any(isinstance(task, ThoughtTask) and task.generates for task in tasks)
-    if not context.config.evaluation.keep_thoughts or generates:
+    if not context.config.evaluation.keep_thoughts or generates_thoughts(context.task):
         return []
     return [
         "evaluation.keep_thoughts=true, but the judge generates no thoughts: choose a task with thoughts, such as "
@@ -108,7 +104,7 @@ def run(context: RunContext) -> None:
     phase = context.phase
     context.phases.append(phase)
     file, processes = context.folder.predictions(phase), context.processes
-    if processes.broadcast(processes.is_rank_zero and is_intact(file)):
+    if processes.from_rank_zero(lambda: is_intact(file)):
         return
     lines = []
     for split in context.splits.held_out:
@@ -131,13 +127,13 @@ def measure(context: RunContext) -> float | None:
     if context.trains:
         _warn_without_change(phases)
     figures = phase_figures(context, phases)
-    rated = {split: figures[split] for split in rated_splits(figures)}
+    rated = {split: figures[split] for split in held_out_splits(figures)}
     metrics = figures
     if context.processes.is_rank_zero:
         metrics = {
             **figures,
             **(evidence(context, phases) if rated else {}),
-            **pair_evidence(phases, bootstrap_settings(context.config)),
+            **pair_evidence(context.config, phases),
             **api_usage(context),
             "about": about(context),
         }

@@ -118,7 +118,7 @@ def fingerprint_of(context: Any, hashes: ContentHashes) -> Fingerprint:
             records=records,
         )
     except OSError as error:
-        raise ConfigError([f"{printable(str(error))}. Check the file."]) from None
+        raise ConfigError(f"{printable(str(error))}. Check the file.") from None
 
 
 def _changed_clips(records: Sequence[Record], prints: Sequence[RecordPrint]) -> Iterator[str]:

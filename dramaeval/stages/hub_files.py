@@ -41,7 +41,6 @@ def fill(folder: Path, export: Path, metrics: Path | None, repository: str) -> l
     """Copy the files to publish into an empty folder.
 
     Args:
-        folder: the target folder.
         export: the folder of the exported judge.
         metrics: ``metrics.json`` of the run that trained the judge; None without one.
         repository: owner/name on the hub.
@@ -97,10 +96,8 @@ def _require_public(base: str) -> None:
     if base.startswith(_PACKAGE) or (base and not Path(base).is_absolute()):
         return
     raise ConfigError(
-        [
-            "export.push_to_hub: the base of the adapter is a folder of this machine, which other people do not have. "
-            "Publish the merged model (export.merge=true), or train on a base from the hub (model.path=owner/name)."
-        ]
+        "export.push_to_hub: the base of the adapter is a folder of this machine, which other people do not have. "
+        "Publish the merged model (export.merge=true), or train on a base from the hub (model.path=owner/name)."
     )
 
 
@@ -118,12 +115,8 @@ def _problems(file: Path) -> Iterator[str]:
     text = file.read_text(encoding="utf-8")
     if without_secrets(text) != text:
         yield f"export.push_to_hub: {file.name} holds what looks like a secret: remove it from the export."
-    values: Any = []
-    if file.suffix == ".json":
-        values = json.loads(text)
-    elif file.suffix == ".yaml":
-        values = yaml.safe_load(text)
-    paths = [value for value in _leaves(values) if _PATH.match(value)]
+    parse = {".json": json.loads, ".yaml": yaml.safe_load}.get(file.suffix, lambda _: [])
+    paths = [value for value in _leaves(parse(text)) if _PATH.match(value)]
     if file.suffix in (".md", ".txt"):
         paths += _PATH_IN_TEXT.findall(text)
     for value in paths:

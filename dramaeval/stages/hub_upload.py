@@ -23,13 +23,13 @@ FOLDER = "hub"
 def problems(config: DictConfig) -> list[str]:
     """Problems of the settings of publishing."""
     export, name = config.export, config.export.push_to_hub
-    if name is None:
-        return (
-            ["export.dry_run=true lists what export.push_to_hub=owner/name would publish: give it."]
-            if export.dry_run
-            else []
-        )
     messages = []
+    if name is None:
+        if export.dry_run:
+            messages.append(
+                "export.dry_run=true lists what export.push_to_hub=owner/name would publish: give it."
+            )
+        return messages
     if Stage.export not in config.stages:
         messages.append(f"export.push_to_hub={name} does nothing here: add export to stages.")
     if not HUB_NAME.fullmatch(name) or "@" in name:
@@ -43,7 +43,6 @@ def publish(config: DictConfig, run: Path, export: Path, metrics: Path | None) -
     """Publish an exported judge; with ``export.dry_run`` only log the files that would be published.
 
     Args:
-        config: the configuration of the run.
         run: the run folder, which keeps a copy of the published files.
         export: the folder of the exported judge.
         metrics: ``metrics.json`` of the run that trained the judge; None without one.

@@ -75,7 +75,7 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     settings: Any = OmegaConf.to_object(config.importer)
     output = Path(settings.output).expanduser() if settings.output else folder.path
     if (output / RECORDS).exists():
-        raise ConfigError([f"{output} holds {RECORDS} already: choose another hydra.run.dir=…"])
+        raise ConfigError(f"{output} holds {RECORDS} already: choose another hydra.run.dir=…")
     imported = read_import(settings, output / "clips")
     log.info("%s rows of %s, read as:", f"{imported.rows:,}", settings.file)
     for line in imported.meaning.lines():
@@ -87,7 +87,8 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     reasons = cannot_train(rubric, imported.records)
     paths = {split: str(path.absolute()) for split, path in files.items()}
     shared = [key for key in _CONTEXT if all(key in record for record in imported.records)]
-    texts = {output / CARD: card_text(imported, settings, _counts(files), reasons)}
+    counts = {name: path.read_bytes().count(b"\n") for name, path in files.items()}
+    texts = {output / CARD: card_text(imported, settings, counts, reasons)}
     if imported.dimensions:
         name = f"{imported.name}.yaml"
         texts[output / "task" / "rubric" / name] = rubric_text(rubric)
@@ -113,10 +114,6 @@ def _split(
             "'importer.splits={train: 0.6, test: 0.4}'."
         )
         return {"train": output / RECORDS}
-
-
-def _counts(files: Mapping[str, Path]) -> dict[str, int]:
-    return {name: path.read_bytes().count(b"\n") for name, path in files.items()}
 
 
 def _report(

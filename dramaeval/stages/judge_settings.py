@@ -19,19 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def write_judge_file(context: RunContext, folder: Path) -> None:
-    """Write ``judge.yaml`` for the judge that a run has trained.
-
-    Args:
-        context: the context of the run.
-        folder: the folder of the weights.
-    """
-    base = str(context.base or context.family.path)
+    """Write ``judge.yaml`` for the judge that a run has trained, in the folder of its weights."""
+    earlier = read_judge(context.checkpoint.folder) if context.checkpoint else None
+    trained = trained_raters(context.task, context.splits["train"]) if context.trains else set()
     text = judge_text(
         saved_form(context.config),
-        base=base,
+        base=str(context.base or context.family.path),
         front_end=VERSION,
         examples=_examples(context),
-        raters=_raters(context),
+        # The training continues that of the judge in ``checkpoint``.
+        raters=trained | set((earlier and earlier.raters) or ()),
     )
     write_text_atomic(folder / JUDGE, text)
 
@@ -50,13 +47,6 @@ def _examples(context: RunContext) -> str | None:
     return training["hash"] if training else None
 
 
-def _raters(context: RunContext) -> set[str]:
-    """The raters of the training, and the raters of the judge in ``checkpoint``, whose training it continues."""
-    earlier = read_judge(context.checkpoint.folder) if context.checkpoint else None
-    trained = trained_raters(context.task, context.splits["train"]) if context.trains else set()
-    return trained | set((earlier and earlier.raters) or ())
-
-
 def check_examples(context: RunContext) -> None:
     """Check that a few-shot judge in ``checkpoint`` takes its examples from the same records as in its training.
 
@@ -72,11 +62,9 @@ def check_examples(context: RunContext) -> None:
     if judge.examples != _examples(context):
         files = ", ".join(context.made_from.splits["train"]["files"])
         raise ConfigError(
-            [
-                f"{judge.file}: the judge shows examples from the records of its training, and {files} holds other "
-                "records. Give the file of its training as task.data.train=FILE, or set checkpoint_override=true to take "
-                "the examples from these records."
-            ]
+            f"{judge.file}: the judge shows examples from the records of its training, and {files} holds other "
+            "records. Give the file of its training as task.data.train=FILE, or set checkpoint_override=true to take "
+            "the examples from these records."
         )
 
 

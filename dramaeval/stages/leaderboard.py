@@ -73,21 +73,13 @@ def _prompt_problems(context: RunContext) -> list[str]:
 
 
 def run(context: RunContext) -> None:
-    """Write the leaderboard on rank 0."""
-    context.processes.on_rank_zero(lambda: write_leaderboard(context))
-
-
-def write_leaderboard(context: RunContext) -> None:
-    """Write ``report.html``, ``leaderboard.md``, ``leaderboard.json`` and ``tables/*.csv``.
+    """Write ``report.html``, ``leaderboard.md``, ``leaderboard.json`` and ``tables/*.csv`` on rank 0.
 
     Raises:
         ConfigError: the predictions cannot be ranked.
     """
-    if isinstance(context.task, PairTask):
-        _write_pair_board(context)
-    else:
-        _write_score_board(context)
-    log.info("Leaderboard: %s", context.folder.report)
+    write = _write_pair_board if isinstance(context.task, PairTask) else _write_score_board
+    context.processes.on_rank_zero(lambda: write(context))
 
 
 def _write_score_board(context: RunContext) -> None:
@@ -103,7 +95,7 @@ def _write_score_board(context: RunContext) -> None:
     try:
         board = rank(predictions, prompts, **bootstrap_settings(context.config))
     except ValueError as error:
-        raise ConfigError([f"stages=[leaderboard]: {error}."]) from None
+        raise ConfigError(f"stages=[leaderboard]: {error}.") from None
     tables = page.tables_of(board, _titles(context.task))
     shown = page.shown_tables(board, tables)
     examples = examples_of(
@@ -124,7 +116,7 @@ def _write_pair_board(context: RunContext) -> None:
     try:
         board = rank_pairs(predictions, **bootstrap_settings(context.config))
     except NoRankingError as error:
-        raise ConfigError([f"stages=[leaderboard]: {error}."]) from None
+        raise ConfigError(f"stages=[leaderboard]: {error}.") from None
     tables = pair_board.board_tables(board, _titles(context.task))
     shown = leaderboard_page.shown_tables(board, tables, pair_board.differences)
     sentences = pair_board.board_sentences(board)
@@ -166,6 +158,7 @@ def _write(
     write_text_atomic(context.folder.report, html)
     for sentence in sentences:
         log.info("%s", sentence)
+    log.info("Leaderboard: %s", context.folder.report)
 
 
 def _about(context: RunContext, examples: Sequence[Example]) -> AboutBoard:
@@ -174,13 +167,12 @@ def _about(context: RunContext, examples: Sequence[Example]) -> AboutBoard:
 
     metrics: dict[str, Any] = {}
     report = None
-    if context.checkpoint is not None:
-        folder = context.checkpoint.folder
-        for place in (folder.parent, folder):
-            if (file := place / context.folder.metrics.name).is_file():
-                metrics = _read_metrics(file)
-                report = link_to(place / context.folder.report.name, context.folder.path)
-                break
+    judge = context.checkpoint.folder if context.checkpoint else None
+    for place in (judge.parent, judge) if judge else ():
+        if (file := place / context.folder.metrics.name).is_file():
+            metrics = _read_metrics(file)
+            report = link_to(place / context.folder.report.name, context.folder.path)
+            break
     return AboutBoard(
         date=datetime.now(UTC).date().isoformat(),
         agreement=agreement_of(metrics),

@@ -22,7 +22,6 @@ def set_up_logging(file: Path, *, terminal: bool = True) -> None:
     """Send dramaeval's messages to the terminal, and all messages to a file.
 
     Args:
-        file: the log file.
         terminal: whether this process writes to the terminal; if not, its standard output and standard error
             also go to the file.
     """
@@ -32,12 +31,17 @@ def set_up_logging(file: Path, *, terminal: bool = True) -> None:
         root.removeHandler(handler)
         handler.close()
     if terminal:
-        root.addHandler(_terminal_handler())
+        terminal_handler = _TerminalHandler(sys.stdout)
+        terminal_handler.setFormatter(_MaskingFormatter("%(message)s"))
+        terminal_handler.addFilter(_is_for_terminal)
+        root.addHandler(terminal_handler)
     else:
         with file.open("ab") as output:
             os.dup2(output.fileno(), sys.stdout.fileno())
             os.dup2(output.fileno(), sys.stderr.fileno())
-    root.addHandler(_file_handler(file))
+    file_handler = _LogFileHandler(file, encoding="utf-8")
+    file_handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(file_handler)
     root.setLevel(logging.INFO)
     sys.excepthook = _print_masked_traceback  # standard error may be a file, as under SLURM
     threading.excepthook = _log_thread_error
@@ -49,19 +53,6 @@ def set_up_logging(file: Path, *, terminal: bool = True) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     # W&B has a separate log.
     logging.getLogger("wandb").propagate = False
-
-
-def _terminal_handler() -> logging.Handler:
-    handler = _TerminalHandler(sys.stdout)
-    handler.setFormatter(_MaskingFormatter("%(message)s"))
-    handler.addFilter(_is_for_terminal)
-    return handler
-
-
-def _file_handler(file: Path) -> logging.Handler:
-    handler = _LogFileHandler(file, encoding="utf-8")
-    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    return handler
 
 
 class _TerminalHandler(logging.StreamHandler[TextIO]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,11 @@ from dramaeval.evaluation.agreement_table import agreement_text
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.drop import drop_text, drops
 from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_gain import pair_gain
+from dramaeval.evaluation.pairs.pair_ranking import NoRankingError, rank_pairs
+from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.pairs.pair_text import pair_text
-from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.published_convention import (
     published_figures,
     published_text,
@@ -27,10 +31,11 @@ from dramaeval.evaluation.wording_spread import with_wordings, wording_text
 from dramaeval.stages.api_context import ApiContext
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls
-from dramaeval.stages.pair_figures import pair_summary
 from dramaeval.stages.predictions_file import PhasePredictions
 from dramaeval.stages.read_splits import scale_notes
+from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.task import Task
 
 #: The predictions by phase, in the order of the phases.
 Phases = Mapping[str, PhasePredictions]
@@ -51,7 +56,7 @@ def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
     Returns:
         ``<split>.<phase>``: agreement over all ratings (see `summarise`); ``choices.<split>.<phase>``: accuracy
         of multiple choice (see `summarise_options`); ``pairs.<split>.<phase>``: agreement on pairs (see
-        `pair_summary`); for a mixture also ``tasks.<name>.<split>.<phase>``: the same for each task. With
+        `summarise_pairs`); for a mixture also ``tasks.<name>.<split>.<phase>``: the same for each task. With
         ``evaluation.convention=published`` the agreement of each task also has ``published`` (see
         `published_figures`).
     """
@@ -76,16 +81,15 @@ def _by_split(
 ) -> dict[str, dict[str, Any]]:
     """The figures by split: agreement, ``choices`` and ``pairs``; for the task ``part`` of a mixture, or for all tasks."""
     rated = _rated_dimensions(context, part)
-    by_split: dict[str, dict[str, Any]] = {}
+    settings = bootstrap_settings(context.config)
+    by_split: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for split, options in predictions.options.items():
-        accuracy = summarise_options(options, **bootstrap_settings(context.config))
-        by_split.setdefault(split, {})["choices"] = accuracy
+        by_split[split]["choices"] = summarise_options(options, **settings)
     for split, pairs in predictions.pairs.items():
-        by_split.setdefault(split, {})["pairs"] = pair_summary(
-            context, split, pairs, part, bootstrap_settings(context.config)
-        )
+        by_split[split]["pairs"] = _pair_summary(context, split, pairs, part)
     for split, ratings in predictions.ratings.items():
-        by_split.setdefault(split, {}).update(_agreement(context, ratings, list(rated)))
+        summary = summarise(ratings, list(rated), metrics=context.metrics, **settings)
+        by_split[split] |= with_thoughts(with_wordings(summary, ratings), ratings)
         if context.config.evaluation.convention and (part or not context.task.parts):
             by_split[split]["published"] = published_figures(
                 ratings,
@@ -94,7 +98,7 @@ def _by_split(
                     {key: dimension.annotation for key, dimension in rated.items()},
                 ),
                 {key: dimension.scale for key, dimension in rated.items()},
-                **bootstrap_settings(context.config),
+                **settings,
             )
     return by_split
 
@@ -107,24 +111,35 @@ def _rated_dimensions(context: RunContext, part: str | None) -> dict[str, Dimens
     return {f"{part}/{dimension.key}": dimension for dimension in rated}
 
 
-def _agreement(
-    context: RunContext, predictions: Sequence[Prediction], keys: Sequence[str]
+def compared_dimensions(task: Task, part: str | None = None) -> dict[str, str]:
+    """The titles of pairs' dimensions by key in predictions; for the task ``part`` of a mixture, or for all tasks."""
+    parts = {part: task.parts[part]} if part else task.parts or {"": task}
+    return {
+        f"{name}/{dimension.key}" if name else dimension.key: dimension.heading
+        for name, part_task in parts.items()
+        if isinstance(part_task, PairTask)
+        for dimension in part_task.dimensions
+    }
+
+
+def _pair_summary(
+    context: RunContext, split: str, predictions: Sequence[PairPrediction], part: str | None
 ) -> dict[str, Any]:
-    settings = bootstrap_settings(context.config)
-    summary = summarise(predictions, keys, metrics=context.metrics, **settings)
-    return with_thoughts(with_wordings(summary, predictions), predictions)
-
-
-def rated_splits(figures: Mapping[str, Any]) -> list[str]:
-    """The splits that have figures of agreement."""
-    return held_out_splits(figures)
+    """The agreement on a split (see `summarise_pairs`), and ``unscored``: the number of pairs × dimensions unscored."""
+    keys = list(compared_dimensions(context.task, part))
+    summary = summarise_pairs(predictions, keys, **bootstrap_settings(context.config))
+    asked = sum(
+        len(context.task.dimensions_for(record))
+        for record in context.splits.of_task(split, part)
+        if record.clip_b is not None
+    )
+    return {**summary, "unscored": asked - len(predictions)}
 
 
 def evidence(context: RunContext, phases: Phases, part: str | None = None) -> dict[str, Any]:
     """Measure the gain, slices and controls of the last phase on the test sets, else on val.
 
     Args:
-        context: the context of the run.
         phases: the predictions of the run, or of a task of its mixture.
         part: the name of that task; None for the run.
 
@@ -138,34 +153,42 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
     settings = bootstrap_settings(context.config)
     train = context.splits.of_task("train", part)
     names = list(context.config.evaluation.slices)
-    measured: dict[str, Any] = {}
+    measured: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     splits = evidence_splits(phases[phase].ratings)
     for split in splits:
         judge, records = phases[phase].ratings[split], context.splits.of_task(split, part)
-        figures: dict[str, Any] = {}
         if len(phases) == 2:
             before = phases["zero_shot"].ratings[split]
-            figures["gain"] = compare(judge, before, keys, **settings)
-        figures["slices"] = slices(judge, records, train, names, **settings)
+            measured["gain"][split] = compare(judge, before, keys, **settings)
+        measured["slices"][split] = slices(judge, records, train, names, **settings)
         if Stage.controls in context.stages:
-            figures["controls"] = measure_controls(context, split, judge, keys, **settings)
-        for name, values in figures.items():
-            measured.setdefault(name, {})[split] = values
-    if len(splits) > 1:
-        measured["drop"] = _drops(phases, splits, keys, settings)
+            measured["controls"][split] = measure_controls(context, split, judge, keys, **settings)
+    for name, predictions in phases.items() if len(splits) > 1 else ():
+        ratings = {split: predictions.ratings[split] for split in splits}
+        for split, figures in drops(ratings, keys, **settings).items():
+            measured["drop"].setdefault(split, {})[name] = figures
     return measured
 
 
-def _drops(
-    phases: Phases, splits: Sequence[str], keys: Sequence[str], settings: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """The drop of each test set from the first one, by split and phase."""
-    by_split: dict[str, dict[str, Any]] = {split: {} for split in splits[1:]}
-    for phase, predictions in phases.items():
-        ratings = {split: predictions.ratings[split] for split in splits}
-        for split, figures in drops(ratings, keys, **settings).items():
-            by_split[split][phase] = figures
-    return by_split
+def pair_evidence(config: DictConfig, phases: Phases) -> dict[str, dict[str, Any]]:
+    """The gain and the ranking of systems in the last phase on the test sets, else on val; empty without pairs.
+
+    Returns:
+        ``pair_gain.<split>``: final − zero-shot (see `pair_gain`); ``pair_systems.<split>``: see `rank_pairs`, or
+        ``undefined`` with the reason if the pairs of a split cannot rank systems.
+    """
+    pairs, settings = phases[list(phases)[-1]].pairs, bootstrap_settings(config)
+    measured: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for split in evidence_splits(pairs):
+        if len(phases) == 2:
+            before = phases["zero_shot"].pairs.get(split, [])
+            dimensions = list(dict.fromkeys(p.dimension for p in pairs[split]))
+            measured["pair_gain"][split] = pair_gain(pairs[split], before, dimensions, **settings)
+        try:
+            measured["pair_systems"][split] = rank_pairs(pairs[split], **settings)
+        except NoRankingError as error:
+            measured["pair_systems"][split] = {"undefined": str(error)}
+    return measured
 
 
 def about(context: RunContext) -> dict[str, Any]:
@@ -191,7 +214,7 @@ def api_usage(context: RunContext) -> dict[str, Any]:
 def further_tables(figures: Mapping[str, Any]) -> list[str]:
     """Tables and lines for the log about wordings, thoughts, tasks, accuracy and pairs."""
     texts = []
-    for split in rated_splits(figures):
+    for split in held_out_splits(figures):
         for phase, summary in figures[split].items():
             lines = (wording_text(summary), thought_text(summary), published_text(summary))
             for line in filter(None, lines):

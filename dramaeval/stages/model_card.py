@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def card(
     head = {
         "base_model": _shown(base),
         "library_name": "peft" if adapter and not merged else "transformers",
-        **({"license": licence} if licence else {}),
+        "license": licence,
         "tags": ["dramaeval", "speech", "judge"],
     }
     front = yaml.safe_dump({key: value for key, value in head.items() if value}, sort_keys=False)
@@ -177,16 +177,17 @@ def _tasks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     about = metrics.get("about") or {}
     records = about.get("records") or {}
-    lines = ["## Data", "", "| split | file | records |", "| --- | --- | --- |"]
+    rows = []
     for split in _splits(config):
         names = [_file(task.get("data") or {}, split) for task in _tasks(config)]
         files = ", ".join(dict.fromkeys(name for name in names if name))
         if files:
-            lines.append(f"| {split} | {in_markdown(files)} | {records.get(split, UNKNOWN)} |")
-    if len(lines) == 4:
+            rows.append([split, in_markdown(files), records.get(split, UNKNOWN)])
+    if not rows:
         return f"## Data\n\n{UNKNOWN.capitalize()}."
     labels = dict.fromkeys(str(task.get("labels", UNKNOWN)) for task in _tasks(config))
-    lines += ["", f"Labels: {in_markdown(', '.join(labels))}."]
+    lines = ["## Data", "", _table(["split", "file", "records"], rows), ""]
+    lines.append(f"Labels: {in_markdown(', '.join(labels))}.")
     lines += [f"Note: {in_markdown(overlap)}." for overlap in about.get("overlaps") or ()]
     for split, skipped in (about.get("skipped") or {}).items():
         lines.append(f"Skipped in {split}: {skipped['records']} records that could not be used.")
@@ -217,46 +218,48 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
         if not summary:
             continue
         level = (summary.get("bootstrap") or {}).get("level")
-        heading = f"`{split}`: mean with {level:.0%} interval" if level else f"`{split}`"
-        rows = [("all", summary["macro"]), *summary["dimensions"].items()]
-        lines = [
-            f"| {in_markdown(key)} | {_cell(row, 'pearson')} | {_cell(row, 'mse')} | {row.get('n', '')} |"
-            for key, row in rows
+        parts.append(f"`{split}`: mean with {level:.0%} interval" if level else f"`{split}`")
+        rows = [
+            [in_markdown(key), _cell(row, "pearson"), _cell(row, "mse"), row.get("n", "")]
+            for key, row in [("all", summary["macro"]), *summary["dimensions"].items()]
         ]
-        head = "| dimension | Pearson | MSE | n |\n| --- | --- | --- | --- |\n"
-        parts.append(f"{heading}\n\n{head}" + "\n".join(lines))
+        parts.append(_table(["dimension", "Pearson", "MSE", "n"], rows))
     for split, phases in (metrics.get("choices") or {}).items():
         if "final" in phases:
             categories = {**phases["final"]["categories"], "all": phases["final"]["overall"]}
-            parts.append(
-                f"`{split}`: accuracy of the likeliest option\n\n| question | accuracy | chance | n |\n"
-                "| --- | --- | --- | --- |\n"
-                + "\n".join(
-                    f"| {in_markdown(key)} | {_accuracy(row)} |" for key, row in categories.items()
-                )
-            )
+            parts.append(f"`{split}`: accuracy of the likeliest option")
+            rows = [[in_markdown(key), *_accuracy(row)] for key, row in categories.items()]
+            parts.append(_table(["question", "accuracy", "chance", "n"], rows))
     for split, phases in (metrics.get("pairs") or {}).items():
-        if "final" in phases:
-            summary = phases["final"]
-            rows = [("all", summary["macro"]), *summary["dimensions"].items()]
+        if summary := phases.get("final"):
             parts.append(
-                f"`{split}`: pairs on which the judge prefers the raters' clip, without ties; all three verdicts\n\n"
-                "| dimension | without ties | with ties | pairs |\n| --- | --- | --- | --- |\n"
-                + "\n".join(
-                    f"| {in_markdown(key)} | {_cell(row, 'accuracy_untied')} | {_cell(row, 'accuracy')} | {row['pairs']} |"
-                    for key, row in rows
-                )
+                f"`{split}`: pairs on which the judge prefers the raters' clip, without ties; all three verdicts"
             )
+            rows = [
+                [
+                    in_markdown(key),
+                    _cell(row, "accuracy_untied"),
+                    _cell(row, "accuracy"),
+                    row["pairs"],
+                ]
+                for key, row in [("all", summary["macro"]), *summary["dimensions"].items()]
+            ]
+            parts.append(_table(["dimension", "without ties", "with ties", "pairs"], rows))
     if len(parts) == 1:
         parts.append("Not measured.")
     return "\n\n".join(parts)
 
 
-def _accuracy(row: Mapping[str, Any]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown; texts in its cells are escaped already."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+
+
+def _accuracy(row: Mapping[str, Any]) -> list[Any]:
     likelihood, chance = row["likelihood"], row.get("chance")
-    interval = {"accuracy": likelihood["interval"]} if likelihood["interval"] else {}
-    accuracy = _cell({**likelihood, "interval": interval}, "accuracy")
-    return f"{accuracy} | {'-' if chance is None else f'{chance:.2f}'} | {likelihood['n']}"
+    accuracy = _cell({**likelihood, "interval": {"accuracy": likelihood["interval"]}}, "accuracy")
+    return [accuracy, "-" if chance is None else f"{chance:.2f}", likelihood["n"]]
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
@@ -283,42 +286,39 @@ def _training(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     settings: dict[str, Any] = {**_loss(trainer), "seed": config.get("seed")}
     if config.get("peft"):
         settings["peft"] = config["peft"].get("_target_")
-        settings |= {f"peft.{key}": value for key, value in config["peft"].items() if key[0] != "_"}
+        settings |= _arguments("peft", config["peft"])
         settings["adapt"] = config.get("adapt")
     else:
         settings["peft"] = "none (every weight)"
         for key in ("freeze_audio", "freeze_llm", "train_projector"):
             settings[f"model.{key}"] = (config.get("model") or {}).get(key)
-    quantization = config.get("quantization") or {}
-    settings |= {
-        f"quantization.{key}": value for key, value in quantization.items() if key[0] != "_"
-    }
-    args = trainer.get("args") or {}
-    settings |= {f"trainer.args.{key}": value for key, value in args.items() if key[0] != "_"}
-    settings |= {f"batch.{key}": value for key, value in (config.get("batch") or {}).items()}
+    settings |= _arguments("quantization", config.get("quantization"))
+    settings |= _arguments("trainer.args", trainer.get("args"))
+    settings |= _arguments("batch", config.get("batch"))
     settings["dtype"] = environment.get("dtype")
     versions = environment.get("versions") or {}
     for name in ("dramaeval", "torch", "transformers", "peft", "trl"):
         settings[name] = versions.get(name)
     settings.pop("peft.tokenizer_name_or_path", None)  # a path of this machine
     rows = [
-        f"| {in_markdown(key)} | {in_markdown(value)} |"
+        [in_markdown(key), in_markdown(value)]
         for key, value in settings.items()
         if value is not None
     ]
-    return "## Training\n\n| setting | value |\n| --- | --- |\n" + "\n".join(rows)
+    return "## Training\n\n" + _table(["setting", "value"], rows)
+
+
+def _arguments(node: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The values of a node by their full keys, without Hydra's keys such as ``_target_``."""
+    return {f"{node}.{key}": value for key, value in (values or {}).items() if key[0] != "_"}
 
 
 def _licence(base: str | None, licence: str | None) -> str:
-    shown = in_markdown(_shown(base) or UNKNOWN)
+    known = "not known: no card on this machine names it"
     if licence:
-        name = in_markdown(licence)
-        text = (
-            f"The licence of the base, {shown}, is {name}; it applies to models made from the base."
-        )
-    else:
-        text = f"The licence of the base, {shown}, is not known: no card on this machine names it."
-    return f"## Licence\n\n{text} The data may have other terms."
+        known = f"{in_markdown(licence)}; it applies to models made from the base"
+    shown = in_markdown(_shown(base) or UNKNOWN)
+    return f"## Licence\n\nThe licence of the base, {shown}, is {known}. The data may have other terms."
 
 
 def _read(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

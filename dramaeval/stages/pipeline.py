@@ -58,17 +58,14 @@ log = logging.getLogger(__name__)
 
 #: Stages that check the records before any weights load.
 CHECK_RECORDS: tuple[ModuleType, ...] = (evaluate, controls, score, leaderboard, serve)
+#: Stages that need no records and no judge; each of them is the only stage of its run.
+_WITHOUT_CONTEXT = {Stage["import"], Stage.report}
 
 
 def run(
     config: DictConfig, further_callbacks: CallbackProvider, server: serve.Serve | None = None
 ) -> float | None:
-    """Run a composed configuration in Hydra's output folder.
-
-    Args:
-        config: the configuration that Hydra composed.
-        further_callbacks: see `RunContext`.
-        server: the function that runs ``stages=[serve]``.
+    """Run the configuration that Hydra composed in Hydra's output folder; for the arguments see `run_in_process`.
 
     Returns:
         the figure that a sweep maximises: macro Pearson on val, or on test if there is no val split; None without
@@ -84,10 +81,7 @@ def run(
         secrets.guard(config, hydra)
         if launched and hydra.mode == RunMode.MULTIRUN:
             raise ConfigError(
-                [
-                    "A sweep starts its processes itself: python launch.py -m processes=N …, without "
-                    "torchrun."
-                ]
+                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
             )
         config = with_saved_stdin(config, conversions_folder(config, None if config.plan else path))
         return run_in_folder(config, path, further_callbacks, server, starts_processes=not launched)
@@ -101,17 +95,11 @@ def run_in_folder(
     *,
     starts_processes: bool,
 ) -> float | None:
-    """Run a configuration in a folder that this process has locked.
+    """As `run`, in a folder that this process has locked.
 
     Args:
-        config: a composed configuration.
-        path: the run folder.
-        further_callbacks: see `RunContext`.
-        server: the function that runs ``stages=[serve]``.
+        config, path, further_callbacks, server: see `run_in_process`.
         starts_processes: whether this process starts the processes of the run; if not, it is one of them.
-
-    Returns:
-        as `run`.
     """
     config = inherit(config)
     if starts_processes and needs_process_group(config) and not config.plan:
@@ -130,7 +118,7 @@ def _output_folder() -> Path:
     """
     runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
     if problem := folder_problem(runtime["output_dir"], "hydra.run.dir:"):
-        raise ConfigError([problem])
+        raise ConfigError(problem)
     return Path(runtime["output_dir"])
 
 
@@ -146,15 +134,11 @@ def run_in_process(
     Args:
         config: a composed configuration. All ranks use that of rank 0; the other ranks may pass None.
         path: the run folder; as for ``config``, the path of rank 0 is used.
-        processes: the processes of the run.
         further_callbacks: see `RunContext`.
         server: the function that runs ``stages=[serve]``.
 
     Returns:
-        as `run`, on every rank.
-
-    Raises:
-        ConfigError, BadRecordsError, ModelError, FolderInUseError: as `run`.
+        as `run`, on every rank; the errors are those of `run`.
     """
     config, path = processes.broadcast((config, path))
     if config is None or path is None:
@@ -173,11 +157,8 @@ def run_in_process(
         config.processes = _process_count(config, processes)
         fill_in_described_processes(config)
         check(config)
-        if Stage["import"] in config.stages:
-            processes.on_rank_zero(lambda: _import_records(config, folder))
-            return None
-        if Stage.report in config.stages:
-            processes.on_rank_zero(lambda: _compare_runs(config, folder))
+        if _WITHOUT_CONTEXT & set(config.stages):
+            processes.on_rank_zero(lambda: _run_without_context(config, folder))
             return None
         context = context_of(config, folder, processes, identity, further_callbacks)
         if processes.is_rank_zero:
@@ -203,25 +184,19 @@ def _process_count(config: DictConfig, processes: Processes) -> int:
         return config.processes
     if config.processes not in (1, processes.count):
         raise ConfigError(
-            [
-                f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
-                "torchrun the same number."
-            ]
+            f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
+            "torchrun the same number."
         )
     return processes.count
 
 
-def _compare_runs(config: DictConfig, folder: RunFolder) -> None:
-    log.info("Comparing %s", ", ".join(config.runs))
+def _run_without_context(config: DictConfig, folder: RunFolder) -> None:
+    imports = Stage["import"] in config.stages
+    if not imports:
+        log.info("Comparing %s", ", ".join(config.runs))
     if not config.plan:
         folder.open(config)
-        report.run(config, folder)
-
-
-def _import_records(config: DictConfig, folder: RunFolder) -> None:
-    if not config.plan:
-        folder.open(config)
-        import_records.run(config, folder)
+        (import_records if imports else report).run(config, folder)
 
 
 def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str]:
@@ -242,7 +217,7 @@ def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str
     startup.prepare_device(config.device.value)
     fill_in_described_processes(config)
     check(config)
-    if {Stage.report, Stage["import"]} & set(config.stages):
+    if _WITHOUT_CONTEXT & set(config.stages):
         return []
     return check_context(context_of(config, RunFolder(path)), starts=starts).lines()
 
@@ -251,7 +226,6 @@ def check_context(context: RunContext, *, starts: bool) -> Plan | ApiPlan:
     """Check the records, log the plan, and compare it with the memory of the machine.
 
     Args:
-        context: the context of the run.
         starts: whether the run will start next. Then missing files of the model are a problem, and so is a lack of memory
             unless ``plan_force`` is set. Otherwise a plan for another machine needs no files.
 
@@ -286,15 +260,7 @@ def _rate_problems(context: RunContext, plan: Plan | ApiPlan) -> list[str]:
 
 
 def run_stages(context: RunContext, server: serve.Serve | None = None) -> float | None:
-    """Run the requested stages; skip finished stages.
-
-    Args:
-        context: the context of the run.
-        server: the function that runs ``stages=[serve]``.
-
-    Returns:
-        as `run`.
-    """
+    """Run the requested stages; skip finished stages. Arguments and result as in `run_in_process`."""
     stages, processes, folder = context.stages, context.processes, context.folder
     described = environment.describe(context.config.seed, context.device, context.dtype)
     described |= {"processes": processes.count, "run_id": context.id}

@@ -89,7 +89,7 @@ class Plan:
         return ["Plan", *self._data_lines(), *self._model_lines(), *self._memory_lines()]
 
     def _data_lines(self) -> list[str]:
-        width = max(10, *map(len, self.records)) if self.records else 10
+        width = max([10, *map(len, self.records)])
         return [
             f"  {name:<{width}} {counted(count, 'record')}, {counted(self.questions[name], 'question')}, "
             f"{self.hours[name]:.2f} hours of audio"

@@ -6,9 +6,8 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
-
-import torch
 
 from dramaeval.config.batch_size import StepSize
 from dramaeval.config.schema import Stage
@@ -49,8 +48,7 @@ def make_plan(context: RunContext) -> Plan:
     skeleton, positions = _skeleton(context)
     questions = _questions(splits, task)
     parts = count_parameters(skeleton, family)
-    total = sum(count for _, count in parts.values())
-    trained = sum(count for count, _ in parts.values()) if args is not None else 0
+    trained, total = _sums(parts)
     lengths = question_lengths(
         splits,
         task,
@@ -66,9 +64,17 @@ def make_plan(context: RunContext) -> Plan:
         raise BadRecordsError(lengths.too_long)
     shape, dtype = family.shape(skeleton.config), context.dtype
     if args is None:
-        steps, clips, operations = 0, None, 0.0
+        steps, clips, operations, trained = 0, None, 0.0, 0
         scored = min(batch.eval_clips, max(map(len, splits.values()), default=1))
-        memory = _scoring_memory(shape, total, lengths, scored, dtype)
+        memory = estimate(
+            total=total,
+            trainable=0,
+            bytes_per_weight=dtype.itemsize,
+            tokens=lengths.largest.tokens * scored,
+            hidden=shape.hidden,
+            layers=1,  # no activations are kept for a backward pass
+            inner=shape.inner,
+        )
     else:
         prompts = task.prompts_per_record
         clips = StepSize(clips_per_pass(args, prompts), args.gradient_accumulation_steps, processes)
@@ -82,38 +88,21 @@ def make_plan(context: RunContext) -> Plan:
                 steps = planned_steps(math.ceil(tokens / batch.max_tokens), args, processes)
         operations = _operations(shape, parts, lengths, args)
         operations *= pass_clips * clips.accumulation * clips.processes
-        # PEFT keeps the weights of an adapter in float32 in a model of 16 bits.
-        float_adapter = bool(config.peft) and dtype.itemsize == 2
-        memory = _training_memory(
-            shape,
-            parts,
-            lengths,
-            args,
-            batch,
-            pass_clips,
-            dtype,
-            processes,
-            config.zero,
-            float_adapter,
-        )
+        memory = _training_memory(context, shape, parts, lengths, pass_clips)
     if context.planned_device.type == "cpu":
         memory = replace(memory, program=PROGRAM_BYTES)
     in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
-    packed, packed_size = 0, 0.0
+    packed = 0
     if context.quantization:
         packed, packed_size = packed_bytes(
             context.quantization, skeleton, family.parts, family.unquantised
         )
-    if packed:
         saved = packed * (dtype.itemsize - packed_size)
         memory = replace(memory, weights=memory.weights - saved)
     return Plan(
         records={name: len(records) for name, records in splits.items()},
         questions={name: sum(counts) for name, counts in questions.items()},
-        hours={
-            name: sum(record.total_seconds for record in records) / 3600
-            for name, records in splits.items()
-        },
+        hours={name: sum(r.total_seconds for r in split) / 3600 for name, split in splits.items()},
         steps=steps,
         clips=clips,
         stage=zero_stage(config.zero),
@@ -132,29 +121,30 @@ def make_plan(context: RunContext) -> Plan:
         positions=positions,
         in_full=in_full,
         untrained=untrained,
-        thoughts=_thoughts(context, skeleton, lengths.longest) if _scores(context) else None,
+        thoughts=_thoughts(context, skeleton, lengths.longest),
     )
 
 
 def _thoughts(context: RunContext, skeleton: Any, prompt_tokens: int) -> ThoughtCost | None:
     """The cost of the thoughts; only a plan for this machine measures the seconds, and only if the weights fit it whole."""
     config, family = context.config, context.family
+    scoring = {Stage.train, Stage.evaluate, Stage.controls}  # a training scores the val split
+    if not context.stages & scoring and not scores_input(config):
+        return None
     cost = thought_cost(context.splits.records, context.task, config.batch.eval_clips)
     if cost is None or not cost.passes or not config.plan or config.plan_device:
         return cost
     if context.quantization or family.device_map is not None or not supports_cache(skeleton):
         return cost
-    texts = cost.thoughts_a_pass
-    return cost.timed(
-        measure_generation(
-            skeleton,
-            family,
-            context.device,
-            context.dtype,
-            prompt_tokens=prompt_tokens,
-            texts=texts,
-        )
+    measured = measure_generation(
+        skeleton,
+        family,
+        context.device,
+        context.dtype,
+        prompt_tokens=prompt_tokens,
+        texts=cost.thoughts_a_pass,
     )
+    return cost.timed(measured)
 
 
 def _new_parts(
@@ -176,12 +166,8 @@ def _skeleton(context: RunContext) -> tuple[Any, int | None]:
     if positions is not None:
         positions -= _virtual_tokens(context)
     if context.trains and trains_by_reward(context.config):
-        check_completions(
-            context.args,
-            context.record_encoder,
-            context.trainable_records,
-            positions or sys.maxsize,
-        )
+        records, most = context.trainable_records, positions or sys.maxsize
+        check_completions(context.args, context.record_encoder, records, most)
     if adapter is not None:
         skeleton = attach_checked(skeleton, adapter, context.config, family)
     return skeleton, positions if _needs_model(context) else None
@@ -190,8 +176,8 @@ def _skeleton(context: RunContext) -> tuple[Any, int | None]:
 def _virtual_tokens(context: RunContext) -> int:
     """The number of positions that an adapter uses for virtual tokens."""
     settings = context.adapter
-    if settings is None and context.checkpoint is not None and context.checkpoint.adapter:
-        settings = read_adapter(context.checkpoint.folder)
+    if settings is None and context.starting_adapter:
+        settings = read_adapter(context.starting_adapter)
     if settings is None or not settings.is_prompt_learning:
         return 0
     return int(settings.num_virtual_tokens or 0)
@@ -201,15 +187,13 @@ def missing_files(context: RunContext, *, starts: bool) -> list[str]:
     """The problem of missing model files.
 
     Args:
-        context: the context of the run.
         starts: whether the run will start next; if not, a plan for another machine needs no files.
     """
     if (context.config.plan_device and not starts) or not _needs_model(context):
         return []
     problem = context.family.files_problem(context.base)
-    if problem is None:
-        return []
-    return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
+    advice = "A plan for a machine that has the model: plan=true plan_device=cuda."
+    return [f"{problem} {advice}"] if problem else []
 
 
 def _needs_model(context: RunContext) -> bool:
@@ -230,26 +214,18 @@ def capacity(context: RunContext) -> Capacity | None:
     return Capacity.here(context.device, processes_here(context.config.processes))
 
 
-def _scores(context: RunContext) -> bool:
-    """Whether the run scores records: in a stage, or to validate a training."""
-    return bool(context.stages & {Stage.train, Stage.evaluate, Stage.controls}) or scores_input(
-        context.config
-    )
-
-
 def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, list[int]]:
     """The number of questions about each record, by split."""
-    return {
-        name: [
-            len(
-                trainable_dimensions(task, record)
-                if name == "train"
-                else task.dimensions_for(record)
-            )
-            for record in records
-        ]
-        for name, records in splits.items()
-    }
+    questions = {}
+    for name, records in splits.items():
+        asked = partial(trainable_dimensions, task) if name == "train" else task.dimensions_for
+        questions[name] = [len(asked(record)) for record in records]
+    return questions
+
+
+def _sums(parts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The numbers of trainable and of all parameters of the model."""
+    return sum(count for count, _ in parts.values()), sum(count for _, count in parts.values())
 
 
 def _operations(
@@ -258,13 +234,12 @@ def _operations(
     """The floating-point operations per training clip; 0 for GRPO, since the formula does not include sampling."""
     if hasattr(args, "num_generations"):
         return 0.0
-    total = sum(count for _, count in parts.values())
-    trained = sum(count for count, _ in parts.values())
-    adapter = trained * 2 <= total
+    trained, total = _sums(parts)
+    is_adapter = trained * 2 <= total
     step = training_step(
         shape,
         lengths.training,
-        rank=max(1, round(trained / shape.adapter_weights(1))) if adapter else 0,
+        rank=max(1, round(trained / shape.adapter_weights(1))) if is_adapter else 0,
         trains_audio=bool(parts.get("audio", (0, 0))[0]),
         trains_inputs=any(count for part, (count, _) in parts.items() if part != "llm"),
         checkpointing=args.gradient_checkpointing,
@@ -272,49 +247,32 @@ def _operations(
     return step.total / max(len(lengths.training), 1)
 
 
-def _scoring_memory(
-    shape: Shape, total: int, lengths: QuestionLengths, clips: int, dtype: torch.dtype
-) -> MemoryEstimate:
-    return estimate(
-        total=total,
-        trainable=0,
-        bytes_per_weight=dtype.itemsize,
-        tokens=lengths.largest.tokens * clips,
-        hidden=shape.hidden,
-        layers=1,  # no activations are kept for a backward pass
-        inner=shape.inner,
-    )
-
-
 def _training_memory(
+    context: RunContext,
     shape: Shape,
     parts: Mapping[str, tuple[int, int]],
     lengths: QuestionLengths,
-    args: Any,
-    batch: Any,
     pass_clips: float,
-    dtype: torch.dtype,
-    processes: int,
-    zero: Mapping[str, Any] | None,
-    float_adapter: bool,
 ) -> MemoryEstimate:
     """The memory of one training process; ``pass_clips`` is the number of clips per forward pass."""
-    largest = lengths.largest
+    config, largest, weight = context.config, lengths.largest, context.dtype.itemsize
+    trained, total = _sums(parts)
     trains_audio = bool(parts.get("audio", (0, 0))[0])
     return estimate(
-        total=sum(count for _, count in parts.values()),
-        trainable=sum(count for count, _ in parts.values()),
-        bytes_per_weight=dtype.itemsize,
-        tokens=batch.max_tokens or largest.tokens * int(pass_clips),
+        total=total,
+        trainable=trained,
+        bytes_per_weight=weight,
+        tokens=config.batch.max_tokens or largest.tokens * int(pass_clips),
         hidden=shape.hidden,
         layers=shape.layers,
         inner=shape.inner,
         copied=round(pass_clips * largest.copied),
         logits=round(pass_clips * largest.branches * largest.answers) * shape.vocabulary,
-        audio=shape.tower_bytes(round(pass_clips * largest.frames), dtype.itemsize) * trains_audio,
-        checkpointing=args.gradient_checkpointing,
-        processes=processes,
-        stage=zero_stage(zero),
-        offload=offloads(zero),
-        float_adapter=float_adapter,
+        audio=shape.tower_bytes(round(pass_clips * largest.frames), weight) * trains_audio,
+        checkpointing=context.args.gradient_checkpointing,
+        processes=config.processes,
+        stage=zero_stage(config.zero),
+        offload=offloads(config.zero),
+        # PEFT keeps the weights of an adapter in float32 in a model of 16 bits.
+        float_adapter=bool(config.peft) and weight == 2,
     )

@@ -50,15 +50,13 @@ def read_phase(file: Path) -> PhasePredictions:
     phase = PhasePredictions()
     for _, line in json_lines(file):
         values = json.loads(line)
+        split = values["split"]
         if "options" in values:
-            options = phase.options.setdefault(values["split"], [])
-            options.append(OptionPrediction.from_json(values))
+            phase.options.setdefault(split, []).append(OptionPrediction.from_json(values))
         elif is_pair_line(values):
-            pairs = phase.pairs.setdefault(values["split"], [])
-            pairs.append(PairPrediction.from_json(values))
+            phase.pairs.setdefault(split, []).append(PairPrediction.from_json(values))
         else:
-            ratings = phase.ratings.setdefault(values["split"], [])
-            ratings.append(Prediction.from_json(values))
+            phase.ratings.setdefault(split, []).append(Prediction.from_json(values))
     return phase
 
 

@@ -86,8 +86,6 @@ def write_questions(
     a record has a line; dimensions without a rating are left out and counted in the log.
 
     Args:
-        task: the task, which words the questions.
-        splits: the records by split.
         folder: the folder of the files, which is created.
         seed: the seed of sampling.
         clips: by split, the hash of each record's clip, which is written to its lines; None: no hashes.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.question_length import clip_tokens, question_tokens
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.planning.flops import Work
+from dramaeval.stages.thought_cost import thoughts_about
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 from dramaeval.training.question_sampler import training_record
@@ -62,8 +64,6 @@ def question_lengths(
     """Estimate the lengths of all questions, and count those that may be the longest or too long.
 
     Args:
-        splits: the records by split.
-        task: the task, which words the questions.
         family: the model family, which determines the tokens of a clip.
         questions_per_clip, shared_prefix: see ``batch``.
         clips_per_pass: number of clips of a forward pass, which compute the text before all clips once.
@@ -75,7 +75,12 @@ def question_lengths(
     first_text = len(_text_of([{"content": task.first_parts}])) // _CHARACTERS_PER_TOKEN
     saved = first_text - first_text // clips_per_pass if shared_prefix else 0
     largest, training = Work(prefix=0, branches=1, width=0), []
-    for name, number, record in _numbered(splits):
+    numbered = (
+        (name, number, record)
+        for name, records in splits.items()
+        for number, record in enumerate(records)
+    )
+    for name, number, record in numbered:
         rng = np.random.default_rng([seed, 0, number, 2]) if name == "train" else None
         if name == "train":
             record = training_record(task, record, (seed, 0, number))
@@ -91,14 +96,12 @@ def question_lengths(
         seconds += record.prompt_clips.values()
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
         # In scoring, each generated thought has a separate branch.
-        thoughts = [_thoughts(question) for question in step]
-        thought_tokens = (
-            task.max_written_tokens(record) if any(q.generates_thought for q in step) else 0
-        )
+        if any(question.generates_thought for question in step):
+            width += task.max_written_tokens(record)
         work = Work(
             prefix=prefix,
-            branches=sum(thoughts),
-            width=width + thought_tokens,
+            branches=sum(map(thoughts_about, step)),
+            width=width,
             frames=sum(map(family.encoded_frames, frames)),
             answers=max(map(_answer_tokens, step)),
         )
@@ -109,11 +112,6 @@ def question_lengths(
     return QuestionLengths(
         tokens, record_name, largest, training, record_encoder is not None, longest.too_long
     )
-
-
-def _thoughts(question: Question) -> int:
-    """The number of a question's sequences: one for each sampled thought, else 1."""
-    return question.thought_sampling.samples if question.thought_sampling else 1
 
 
 def _step(questions: Sequence[Question], questions_per_clip: int | None) -> list[Question]:
@@ -145,18 +143,17 @@ def _row(
         audio = clip_tokens(family, task, record, group[0])
         prefix = 0
         if shared_prefix and len(texts) > 1:
-            prefix = audio + len(_common_start(texts)) // _CHARACTERS_PER_TOKEN
+            prefix = audio + _common_length(texts) // _CHARACTERS_PER_TOKEN
         shared += prefix
         total += sum(audio + len(text) // _CHARACTERS_PER_TOKEN for text in texts)
         in_prefix += prefix * len(group)
     return shared, round((total - in_prefix) / len(questions))
 
 
-def _numbered(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, int, Record]]:
-    """Every record with its split and its number in the split."""
-    for name, records in splits.items():
-        for number, record in enumerate(records):
-            yield name, number, record
+def _common_length(texts: Sequence[str]) -> int:
+    """The number of characters with which all texts begin."""
+    pairs = zip(min(texts), max(texts), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class _Longest:
@@ -182,18 +179,25 @@ class _Longest:
         size = len(_text_of(question.messages).encode())
         estimate = audio + size // _CHARACTERS_PER_TOKEN + _answer_tokens(question)
         self._added += 1
-        candidate = (estimate, -self._added, record, question)
-        if len(self._candidates) < _CANDIDATES:
-            heapq.heappush(self._candidates, candidate)
-        else:
-            heapq.heappushpop(self._candidates, candidate)
+        heapq.heappush(self._candidates, (estimate, -self._added, record, question))
+        if len(self._candidates) > _CANDIDATES:
+            heapq.heappop(self._candidates)
         if self.record_encoder is None or self.positions is None:
             return
-        if self.too_long and _is_about(self.too_long[-1], record):
+        last = self.too_long[-1] if self.too_long else None
+        if last and (last.file, last.line) == (record.file, record.line):
             return  # one problem per record
         length = question_tokens(self.record_encoder, record, question, self.positions)
         if length > self.positions:
-            self.too_long.append(_too_long(record, length, self.positions))
+            self.too_long.append(
+                record.problem(
+                    "prompt",
+                    f"a question about it has {length:,} tokens, clips and answer included; the model has "
+                    f"{self.positions:,} positions",
+                    "shorten its texts, its clip or its turns (task.turns=text leaves out their clips), or lower "
+                    "task.shots; a prompt is never cut",
+                )
+            )
 
     def result(self) -> tuple[int, str]:
         """The tokens of the longest question (estimated if questions are too long), and its record with file and line."""
@@ -208,20 +212,6 @@ class _Longest:
         return tokens, f"record {record.id} ({record.file}:{record.line})"
 
 
-def _is_about(problem: Problem, record: Record) -> bool:
-    return (problem.file, problem.line) == (record.file, record.line)
-
-
-def _too_long(record: Record, length: int, positions: int) -> Problem:
-    return record.problem(
-        "prompt",
-        f"a question about it has {length:,} tokens, clips and answer included; the model has "
-        f"{positions:,} positions",
-        "shorten its texts, its clip or its turns (task.turns=text leaves out their clips), or lower task.shots; a prompt "
-        "is never cut",
-    )
-
-
 def _answer_tokens(question: Question) -> int:
     """The estimated tokens of an answer, including the end of the turn."""
     return len(question.solution((0,) * len(question.answer_fields))) // _CHARACTERS_PER_TOKEN + 2
@@ -234,11 +224,3 @@ def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:
         items = [{"text": content}] if isinstance(content, str) else content
         texts += [item["text"] for item in items if "text" in item]
     return "\n".join(texts)
-
-
-def _common_start(texts: Sequence[str]) -> str:
-    first, last = min(texts), max(texts)
-    for position, (a, b) in enumerate(zip(first, last, strict=False)):
-        if a != b:
-            return first[:position]
-    return first

@@ -99,11 +99,9 @@ def read_splits(
     """Read the files that the stages need.
 
     Args:
-        config: the configuration of the run.
         task: the task, which names the keys that a record must have.
         conversions: the folder for converted records (`dramaeval.importing.direct`).
         takes_audio: whether the judge takes audio; if not, clips need not exist.
-        processes: the processes of the run.
 
     Raises:
         BadRecordsError: lists the problems of all files, unless ``task.data.on_bad=skip``.
@@ -113,35 +111,32 @@ def read_splits(
     skipped: dict[str, list[Problem]] = {}
     failures: list[BadRecordsError] = []
     sources = _sources(config)
-    texts: dict[str, str] = {}
+    input_options: dict[str, Any] = {}
     if scores_input(config):
-        texts = shared_texts(config, task)
+        input_options = line_options(config)
+        if texts := shared_texts(config, task):
+            input_options["texts"] = texts  # a task class of the user may not have the argument
         sources += input_sources(config, task, conversions, processes)
     converted = convert_sources(config, sources, conversions, processes)
-    shard_options = line_options(config) if scores_input(config) else {}
-    if shard_options:
+    if "lines" in input_options:
         inputs = [source for source in sources if source.split == INPUT]
         require_divisible(config, [_jsonl(source, converted) for source in inputs])
     for source in sources:
-        conversion = converted.get(source)
-        # A task class of the user may not have the argument `texts`.
-        options: dict[str, Any] = {}
-        if source.split == INPUT:
-            options = {**({"texts": texts} if texts else {}), **shard_options}
+        conversion, is_input = converted.get(source), source.split == INPUT
         try:
             result = task.parts.get(source.part, task).read(
                 conversion.file_of(source.split) if conversion else source.file,
                 reads_audio=takes_audio,
-                annotated=source.split != INPUT,
+                annotated=not is_input,
                 audio_root=data.audio_root or source.audio_root,
                 on_bad=data.on_bad.value,
                 max_seconds=data.max_seconds,
                 on_long=data.on_long.value,
                 workers=data.workers,
-                **options,
+                **(input_options if is_input else {}),
             )
         except BadRecordsError as error:
-            if source.split == INPUT and (hint := missing_texts_hint(error, config, task)):
+            if is_input and (hint := missing_texts_hint(error, config, task)):
                 error.advice = f"{error.advice}\n{hint}".lstrip()
             failures.append(conversion.in_terms_of_source(error) if conversion else error)
             continue
@@ -164,7 +159,6 @@ def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: boo
     """Refuse or leave out records whose texts the model would read as markup.
 
     Args:
-        splits: the records.
         task: the task, which puts the texts into prompts and answers.
         text_check: the check of the model's markup.
         skips: whether such records are left out (``task.data.on_bad=skip``).

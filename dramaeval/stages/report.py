@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,18 +37,16 @@ log = logging.getLogger(__name__)
 
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
-    split = config.report.split
-    split_problems = (
-        [f"report.split={split} is not a held-out split: give val, test or test_NAME."]
-        if split is not None and not held_out_splits([split])
-        else []
-    )
+    split, problems = config.report.split, []
+    if split is not None and not held_out_splits([split]):
+        problems.append(
+            f"report.split={split} is not a held-out split: give val, test or test_NAME."
+        )
     if Stage.report not in config.stages:
-        return [
-            *split_problems,
-            *(["runs=[…] is read by stages=[report] only."] if config.runs else []),
-        ]
-    problems = split_problems + [
+        if config.runs:
+            problems.append("runs=[…] is read by stages=[report] only.")
+        return problems
+    problems += [
         f"runs: {run} is neither a folder nor a file."
         for run in config.runs
         if not (path := Path(run).expanduser()).is_dir() and not path.is_file()
@@ -87,7 +85,7 @@ def run(config: DictConfig, folder: RunFolder) -> None:
         dimensions = list(next(iter(comparisons.values())).dimensions)
         across = {} if has_pairs else _drops(config, by_split, dimensions)
     except ResultsError as error:
-        raise ConfigError([str(error)]) from None
+        raise ConfigError(str(error)) from None
     for number, (split, comparison) in enumerate(comparisons.items()):
         _write(config, folder, split if number else "", by_split[split], comparison, across)
 
@@ -103,8 +101,6 @@ def _write(
     """Write the files of one split.
 
     Args:
-        config: the configuration of the stage.
-        folder: its run folder.
         suffix: the test set in the names of files; empty for the first test set.
         runs: the results of the runs on the split.
         comparison: the comparison of these results.
@@ -114,9 +110,8 @@ def _write(
     from dramaeval.evaluation.report import comparison_page
     from dramaeval.stages.report_html import write_tables
 
-    name, tables_folder = "comparison", "tables"
-    if suffix:
-        name, tables_folder = f"{name}.{suffix}", f"{tables_folder}/{suffix}"
+    name = f"comparison.{suffix}" if suffix else "comparison"
+    tables_folder = f"tables/{suffix}" if suffix else "tables"
     tables = comparison_page.tables_of(comparison)
     sentences = comparison_page.sentences(comparison)
     values = asdict(comparison)
@@ -153,16 +148,15 @@ def _read_split(
     """The results of runs, published results, and other models' responses, in the order of the folders."""
     names = short_names(folders)
     read: dict[Path, Results] = {}
-    responses = [folder for folder in folders if not is_run(folder) and has_responses(folder)]
-    # Responses have no ratings and take them from the other results.
     for folder, name in zip(folders, names, strict=True):
         if is_run(folder):
             read[folder] = read_run(folder, name, split, phase)
-        elif folder not in responses:
+        elif not has_responses(folder):
             read[folder] = read_published(folder, name, rubric)
     rated = list(read.values())
+    # Responses have no ratings and take them from the other results.
     for folder, name in zip(folders, names, strict=True):
-        if folder in responses:
+        if folder not in read:
             read[folder] = read_responses(folder, name, rated)
     return [read[folder] for folder in folders]
 
@@ -173,16 +167,12 @@ def _drops(
     """The drops of every run between test sets, on the records that all runs have; empty for a single test set."""
     if len(by_split) < 2:
         return {}
-    predictions = {split: common_predictions(runs) for split, runs in by_split.items()}
-    names = [run.name for run in next(iter(by_split.values()))]
-    return {
-        name: drops(
-            {split: by_run[name] for split, by_run in predictions.items()},
-            dimensions,
-            **bootstrap_settings(config),
-        )
-        for name in names
-    }
+    common = {split: common_predictions(runs) for split, runs in by_split.items()}
+    across = {}
+    for run in next(iter(by_split.values())):
+        predictions = {split: by_run[run.name] for split, by_run in common.items()}
+        across[run.name] = drops(predictions, dimensions, **bootstrap_settings(config))
+    return across
 
 
 def _common_splits(runs: Sequence[Path], phase: str | None) -> list[str]:
@@ -205,9 +195,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     paths = [folder.resolve().parts for folder in folders]
     if len(set(paths)) < len(paths):
         raise ResultsError("runs names a folder twice.")
-    depth = 1
-    while True:
-        names = ["/".join(parts[-depth:]) for parts in paths]
-        if max(Counter(names).values()) == 1:
-            return names
-        depth += 1
+    depth = next(
+        n for n in itertools.count(1) if len({parts[-n:] for parts in paths}) == len(paths)
+    )
+    return ["/".join(parts[-depth:]) for parts in paths]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dramaeval.config.task_schema import evidence_splits
+from dramaeval.config.task_schema import evidence_splits, held_out_splits
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
 from dramaeval.evaluation.report.markup import in_markdown
@@ -19,11 +19,11 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.metrics_file import (
     OTHER_KINDS,
     Phases,
-    bootstrap_settings,
+    compared_dimensions,
     evidence,
-    rated_splits,
+    pair_evidence,
 )
-from dramaeval.stages.pair_figures import compared_dimensions, pair_evidence
+from dramaeval.stages.predictions_file import PhasePredictions
 from dramaeval.stages.run_folder import as_yaml
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,12 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
     ``report.test_wild.html``.
 
     Args:
-        context: the context of the run.
         metrics: the content of metrics.json.
         phases: the predictions by phase.
     """
     if not context.task.parts:
-        page = _ratings_page if rated_splits(metrics) else _other_page(metrics)
-        _write_pages(context, context.folder.report, page, metrics, phases, None)
+        kind = "ratings" if held_out_splits(metrics) else _other_kind(metrics)
+        _write_pages(context, context.folder.report, kind, metrics, phases, None)
         return
     for name, task in context.task.parts.items():
         figures = metrics["tasks"].get(name)
@@ -50,94 +49,68 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
             continue
         task_metrics: dict[str, Any] = {"about": metrics["about"]}
         task_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
-        page = _ratings_page
         if task.rated_dimensions:
+            kind = "ratings"
             task_metrics |= {split: dict(by_phase) for split, by_phase in figures.items()}
             task_metrics |= evidence(context, task_phases, name)
         else:
-            kind = next(kind for kind in OTHER_KINDS if kind in _first_values(figures))
+            # All splits and phases of a task have the same kinds of figures.
+            kind = _other_kind(next(iter(next(iter(figures.values())).values())))
             task_metrics[kind] = {
                 split: {phase: values[kind] for phase, values in by_phase.items()}
                 for split, by_phase in figures.items()
             }
-            task_metrics |= pair_evidence(task_phases, bootstrap_settings(context.config))
-            page = _other_page(task_metrics)
+            task_metrics |= pair_evidence(context.config, task_phases)
         file = context.folder.report.with_suffix(f".{name}.html")
-        _write_pages(context, file, page, task_metrics, task_phases, name)
+        _write_pages(context, file, kind, task_metrics, task_phases, name)
 
 
-#: Returns the page of a split as HTML.
-_Page = Callable[[RunContext, Mapping[str, Any], Phases, str, str | None], str]
+def _other_kind(figures: Mapping[str, Any]) -> str:
+    """The kind of figures without a scale."""
+    return next(kind for kind in OTHER_KINDS if kind in figures)
 
 
 def _write_pages(
     context: RunContext,
     file: Path,
-    page: _Page,
+    kind: str,
     metrics: Mapping[str, Any],
     phases: Phases,
     part: str | None,
 ) -> None:
     """Write the page of the first test set, or else of val, and a page for each further named test set."""
-    if page is _ratings_page:
-        names = list(phases[list(phases)[-1]].ratings)
-    else:
-        names = list(metrics["pairs" if page is _pairs_page else "choices"])
+    last = list(phases)[-1]
+    names = phases[last].ratings if kind == "ratings" else metrics[kind]
     for number, split in enumerate(evidence_splits(names)):
         path = file.with_suffix(f".{split}.html") if number else file
-        write_text_atomic(path, page(context, metrics, phases, split, part))
+        phase = last if kind == "ratings" else list(metrics[kind][split])[-1]
+        write_text_atomic(path, _page(context, kind, metrics, phases[phase], split, part))
         log.info("Report: %s", path)
 
 
-def _ratings_page(
-    context: RunContext, metrics: Mapping[str, Any], phases: Phases, split: str, part: str | None
+def _page(
+    context: RunContext,
+    kind: str,
+    metrics: Mapping[str, Any],
+    predictions: PhasePredictions,
+    split: str,
+    part: str | None,
 ) -> str:
-    phase = list(phases)[-1]
+    """The page of a split as HTML."""
+    shared = _shared_content(context, metrics, split, part)
+    if kind == "choices":
+        return render_choices(ChoiceFindings(**shared, predictions=predictions.options[split]))
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
-    return render(
-        Findings(
-            **_page_settings(context, metrics, split, part),
-            predictions=phases[phase].ratings[split],
-            titles={f"{prefix}{dimension.key}": dimension.heading for dimension in task.dimensions},
-            text_fields=(*task.text_fields, *task.optional_text_fields),
-        )
-    )
+    shared["text_fields"] = (*task.text_fields, *task.optional_text_fields)
+    if kind == "pairs":
+        titles = compared_dimensions(context.task, part)
+        pairs = predictions.pairs[split]
+        return render_pairs(PairFindings(**shared, predictions=pairs, titles=titles))
+    titles = {f"{prefix}{dimension.key}": dimension.heading for dimension in task.dimensions}
+    return render(Findings(**shared, predictions=predictions.ratings[split], titles=titles))
 
 
-def _choices_page(
-    context: RunContext, metrics: Mapping[str, Any], phases: Phases, split: str, part: str | None
-) -> str:
-    phase = list(metrics["choices"][split])[-1]
-    settings = _page_settings(context, metrics, split, part)
-    return render_choices(ChoiceFindings(**settings, predictions=phases[phase].options[split]))
-
-
-def _pairs_page(
-    context: RunContext, metrics: Mapping[str, Any], phases: Phases, split: str, part: str | None
-) -> str:
-    phase = list(metrics["pairs"][split])[-1]
-    task = context.task.parts[part] if part else context.task
-    return render_pairs(
-        PairFindings(
-            **_page_settings(context, metrics, split, part),
-            predictions=phases[phase].pairs[split],
-            titles=compared_dimensions(context.task, part),
-            text_fields=(*task.text_fields, *task.optional_text_fields),
-        )
-    )
-
-
-def _other_page(metrics: Mapping[str, Any]) -> _Page:
-    """The function for the page of predictions without a scale."""
-    return _pairs_page if "pairs" in metrics else _choices_page
-
-
-def _first_values(figures: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The figures of a task in its first split and phase; all splits and phases have the same kinds of figures."""
-    return next(iter(next(iter(figures.values())).values()))
-
-
-def _page_settings(
+def _shared_content(
     context: RunContext, metrics: Mapping[str, Any], split: str, part: str | None
 ) -> dict[str, Any]:
     """The content that all kinds of page share."""
@@ -194,7 +167,6 @@ def write_tables(
     """Write tables for a paper, as Markdown and CSV.
 
     Args:
-        folder: the run folder.
         name: the name of the Markdown file without its suffix.
         tables: the complete tables, which are written to ``tables/<key>.csv``.
         shown: the shortened tables for the Markdown file.

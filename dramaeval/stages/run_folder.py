@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,6 @@ MAY_DIFFER_WITH_GLOBAL_BATCH = (
 class RunFolder:
     """The paths in a run folder.
 
-    Args:
-        path: the run folder.
-
     Attributes:
         config: the resolved configuration; Hydra keeps the unresolved one in ``.hydra/``.
         environment: versions, commit, hardware and seed.
@@ -104,7 +101,6 @@ class RunFolder:
         """Compare the configuration and the fingerprint with those of the results in the folder, and write them.
 
         Args:
-            config: the configuration of this start.
             made_from: the fingerprint of this start; None to compare the settings only.
 
         Raises:
@@ -126,7 +122,7 @@ class RunFolder:
                 raise ConfigError(problems)
             made_from = made_from and replace(made_from, trained=before.trained if before else {})
         if made_from and (problem := self._other_run_of_sweep(made_from)):
-            raise ConfigError([problem])
+            raise ConfigError(problem)
         write_listed(self.config, as_yaml(config))
         if made_from:
             made_from.write(self.path)
@@ -200,10 +196,8 @@ class RunFolder:
                     log.warning("%s Data and model are the same, so it is written again.", error)
                     return same
             raise ConfigError(
-                [
-                    f"{self.path}: {error}. It holds the data and the model of the results in this folder. "
-                    "Restore it from a copy, or choose another folder with hydra.run.dir=…"
-                ]
+                f"{self.path}: {error}. It holds the data and the model of the results in this folder. "
+                "Restore it from a copy, or choose another folder with hydra.run.dir=…"
             ) from None
         if saved is None:
             log.warning(
@@ -228,7 +222,14 @@ class RunFolder:
             return
         results = [self.predictions("final"), self.path / "controls", self.export]
         if saved.trained and (names := [path.name for path in results if path.exists()]):
-            raise ConfigError([_other_judge(self.path, saved.trained, weights, names)])
+            old, kept = saved.trained, ", ".join(names)
+            changed = sorted(
+                name for name in {*old, *weights} if old.get(name) != weights.get(name)
+            )
+            raise ConfigError(
+                f"{self.model} holds another judge than the one that made {kept} ({', '.join(changed)}). "
+                f"Restore it, or remove {kept}, so that this judge makes them again."
+            )
         write_listed(self.path / fingerprint.NAME, replace(saved, trained=weights).text)
 
     def _saved_settings(self, text: str, new: Any) -> Any:
@@ -249,22 +250,10 @@ class RunFolder:
             log.warning("%s The new settings are the same, so it is written again.", damage)
             return new
         raise ConfigError(
-            [
-                f"{damage} It holds the settings of the results in this folder, and the new settings differ "
-                "from them. Start the run again with exactly the settings that it was started with, or "
-                "choose another folder with hydra.run.dir=…"
-            ]
+            f"{damage} It holds the settings of the results in this folder, and the new settings differ "
+            "from them. Start the run again with exactly the settings that it was started with, or "
+            "choose another folder with hydra.run.dir=…"
         )
-
-
-def _other_judge(
-    path: Path, old: Mapping[str, str], new: Mapping[str, str], kept: Sequence[str]
-) -> str:
-    changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return (
-        f"{path / 'model'} holds another judge than the one that made {', '.join(kept)} "
-        f"({', '.join(changed)}). Restore it, or remove {', '.join(kept)}, so that this judge makes them again."
-    )
 
 
 def saved_form(config: DictConfig) -> Any:

@@ -115,13 +115,10 @@ def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
 
 def _finish_shard(context: RunContext, progress: Progress) -> None:
     """Write the files that the sweep needs to join the shards and to write ``output``."""
-
-    def write_clips() -> None:
-        clips = {record.id: str(record.clip) for record in context.splits[INPUT]}
-        write_json_atomic(context.folder.path / shards.CLIPS, clips)
-
     if context.config.output:
-        context.processes.on_rank_zero(write_clips)
+        file = context.folder.path / shards.CLIPS
+        clips = {record.id: str(record.clip) for record in context.splits[INPUT]}
+        context.processes.on_rank_zero(lambda: write_json_atomic(file, clips))
     progress.finish()
 
 

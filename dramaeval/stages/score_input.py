@@ -79,7 +79,6 @@ def with_saved_stdin(config: DictConfig, folder: Path) -> DictConfig:
     """A copy of a configuration in which a file with the content of standard input replaces ``-``.
 
     Args:
-        config: a composed configuration.
         folder: the folder of the new file.
 
     Raises:
@@ -92,11 +91,11 @@ def with_saved_stdin(config: DictConfig, folder: Path) -> DictConfig:
         text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            [f"input=-: standard input is not UTF-8 ({error}): give paths or JSON Lines."]
+            f"input=-: standard input is not UTF-8 ({error}): give paths or JSON Lines."
         ) from None
     if not text.strip():
         raise ConfigError(
-            ["input=-: standard input is empty: give one path a line, or JSON Lines of records."]
+            "input=-: standard input is empty: give one path a line, or JSON Lines of records."
         )
     ending = ".jsonl" if text.lstrip().startswith("{") else ".txt"
     file = _write(folder, "stdin", text, ending)
@@ -111,7 +110,6 @@ def input_sources(
     """The sources of records that ``input`` names; all audio files are listed in one JSON Lines file.
 
     Args:
-        config: the configuration of the run.
         task: the task that is scored.
         folder: the folder of the JSON Lines file.
         processes: the processes of the run, of which rank 0 lists the files.
@@ -119,16 +117,7 @@ def input_sources(
     Raises:
         ConfigError: the clips lack texts that the task needs, or ``input`` names no clip.
     """
-    sources, problem = None, None
-    if processes.is_rank_zero:
-        try:
-            sources = _sources(config, task, folder)
-        except ConfigError as error:
-            problem = error
-    sources, problem = processes.broadcast((sources, problem))
-    if problem or sources is None:
-        raise problem or ConfigError(["input names no clip."])
-    return sources
+    return processes.from_rank_zero(lambda: _sources(config, task, folder))
 
 
 def _sources(config: DictConfig, task: Task, folder: Path) -> list[Source]:
@@ -147,7 +136,7 @@ def _sources(config: DictConfig, task: Task, folder: Path) -> list[Source]:
         files.append(str(_clips_file(_listed(clips), folder, _systems(clips) if by_system else {})))
     sources = dict.fromkeys(Source(INPUT, "", file, None) for file in files)
     if not sources:
-        raise ConfigError([f"input={config.input} names no clip."])
+        raise ConfigError(f"input={config.input} names no clip.")
     return list(sources)
 
 
@@ -262,7 +251,6 @@ def require_texts(
     """Refuse clips without the texts that the task needs.
 
     Args:
-        config: the configuration of the run.
         task: the task that is scored.
         clip: one of the clips, for the example.
         record: the record of the clip; None for an audio file, which has no texts.
@@ -273,20 +261,16 @@ def require_texts(
     texts = {**(record or {}), **shared_texts(config, task)}
     if task.turns != NONE and TURNS not in texts:
         raise ConfigError(
-            [
-                f"The judge's task {task.name} reads the turns before a clip (task.turns={task.turns}), which audio "
-                f'files do not have: give a JSONL file with "wav_path" and "{TURNS}" for each clip, [] for a clip '
-                "without turns."
-            ]
+            f"The judge's task {task.name} reads the turns before a clip (task.turns={task.turns}), which audio "
+            f'files do not have: give a JSONL file with "wav_path" and "{TURNS}" for each clip, [] for a clip '
+            "without turns."
         )
     missing = [name for key, name in required_names(task).items() if key not in texts]
     if missing:
         raise ConfigError(
-            [
-                f"The judge's task {task.name} also reads {', '.join(missing)}, which audio files do not have. For "
-                f"example, with texts that all clips share:\n    {example(config, task, clip)}\n"
-                "  A JSONL or CSV file of clips may have other texts for each clip."
-            ]
+            f"The judge's task {task.name} also reads {', '.join(missing)}, which audio files do not have. For "
+            f"example, with texts that all clips share:\n    {example(config, task, clip)}\n"
+            "  A JSONL or CSV file of clips may have other texts for each clip."
         )
 
 

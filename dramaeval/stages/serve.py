@@ -49,18 +49,14 @@ def check(config: DictConfig) -> list[str]:
         problems.append(
             f"{TOKEN_VARIABLE} is empty: set it to the token of the server, or unset it for a server without a token."
         )
-    return [*problems, *_address_problems(settings.host, settings.port)]
-
-
-def _address_problems(host: str, port: int) -> list[str]:
     try:
-        listening_socket(host, port).close()
+        listening_socket(settings.host, settings.port).close()
     except OSError as error:
-        return [
-            f"serve.host={host} serve.port={port}: the server cannot listen there ({error.strerror or error}): "
-            "choose another port, or serve.port=0 for a free one."
-        ]
-    return []
+        problems.append(
+            f"serve.host={settings.host} serve.port={settings.port}: the server cannot listen there "
+            f"({error.strerror or error}): choose another port, or serve.port=0 for a free one."
+        )
+    return problems
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -108,12 +104,11 @@ def run(context: RunContext, serve: Serve | None) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        context: the context of the run.
         serve: the function that runs the server.
 
     Raises:
         ConfigError: the caller of the pipeline has no server.
     """
     if serve is None:
-        raise ConfigError(["stages=[serve] needs the command dramaeval serve RUN."])
+        raise ConfigError("stages=[serve] needs the command dramaeval serve RUN.")
     serve(context)

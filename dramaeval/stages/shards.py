@@ -52,7 +52,6 @@ def require_divisible(config: DictConfig, files: Sequence[Path]) -> None:
     """Check the whole input before a shard is scored: every shard needs records, and ids must be unique.
 
     Args:
-        config: the configuration of the run.
         files: the JSON Lines files of the input.
 
     Raises:
@@ -80,5 +79,5 @@ def require_divisible(config: DictConfig, files: Sequence[Path]) -> None:
         raise BadRecordsError(repeated)
     if files and longest < config.shards:
         raise ConfigError(
-            [f"shards={config.shards}, but no file of the input has more than {longest} records."]
+            f"shards={config.shards}, but no file of the input has more than {longest} records."
         )

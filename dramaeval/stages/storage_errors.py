@@ -96,7 +96,6 @@ def require_writable(folder: Path, setting: str) -> None:
     """Create a folder and write a trial file in it.
 
     Args:
-        folder: the folder.
         setting: the setting that names the folder, for the message.
 
     Raises:

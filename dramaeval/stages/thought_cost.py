@@ -11,6 +11,7 @@ from dramaeval.data.durations import duration
 from dramaeval.data.records import Record
 from dramaeval.models.forward.generation import ROWS
 from dramaeval.models.planning.generation_time import GenerationTime
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 
@@ -29,12 +30,12 @@ class ThoughtCost:
         seconds: the largest time that one process needs; None if it is not measured.
     """
 
-    questions: int
-    thoughts: int
-    longest: int
-    tokens: int
-    passes: int
-    prompts: int
+    questions: int = 0
+    thoughts: int = 0
+    longest: int = 0
+    tokens: int = 0
+    passes: int = 0
+    prompts: int = 0
     seconds: float | None = None
 
     @property
@@ -64,14 +65,11 @@ def thought_cost(
     """The cost of scoring all splits except ``train`` once; None if the judge generates no thoughts.
 
     Args:
-        splits: the records by split.
-        task: the task, which words the questions.
         clips_a_batch: the number of records that are scored together.
     """
-    tasks = task.parts.values() or [task]
-    if not any(isinstance(part, ThoughtTask) and part.generates for part in tasks):
+    if not generates_thoughts(task):
         return None
-    questions = thoughts = longest = tokens = passes = prompts = 0
+    longest, totals = 0, Counter[str]()
     for name, records in splits.items():
         if name == "train":
             continue
@@ -81,33 +79,30 @@ def thought_cost(
             asked: Counter[int] = Counter()
             limit = 0
             for record in ordered[start : start + clips_a_batch]:
-                samples = _samples(record, task)
+                questions = task.questions(record, task.dimensions_for(record))
+                samples = [thoughts_about(q) for q in questions if q.generates_thought]
                 asked.update(samples)
                 most = task.max_written_tokens(record) if samples else 0
-                tokens += sum(samples) * most
+                totals["tokens"] += sum(samples) * most
                 limit = max(limit, most)
-            questions += asked.total()
-            thoughts += sum(samples * count for samples, count in asked.items())
-            prompts += sum(math.ceil(samples / ROWS) * count for samples, count in asked.items())
-            passes += limit * sum(_groups(samples, count) for samples, count in asked.items())
+            totals["questions"] += asked.total()
+            for count, times in asked.items():
+                totals["thoughts"] += count * times
+                totals["prompts"] += math.ceil(count / ROWS) * times
+                totals["passes"] += limit * _groups(count, times)
             longest = max(longest, limit)
-    return ThoughtCost(
-        questions=questions,
-        thoughts=thoughts,
-        longest=longest,
-        tokens=tokens,
-        passes=passes,
-        prompts=prompts,
-    )
+    return ThoughtCost(longest=longest, **totals)
 
 
-def _samples(record: Record, task: Task) -> list[int]:
-    """The number of thoughts about each question of a record."""
-    return [
-        question.thought_sampling.samples if question.thought_sampling else 1
-        for question in task.questions(record, task.dimensions_for(record))
-        if question.generates_thought
-    ]
+def generates_thoughts(task: Task) -> bool:
+    """Whether the judge generates thoughts when it scores the task, or a task of a mixture."""
+    tasks = task.parts.values() or [task]
+    return any(isinstance(part, ThoughtTask) and part.generates for part in tasks)
+
+
+def thoughts_about(question: Question) -> int:
+    """The number of a question's sequences: one for each sampled thought, else 1."""
+    return question.thought_sampling.samples if question.thought_sampling else 1
 
 
 def _groups(samples: int, questions: int) -> int:

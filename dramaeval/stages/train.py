@@ -51,13 +51,14 @@ def check(config: DictConfig) -> list[str]:
 def run(context: RunContext) -> None:
     """Train, from the last checkpoint if there is one, and save the judge; skip a finished training."""
     folder, processes = context.folder, context.processes
-    if processes.broadcast(processes.is_rank_zero and is_complete(folder.model)):
+    if processes.from_rank_zero(lambda: is_complete(folder.model)):
         log.info("The training is finished; the judge is loaded from %s.", folder.model)
         context.trained, context.model = True, None
         return
     if not context.validates:
         log.info("There is no val split: training is not validated and the last step is kept.")
-    resume = _find_checkpoint(context)
+    best = bool(context.args.load_best_model_at_end)
+    resume = processes.from_rank_zero(lambda: last_checkpoint(folder.checkpoints, with_best=best))
     if context.args.save_only_model:
         _check_save_only_model(context, resume)
     trainer = make_trainer(context, resume)
@@ -73,15 +74,6 @@ def run(context: RunContext) -> None:
     context.trained, context.model = True, trainer.accelerator.unwrap_model(trainer.model)
 
 
-def _find_checkpoint(context: RunContext) -> Path | None:
-    """The checkpoint to resume from; only rank 0 reads the files."""
-    checkpoint = None
-    if context.processes.is_rank_zero:
-        best = bool(context.args.load_best_model_at_end)
-        checkpoint = last_checkpoint(context.folder.checkpoints, with_best=best)
-    return context.processes.broadcast(checkpoint)
-
-
 def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
     """Refuse to resume without the optimizer's state, unless the training has ended and only needs to be saved.
 
@@ -90,11 +82,9 @@ def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
     """
     if resume is not None and not (has_ended(resume) and not context.config.zero):
         raise ConfigError(
-            [
-                f"{resume} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
-                "training cannot be resumed from it. Start a new training in another folder (hydra.run.dir=…), "
-                f"optionally from its weights: checkpoint={resume}."
-            ]
+            f"{resume} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
+            "training cannot be resumed from it. Start a new training in another folder (hydra.run.dir=…), "
+            f"optionally from its weights: checkpoint={resume}."
         )
     log.warning(
         "trainer.args.save_only_model=true: if this run is interrupted, it cannot be resumed; a new training can "
@@ -115,7 +105,7 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
     config, model = context.config, context.model
     context.family.freeze_fixed(model)
     seed_everything(config.seed)
-    if context.adapter is not None and not context.starts_from_adapter:
+    if context.adapter is not None and context.starting_adapter is None:
         model = attach(model, context.adapter)
     tower = context.family.parts.get("audio")
     if tower is not None and is_trained(unwrap_judge(model), tower):
@@ -142,7 +132,7 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
             **({} if config.task.augment == "none" else {"augment": config.task.augment}),
         )
     except BatchError as error:
-        raise ConfigError([str(error)]) from None
+        raise ConfigError(str(error)) from None
     step = in_completions(config, step_size(config, context.processes.count))
     trainer.add_callback(ZeroEngineCheck(trainer, config.zero, step))
     return trainer

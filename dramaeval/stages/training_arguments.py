@@ -38,7 +38,6 @@ def build_arguments(
     """The trainer's arguments; None without training.
 
     Args:
-        config: the configuration of the run.
         folder: the run folder, which gets the checkpoints.
         device: the device of the training.
         validates: whether there is a val split. Without it, validation and the selection of the best checkpoint are
@@ -81,7 +80,7 @@ def build_arguments(
     try:
         built = instantiate(config.trainer.args, **arguments)
     except InstantiationException as error:
-        raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
+        raise ConfigError(f"trainer.args: {error.__cause__ or error}") from None
     if arguments["deepspeed"] and device.type == "cpu":
         set_process_group(built)
     # Each process uses one GPU; transformers would distribute a batch over all visible GPUs.
@@ -125,7 +124,6 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     """PEFT's configuration, restricted to the parts that ``adapt`` names; None without an adapter.
 
     Args:
-        config: the configuration of the run.
         family: the model family, which names the layers of each part.
         steps: the number of steps of the training, for schedules that the settings do not give.
 
@@ -141,12 +139,12 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
         node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]
     if in_full := new_modules(config, family):
         if is_a(node, "PromptLearningConfig"):
-            raise ConfigError([_untrainable(config, family)])
+            raise ConfigError(_untrainable(config, family))
         node["modules_to_save"] = [*(node.get("modules_to_save") or []), *in_full]
     try:
         return restrict(instantiate(node), family, adapt_setting(config))
     except (InstantiationException, ValueError) as error:
-        raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
+        raise ConfigError(f"peft: {error.__cause__ or error}") from None
 
 
 def new_modules(config: DictConfig, family: Family) -> list[str]:
@@ -176,18 +174,14 @@ def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
         return node
     if steps is not None and total != steps:
         raise ConfigError(
-            [
-                f"peft.total_step={total}, but this run takes {steps} steps: the ranks would become final too "
-                "early or too late. Leave it out, or set trainer.args.max_steps to the same number."
-            ]
+            f"peft.total_step={total}, but this run takes {steps} steps: the ranks would become final too "
+            "early or too late. Leave it out, or set trainer.args.max_steps to the same number."
         )
     filled = {**schedule(total), **values}
     if total - filled["tfinal"] < 2:
         raise ConfigError(
-            [
-                f"peft=adalora needs two steps before its ranks are final, but total_step={total} and tfinal="
-                f"{filled['tfinal']}: train longer (trainer.args.max_steps), or lower peft.tfinal."
-            ]
+            f"peft=adalora needs two steps before its ranks are final, but total_step={total} and tfinal="
+            f"{filled['tfinal']}: train longer (trainer.args.max_steps), or lower peft.tfinal."
         )
     return filled
 
@@ -196,9 +190,6 @@ def planned_steps(records: int, args: Any, processes: int = 1, prompts: int = 1)
     """The number of optimizer steps of a training; the last step of an epoch may have fewer clips.
 
     Args:
-        records: the number of training records.
-        args: the trainer's arguments.
-        processes: the number of processes.
         prompts: see `clips_per_pass`.
     """
     if args.max_steps > 0:
@@ -218,7 +209,6 @@ def clips_per_pass(args: Any, prompts: int = 1) -> int:
     """The number of clips, or pairs, per forward pass and process; GRPO's batch size counts completions instead.
 
     Args:
-        args: the trainer's arguments.
         prompts: `Task.prompts_per_record`, which matters in GRPO only.
     """
     completions = args.num_generations * prompts if hasattr(args, "num_generations") else 1

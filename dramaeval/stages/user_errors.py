@@ -39,8 +39,7 @@ def user_facing_errors(folder: Path | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         with suppress(ValueError):  # only the main thread can set handlers
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        hint = f" {resume_hint(folder)}" if folder else ""
-        _end(f"Stopped by Ctrl-C.{hint}", INTERRUPTED)
+        _end(f"Stopped by Ctrl-C.{_resume_hint(folder)}", INTERRUPTED)
     except BrokenPipeError:
         if not _detach_closed_output():
             raise
@@ -51,13 +50,15 @@ def user_facing_errors(folder: Path | None = None) -> Iterator[None]:
             raise
         if logging.getLogger().handlers:  # without handlers, Python would print the record
             log.error("%s", problem, exc_info=True, extra={"only_in_file": True})
-        hint = f" {resume_hint(folder)}" if folder and folder.is_dir() else ""
+        hint = _resume_hint(folder) if folder and folder.is_dir() else ""
         _end(problem + hint, STORAGE)
 
 
-def resume_hint(folder: Path) -> str:
-    """The advice how to resume an interrupted run."""
-    return f"To resume the run, start the same command with hydra.run.dir={folder}"
+def _resume_hint(folder: Path | None) -> str:
+    """The advice how to resume an interrupted run; empty if its folder is not known."""
+    return (
+        f" To resume the run, start the same command with hydra.run.dir={folder}" if folder else ""
+    )
 
 
 def _detach_closed_output() -> bool:

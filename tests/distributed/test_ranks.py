@@ -2,12 +2,14 @@
 
 import logging
 import os
+import pickle
 import socket
 from datetime import timedelta
 
 import pytest
 
 from dramaeval import startup
+from dramaeval.config.problems import ConfigError
 from dramaeval.distributed import rank_variables as ranks
 from dramaeval.distributed.rank_variables import RendezvousError, Waiting, rank_problems
 from dramaeval.launch.worker import follows
@@ -109,6 +111,12 @@ def test_ranks_of_unused_launchers_are_removed(environment, monkeypatch):
     environment({})
     startup.prepare()
     assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+
+
+def test_an_error_that_rank_zero_sends_to_the_others_keeps_its_message():
+    error = ConfigError(["input names no clip.", "texts.scene is missing."])
+    sent = pickle.loads(pickle.dumps(error))
+    assert (str(sent), sent.problems) == (str(error), error.problems)
 
 
 def test_the_first_process_names_the_missing_ones_and_stops(

@@ -11,11 +11,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from repository import ROOT
 
+from dramaeval.compat.submitit import Executor
 from dramaeval.config import fields, registration
 from dramaeval.config.sweep_options import LocalOptions, SlurmOptions
 from dramaeval.launch.local import LocalJobRunner
-from dramaeval.launch.sbatch import Executor, make_executor
-from dramaeval.launch.slurm import additional_problems
+from dramaeval.launch.slurm import additional_problems, make_executor
 
 GOLDEN = Path(__file__).with_name("golden")
 LAUNCHERS = sorted(path.stem for path in (ROOT / "configs/hydra/launcher").glob("*.yaml"))

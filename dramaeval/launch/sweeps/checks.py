@@ -23,7 +23,6 @@ def plan_runs(
     """Check and plan each run: its settings, files and records. Nothing is written.
 
     Args:
-        runs: the runs of the sweep.
         settings_of: returns the settings of a run, and sets Hydra's configuration to that of the run.
         machine: settings that describe the machine of the runs, as far as the launcher knows it; the settings of a run
             take precedence.

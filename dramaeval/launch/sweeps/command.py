@@ -21,7 +21,6 @@ from dramaeval.config.schema import Stage
 from dramaeval.distributed.folder_lock import locked, release
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_config, write_run
-from dramaeval.launch.sweeps.joining import join_shards
 from dramaeval.launch.sweeps.result_rows import state_of
 from dramaeval.launch.sweeps.state import (
     DONE,
@@ -33,7 +32,7 @@ from dramaeval.launch.sweeps.state import (
     change_state,
     read_state,
 )
-from dramaeval.launch.sweeps.table import print_table, write_tables
+from dramaeval.launch.sweeps.table import show_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
 #: The settings that a command with ``sweep=…`` may have.
@@ -94,7 +93,6 @@ def require_own(sweep: SweepFolder, *, trust: bool) -> None:
     """Check before a resume that this account has written the settings of a sweep.
 
     Args:
-        sweep: the sweep's folder.
         trust: whether to sign the settings for this account if it has not written them.
 
     Raises:
@@ -105,11 +103,9 @@ def require_own(sweep: SweepFolder, *, trust: bool) -> None:
         names = [str(file.relative_to(sweep.path)) for file in files]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ConfigError(
-            [
-                f"sweep={sweep.path} was not written by this account, or was changed since: "
-                f"{', '.join(names[:3])}{more}. These files name classes, shell commands and environment "
-                "variables, which resume=true would run. Read them; if you trust them, add launch.trust=true."
-            ]
+            f"sweep={sweep.path} was not written by this account, or was changed since: "
+            f"{', '.join(names[:3])}{more}. These files name classes, shell commands and environment "
+            "variables, which resume=true would run. Read them; if you trust them, add launch.trust=true."
         )
     if files:
         sweep.sign()
@@ -121,9 +117,7 @@ def report(sweep: SweepFolder) -> None:
     No class or command that the sweep's settings name is run.
     """
     queue_states, running = _settle(sweep)
-    print_table(write_tables(sweep.path, queue_states, running=running), sweep.path)
-    if joined := join_shards(sweep):
-        print(joined, flush=True)
+    show_tables(sweep, queue_states, running=running)
 
 
 def _settle(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
@@ -153,7 +147,6 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
     """Start the unfinished runs again, each in its folder and from its last checkpoint.
 
     Args:
-        sweep: the sweep's folder.
         config: the configuration of this command. Its ``launch`` replaces the sweep's, and so does its launcher if the
             user has given one.
 

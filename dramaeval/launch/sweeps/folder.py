@@ -20,12 +20,7 @@ from dramaeval.config.inheritance import inherit
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
-from dramaeval.data.manifest import (
-    DamagedFileError,
-    damage_of,
-    read_sealed,
-    write_listed,
-)
+from dramaeval.data.manifest import DamagedFileError, damage_of, read_sealed, write_listed
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.launch.sweeps.signature import sign, unsigned
 from dramaeval.launch.sweeps.state import write_sealed
@@ -95,10 +90,8 @@ class SweepFolder:
         """
         if not (self.path / "multirun.yaml").is_file():
             raise ConfigError(
-                [
-                    f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, which "
-                    f"{command_name()} -m … writes."
-                ]
+                f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, which "
+                f"{command_name()} -m … writes."
             )
 
     def _signed_files(self) -> list[tuple[Path, tuple[str, ...]]]:
@@ -123,11 +116,11 @@ class SweepFolder:
         first: int,
     ) -> list[SweepRun]:
         """Compose the configurations of runs and create their folders; see `compose`."""
-        pairs = self.compose(context, master, jobs, first)
+        configs = self.compose(context, master, jobs, first)
         self.write_master(master)
-        for config, run in pairs:
+        for run, config in configs.items():
             _write(config, run)
-        return [run for _, run in pairs]
+        return list(configs)
 
     def compose(
         self,
@@ -135,11 +128,10 @@ class SweepFolder:
         master: DictConfig,
         jobs: Sequence[Sequence[str]],
         first: int,
-    ) -> list[tuple[DictConfig, SweepRun]]:
+    ) -> dict[SweepRun, DictConfig]:
         """Compose the configurations of runs, with Hydra's node; nothing is written.
 
         Args:
-            context: Hydra's context.
             master: the sweep's configuration.
             jobs: the overrides of each run.
             first: the number of the first run.
@@ -164,21 +156,18 @@ class SweepFolder:
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {folder.parent for folder in folders} != {self.path}:
             raise ConfigError(
-                [
-                    "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
-                    "it out, or include ${hydra:job.num}."
-                ]
+                "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
+                "it out, or include ${hydra:job.num}."
             )
-        runs = [
+        return {
             SweepRun(
                 number=int(config.hydra.job.num),
                 id=run_id(inherit(config)),
                 folder=folder,
                 overrides=tuple(map(str, config.hydra.overrides.task)),
-            )
+            ): config
             for config, folder in zip(configs, folders, strict=True)
-        ]
-        return list(zip(configs, runs, strict=True))
+        }
 
     def write_master(self, master: DictConfig) -> None:
         """Write and sign ``multirun.yaml``; nothing is masked, because resumed runs are composed from it."""

@@ -50,7 +50,7 @@ def join_shards(sweep: SweepFolder) -> str | None:
         return "The shards are not joined, because other settings vary too: start a sweep for each of their values."
     count = int(runs[0].settings["shards"])
     if absent := [number for number in range(count) if number not in shards]:
-        raise ConfigError([f"{sweep.path}: there is no run for shard={absent[0]} of {count}."])
+        raise ConfigError(f"{sweep.path}: there is no run for shard={absent[0]} of {count}.")
     files = [shards[number].folder / "predictions.jsonl" for number in range(count)]
     for file in files:
         if damage := damage_of(file) if file.is_file() else f"{file.name} is not there":
@@ -58,10 +58,8 @@ def join_shards(sweep: SweepFolder) -> str | None:
     inputs = [_input_hashes(file.parent) for file in files]
     if changed := next((number for number in range(count) if inputs[number] != inputs[0]), None):
         raise ConfigError(
-            [
-                f"{sweep.path}: the input changed between shard=0 and shard={changed}, so clips may be missing. Start a "
-                "new sweep in another folder with hydra.sweep.dir=…"
-            ]
+            f"{sweep.path}: the input changed between shard=0 and shard={changed}, so clips may be missing. Start a "
+            "new sweep in another folder with hydra.sweep.dir=…"
         )
     made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     joined = sweep.path / "predictions.jsonl"
@@ -114,9 +112,7 @@ def _write(
                     continue
                 name, lines, questions = clip
                 if name in seen:
-                    raise ConfigError(
-                        [f"{files[number]}: the clip {name} is in another shard too."]
-                    )
+                    raise ConfigError(f"{files[number]}: the clip {name} is in another shard too.")
                 seen.add(name)
                 counts[number] += 1
                 dimensions |= dict.fromkeys(question["dimension"] for question in questions)
@@ -141,7 +137,7 @@ def _unfinished(file: Path, problem: str) -> ConfigError:
     """The error about a shard that has to run again. The shard is recorded as failed, so that it can be resumed."""
     change_state(file.parent, lambda state: state.failed(problem))
     return ConfigError(
-        [f"{file.parent}: {problem}. Score it again with resume=true sweep={file.parent.parent}"]
+        f"{file.parent}: {problem}. Score it again with resume=true sweep={file.parent.parent}"
     )
 
 

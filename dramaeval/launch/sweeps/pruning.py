@@ -27,11 +27,9 @@ def pruning(folder: Path, processes: Processes, args: Any) -> list[Any]:
     """The callback of a run that belongs to a search, in a list; an empty list for other runs.
 
     Args:
-        folder: the run folder.
-        processes: the processes of the training.
         args: the trainer's arguments, which name the metric.
     """
-    if not processes.broadcast(processes.is_rank_zero and _belongs_to_search(folder)):
+    if not processes.from_rank_zero(lambda: _belongs_to_search(folder)):
         return []
     return [PruningCallback(folder, processes, args.metric_for_best_model or "pearson")]
 
@@ -63,11 +61,9 @@ def pruner_of(sweep: Path) -> Any:
     foreign = [f"{key}={name}" for key, name in targets_in(values) if not _is_optuna_pruner(name)]
     if foreign:
         raise ConfigError(
-            [
-                f"{sweep / OF_SWEEP[0]} was not written by this account, or was changed since, and its pruner "
-                f"has {', '.join(foreign)}, which is none of optuna.pruners: it is not run. If you trust it: "
-                f"{command_name()} sweep={sweep} resume=true launch.trust=true."
-            ]
+            f"{sweep / OF_SWEEP[0]} was not written by this account, or was changed since, and its pruner "
+            f"has {', '.join(foreign)}, which is none of optuna.pruners: it is not run. If you trust it: "
+            f"{command_name()} sweep={sweep} resume=true launch.trust=true."
         )
     return instantiate(values)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.manifest import damage_of
+from dramaeval.data.problems import counted
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.joining import progress_of, total_text
 from dramaeval.launch.sweeps.state import (
@@ -31,8 +32,8 @@ from dramaeval.launch.sweeps.state import (
 
 #: Splits that always have columns in ``sweep.csv``; named test sets add columns.
 SPLITS = ("val", "test")
-#: Macro Pearson with its interval (value, low, high) by split.
-Agreement = Mapping[str, tuple[float | None, float | None, float | None]]
+#: Macro Pearson with its interval: value, low, high.
+Figures = tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Row:
     Attributes:
         run: the run.
         state: its state.
-        agreement: see `Agreement`, after the run's last phase.
+        agreement: the macro Pearson by split, after the run's last phase.
         seconds: the working time so far.
         queue_state: SLURM's state of a run that has not started; empty if unknown.
         progress: the progress of a shard, see `dramaeval.launch.sweeps.joining.progress_of`; empty for other runs.
@@ -50,32 +51,32 @@ class Row:
 
     run: SweepRun
     state: RunState
-    agreement: Agreement
+    agreement: Mapping[str, Figures]
     seconds: float
     queue_state: str = ""
     progress: Mapping[str, Any] = field(default_factory=dict)
 
-    def values(self, keys: Sequence[str]) -> list[str]:
-        """The run's values of overridden settings; empty if the run does not override a setting."""
-        return [self.run.settings.get(key, "") for key in keys]
+    def settings(self, keys: Sequence[str]) -> dict[str, str]:
+        """The run's values of settings by key; empty if the run does not override a setting."""
+        return {key: self.run.settings.get(key, "") for key in keys}
+
+    def agreement_on(self, split: str) -> Figures:
+        """The macro Pearson on a split; three times None if the run has none."""
+        return self.agreement.get(split, (None, None, None))
 
     @property
     def description(self) -> str:
         """The state as text, such as ``running, preempted 2 times``."""
         state = self.state
+        reason = f": {state.reason}" if state.reason else ""
+        queued = f" ({self.queue_state})" if self.queue_state and not state.final else ""
         times = {
             "preempted": state.preempted,
             "timed out": state.timed_out,
             "restarted": state.restarted,
         }
-        counted = [
-            f"{name} {count} time{'s' if count > 1 else ''}"
-            for name, count in times.items()
-            if count
-        ]
-        reason = f": {state.reason}" if state.reason else ""
-        queued = f" ({self.queue_state})" if self.queue_state and not state.final else ""
-        return ", ".join([f"{state.state}{reason}{queued}", *counted])
+        counts = [f"{name} {counted(count, 'time')}" for name, count in times.items() if count]
+        return ", ".join([f"{state.state}{reason}{queued}", *counts])
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,6 @@ def collect(
     """Read the table from the folders of the runs.
 
     Args:
-        sweep: the sweep's folder.
         queue_states: SLURM's states of the runs, by number.
         running: whether a process or SLURM can still start the waiting runs; if not, their state is "never started".
     """
@@ -206,7 +206,7 @@ def _maximize(path: Path) -> bool:
     return re.search(r"^    direction: minimize$", text, re.M) is None
 
 
-def _agreement(file: Path) -> tuple[Agreement, str | None]:
+def _agreement(file: Path) -> tuple[Mapping[str, Figures], str | None]:
     """The agreement by split, and the reason if the file is damaged; without a file, an empty agreement and None."""
     if not file.is_file():
         return {}, None
@@ -218,12 +218,11 @@ def _agreement(file: Path) -> tuple[Agreement, str | None]:
         return {}, f"{file.name} is damaged: {type(error).__name__}: {error}"
 
 
-def _agreement_in(metrics: Mapping[str, Any]) -> Agreement:
-    agreement = {}
+def _agreement_in(metrics: Mapping[str, Any]) -> dict[str, Figures]:
+    agreement: dict[str, Figures] = {}
     for split in held_out_splits(metrics):
         phases: Mapping[str, Any] = metrics.get(split) or {}
-        last = phases.get("final") or phases.get("zero_shot")
-        if last:
+        if last := phases.get("final") or phases.get("zero_shot"):
             low, high = last["macro"]["interval"].get("pearson") or (None, None)
             agreement[split] = (last["macro"]["pearson"], low, high)
     return agreement
@@ -268,10 +267,10 @@ def seed_groups(table: Table) -> list[SeedGroup]:
 
 def _group(settings: dict[str, str], runs: list[tuple[int, float]]) -> SeedGroup:
     numbers, values = [number for number, _ in runs], [value for _, value in runs]
-    mean = fmean(values)
-    if len(values) < 2:
-        return SeedGroup(settings=settings, runs=numbers, mean=mean, low=None, high=None)
-    from scipy.stats import t
+    mean, low, high = fmean(values), None, None
+    if len(values) > 1:
+        from scipy.stats import t
 
-    half = float(t.ppf((1 + 0.95) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
-    return SeedGroup(settings=settings, runs=numbers, mean=mean, low=mean - half, high=mean + half)
+        half = float(t.ppf((1 + 0.95) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+        low, high = mean - half, mean + half
+    return SeedGroup(settings=settings, runs=numbers, mean=mean, low=low, high=high)

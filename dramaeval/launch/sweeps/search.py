@@ -20,7 +20,7 @@ from dramaeval.config.sweep_options import SearchOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_sealed
-from dramaeval.launch.sweeps.sweeper import SweepRunner, end
+from dramaeval.launch.sweeps.sweeper import SweepRunner
 from dramaeval.stages.user_errors import user_facing_errors
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ class SearchSweeper(SweepRunner):
             elif is_reported:
                 # Optuna keeps the failed trial; the repeated run becomes a new trial.
                 study.enqueue_trial(trial.params)
-                _write_trial(run, study.ask(trial.distributions).number)
+                repeated = study.ask(trial.distributions)
+                write_sealed(run.folder / "trial.json", {"trial": repeated.number})
         if runs:
             self.launcher.run(runs)
         for run in runs:
@@ -97,13 +98,13 @@ class SearchSweeper(SweepRunner):
             with user_facing_errors():
                 runs = self.folder.add(self.context, self.config, [job for _, job in batch], first)
                 for (trial, _), run in zip(batch, runs, strict=True):
-                    _write_trial(run, trial.number)
+                    write_sealed(run.folder / "trial.json", {"trial": trial.number})
                 self.launcher.run(runs)
             has_untried = [_tell(study, run) for run in runs]
             if not all(has_untried):
                 print("Every combination was tried.")
                 break
-        end(self.folder)
+        self.end()
 
     def _batch(self, started: int) -> int:
         """The number of runs in the next batch."""
@@ -228,14 +229,10 @@ def distribution(override: Override) -> Any:
         integers = isinstance(low, int) and isinstance(high, int)
         kind: Any = IntDistribution if integers else FloatDistribution
         return kind(low, high, log="log" in value.tags)
+    choices = override.sweep_string_iterator()
     if isinstance(value, RangeSweep) and not value.shuffle:
-        return CategoricalDistribution(list(map(str, override.sweep_string_iterator())))
-    return CategoricalDistribution(list(override.sweep_string_iterator()))
-
-
-def _write_trial(run: SweepRun, number: int) -> None:
-    """Write the number of a run's trial to ``trial.json`` in the run folder."""
-    write_sealed(run.folder / "trial.json", {"trial": number})
+        choices = map(str, choices)
+    return CategoricalDistribution(list(choices))
 
 
 def _trial_of(run: SweepRun) -> int | None:

@@ -99,7 +99,7 @@ class RunState:
             restarted=self.restarted + int(self.state == RUNNING),
             since=time.time(),
             born=None,
-            **ProcessIdentity.own().to_json(),
+            **asdict(ProcessIdentity.own()),
         )
 
     def ended(
@@ -164,7 +164,6 @@ def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
     """Replace a file in one step; processes on several machines may write it at the same time.
 
     Args:
-        path: the file.
         text: the content, in which secrets are masked.
         verbatim: whether secrets are not masked.
     """

@@ -1,4 +1,6 @@
-"""The base class of the sweepers: checks the settings, locks the sweep's folder and reports the runs that failed."""
+"""The base class of the sweepers, which checks settings, locks the sweep's folder and reports the runs that failed; and
+``hydra/sweeper=grid``: a run for each combination of the given values.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,15 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dramaeval.compat.hydra import grid_jobs
 from dramaeval.config import fields
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import refuse_words
 from dramaeval.config.sweep_options import GridOptions
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.runner import command
-from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder
-from dramaeval.launch.sweeps.joining import join_shards
-from dramaeval.launch.sweeps.table import print_table, settings, write_tables
+from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
+from dramaeval.launch.sweeps.table import settings, show_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
 #: The module of the launchers that keep a table of the runs.
@@ -29,11 +31,7 @@ _PLUGINS = "hydra_plugins.dramaeval_sweeps."
 
 
 class SweepRunner:
-    """The base of the implementations behind Hydra's sweeper plugins.
-
-    Args:
-        options: the settings of ``hydra.sweeper``.
-    """
+    """The base of the implementations behind Hydra's sweeper plugins."""
 
     #: The dataclass that declares the options.
     OPTIONS: type = GridOptions
@@ -97,25 +95,59 @@ class SweepRunner:
             parsed = parser.parse_overrides([*words, *arguments])
             return list({override.get_key_element(): override for override in parsed}.values())
 
+    def end(self) -> None:
+        """Write and print the table at the end of a sweep.
 
-def end(folder: SweepFolder) -> None:
-    """Write and print the table at the end of a sweep.
+        Raises:
+            SystemExit: a run has not finished (code 1); the message lists the unfinished runs.
+        """
+        with user_facing_errors():
+            table = show_tables(self.folder, running=False)
+        lines = [
+            f"  {row.run.folder.name} ({settings(row.settings(table.varied))}): {row.description}"
+            for row in table.unfinished
+        ]
+        if lines:
+            raise SystemExit(
+                f"\n{len(lines)} of {len(table.rows)} runs did not finish:\n"
+                + "\n".join(lines)
+                + f"\nRun them again with: {command(self.folder, 'resume=true')}"
+            )
 
-    Raises:
-        SystemExit: a run has not finished (code 1); the message lists the unfinished runs.
-    """
-    with user_facing_errors():
-        table = write_tables(folder.path, running=False)
-        print_table(table, folder.path)
-        if joined := join_shards(folder):
-            print(joined, flush=True)
-    lines = []
-    for row in table.unfinished:
-        varied = dict(zip(table.varied, row.values(table.varied), strict=True))
-        lines.append(f"  {row.run.folder.name} ({settings(varied)}): {row.description}")
-    if lines:
-        raise SystemExit(
-            f"\n{len(lines)} of {len(table.rows)} runs did not finish:\n"
-            + "\n".join(lines)
-            + f"\nRun them again with: {command(folder, 'resume=true')}"
-        )
+
+class GridSweeper(SweepRunner):
+    """Starts a run for each combination, as Hydra's sweeper does, but continues after a run has failed."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Start a run for each combination.
+
+        Raises:
+            SystemExit: a value cannot be listed, or a run has not finished (code 1).
+        """
+        overrides = self.overrides(arguments)
+        problems = [
+            f"{override.get_key_element()}: a grid cannot list an interval; give values separated by commas or "
+            "range(…), or use hydra/sweeper=optuna."
+            for override in overrides
+            if override.is_sweep_override() and not override.is_discrete_sweep()
+        ]
+        if problems:
+            with user_facing_errors():
+                raise ConfigError(problems)
+        jobs = grid_jobs(overrides)
+        if self.launcher.is_check:
+            self.launcher.launch(jobs, 0)
+            return
+        with self.locked_folder():
+            self.launcher.launch(jobs, 0)
+            self.end()
+
+    def resume(self, runs: Sequence[SweepRun]) -> None:
+        """Start the unfinished runs again.
+
+        Raises:
+            SystemExit: a run has not finished (code 1).
+        """
+        if runs:
+            self.launcher.run(runs)
+        self.end()

@@ -18,7 +18,7 @@ from dramaeval.data.durations import duration
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
-from dramaeval.launch.sweeps.joining import progress_text
+from dramaeval.launch.sweeps.joining import join_shards, progress_text
 from dramaeval.launch.sweeps.result_rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.launch.sweeps.state import write_atomic
 
@@ -31,7 +31,6 @@ def write_tables(
     """Read the sweep's runs and write the three files.
 
     Args:
-        path: the sweep's folder.
         queue_states, running: as in `collect`.
     """
     table = collect(SweepFolder(path), queue_states, running=running)
@@ -47,16 +46,12 @@ def write_tables(
         table = newer
 
 
-def _figures(row: Row, table: Table) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for split in dict.fromkeys([*SPLITS, *table.splits]):
-        value, low, high = row.agreement.get(split, (None, None, None))
-        figures |= {f"{split}_pearson": value, f"{split}_low": low, f"{split}_high": high}
-    return figures
-
-
 def _plain(row: Row, table: Table) -> dict[str, Any]:
     state = row.state
+    figures: dict[str, float | None] = {}
+    for split in dict.fromkeys([*SPLITS, *table.splits]):
+        value, low, high = row.agreement_on(split)
+        figures |= {f"{split}_pearson": value, f"{split}_low": low, f"{split}_high": high}
     return {
         "run": row.run.number,
         "id": row.run.id,
@@ -67,7 +62,7 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
         "timed_out": state.timed_out,
         "restarted": state.restarted,
         "objective": state.objective,
-        **_figures(row, table),
+        **figures,
         "seconds": round(row.seconds, 1),
         "best": table.is_best(row),
     }
@@ -76,25 +71,27 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
 def as_csv(table: Table) -> str:
     """The table as CSV, a line for each run; the last columns are the settings that differ between the runs."""
     names = list(_plain(table.rows[0], table)) if table.rows else ["run", "id"]
-    lines = [[*_plain(row, table).values(), *row.values(table.varied)] for row in table.rows]
+    lines = [
+        [*_plain(row, table).values(), *row.settings(table.varied).values()] for row in table.rows
+    ]
     return csv_text([[*names, *table.varied], *lines])
 
 
 def as_json(table: Table, groups: list[SeedGroup]) -> str:
     """The table as JSON."""
+    runs = []
+    for row in table.rows:
+        overrides = {key: text for key, text in row.run.settings.items() if key in table.varied}
+        runs.append({**_plain(row, table), "overrides": overrides})
     plain = {
         "counts": table.counts,
         "best": vars(table.best) if table.best else None,
         "direction": "maximize" if table.maximize else "minimize",
         "common": table.common,
-        "runs": [{**_plain(row, table), "overrides": _varied(row, table)} for row in table.rows],
+        "runs": runs,
         "seeds": [vars(group) for group in groups],
     }
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _varied(row: Row, table: Table) -> dict[str, str]:
-    return {key: value for key, value in row.run.settings.items() if key in table.varied}
 
 
 def as_html(table: Table, groups: list[SeedGroup]) -> str:
@@ -103,18 +100,12 @@ def as_html(table: Table, groups: list[SeedGroup]) -> str:
         {"settings": settings(group.settings), "runs": len(group.runs), "objective": spread(group)}
         for group in groups
     ]
+    splits = [f"{split}: macro PCC" for split in table.splits]
     context = {
         "count": len(table.rows),
         "summary": summary(table),
         "fixed": settings(table.common) if table.common else "",
-        "head": [
-            "run",
-            *table.varied,
-            "state",
-            "objective",
-            *(f"{split}: macro PCC" for split in table.splits),
-            "time",
-        ],
+        "head": ["run", *table.varied, "state", "objective", *splits, "time"],
         "rows": [_shown(row, table) for row in table.rows],
         "seeds": seeds,
     }
@@ -128,11 +119,11 @@ def _shown(row: Row, table: Table) -> dict[str, Any]:
         # "./" keeps a name with a colon from being read as a URL scheme.
         "link": f"./{quote(row.run.folder.name)}/",
         "folder": row.run.folder.name,
-        "settings": row.values(table.varied),
+        "settings": list(row.settings(table.varied).values()),
         "state": row.description + (f"; {progress_text(row.progress)}" if row.progress else ""),
         "numbers": [
             number(row.state.objective),
-            *(interval(row, split) for split in table.splits),
+            *(number(*row.agreement_on(split)) for split in table.splits),
             duration(row.seconds),
         ],
     }
@@ -156,8 +147,9 @@ def summary(table: Table) -> str:
 
 def _objective(row: Row) -> str:
     """The objective of a run; if it is the macro Pearson of a split, with its interval over the clips."""
-    splits = [name for name, (value, *_) in row.agreement.items() if value == row.state.objective]
-    return interval(row, splits[0]) if splits else number(row.state.objective)
+    objective = row.state.objective
+    equal = [figures for figures in row.agreement.values() if figures[0] == objective]
+    return number(*equal[0]) if equal else number(objective)
 
 
 def for_terminal(table: Table) -> Group:
@@ -182,13 +174,19 @@ def for_terminal(table: Table) -> Group:
     return Group(*common, grid, *seeds, Text(summary(table)))
 
 
-def print_table(table: Table, path: Path) -> None:
-    """Print the table and the names of its files; lines are wrapped on a terminal only."""
+def show_tables(
+    sweep: SweepFolder, queue_states: Mapping[int, str] | None = None, *, running: bool
+) -> Table:
+    """As `write_tables`; then print the table, whose lines are wrapped on a terminal only, and join finished shards."""
+    table = write_tables(sweep.path, queue_states, running=running)
     console = Console()
     if not console.is_terminal:
         console = Console(width=400)
     console.print(for_terminal(table))
-    print(f"The table is in {path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
+    print(f"The table is in {sweep.path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
+    if joined := join_shards(sweep):
+        print(joined, flush=True)
+    return table
 
 
 def settings(values: Mapping[str, str]) -> str:
@@ -198,19 +196,10 @@ def settings(values: Mapping[str, str]) -> str:
 
 def spread(group: SeedGroup) -> str:
     """The mean over seeds with its interval, as text."""
-    if group.low is None:
-        return number(group.mean)
-    return f"{number(group.mean)} [{number(group.low)}, {number(group.high)}]"
+    return number(group.mean, group.low, group.high)
 
 
-def interval(row: Row, split: str) -> str:
-    """A split's macro Pearson with its interval, as text."""
-    value, low, high = row.agreement.get(split, (None, None, None))
-    if low is None:
-        return number(value)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def number(value: float | None) -> str:
-    """A figure with three decimals; ``-`` for None."""
-    return "-" if value is None else f"{value:.3f}"
+def number(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A figure with three decimals, and with its interval if it has one; ``-`` for None."""
+    shown = "-" if value is None else f"{value:.3f}"
+    return shown if low is None or high is None else f"{shown} [{low:.3f}, {high:.3f}]"
