@@ -12,7 +12,6 @@ import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands, ratio
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.auroc import auroc_over_draws
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     NotApplicableError,
@@ -47,6 +46,27 @@ class Auroc:
             arrays.cluster[failed],
             draws,
         )
+
+
+def auroc_over_draws(
+    positive: np.ndarray,
+    positive_cluster: np.ndarray,
+    negative: np.ndarray,
+    negative_cluster: np.ndarray,
+    draws: BootstrapDraws,
+) -> np.ndarray:
+    """The area in every draw, ``(draws,)``; NaN if a group is empty in the draw. The cost is draws × values."""
+    order = np.argsort(negative, kind="stable")
+    below = np.searchsorted(negative[order], positive, side="left")
+    up_to = np.searchsorted(negative[order], positive, side="right")
+    cluster = np.concatenate([positive_cluster, negative_cluster[order]])
+    areas = np.full(len(draws), np.nan)
+    for rows, weights in draws.weights(cluster):
+        positive_weights, negatives = weights[:, : len(positive)], weights[:, len(positive) :]
+        running = np.concatenate([np.zeros((len(weights), 1)), negatives.cumsum(axis=1)], axis=1)
+        wins = (positive_weights * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
+        areas[rows] = ratio(wins, positive_weights.sum(axis=1) * running[:, -1])
+    return areas
 
 
 class BalancedAccuracy(SummedMetric):

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
-from dramaeval.evaluation.metrics.auroc import auroc, auroc_over_draws
 from dramaeval.evaluation.metrics.calibration import (
     BINS,
     CalibrationBin,
@@ -22,6 +21,7 @@ from dramaeval.evaluation.metrics.calibration import (
 )
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.moments import of_mean
+from dramaeval.evaluation.pairs.auroc import auroc, auroc_over_draws
 from dramaeval.evaluation.pairs.pair_arrays import A, B, PairArrays, likeliest
 from dramaeval.evaluation.pairs.triples import cyclic_triples
 
