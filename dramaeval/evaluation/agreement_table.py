@@ -156,9 +156,8 @@ def _undefined_and_missing(summary: Mapping[str, Any]) -> list[str]:
             "dimensions; " + _by_reason(reasons, macro["dimensions"])
         )
     if macro["unscored"]:
-        states: Counter[str] = Counter()
-        for values in summary["dimensions"].values():
-            states.update(values["unscored_reasons"])
+        reasons_by_dimension = (v["unscored_reasons"] for v in summary["dimensions"].values())
+        states: Counter[str] = sum(map(Counter, reasons_by_dimension), Counter())
         listed = ", ".join(f"{number:,} {state}" for state, number in states.items())
         lines.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed})")
     if macro["missing"]:

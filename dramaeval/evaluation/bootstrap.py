@@ -18,6 +18,9 @@ CHUNK_CELLS = 2_000_000
 CACHED_CELLS = 100_000
 """Cells of a chunk that is read several times: arrays of 0.8 MB, which fit the cache of a core."""
 
+LEAST_CLUSTERS = 5
+"""Minimum number of clusters for an interval: fewer clusters are no representative sample."""
+
 DEFINED_SHARE = 0.9
 """There is an interval only if the metric is defined in at least this share of the draws."""
 
@@ -53,6 +56,11 @@ class BootstrapDraws:
         draws × clusters × k; it does not depend on the number of records.
         """
         return self._summed(self._totals(cluster, columns))
+
+    def means(self, cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The mean of `values` (n,) over the records of each draw, (draws,); NaN in a draw without records."""
+        totals, records = self.sums(cluster, np.stack([values, np.ones(len(values))], axis=1)).T
+        return ratio(totals, records)
 
     def values(self, parts: Sequence[Summands]) -> list[np.ndarray]:
         """Compute each statistic in every draw, (draws,), from one matrix product.
@@ -103,6 +111,17 @@ def bootstrap_draws(clusters: int, draws: int, seed: int) -> BootstrapDraws:
     for row in counts:
         row[:] = np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
     return BootstrapDraws(counts)
+
+
+def draws_for_intervals(clusters: int, draws: int, seed: int) -> BootstrapDraws | None:
+    """`bootstrap_draws`; None for no draws or fewer than `LEAST_CLUSTERS` clusters."""
+    return bootstrap_draws(clusters, draws, seed) if draws and clusters >= LEAST_CLUSTERS else None
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator, NaN where the denominator is not positive."""
+    undefined = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
 
 
 def mean_over_draws(values: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -11,12 +11,11 @@ import scipy
 
 from dramaeval.evaluation.bootstrap import (
     BootstrapDraws,
-    bootstrap_draws,
+    draws_for_intervals,
     interval,
     mean_over_draws,
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     Metric,
@@ -97,13 +96,16 @@ def compare(
     pairs, left_out = _pairs(a, b, dimensions)
     clusters = cluster_names(prediction for listed in pairs.values() for prediction, _ in listed)
     tests = PairedDraws.drawn(len(clusters), draws, seed)
+    bootstrap = None if tests is None else tests.bootstrap
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     spans: dict[str, float] = {}
     for key in dimensions:
         arrays_a = dimension_arrays(key, [p for p, _ in pairs[key]], clusters)
         arrays_b = dimension_arrays(key, [p for _, p in pairs[key]], clusters)
-        differences[key], undefined[key] = _differences(metrics, arrays_a, arrays_b, tests)
+        differences[key], undefined[key] = metric_differences(
+            metrics, arrays_a, arrays_b, bootstrap, tests
+        )
         spans[key] = span(arrays_a.scale)
     return {
         "macro": macro_differences(differences, metrics, spans, level),
@@ -133,12 +135,13 @@ class PairedDraws:
     @classmethod
     def drawn(cls, clusters: int, draws: int, seed: int) -> PairedDraws | None:
         """Draw with the seed; None for no draws or fewer than `LEAST_CLUSTERS` clusters."""
-        if clusters < LEAST_CLUSTERS or draws == 0:
+        bootstrap = draws_for_intervals(clusters, draws, seed)
+        if bootstrap is None:
             return None
         generator = np.random.default_rng([seed, 1])
         unexchanged = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
         return cls(
-            bootstrap_draws(clusters, draws, seed),
+            bootstrap,
             BootstrapDraws(np.concatenate([unexchanged, 1 - unexchanged], axis=1)),
             BootstrapDraws(np.concatenate([1 - unexchanged, unexchanged], axis=1)),
         )
@@ -195,67 +198,63 @@ def _pairs(
 
 def _require_same_record(prediction: Prediction, other: Prediction) -> None:
     for name in ("scale", "ratings", "group"):
+        first, second = getattr(prediction, name), getattr(other, name)
         # Scales with the same ends and other points between them (bins) have the same unit.
-        if name == "scale" and _ends(prediction) == _ends(other):
-            continue
-        if getattr(prediction, name) != getattr(other, name):
+        same_unit = name == "scale" and (first[0], first[-1]) == (second[0], second[-1])
+        if first != second and not same_unit:
             raise ValueError(
                 f"the two judges have different data: record '{prediction.id}' on "
-                f"'{prediction.dimension}' has {name} {getattr(prediction, name)} with the first judge "
-                f"and {getattr(other, name)} with the second; evaluate both on the same file"
+                f"'{prediction.dimension}' has {name} {first} with the first judge "
+                f"and {second} with the second; evaluate both on the same file"
             )
 
 
-def _ends(prediction: Prediction) -> tuple[float, float]:
-    return prediction.scale[0], prediction.scale[-1]
-
-
-def _differences(
-    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: PairedDraws | None
+def metric_differences(
+    metrics: Sequence[Metric],
+    a: DimensionArrays,
+    b: DimensionArrays,
+    draws: BootstrapDraws | None,
+    tests: PairedDraws | None = None,
 ) -> tuple[dict[str, Difference], dict[str, str]]:
-    """The difference of each metric on one dimension; the reason for each undefined one."""
-    defined, undefined = values_on_both(metrics, a, b)
-    resampled: list[np.ndarray | None] = [None] * len(defined)
+    """The difference of each metric on one dimension, and the reason for each metric that is undefined on a side.
+
+    ``draws`` is None for no intervals, ``tests`` for no permutation test.
+    """
+    values: dict[Metric, tuple[float, float]] = {}
+    undefined: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            values[metric] = value_of(metric, a), value_of(metric, b)
+        except UndefinedError as error:
+            undefined[metric_name(metric)] = str(error)
+    resampled: list[np.ndarray | None] = [None] * len(values)
     exchanged = resampled
-    if tests is not None:
-        on_a = [(metric, a) for metric, _, _ in defined]
-        on_b = [(metric, b) for metric, _, _ in defined]
-        resampled = subtracted(
-            all_over_draws(on_a, tests.bootstrap), all_over_draws(on_b, tests.bootstrap)
+    if draws is not None:
+        resampled = _subtracted(
+            all_over_draws([(metric, a) for metric in values], draws),
+            all_over_draws([(metric, b) for metric in values], draws),
         )
+    if tests is not None:
         clusters = tests.bootstrap.counts.shape[1]
-        forms = [getattr(metric, "exchange", Exchange.RAW) for metric, _, _ in defined]
+        forms = {metric: getattr(metric, "exchange", Exchange.RAW) for metric in values}
         stacked = {
-            form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in set(forms)
+            form: _stacked(_in_form(a, form), _in_form(b, form), clusters)
+            for form in set(forms.values())
         }
-        on_both = [(metric, stacked[form]) for (metric, _), form in zip(on_a, forms, strict=True)]
-        exchanged = subtracted(
+        on_both = [(metric, stacked[form]) for metric, form in forms.items()]
+        exchanged = _subtracted(
             all_over_draws(on_both, tests.exchange), all_over_draws(on_both, tests.exchanged_back)
         )
     differences = {
         metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)
-        for (metric, value_a, value_b), drawn, swapped in zip(
-            defined, resampled, exchanged, strict=True
+        for (metric, (value_a, value_b)), drawn, swapped in zip(
+            values.items(), resampled, exchanged, strict=True
         )
     }
     return differences, undefined
 
 
-def values_on_both(
-    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays
-) -> tuple[list[tuple[Metric, float, float]], dict[str, str]]:
-    """Each metric that is defined on both sides with its two values; the reason for each other metric."""
-    defined: list[tuple[Metric, float, float]] = []
-    undefined: dict[str, str] = {}
-    for metric in metrics:
-        try:
-            defined.append((metric, value_of(metric, a), value_of(metric, b)))
-        except UndefinedError as error:
-            undefined[metric_name(metric)] = str(error)
-    return defined, undefined
-
-
-def subtracted(
+def _subtracted(
     a: Sequence[np.ndarray | None], b: Sequence[np.ndarray | None]
 ) -> list[np.ndarray | None]:
     """a − b in every draw, for each metric; None where a or b has no draws."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws, interval
+from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, BootstrapDraws, interval
 from dramaeval.evaluation.dimension_arrays import (
     DimensionArrays,
     by_rater,
@@ -25,9 +25,6 @@ from dramaeval.evaluation.metrics.metric import Metric, all_over_draws, metric_v
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.systems import system_level
 from dramaeval.evaluation.units import span
-
-LEAST_CLUSTERS = 5
-"""Minimum number of clusters for an interval: fewer clusters are no representative sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +48,8 @@ class DimensionResult:
     """`values` for JSON, `draws` with each metric's values in every draw (draws,), and `span`, the range of the scale."""
 
     values: dict[str, Any]
-    span: float = 0.0
-    draws: dict[str, np.ndarray] = field(default_factory=dict)
+    span: float
+    draws: dict[str, np.ndarray]
 
 
 def dimension_result(
@@ -64,7 +61,12 @@ def dimension_result(
     """
     arrays = dimension_arrays(key, predictions, settings.clusters)
     values, undefined = metric_values(settings.metrics, arrays)
-    draws = _metric_draws(settings.metrics, values, arrays, settings.draws)
+    draws: dict[str, np.ndarray] = {}
+    if settings.draws is not None:
+        defined = [name for name, value in values.items() if value is not None]
+        pairs = [(settings.metrics[name], arrays) for name in defined]
+        by_metric = zip(defined, all_over_draws(pairs, settings.draws), strict=True)
+        draws = {name: in_draws for name, in_draws in by_metric if in_draws is not None}
     result: dict[str, Any] = {
         **values,
         **_counts(predictions, arrays),
@@ -85,21 +87,6 @@ def dimension_result(
     if systems is not None:
         result["system_level"] = systems
     return DimensionResult(values=result, span=span(arrays.scale), draws=draws)
-
-
-def _metric_draws(
-    metrics: Mapping[str, Metric],
-    values: Mapping[str, float | None],
-    arrays: DimensionArrays,
-    draws: BootstrapDraws | None,
-) -> dict[str, np.ndarray]:
-    """The values in every draw, for each metric that is defined and fast enough to be resampled."""
-    if draws is None:
-        return {}
-    defined = [name for name, value in values.items() if value is not None]
-    drawn = all_over_draws([(metrics[name], arrays) for name in defined], draws)
-    by_name = zip(defined, drawn, strict=True)
-    return {name: in_draws for name, in_draws in by_name if in_draws is not None}
 
 
 def _intervals(

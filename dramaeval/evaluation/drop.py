@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramaeval.evaluation.agreement_table import PHASES
-from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws
+from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_draws
 from dramaeval.evaluation.comparison import (
     COMPARED,
     Difference,
     macro_differences,
-    subtracted,
-    values_on_both,
+    metric_differences,
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
-from dramaeval.evaluation.metrics.metric import Metric, all_over_draws, metric_name
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.units import span
 
@@ -75,7 +72,6 @@ def drop(
     seed: int,
     draws: int = 2_000,
     level: float = 0.95,
-    metrics: Sequence[Metric] = COMPARED,
 ) -> dict[str, Any]:
     """Subtract the agreement on test set ``b`` from the agreement on ``a``: negative if a correlation falls.
 
@@ -89,7 +85,6 @@ def drop(
         seed: seed of the bootstrap.
         draws: number of bootstrap draws; 0 for no intervals.
         level: confidence level of the percentile intervals.
-        metrics: the metrics to compare.
 
     Returns:
         ``macro`` (over the dimensions in which a metric is defined on both sets) and ``dimensions.<key>``: by metric
@@ -99,15 +94,18 @@ def drop(
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     arrays = {
-        key: [dimension_arrays(key, _of(side, key), clusters) for side in (a, b)]
+        key: [
+            dimension_arrays(key, [p for p in side if p.dimension == key], clusters)
+            for side in (a, b)
+        ]
         for key in dimensions
     }
     enough = all(_clusters(arrays, side) >= LEAST_CLUSTERS for side in (0, 1))
     drawn = bootstrap_draws(len(clusters), draws, seed) if draws and enough else None
     for key, (of_a, of_b) in arrays.items():
-        differences[key], undefined[key] = _differences(metrics, of_a, of_b, drawn)
+        differences[key], undefined[key] = metric_differences(COMPARED, of_a, of_b, drawn)
     spans = {key: span(of_a.scale) or span(of_b.scale) for key, (of_a, of_b) in arrays.items()}
-    macro = macro_differences(differences, metrics, spans, level)
+    macro = macro_differences(differences, COMPARED, spans, level)
     return {
         "macro": {name: _without_p(entry) for name, entry in macro.items()},
         "dimensions": {
@@ -126,33 +124,9 @@ def drop(
     }
 
 
-def _of(predictions: Sequence[Prediction], key: str) -> list[Prediction]:
-    return [prediction for prediction in predictions if prediction.dimension == key]
-
-
 def _clusters(arrays: Mapping[str, Sequence[DimensionArrays]], side: int) -> int:
     """The number of clusters of one test set."""
     return len({cluster for both in arrays.values() for cluster in both[side].cluster.tolist()})
-
-
-def _differences(
-    metrics: Sequence[Metric],
-    a: DimensionArrays,
-    b: DimensionArrays,
-    draws: BootstrapDraws | None,
-) -> tuple[dict[str, Difference], dict[str, str]]:
-    """The difference of each metric on one dimension; the reason for each undefined one."""
-    defined, undefined = values_on_both(metrics, a, b)
-    resampled: Sequence[Any] = [None] * len(defined)
-    if draws is not None:
-        resampled = subtracted(
-            all_over_draws([(metric, a) for metric, _, _ in defined], draws),
-            all_over_draws([(metric, b) for metric, _, _ in defined], draws),
-        )
-    return {
-        metric_name(metric): Difference(a=of_a, b=of_b, resampled=in_draws, exchanged=None)
-        for (metric, of_a, of_b), in_draws in zip(defined, resampled, strict=True)
-    }, undefined
 
 
 def _without_p(entry: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -53,19 +53,12 @@ def alternative_annotator(
 
     A pass/fail score is first rounded to 0 or 1, as the raters' scores are.
     """
-    predicted = arrays.predicted
-    if arrays.pass_fail:
-        predicted = arrays.predicted_step.astype(float)
+    predicted = arrays.predicted_step.astype(float) if arrays.pass_fail else arrays.predicted
     try:
         test = alternative_annotator_test(predicted, arrays.ratings_by_rater, epsilon=epsilon)
     except UndefinedError as error:
-        return {
-            "winning_rate": None,
-            "advantage_probability": None,
-            "passed": None,
-            "epsilon": epsilon,
-            "undefined": why_unknown or str(error),
-        }
+        nothing = dict.fromkeys(("winning_rate", "advantage_probability", "passed"))
+        return {**nothing, "epsilon": epsilon, "undefined": why_unknown or str(error)}
     return {
         "winning_rate": test.winning_rate,
         "advantage_probability": test.advantage_probability,

@@ -1,9 +1,19 @@
-"""Reads the values of one JSON line of results; errors name the key."""
+"""Values of one JSON line of results: plain values of a dataclass, and reading; errors name the key."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
+
+_FLOATS = {float, type(None)}
+
+
+def plain_values(record: object) -> dict[str, Any]:
+    """The attributes of a dataclass in order, with lists for tuples."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(record).items()
+    }
 
 
 def kind_of(value: object) -> str:
@@ -37,35 +47,21 @@ def finite_number(value: Any, key: str) -> float | None:
     return float(value)
 
 
-def list_of(values: dict[str, Any], key: str) -> list[Any]:
-    """The list under a key; raises ValueError if there is none."""
-    value = values.get(key)
-    if not isinstance(value, list):
-        kind = kind_of(value) if key in values else "absent"
-        raise ValueError(f"'{key}' must be a list, not {kind}")
-    return value
-
-
 def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
     """The list of finite numbers under a key; raises ValueError if it has another value, and names it."""
-    entries = list_of(values, key)
-    if are_floats(entries):
-        return tuple(entries)
-    numbers = [finite_number(value, key) for value in entries]
+    numbers = optional_numbers_of(values, key)
     if None in numbers:
         raise ValueError(f"'{key}' must hold finite numbers, not null")
-    return tuple(number for number in numbers if number is not None)
+    return cast("tuple[float, ...]", numbers)
 
 
 def optional_numbers_of(values: dict[str, Any], key: str) -> tuple[float | None, ...]:
     """The list of finite numbers under a key, with None for null."""
-    entries = list_of(values, key)
-    if are_floats(entries, missing=True):
+    entries = values.get(key)
+    if not isinstance(entries, list):
+        kind = kind_of(entries) if key in values else "absent"
+        raise ValueError(f"'{key}' must be a list, not {kind}")
+    # A fast check of the usual case, which needs no conversion.
+    if _FLOATS.issuperset(map(type, entries)) and math.isfinite(sum(filter(None, entries))):
         return tuple(entries)
     return tuple(finite_number(value, key) for value in entries)
-
-
-def are_floats(entries: list[Any], *, missing: bool = False) -> bool:
-    """Whether all values are finite floats (or None, with ``missing``): a fast check that avoids conversion."""
-    types = {float, type(None)} if missing else {float}
-    return types.issuperset(map(type, entries)) and math.isfinite(sum(filter(None, entries)))

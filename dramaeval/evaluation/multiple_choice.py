@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.bootstrap import BootstrapDraws, draws_for_intervals, interval
 from dramaeval.evaluation.metrics.metric import mean_of_defined
 from dramaeval.evaluation.option_predictions import NOT_WRITTEN, OptionPrediction
 from dramaeval.evaluation.predictions import SCORED
@@ -38,17 +38,14 @@ def summarise_options(
     """
     names = sorted({_cluster(prediction) for prediction in predictions})
     clusters = {name: number for number, name in enumerate(names)}
-    drawn = (
-        bootstrap_draws(len(names), draws, seed) if draws and len(names) >= LEAST_CLUSTERS else None
-    )
+    drawn = draws_for_intervals(len(names), draws, seed)
     by_category: dict[str, list[OptionPrediction]] = {}
     for prediction in sorted(predictions, key=lambda prediction: prediction.category or ""):
         by_category.setdefault(prediction.category or NO_CATEGORY, []).append(prediction)
+    accuracy = partial(_accuracy, clusters=clusters, drawn=drawn, level=level)
     return {
-        "overall": _results(predictions, clusters, drawn, level),
-        "categories": {
-            name: _results(listed, clusters, drawn, level) for name, listed in by_category.items()
-        },
+        "overall": _results(predictions, accuracy),
+        "categories": {name: _results(listed, accuracy) for name, listed in by_category.items()},
         "bootstrap": {"draws": draws if drawn else 0, "level": level, "clusters": len(names)},
     }
 
@@ -58,36 +55,26 @@ def _cluster(prediction: OptionPrediction) -> str:
 
 
 def _results(
-    predictions: Sequence[OptionPrediction],
-    clusters: Mapping[str, int],
-    drawn: BootstrapDraws | None,
-    level: float,
+    predictions: Sequence[OptionPrediction], accuracy: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
     answerable = [prediction for prediction in predictions if prediction.answer is not None]
     scored = [prediction for prediction in answerable if prediction.scored]
     results: dict[str, Any] = {
         "likelihood": {
-            **_accuracy(scored, list(map(credit, scored)), clusters, drawn, level),
+            **accuracy(scored, list(map(credit, scored))),
             "ties": sum(len(prediction.likeliest) > 1 for prediction in scored),
             "mean_log_p": mean_of_defined(map(_log_p, scored)),
         },
         "chance": mean_of_defined(1 / len(prediction.options) for prediction in predictions),
         "records": len(predictions),
-        "unscored": dict(
-            Counter(prediction.state for prediction in predictions if not prediction.scored)
-        ),
+        "unscored": dict(Counter(p.state for p in predictions if not p.scored)),
         "without_answer": len(predictions) - len(answerable),
     }
     written = [prediction for prediction in answerable if prediction.written_state != NOT_WRITTEN]
     if written:
         right = [float(prediction.chosen == prediction.answer) for prediction in written]
-        failed = Counter(
-            prediction.written_state for prediction in written if prediction.written_state != SCORED
-        )
-        results["written"] = {
-            **_accuracy(written, right, clusters, drawn, level),
-            "no_option": dict(failed),
-        }
+        failed = Counter(p.written_state for p in written if p.written_state != SCORED)
+        results["written"] = {**accuracy(written, right), "no_option": dict(failed)}
     return results
 
 
@@ -113,9 +100,7 @@ def _accuracy(
     if drawn is None or not right:
         return values
     cluster = np.array([clusters[_cluster(prediction)] for prediction in predictions])
-    sums = drawn.sums(cluster, np.stack([np.array(right), np.ones(len(right))], axis=1))
-    with np.errstate(invalid="ignore"):
-        values["interval"] = interval(sums[:, 0] / sums[:, 1], level)
+    values["interval"] = interval(drawn.means(cluster, np.array(right)), level)
     return values
 
 
@@ -142,9 +127,8 @@ def _with_interval(values: Mapping[str, Any] | None) -> str:
     if values is None or values["accuracy"] is None:
         return "-"
     limits = values["interval"]
-    return _number(values["accuracy"]) + (
-        f" [{_number(limits[0])}, {_number(limits[1])}]" if limits else ""
-    )
+    between = f" [{_number(limits[0])}, {_number(limits[1])}]" if limits else ""
+    return _number(values["accuracy"]) + between
 
 
 def _number(value: float | None) -> str:

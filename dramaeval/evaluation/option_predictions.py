@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from dramaeval.evaluation.json_values import plain_values
 from dramaeval.evaluation.predictions import SCORED
 
 NOT_WRITTEN = "not written"
@@ -59,10 +60,7 @@ class OptionPrediction:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object, always with the same keys in the same order."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
+        return plain_values(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> OptionPrediction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from dramaeval.data.raters import POSITIONAL, RaterInfo
@@ -14,6 +14,7 @@ from dramaeval.evaluation.json_values import (
     numbers_of,
     optional_numbers_of,
     optional_text_of,
+    plain_values,
     text_of,
 )
 from dramaeval.evaluation.predictions import read_prediction_lines
@@ -114,9 +115,9 @@ class PairPrediction:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object, always with the same keys in the same order."""
-        values = {key: value for key, value in asdict(self).items() if key != "mean_vote"}
-        listed = {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
-        return {**listed, "raters": self.raters.to_json()}
+        values = plain_values(self) | {"raters": self.raters.to_json()}
+        del values["mean_vote"]
+        return values
 
     @classmethod
     def from_json(cls, values: Any) -> PairPrediction:

@@ -21,6 +21,7 @@ from dramaeval.evaluation.json_values import (
     numbers_of,
     optional_numbers_of,
     optional_text_of,
+    plain_values,
     text_of,
 )
 
@@ -49,10 +50,10 @@ class Prediction:
         group: the character or scene whose records the bootstrap draws together.
         system: the speaker or synthesiser of the clip.
         wordings: the expected score under each of several wordings, whose mean is `expected`; None with one wording.
+        raters: who gave the ratings; by default, position k is the same rater in all lines of a file.
         thoughts: the expected score after each of several sampled thoughts, wording by wording; None for a thought
             that does not end, and None in place of the tuple if no thoughts are sampled.
         thought_texts: the generated thoughts in the same order; None if they are not kept.
-        raters: who gave the ratings; by default, position k is the same rater in all lines of a file.
         mean_rating: mean of the ratings that are not missing; None without ratings.
 
     Raises ValueError, which names the field, if the values contradict each other.
@@ -68,9 +69,9 @@ class Prediction:
     group: str | None = None
     system: str | None = None
     wordings: tuple[float, ...] | None = None
+    raters: RaterInfo = POSITIONAL
     thoughts: tuple[float | None, ...] | None = None
     thought_texts: tuple[str, ...] | None = None
-    raters: RaterInfo = POSITIONAL
     mean_rating: float | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -131,21 +132,12 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object, in a fixed order; the keys of thoughts only if there are thoughts."""
-        thoughts = {name: getattr(self, name) for name in ("thoughts", "thought_texts")}
-        return {
-            "id": self.id,
-            "dimension": self.dimension,
-            "scale": list(self.scale),
-            "distribution": None if self.distribution is None else list(self.distribution),
-            "expected": self.expected,
-            "ratings": list(self.ratings),
-            "state": self.state,
-            "group": self.group,
-            "system": self.system,
-            "wordings": None if self.wordings is None else list(self.wordings),
-            "raters": self.raters.to_json(),
-            **{name: list(values) for name, values in thoughts.items() if values is not None},
-        }
+        values = plain_values(self) | {"raters": self.raters.to_json()}
+        del values["mean_rating"]
+        for name in ("thoughts", "thought_texts"):
+            if values[name] is None:
+                del values[name]
+        return values
 
     @classmethod
     def from_json(cls, values: Any) -> Prediction:
@@ -181,28 +173,9 @@ def _texts_of(texts: Any) -> tuple[str, ...] | None:
     return tuple(texts)
 
 
-class _Writable(Protocol):
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for one JSON object."""
-
-
 @lru_cache(maxsize=256)
 def _rises(scale: tuple[float, ...]) -> bool:
     return len(scale) >= 2 and list(scale) == sorted(set(scale))
-
-
-def prediction_line(prediction: _Writable) -> str:
-    """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
-    return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
-
-
-def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
-    """Read a predictions file, in the order of its lines.
-
-    Raises PredictionsError, which names every bad line: not JSON, a missing key, values that contradict
-    each other, or a repeated record × dimension. Raises OSError if the file cannot be opened.
-    """
-    return read_prediction_lines(path, Prediction.from_json)
 
 
 class _OfRecord(Protocol):
@@ -216,8 +189,25 @@ class _OfRecord(Protocol):
     def dimension(self) -> str:
         """Key of the dimension."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON object."""
+
 
 OfRecord = TypeVar("OfRecord", bound=_OfRecord)
+
+
+def prediction_line(prediction: _OfRecord) -> str:
+    """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
+    return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
+
+
+def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
+    """Read a predictions file, in the order of its lines.
+
+    Raises PredictionsError, which names every bad line: not JSON, a missing key, values that contradict
+    each other, or a repeated record × dimension. Raises OSError if the file cannot be opened.
+    """
+    return read_prediction_lines(path, Prediction.from_json)
 
 
 def read_prediction_lines(

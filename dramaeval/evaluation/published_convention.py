@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,8 @@ import scipy
 from dramaeval.data.annotation_fields import written_values
 from dramaeval.data.raters import is_missing
 from dramaeval.data.records import Record
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import draws_for_intervals, interval
 from dramaeval.evaluation.dimension_arrays import cluster_names, clusters_of
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.moments import correlation, of_moments
 from dramaeval.evaluation.predictions import Prediction
 
@@ -66,10 +64,31 @@ def published_figures(
         ``interval`` of ``pearson``, and numbers of pairs: ``n`` that are pooled, ``unscored_replaced`` of them, and
         ``not_asked``, which have a target but no prediction.
     """
-    return {
-        name: _figures(convention, predictions, raw, scales, seed=seed, draws=draws, level=level)
-        for name, convention in CONVENTIONS.items()
-    }
+    figures = {}
+    for name, (target_of, unscored) in CONVENTIONS.items():
+        targets = {
+            key: target
+            for key, values in raw.items()
+            if (target := target_of(values, tuple(scales[key[1]]) == PASS_FAIL)) is not None
+        }
+        used = [p for p in predictions if (p.id, p.dimension) in targets]
+        y = np.array([targets[p.id, p.dimension] for p in used], dtype=float)
+        x = np.array([unscored if p.expected is None else p.expected for p in used])
+        clusters = cluster_names(used)
+        bounds = None
+        drawn = draws_for_intervals(len(clusters), draws, seed)
+        if drawn is not None:
+            summands = of_moments(x, y, clusters_of(used, clusters), correlation)
+            (pearson,) = drawn.values([summands])
+            bounds = interval(pearson, level)
+        figures[name] = {
+            **_agreement(x, y),
+            "interval": {"pearson": bounds},
+            "n": len(used),
+            "unscored_replaced": sum(not prediction.scored for prediction in used),
+            "not_asked": len(targets) - len(used),
+        }
+    return figures
 
 
 def written_by_raters(records: Iterable[Record], annotations: Mapping[str, str]) -> RawValues:
@@ -87,19 +106,6 @@ def written_by_raters(records: Iterable[Record], annotations: Mapping[str, str])
 def unknown_scales(scales: Mapping[str, Sequence[float]]) -> list[str]:
     """The dimensions whose scale the published scripts do not know."""
     return [key for key, scale in scales.items() if tuple(map(float, scale)) not in SCALES]
-
-
-@dataclass(frozen=True)
-class _Convention:
-    """A published way to compute targets from ratings, and to score what the judge leaves unscored.
-
-    Attributes:
-        target: takes the raters' values and whether the scale is pass/fail; returns the target, None to drop the pair.
-        unscored: the score of an unscored question.
-    """
-
-    target: Callable[[Sequence[Any], bool], float | None]
-    unscored: float
 
 
 def _fine_tuning(values: Sequence[Any], pass_fail: bool) -> float | None:
@@ -121,43 +127,12 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-CONVENTIONS = {
-    "fine_tuning": _Convention(_fine_tuning, unscored=3.0),
-    "zero_shot": _Convention(_zero_shot, unscored=LOWEST),
+#: By name: a function from the raters' values, and whether the scale is pass/fail, to the target of a pair (None
+#: drops the pair); and the score of an unscored question.
+CONVENTIONS: Mapping[str, tuple[Callable[[Sequence[Any], bool], float | None], float]] = {
+    "fine_tuning": (_fine_tuning, 3.0),
+    "zero_shot": (_zero_shot, LOWEST),
 }
-
-
-def _figures(
-    convention: _Convention,
-    predictions: Sequence[Prediction],
-    raw: RawValues,
-    scales: Mapping[str, Sequence[float]],
-    *,
-    seed: int,
-    draws: int,
-    level: float,
-) -> dict[str, Any]:
-    targets = {
-        key: target
-        for key, values in raw.items()
-        if (target := convention.target(values, tuple(scales[key[1]]) == PASS_FAIL)) is not None
-    }
-    used = [p for p in predictions if (p.id, p.dimension) in targets]
-    y = np.array([targets[p.id, p.dimension] for p in used], dtype=float)
-    x = np.array([convention.unscored if p.expected is None else p.expected for p in used])
-    clusters = cluster_names(used)
-    bounds = None
-    if draws and len(clusters) >= LEAST_CLUSTERS:
-        summands = of_moments(x, y, clusters_of(used, clusters), correlation)
-        (drawn,) = bootstrap_draws(len(clusters), draws, seed).values([summands])
-        bounds = interval(drawn, level)
-    return {
-        **_agreement(x, y),
-        "interval": {"pearson": bounds},
-        "n": len(used),
-        "unscored_replaced": sum(not prediction.scored for prediction in used),
-        "not_asked": len(targets) - len(used),
-    }
 
 
 def published_text(summary: Mapping[str, Any]) -> str | None:

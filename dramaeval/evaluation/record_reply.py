@@ -166,11 +166,15 @@ class RecordReply:
 
     def _failure(self, numbers: Sequence[int]) -> str | None:
         """Why a dimension has no score: no thought about one of its questions can be used; None otherwise."""
-        for start in range(0, len(numbers), self.samples):
-            same_question = numbers[start : start + self.samples]
+        for same_question in self._by_question(numbers):
             if all(number in self.failed for number in same_question):
                 return self.failed[same_question[0]]
         return None
+
+    def _by_question(self, values: Sequence[Any]) -> list[Sequence[Any]]:
+        """The values of all thoughts, divided by question."""
+        starts = range(0, len(values), self.samples)
+        return [values[start : start + self.samples] for start in starts]
 
     def _scored(
         self, dimension: Dimension, numbers: Sequence[int], rows: Sequence[np.ndarray | None]
@@ -183,7 +187,10 @@ class RecordReply:
                 thoughts = tuple(
                     None if r is None else float(r[: len(scale)] @ scale) for r in rows
                 )
-            distributions = [row[: len(scale)] for row in self._means(rows)]
+            distributions = [
+                np.mean([row for row in answers if row is not None], axis=0)[: len(scale)]
+                for answers in self._by_question(rows)
+            ]
             distribution = tuple(np.mean(distributions, axis=0).tolist())
             scores = [float(p @ scale) for p in distributions]
         else:  # a regression head returns the score alone
@@ -196,13 +203,6 @@ class RecordReply:
             thoughts=thoughts,
             **self._about(dimension, numbers),
         )
-
-    def _means(self, rows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        """The mean answer to each question over its thoughts."""
-        by_question = [
-            rows[start : start + self.samples] for start in range(0, len(rows), self.samples)
-        ]
-        return [np.mean([r for r in answers if r is not None], axis=0) for answers in by_question]
 
     def _unscored(self, dimension: Dimension, numbers: Sequence[int], reason: str) -> Prediction:
         about = self._about(dimension, numbers)
@@ -290,11 +290,6 @@ def _write(
     until: str,
     sampled: ThoughtSampling | None = None,
 ) -> list[list[GeneratedText]]:
-    encoded = [
-        (reply.encoded_record, reply.max_tokens)
-        for reply in replies
-        if reply.encoded_record is not None
-    ]
     sampling = None
     if sampled and replies:
         record_encoder = replies[0].record_encoder
@@ -306,11 +301,11 @@ def _write(
             suppressed=audio,
         )
     return generate(
-        [encoded_record for encoded_record, _ in encoded],
+        [reply.encoded_record for reply in replies if reply.encoded_record is not None],
         encoder,
         passes.begin,
         opening=opening,
         until=until,
-        max_tokens=[max_tokens for _, max_tokens in encoded],
+        max_tokens=[reply.max_tokens for reply in replies],
         sampling=sampling,
     )

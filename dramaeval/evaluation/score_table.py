@@ -35,7 +35,7 @@ _WIDE = 24
 
 def by_clip(file: Path) -> Iterator[list[Prediction]]:
     """Yield the predictions of each clip in a predictions file; the lines of a clip are adjacent."""
-    yield from _groups(file, Prediction.from_json)
+    return _groups(file, Prediction.from_json)
 
 
 def _groups(file: Path, from_json: Callable[[Any], Line]) -> Iterator[list[Line]]:
@@ -82,7 +82,8 @@ def write_scores(
     unfinished = output.with_name(output.name + ".unfinished")
     first = next((json.loads(line) for _, line in json_lines(file)), None)
     if is_pair_line(first):
-        columns = ["id", "clip_a", "clip_b", *_pair_columns(dimensions)]
+        outcomes = (f"{key}.{name}" for key in dimensions for name in _OF_PAIR)
+        columns = ["id", "clip_a", "clip_b", *outcomes]
         pairs = _groups(file, PairPrediction.from_json)
         rows = (pair_row_of(pair, dimensions) for pair in pairs)
     else:
@@ -117,10 +118,6 @@ def pair_row_of(predictions: Sequence[PairPrediction], dimensions: Sequence[str]
     }
     first = predictions[0]
     return {"id": first.id, "clip_a": first.clip_a, "clip_b": first.clip_b, **values}
-
-
-def _pair_columns(dimensions: Sequence[str]) -> list[str]:
-    return [f"{key}.{name}" for key in dimensions for name in _OF_PAIR]
 
 
 def _write_parquet(file: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:

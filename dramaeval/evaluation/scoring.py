@@ -129,12 +129,13 @@ def _answer(
     encoded = [reply.encoded_record for reply in replies if reply.encoded_record is not None]
     passes_required = 0
     if passes.sharded:
-        substitute = _substitute(encoded[0] if encoded else None, passes.processes)
-        encoded = encoded or substitute
+        # A process without records scores the record of another process.
+        gathered = passes.processes.gather(encoded[0] if encoded else None)
+        encoded = encoded or [record for record in gathered if record is not None][:1]
         passes_required = max(passes.processes.gather(1 + longest_answer(encoded)))
     if encoded:
         values = consistent_values(encoded, passes.read, passes_required=passes_required)
-        # A process without records ran the passes with a substitute, whose values belong to no reply.
+        # The values of another process's record belong to no reply.
         for reply, reply_values in zip(replies, values, strict=False):
             reply.values = reply_values
     if writes_answers:
@@ -202,11 +203,6 @@ class Passes:
                 raise
             text = _memory_text(self.model, batch, error, self.shared_prefix)
             raise MemoryExhaustedError(text) from error
-
-
-def _substitute(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:
-    """The record of another process, for the processes without records; empty if no process has a record."""
-    return [record for record in processes.gather(encoded_record) if record is not None][:1]
 
 
 def _distributions_or_values(logits: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval, mean_over_draws
+from dramaeval.evaluation.bootstrap import draws_for_intervals, interval, mean_over_draws
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.metric import (
     Metric,
     all_over_draws,
@@ -67,8 +65,6 @@ def slices(
         dimensions on which the metric is defined in the slice; ``dimensions`` counts these dimensions.
     """
     results: dict[str, Any] = {}
-    settings = _Bootstrap(seed=seed, draws=draws, level=level)
-    table = _Table.from_predictions(predictions)
     for name in names:
         try:
             values = DIVISIONS.get(name, _by_key(name))(records, train)
@@ -76,87 +72,17 @@ def slices(
             results[name] = {"undefined": str(error)}
             continue
         value_by_id = {record.id: value for record, value in zip(records, values, strict=True)}
-        labels = np.array([value_by_id[prediction.id] for prediction in predictions])
-        present = set(labels.tolist())
+        by_value: dict[str, list[Prediction]] = {}
+        for prediction in predictions:
+            by_value.setdefault(value_by_id[prediction.id], []).append(prediction)
         results[name] = {
             "values": {
-                value: _slice(table, np.flatnonzero(labels == value), settings)
+                value: _slice(by_value[value], seed, draws, level)
                 for value in _in_order(name, values)
-                if value in present
+                if value in by_value
             }
         }
     return results
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bootstrap:
-    seed: int
-    draws: int
-    level: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Table:
-    """All predictions as arrays of shape (predictions,), and the arrays of each dimension.
-
-    Attributes:
-        record: number of the record.
-        scored: whether there is a score.
-        used: whether there are both a score and a rating. The other attributes are valid only for used predictions.
-        dimension: number of the dimension.
-        row: row in the arrays of this dimension.
-        cluster: number of the cluster in the order of names.
-        arrays: the arrays of each dimension.
-    """
-
-    record: np.ndarray
-    scored: np.ndarray
-    used: np.ndarray
-    dimension: np.ndarray
-    row: np.ndarray
-    cluster: np.ndarray
-    arrays: Sequence[DimensionArrays]
-
-    @classmethod
-    def from_predictions(cls, predictions: Sequence[Prediction]) -> _Table:
-        by_dimension: dict[str, list[int]] = {}
-        for index, prediction in enumerate(predictions):
-            if prediction.scored and prediction.mean_rating is not None:
-                by_dimension.setdefault(prediction.dimension, []).append(index)
-        clusters = cluster_names(
-            predictions[i] for indices in by_dimension.values() for i in indices
-        )
-        used = np.zeros(len(predictions), dtype=bool)
-        dimension, row, cluster = np.zeros((3, len(predictions)), dtype=np.intp)
-        arrays = []
-        for number, (key, indices) in enumerate(by_dimension.items()):
-            arrays.append(dimension_arrays(key, [predictions[i] for i in indices], clusters))
-            used[indices], dimension[indices] = True, number
-            row[indices], cluster[indices] = np.arange(len(indices)), arrays[-1].cluster
-        records: dict[str, int] = {}
-        return cls(
-            record=np.array(
-                [records.setdefault(prediction.id, len(records)) for prediction in predictions]
-            ),
-            scored=np.array([prediction.scored for prediction in predictions], dtype=bool),
-            used=used,
-            dimension=dimension,
-            row=row,
-            cluster=cluster,
-            arrays=arrays,
-        )
-
-    def of_rows(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
-        """The used predictions among ``rows`` by dimension, in the order of occurrence, and their number of clusters."""
-        rows = rows[self.used[rows]]
-        present, cluster = np.unique(self.cluster[rows], return_inverse=True)
-        dimensions, first = np.unique(self.dimension[rows], return_index=True)
-        tables = []
-        for number in dimensions[np.argsort(first)].tolist():
-            on_dimension = self.dimension[rows] == number
-            arrays = self.arrays[number].take(self.row[rows[on_dimension]])
-            tables.append(replace(arrays, cluster=cluster[on_dimension]))
-        return tables, len(present)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
@@ -167,8 +93,15 @@ def _in_order(name: str, values: Sequence[str]) -> list[str]:
     return sorted(set(values), key=lambda value: (value == NOT_STATED, value))
 
 
-def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
-    tables, clusters = table.of_rows(rows)
+def _slice(
+    predictions: Sequence[Prediction], seed: int, draws: int, level: float
+) -> dict[str, Any]:
+    by_dimension: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        if prediction.scored and prediction.mean_rating is not None:
+            by_dimension.setdefault(prediction.dimension, []).append(prediction)
+    clusters = cluster_names(p for listed in by_dimension.values() for p in listed)
+    tables = [dimension_arrays(key, listed, clusters) for key, listed in by_dimension.items()]
     spans = {arrays.dimension: span(arrays.scale) for arrays in tables}
     by = {name: divisors(metric, spans) for name, metric in METRICS.items()}
     values: dict[str, list[float]] = {name: [] for name in METRICS}
@@ -179,21 +112,19 @@ def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, A
                 values[name].append(value / by[name][arrays.dimension])
                 defined.append((name, arrays))
     in_draws: dict[str, list[np.ndarray | None]] = {name: [] for name in METRICS}
-    if clusters >= LEAST_CLUSTERS and settings.draws > 0:
-        draws = bootstrap_draws(clusters, settings.draws, settings.seed)
-        drawn = all_over_draws([(METRICS[name], arrays) for name, arrays in defined], draws)
-        for (name, arrays), metric_draws in zip(defined, drawn, strict=True):
+    drawn = draws_for_intervals(len(clusters), draws, seed)
+    if drawn is not None:
+        by_metric = all_over_draws([(METRICS[name], arrays) for name, arrays in defined], drawn)
+        for (name, arrays), metric_draws in zip(defined, by_metric, strict=True):
             in_draws[name].append(divided(metric_draws, by[name][arrays.dimension]))
     return {
-        "records": len(np.unique(table.record[rows])),
-        "n": int(table.used[rows].sum()),
-        "unscored": int((~table.scored[rows]).sum()),
-        "clusters": clusters,
+        "records": len({prediction.id for prediction in predictions}),
+        "n": sum(map(len, by_dimension.values())),
+        "unscored": sum(not prediction.scored for prediction in predictions),
+        "clusters": len(clusters),
         "macro": {name: mean_of_defined(values[name]) for name in METRICS},
         "dimensions": {name: len(values[name]) for name in METRICS},
-        "interval": {
-            name: interval(mean_over_draws(in_draws[name]), settings.level) for name in METRICS
-        },
+        "interval": {name: interval(mean_over_draws(in_draws[name]), level) for name in METRICS},
     }
 
 
@@ -201,14 +132,8 @@ def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[s
     """Divide by whether the character of a record occurs in the training split."""
     if not train:
         raise NoSliceError("the training split was not read, so its characters are not known")
-    trained = {group_of(record, "character") for record in train}
-    values = []
-    for record in records:
-        character = group_of(record, "character")
-        values.append(
-            NOT_STATED if character is None else "seen" if character in trained else "unseen"
-        )
-    return values
+    label = {group_of(record, "character"): "seen" for record in train} | {None: NOT_STATED}
+    return [label.get(group_of(record, "character"), "unseen") for record in records]
 
 
 def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
@@ -219,14 +144,8 @@ def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
     low, high = np.quantile(seconds, [1 / 3, 2 / 3])
     if low == high:
         raise NoSliceError("the clips all have about the same length")
-    return [
-        f"up to {low:.1f} s"
-        if duration <= low
-        else f"{low:.1f} to {high:.1f} s"
-        if duration <= high
-        else f"over {high:.1f} s"
-        for duration in seconds
-    ]
+    thirds = [f"up to {low:.1f} s", f"{low:.1f} to {high:.1f} s", f"over {high:.1f} s"]
+    return [thirds[third] for third in np.searchsorted([low, high], seconds)]
 
 
 def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:

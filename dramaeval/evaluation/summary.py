@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval, mean_over_draws
+from dramaeval.evaluation.bootstrap import (
+    LEAST_CLUSTERS,
+    draws_for_intervals,
+    interval,
+    mean_over_draws,
+)
 from dramaeval.evaluation.dimension_arrays import cluster_names
 from dramaeval.evaluation.dimension_results import (
-    LEAST_CLUSTERS,
     DimensionResult,
     SummarySettings,
     dimension_result,
@@ -54,23 +58,28 @@ def summarise(
         ValueError: a record is predicted twice on a dimension, on a dimension that is not listed, or on
             another scale than the other records; or two metrics have the same name.
     """
-    named = with_standard(metrics)
     by_dimension = _by_dimension(predictions, dimensions)
     # Records without a rating are not resampled.
     clusters = cluster_names(
         p for listed in by_dimension.values() for p in listed if p.mean_rating is not None
     )
-    drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
+    drawn = draws_for_intervals(len(clusters), draws, seed)
+    few = f"{len(clusters)} clusters are too few for intervals; {LEAST_CLUSTERS} are needed"
     settings = SummarySettings(
-        metrics=named,
+        metrics=with_standard(metrics),
         clusters=clusters,
-        draws=bootstrap_draws(len(clusters), draws, seed) if drawn else None,
+        draws=drawn,
         level=level,
         ceiling=ceiling,
         epsilon=epsilon,
         seed=seed,
     )
-    results = _dimension_results(by_dimension, settings)
+    # Several dimensions at a time: numpy computes in parallel threads.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        computed = pool.map(
+            lambda key: dimension_result(key, by_dimension[key], settings), by_dimension
+        )
+        results = dict(zip(by_dimension, computed, strict=True))
     return {
         "macro": _macro(results, settings),
         "dimensions": {key: result.values for key, result in results.items()},
@@ -79,20 +88,9 @@ def summarise(
             "level": level,
             "clusters": len(clusters),
             "seed": seed,
-            "undefined": _why_no_draws(draws, len(clusters)),
+            "undefined": few if draws and drawn is None else None,
         },
     }
-
-
-def _dimension_results(
-    by_dimension: Mapping[str, Sequence[Prediction]], settings: SummarySettings
-) -> dict[str, DimensionResult]:
-    """Compute the result of each dimension, several at a time: numpy computes in parallel threads."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(
-            lambda key: dimension_result(key, by_dimension[key], settings), by_dimension
-        )
-        return dict(zip(by_dimension, results, strict=True))
 
 
 def _by_dimension(
@@ -113,12 +111,6 @@ def _by_dimension(
             )
         by_dimension[prediction.dimension].append(prediction)
     return by_dimension
-
-
-def _why_no_draws(draws: int, clusters: int) -> str | None:
-    if draws > 0 and clusters < LEAST_CLUSTERS:
-        return f"{clusters} clusters are too few for intervals; {LEAST_CLUSTERS} are needed"
-    return None
 
 
 def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) -> dict[str, Any]:
@@ -142,9 +134,9 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
         defined[name] = len(used)
         if len(used) < len(results):
             undefined[name] = {
-                key: _reason(result, name)
+                key: result.values["undefined"].get(name, "does not apply to this scale")
                 for key, result in results.items()
-                if result.values.get(name) is None
+                if key not in used
             }
         if settings.draws is not None and used:
             drawn = [divided(r.draws.get(name), by[key]) for key, r in used.items()]
@@ -169,12 +161,6 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
     return macro
 
 
-def _reason(result: DimensionResult, name: str) -> str:
-    if name not in result.values:
-        return "does not apply to this scale"
-    return str(result.values["undefined"][name])
-
-
 def _macro_ceiling(
     results: Mapping[str, DimensionResult], settings: SummarySettings
 ) -> dict[str, Any]:
@@ -191,13 +177,9 @@ def _macro_ceiling(
         for key, ceiling in ceilings.items()
         if ceiling["pearson"] is None
     }
-    used = [results[key] for key, ceiling in ceilings.items() if ceiling["pearson"] is not None]
-    if settings.draws is not None and used:
-        macro["interval"] = {
-            "pearson": interval(
-                mean_over_draws([result.draws.get("ceiling") for result in used]), settings.level
-            )
-        }
+    if settings.draws is not None and macro["pearson"] is not None:
+        drawn = [r.draws["ceiling"] for r in results.values() if "ceiling" in r.draws]
+        macro["interval"] = {"pearson": interval(mean_over_draws(drawn), settings.level)}
     return macro
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key
+from dramaeval.evaluation.bootstrap import ratio
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, clusters_of
 from dramaeval.evaluation.metrics.metric import metric_name, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
@@ -32,21 +33,24 @@ def system_level(
     usable = [p for p in predictions if p.scored and p.mean_rating is not None]
     if not any(p.system for p in usable):
         return None
-    names = sorted({p.system for p in usable if p.system})
-    number = {name: index for index, name in enumerate(names)}
     rows = np.array([row for row, p in enumerate(usable) if p.system], dtype=np.intp)
-    system = np.array([number[str(usable[row].system)] for row in rows], dtype=np.intp)
-    group = [cluster_key(usable[row]) for row in rows]
+    with_system = [usable[row] for row in rows]
+    number = {
+        name: index for index, name in enumerate(sorted({str(p.system) for p in with_system}))
+    }
+    system = np.array([number[str(p.system)] for p in with_system], dtype=np.intp)
+    clusters = cluster_names(with_system)
+    group = clusters_of(with_system, clusters)
     predicted, rated = arrays.predicted[rows], arrays.rated[rows]
-    means_predicted = _means(predicted, system, len(names))
-    means_rated = _means(rated, system, len(names))
+    means_predicted = _means(predicted, system, len(number))
+    means_rated = _means(rated, system, len(number))
     return {
-        "systems": len(names),
+        "systems": len(number),
         "n": len(rows),
         "without_system": len(usable) - len(rows),
         **_correlations(arrays, means_predicted, means_rated),
         **_pairwise_accuracy(means_predicted, means_rated),
-        **_soft(predicted, rated, system, group, seed),
+        **_soft(predicted, rated, system, group, (len(number), len(clusters)), seed),
         "means": {
             name: {
                 "n": int((system == index).sum()),
@@ -104,15 +108,16 @@ def _soft(
     predicted: np.ndarray,
     rated: np.ndarray,
     system: np.ndarray,
-    group: list[tuple[str, str]],
+    group: np.ndarray,
+    shape: tuple[int, int],
     seed: int,
 ) -> dict[str, Any]:
-    """Soft pairwise accuracy, and the numbers of pairs of systems that are tested, and tested on shared groups."""
-    columns = {key: index for index, key in enumerate(sorted(set(group)))}
-    column = np.array([columns[key] for key in group], dtype=np.intp)
-    cell = system * len(columns) + column
-    shape = (int(system.max()) + 1, len(columns))
-    signs = random_signs(len(columns), seed)
+    """Soft pairwise accuracy, and the numbers of pairs of systems that are tested, and tested on shared groups.
+
+    ``shape`` has the numbers of systems and of groups.
+    """
+    cell = system * shape[1] + group
+    signs = random_signs(shape[1], seed)
     people = superiority(cell_means(rated, cell, shape), signs)
     judge = superiority(cell_means(predicted, cell, shape), signs)
     value = soft_pairwise_accuracy(people.p, judge.p)
@@ -130,8 +135,5 @@ def cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> 
     `cell` (n,) has the index of the cell of each value in the flattened table.
     """
     size = shape[0] * shape[1]
-    with np.errstate(invalid="ignore"):
-        means = np.bincount(cell, weights=values, minlength=size) / np.bincount(
-            cell, minlength=size
-        )
-    return means.reshape(shape)
+    totals = np.bincount(cell, weights=values, minlength=size)
+    return ratio(totals, np.bincount(cell, minlength=size)).reshape(shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,15 +14,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from dramaeval.serving import bodies, responses
-from dramaeval.serving.batching import BatchScorer, Job, QueueFullError, StoppingError
+from dramaeval.serving.batching import BatchScorer, QueueFullError, StoppingError
 from dramaeval.serving.body_limit import BodyLimit
 from dramaeval.serving.clips import RequestError
 from dramaeval.serving.intake import Intake, Item
 from dramaeval.serving.metrics import MeasuredRequests, ServerMetrics
-from dramaeval.serving.page import render_page
 from dramaeval.serving.schemas import Body, CompareBody, RewardBody, ScoreBody
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +65,9 @@ class Server:
         jobs = await run_in_threadpool(self.intake.jobs, items)
         self.scorer.submit(jobs)
         self.metrics.accepted.inc()
+        futures = [asyncio.wrap_future(job.result) for job in jobs]
         try:
-            return await self._results(jobs)
+            return await asyncio.wait_for(asyncio.gather(*futures), self.settings.timeout_s)
         except TimeoutError:
             timeout = self.settings.timeout_s
             text = (
@@ -79,11 +76,6 @@ class Server:
             raise RequestError([text], status=504) from None
         except ValueError as error:  # from `Judge.score`, such as markup of the model in a text
             raise RequestError([str(error)]) from None
-
-    async def _results(self, jobs: Sequence[Job]) -> list[Any]:
-        futures = [asyncio.wrap_future(job.result) for job in jobs]
-        try:
-            return await asyncio.wait_for(asyncio.gather(*futures), self.settings.timeout_s)
         finally:
             for future in futures:
                 future.cancel()
@@ -123,7 +115,7 @@ class Server:
     async def page(self) -> HTMLResponse:
         """A web page that scores and compares clips."""
         needs_token = self.settings.token is not None
-        html, policy = render_page(self.settings.title, needs_token=needs_token)
+        html, policy = responses.page(self.settings.title, needs_token=needs_token)
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
     async def admit(self) -> None:
@@ -154,9 +146,8 @@ def make_app(server: Server) -> FastAPI:
 
     # FastAPI's own documentation pages load scripts from another server.
     app = FastAPI(title="dramaeval", lifespan=lifespan, docs_url=None, redoc_url=None)
-    authorised = Depends(server.authorise)
-    protected: dict[str, Any] = {"dependencies": [authorised]}
-    scoring: dict[str, Any] = {"dependencies": [authorised, Depends(server.admit)]}
+    protected: dict[str, Any] = {"dependencies": [Depends(server.authorise)]}
+    scoring: dict[str, Any] = {"dependencies": [Depends(server.authorise), Depends(server.admit)]}
     app.post("/v1/score", openapi_extra=_body(ScoreBody, ["file"]), **scoring)(server.score)
     app.post("/v1/compare", openapi_extra=_body(CompareBody, ["a", "b"]), **scoring)(server.compare)
     app.post("/v1/reward", openapi_extra=_body(RewardBody, []), **scoring)(server.reward)

@@ -70,7 +70,7 @@ class BatchScorer:
         self.queue_clips, self.batch_clips = queue_clips, batch_clips
         self._on_batch = on_batch
         self._queue: deque[Job] = deque()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # its lock is re-entrant
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="judge", daemon=True)
 
@@ -82,10 +82,7 @@ class BatchScorer:
     def waiting_clips(self) -> int:
         """The number of clips in the queue."""
         with self._changed:
-            return self._waiting()
-
-    def _waiting(self) -> int:
-        return sum(len(job.clips) for job in self._queue if not job.result.cancelled())
+            return sum(len(job.clips) for job in self._queue if not job.result.cancelled())
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Put all jobs of a request into the queue, or none.
@@ -97,23 +94,20 @@ class BatchScorer:
             StoppingError: `stop` was called.
         """
         with self._changed:
-            self._require_room(sum(len(job.clips) for job in jobs))
+            self.require_room(sum(len(job.clips) for job in jobs))
             self._queue.extend(jobs)
             self._changed.notify()
 
     def require_room(self, clips: int) -> None:
         """Raise `QueueFullError` or `StoppingError` if this number of clips cannot be submitted now."""
         with self._changed:
-            self._require_room(clips)
-
-    def _require_room(self, clips: int) -> None:
-        if self._stopping:
-            raise StoppingError("The server is stopping.")
-        waiting = self._waiting()
-        if waiting + clips > self.queue_clips:
-            raise QueueFullError(
-                f"{waiting} clips wait, and {self.queue_clips} may wait (serve.queue_clips)."
-            )
+            if self._stopping:
+                raise StoppingError("The server is stopping.")
+            waiting = self.waiting_clips
+            if waiting + clips > self.queue_clips:
+                raise QueueFullError(
+                    f"{waiting} clips wait, and {self.queue_clips} may wait (serve.queue_clips)."
+                )
 
     def stop(self) -> None:
         """Accept no further jobs, score the jobs in the queue, and end the thread."""
@@ -154,9 +148,9 @@ class BatchScorer:
             log.info("A batch of %d clips failed; each is scored by itself: %s", len(batch), error)
             for job in batch:
                 self._answer([job])
-            return
-        for job, result in zip(batch, results, strict=True):
-            job.result.set_result(result)
+        else:
+            for job, result in zip(batch, results, strict=True):
+                job.result.set_result(result)
 
     def _results(self, batch: Sequence[Job]) -> Sequence[Any]:
         first = batch[0]

@@ -6,18 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
+from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from dramaeval.serving.clips import RequestError, Upload, from_base64
 from dramaeval.serving.intake import Intake, Item
-from dramaeval.serving.schemas import Body, CompareBody, RewardBody, ScoreBody, parsed
+from dramaeval.serving.schemas import Body, CompareBody, RewardBody, ScoreBody
 
 Items = tuple[list[Item], list[str] | None]
 
 
 async def _json(request: Request, body: type[Body]) -> Any:
-    return parsed(body, await request.body())
+    """Parse a JSON body; raises RequestError, which lists all problems of the body, by key."""
+    try:
+        return body.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise RequestError(
+            [
+                f"{'.'.join(map(str, problem['loc'])) or 'The body'}: {problem['msg']}."
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+        ) from None
 
 
 def _is_form(request: Request) -> bool:
@@ -90,8 +100,7 @@ async def scored_items(request: Request, max_clips: int) -> Items:
     if _is_form(request):
         files, texts, dimensions = await _form(request, max_clips, {"file"})
         pairs = zip(files, _texts_of(texts, len(files)), strict=True)
-        items = [Item((upload,), clip_texts, upload.where) for (_, upload), clip_texts in pairs]
-        return items, dimensions
+        return [Item((file,), of_clip, file.where) for (_, file), of_clip in pairs], dimensions
     body: ScoreBody = await _json(request, ScoreBody)
     if (body.audio is None) == (not body.clips):
         raise RequestError(["Give audio, one clip, or clips, a list of clips."])

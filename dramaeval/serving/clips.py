@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ def from_base64(text: str, where: str) -> Upload:
     """
     try:
         return Upload(base64.b64decode(text, validate=True), where)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise RequestError(
             [
                 f"{where} must be the bytes of an audio file in base64; this server opens no paths and no addresses."

@@ -11,7 +11,7 @@ from dramaeval.serving.batching import Job
 from dramaeval.serving.clips import ClipReader, RequestError, Upload
 from dramaeval.tasks.pair import DIRECT, PairTask
 from dramaeval.tasks.task import Task
-from dramaeval.tasks.text_names import all_names, keys_by_name, required_names
+from dramaeval.tasks.text_names import all_names, required_names
 from dramaeval.tasks.thought import ThoughtTask
 
 #: The name of the text before the score, as in `Judge.score`.
@@ -60,12 +60,11 @@ class Intake:
             max_seconds=float(data.max_seconds),
             trims=str(getattr(data.on_long, "value", data.on_long)) == "trim",
         )
-        self.required = list(required_names(self.task).values())
-        self.optional = [
-            name for name in all_names(self.task).values() if name not in self.required
-        ]
         names = all_names(self.task)
-        self._names = {name: names[key] for name, key in keys_by_name(names).items()}
+        self.required = list(required_names(self.task).values())
+        self.optional = [name for name in names.values() if name not in self.required]
+        # A key of the records counts as a name too.
+        self._names = names | {name: name for name in names.values()}
         if isinstance(self.task, ThoughtTask) and self.task.needs_thought:
             self.required.append(_THOUGHT)
             self._names[_THOUGHT] = _THOUGHT

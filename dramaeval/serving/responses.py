@@ -1,22 +1,32 @@
-"""Builds the JSON answers of the routes from the results of jobs."""
+"""Builds the answers of the routes: JSON from the results of jobs, and the web page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, StrictUndefined
 
 from dramaeval.api.pair_comparison import comparison_of_scores
 from dramaeval.api.score_results import rewards
 from dramaeval.serving.clips import RequestError
 from dramaeval.serving.intake import Intake
-from dramaeval.serving.schemas import RewardBody, chosen_json, number
+from dramaeval.serving.schemas import RewardBody
+
+PAGE = Path(__file__).with_name("page.html.j2")
+#: Values of a `Score` that are null in the answer if there is no score.
+_NULLABLE = ("expected", "spread", "distribution")
 
 
 def scores(intake: Intake, results: Sequence[Any], keys: Sequence[str]) -> dict[str, Any]:
     """The answer of ``POST /v1/score``."""
     return {
         "task": intake.task.name,
-        "results": [{"scores": chosen_json(result, keys)} for result in results],
+        "results": [{"scores": _chosen(result, keys)} for result in results],
     }
 
 
@@ -37,7 +47,7 @@ def comparisons(intake: Intake, results: Sequence[Any], keys: Sequence[str]) -> 
             raise RequestError([str(error)]) from None
     return {
         "task": intake.compared.name,
-        "results": [{"dimensions": chosen_json(comparison, keys)} for comparison in compared],
+        "results": [{"dimensions": _chosen(comparison, keys)} for comparison in compared],
     }
 
 
@@ -57,8 +67,8 @@ def rewards_of(intake: Intake, body: RewardBody, results: Sequence[Any]) -> dict
     """The answer of ``POST /v1/reward``: ``rewards``, or ``score`` in the form of verl; a missing score is null."""
     values = rewards(results, intake.keys, body.weights, per_dimension=False).tolist()
     if body.solution_str is not None:
-        return {"score": number(values[0])}
-    return {"rewards": [number(value) for value in values]}
+        return {"score": _number(values[0])}
+    return {"rewards": [_number(value) for value in values]}
 
 
 def rubric(intake: Intake, settings: Any) -> dict[str, Any]:
@@ -74,7 +84,7 @@ def rubric(intake: Intake, settings: Any) -> dict[str, Any]:
                 "description": dimension.description,
                 "scale": dimension.scale,
                 "labels": dimension.labels,
-                "meanings": _meanings(dimension.scores),
+                "meanings": {f"{score:g}": text for score, text in dimension.scores.items()},
             }
             for dimension in intake.task.dimensions
         ],
@@ -88,5 +98,40 @@ def rubric(intake: Intake, settings: Any) -> dict[str, Any]:
     }
 
 
-def _meanings(scores: Mapping[float, str]) -> dict[str, str]:
-    return {f"{score:g}": meaning for score, meaning in scores.items()}
+def page(title: str, *, needs_token: bool) -> tuple[str, str]:
+    """The web page, which loads no file from another server, and its Content-Security-Policy.
+
+    The policy allows the page's style and script, requests to this server, and clips that the user has chosen.
+
+    Args:
+        title: the title of the page.
+        needs_token: whether the page asks for the server's token.
+    """
+    nonce = secrets.token_urlsafe(16)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(PAGE.read_text(encoding="utf-8"))
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+        "media-src blob:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return template.render(title=title, needs_token=needs_token, nonce=nonce), policy
+
+
+def _chosen(result: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """The values of the given dimensions."""
+    return {key: _as_json(result[key]) for key in keys if key in result}
+
+
+def _as_json(value: Any) -> dict[str, Any]:
+    """The values of a `Score` or `Comparison`. A missing score is null; other empty values are left out."""
+    values = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {
+        name: content
+        for name, content in values.items()
+        if name in _NULLABLE or content not in (None, ())
+    }
+
+
+def _number(value: float) -> float | None:
+    """A number for JSON; None, which is null in JSON, for NaN."""
+    return None if math.isnan(value) else value

@@ -1,15 +1,10 @@
-"""The JSON bodies of requests, and the conversion of results to JSON."""
+"""The JSON bodies of requests."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from dramaeval.serving.clips import RequestError
+from pydantic import BaseModel, ConfigDict, Field
 
 Audio = Annotated[str, Field(description="the bytes of an audio file in base64")]
 Texts = Annotated[
@@ -18,10 +13,6 @@ Texts = Annotated[
 Dimensions = Annotated[
     list[str] | None, Field(description="dimensions of the answer; null: all of the task")
 ]
-
-
-#: Values of a `Score` that are null in the answer if there is no score.
-_NULLABLE = ("expected", "spread", "distribution")
 
 
 class Body(BaseModel):
@@ -96,40 +87,3 @@ class RewardBody(Body):
             description="verl: the texts by name; keys that are no texts of the task are not read"
         ),
     ] = None
-
-
-def parsed(body: type[Body], content: bytes) -> Any:
-    """Parse a JSON body.
-
-    Raises:
-        RequestError: lists all problems of the body, by key.
-    """
-    try:
-        return body.model_validate_json(content)
-    except ValidationError as error:
-        raise RequestError(
-            [
-                f"{'.'.join(map(str, problem['loc'])) or 'The body'}: {problem['msg']}."
-                for problem in error.errors(include_url=False, include_input=False)
-            ]
-        ) from None
-
-
-def as_json(value: Any) -> dict[str, Any]:
-    """The values of a `Score` or `Comparison`. A missing score is null; other empty values are left out."""
-    values = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {
-        name: content
-        for name, content in values.items()
-        if name in _NULLABLE or content not in (None, ())
-    }
-
-
-def chosen_json(result: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """The values of the given dimensions."""
-    return {key: as_json(result[key]) for key in keys if key in result}
-
-
-def number(value: float) -> float | None:
-    """A number for JSON; None, which is null in JSON, for NaN."""
-    return None if math.isnan(value) else value

@@ -24,10 +24,14 @@ from dramaeval.evaluation.published_convention import (
     published_text,
     written_by_raters,
 )
+from dramaeval.evaluation.score_spread import (
+    thought_text,
+    with_thoughts,
+    with_wordings,
+    wording_text,
+)
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
-from dramaeval.evaluation.thoughts import thought_text, with_thoughts
-from dramaeval.evaluation.wording_spread import with_wordings, wording_text
 from dramaeval.stages.api_context import ApiContext
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation import bootstrap
-from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import (
+    BootstrapDraws,
+    bootstrap_draws,
+    draws_for_intervals,
+    interval,
+)
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.score_errors import Bias
@@ -43,6 +48,21 @@ def test_sums_and_weights_of_draws_by_hand(monkeypatch: pytest.MonkeyPatch) -> N
         (0, [[2, 1, 2, 0]]),
         (1, [[1, 1, 1, 1]]),
     ]
+
+
+def test_means_of_draws_by_hand() -> None:
+    draws = BootstrapDraws(np.array([[2, 0, 1], [1, 1, 1], [0, 3, 0]]))
+    # The first draw has the values 1 and 3 of cluster 0 twice, and 2 of cluster 2 once; no record is in cluster 1.
+    means = draws.means(np.array([0, 2, 0]), np.array([1.0, 2, 3]))
+    np.testing.assert_array_equal(means, [10 / 5, 6 / 3, np.nan])
+
+
+def test_few_clusters_or_no_draws_give_no_intervals() -> None:
+    drawn = draws_for_intervals(5, 20, seed=1)
+    assert drawn is not None
+    assert (drawn.counts == bootstrap_draws(5, 20, seed=1).counts).all()
+    assert draws_for_intervals(4, 20, seed=1) is None
+    assert draws_for_intervals(5, 0, seed=1) is None
 
 
 def test_interval_by_hand() -> None:

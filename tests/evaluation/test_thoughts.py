@@ -10,9 +10,9 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.evaluation import record_reply, scoring
 from dramaeval.evaluation.prediction_stream import resume, stream
 from dramaeval.evaluation.predictions import Prediction, read_predictions
+from dramaeval.evaluation.score_spread import deviation, thought_text, with_thoughts
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
-from dramaeval.evaluation.thoughts import deviation, thought_text, with_thoughts
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.forward import generation
 from dramaeval.models.forward.generation import GeneratedText, Sampling

@@ -5,8 +5,8 @@ import pytest
 
 from dramaeval.evaluation.consistent_answers import consistent_values, longest_answer
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.score_spread import with_wordings, wording_text
 from dramaeval.evaluation.summary import summarise
-from dramaeval.evaluation.wording_spread import with_wordings, wording_text
 from dramaeval.models.inputs.collation import EncodedRecord, LabelledQuestion
 from dramaeval.models.inputs.question_encoder import AnswerTokens, EncodedQuestion
 

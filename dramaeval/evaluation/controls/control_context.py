@@ -100,12 +100,15 @@ def encoder_like(encoder: RecordEncoder, encoder_class: type[Encoder]) -> Encode
 
 def sampled_records(context: ControlContext) -> list[Record]:
     """The held-out records; a seeded sample, in the same order, if there are more than ``changed_clips``."""
-    records = list(context.records)
-    if len(records) <= context.changed_clips:
-        return records
-    rng = np.random.default_rng([context.seed, 4])
-    chosen = rng.choice(len(records), context.changed_clips, replace=False)
-    return [records[index] for index in sorted(chosen.tolist())]
+    chosen = sampled_indices(len(context.records), context.changed_clips, [context.seed, 4])
+    return [context.records[index] for index in chosen]
+
+
+def sampled_indices(count: int, most: int, seed: Sequence[int]) -> Sequence[int]:
+    """The indices up to ``count`` in rising order; a seeded sample of ``most`` if there are more."""
+    if count <= most:
+        return range(count)
+    return sorted(np.random.default_rng(seed).choice(count, most, replace=False).tolist())
 
 
 def prediction_of(
@@ -113,10 +116,12 @@ def prediction_of(
     record: Record,
     dimension: Dimension,
     expected: float | None,
-    *,
-    state: str = SCORED,
+    reason: str,
 ) -> Prediction:
-    """Make the prediction of a control that uses no model: an expected score without a distribution."""
+    """Make the prediction of a control that uses no model: an expected score without a distribution.
+
+    ``reason`` is the state if there is no score.
+    """
     return Prediction(
         id=record.id,
         dimension=dimension.key,
@@ -125,7 +130,7 @@ def prediction_of(
         expected=expected,
         ratings=context.task.ratings(record, dimension),
         raters=context.task.rater_info(record, dimension),
-        state=state,
+        state=SCORED if expected is not None else reason,
         group=group_of(record, context.group_by),
         system=record.system,
     )

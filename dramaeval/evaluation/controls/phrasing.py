@@ -10,7 +10,7 @@ import numpy as np
 
 from dramaeval.evaluation.controls.control_context import ControlContext, NotPossibleError
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.wording_spread import deviation
+from dramaeval.evaluation.score_spread import deviation
 from dramaeval.tasks.wordings import PhrasingsError
 
 DESCRIPTION = "the same judge, its scores averaged over several wordings of each question"

@@ -11,9 +11,10 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.controls.control_context import (
     ControlContext,
     prediction_of,
+    sampled_indices,
     train_means,
 )
-from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.predictions import Prediction
 
 #: Penalties; the one with the smallest leave-one-out error on the training split is used.
 ALPHAS = tuple(10.0**power for power in range(-2, 5))
@@ -33,21 +34,21 @@ def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[P
         NotPossibleError: there is no training split.
     """
     means = train_means(context)
-    chosen = _chosen(len(context.train), context.most_clips, context.seed)
+    chosen = sampled_indices(len(context.train), context.most_clips, [context.seed, 3])
     learnt = featurise([context.train[index] for index in chosen])
     train = dict(zip(chosen, learnt, strict=True))
     held_out = featurise(context.records)
     asked = [context.task.dimensions_for(record) for record in context.records]
     predicted: dict[tuple[int, str], Prediction] = {}
     for dimension in context.task.dimensions:
-        rated = {index: mean for index, mean in means[dimension.key].items() if index in train}
+        rated = means[dimension.key]
         fitted = [index for index in chosen if index in rated and _known(train[index])]
         indices = [index for index, dimensions in enumerate(asked) if dimension in dimensions]
         usable = [index for index in indices if _known(held_out[index])]
-        states = {index: str(held_out[index]) for index in indices if index not in set(usable)}
+        reasons = {index: str(held_out[index]) for index in indices if index not in set(usable)}
         values: dict[int, float] = {}
         if len(fitted) < LEAST_RECORDS:
-            states |= dict.fromkeys(usable, f"under {LEAST_RECORDS} training records are rated")
+            reasons |= dict.fromkeys(usable, f"under {LEAST_RECORDS} training records are rated")
         elif usable:
             model = _ridge()
             model.fit(np.stack([train[index] for index in fitted]), [rated[i] for i in fitted])
@@ -55,22 +56,18 @@ def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[P
             clipped = np.clip(scores, dimension.scale[0], dimension.scale[-1])
             values = dict(zip(usable, clipped.tolist(), strict=True))
         for index in indices:
-            state = SCORED if index in values else states[index]
             predicted[index, dimension.key] = prediction_of(
-                context, context.records[index], dimension, values.get(index), state=state
+                context,
+                context.records[index],
+                dimension,
+                values.get(index),
+                reasons.get(index, ""),
             )
     return [
         predicted[index, dimension.key]
         for index, dimensions in enumerate(asked)
         for dimension in dimensions
     ]
-
-
-def _chosen(count: int, most: int, seed: int) -> Sequence[int]:
-    """Indices of the training records that are decoded: all, or a seeded sample of ``most``."""
-    if count <= most:
-        return range(count)
-    return sorted(np.random.default_rng([seed, 3]).choice(count, most, replace=False).tolist())
 
 
 def _known(values: Any) -> bool:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import draws_for_intervals, interval
 from dramaeval.evaluation.controls.control_context import ControlContext
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
 
 
@@ -65,22 +64,13 @@ def _shift(
     correlation = None
     if len(pairs) > 1 and np.ptp(before) > 0 and np.ptp(after) > 0:
         correlation = float(spearmanr(before, after).statistic)
-    groups = [a.group or a.id for a, _ in pairs]
+    names, cluster = np.unique([a.group or a.id for a, _ in pairs], return_inverse=True)
+    draws = draws_for_intervals(len(names), context.draws, context.seed)
+    means = None if draws is None else draws.means(cluster, difference)
     return {
         "shift": float(difference.mean()),
-        "interval": _interval(context, groups, difference),
+        "interval": interval(means, context.level),
         "spread": float(difference.std(ddof=1)) if len(pairs) > 1 else None,
         "rank_correlation": correlation,
         "n": len(pairs),
     }
-
-
-def _interval(
-    context: ControlContext, groups: Sequence[str], difference: np.ndarray
-) -> list[float] | None:
-    names, cluster = np.unique(groups, return_inverse=True)
-    if len(names) < LEAST_CLUSTERS or context.draws == 0:
-        return None
-    draws = bootstrap_draws(len(names), context.draws, context.seed)
-    sums = draws.sums(cluster, np.stack([difference, np.ones(len(difference))], axis=1))
-    return interval(sums[:, 0] / sums[:, 1], context.level)

@@ -18,7 +18,6 @@ from dramaeval.tasks.task import Task
 DESCRIPTION = "the same judge, its scores averaged over remarks in the text that should not matter"
 FURTHER_RESULTS = "changes"
 
-NEUTRAL = "neutral remark"
 #: Number of sentences of the long neutral remark, which measures the effect of mere length.
 LENGTH = 8
 
@@ -60,23 +59,20 @@ def text_bias(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]
         return context.score(records, context.record_encoder.for_task(task))
 
     unchanged = context.score(records, context.record_encoder)
-    neutral, flattering, disparaging = (
-        scored(context.task.with_remark(remarks[kind]))
-        for kind in ("neutral", "flattering", "disparaging")
-    )
+    neutral = scored(context.task.with_remark(remarks["neutral"]))
+    against_neutral = {
+        f"{kind} remark against the neutral one": scored(context.task.with_remark(remarks[kind]))
+        for kind in ("flattering", "disparaging")
+    }
     separator = "" if context.task.rubric.language == "zh" else " "
     padding = separator.join([remarks["padding"]] * LENGTH)
     against_unchanged = {
-        NEUTRAL: neutral,
+        "neutral remark": neutral,
         "long neutral remark": scored(context.task.with_remark(padding)),
     }
     if context.task.shots > 1:
         reversed_examples = scored(context.task.with_reversed_examples())
         against_unchanged["examples in reverse order"] = reversed_examples
-    against_neutral = {
-        "flattering remark against the neutral one": flattering,
-        "disparaging remark against the neutral one": disparaging,
-    }
     measured = {
         "records": len(records),
         "by_change": shifts(context, neutral, against_neutral)

@@ -8,7 +8,7 @@ from dramaeval.evaluation.controls.control_context import (
     train_means,
 )
 from dramaeval.evaluation.metrics.metric import mean_of_defined
-from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.predictions import Prediction
 
 DESCRIPTION = "the dimension's mean over the training records, for every clip"
 
@@ -23,10 +23,9 @@ def training_mean(context: ControlContext) -> list[Prediction]:
         NotPossibleError: there is no training split.
     """
     means = {key: mean_of_defined(values.values()) for key, values in train_means(context).items()}
-    predictions = []
-    for record in context.records:
-        for dimension in context.task.dimensions_for(record):
-            mean = means[dimension.key]
-            state = SCORED if mean is not None else "no training record is rated on this dimension"
-            predictions.append(prediction_of(context, record, dimension, mean, state=state))
-    return predictions
+    unrated = "no training record is rated on this dimension"
+    return [
+        prediction_of(context, record, dimension, means[dimension.key], unrated)
+        for record in context.records
+        for dimension in context.task.dimensions_for(record)
+    ]

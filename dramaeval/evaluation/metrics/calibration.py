@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.bootstrap import Summands, ratio
 from dramaeval.evaluation.dimension_arrays import ONLY_MEANS, DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     RecordMean,
@@ -50,8 +50,7 @@ class CalibrationError(SummedMetric):
         columns = np.column_stack([np.ones(len(rows)), _binned(gaps, bins)])
 
         def error(sums: np.ndarray) -> np.ndarray:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0] / gaps.shape[1]
+            return ratio(np.abs(sums[:, 1:]).sum(axis=1), sums[:, 0]) / gaps.shape[1]
 
         return Summands(cluster=arrays.cluster[rows], columns=columns, value=error)
 
@@ -104,8 +103,7 @@ def rater_shares(ratings: np.ndarray, scale: np.ndarray) -> np.ndarray:
     steps = np.searchsorted(boundaries, ratings, side="right")  # NaN sorts last
     rated = ~np.isnan(ratings)
     counts = np.stack([((steps == k) & rated).sum(axis=1) for k in range(len(scale))], axis=1)
-    with np.errstate(invalid="ignore"):
-        return counts / rated.sum(axis=1, keepdims=True)
+    return ratio(counts, rated.sum(axis=1, keepdims=True))
 
 
 def _with_distribution(arrays: DimensionArrays) -> np.ndarray:
@@ -145,8 +143,7 @@ class PredictedSpread(RecordMean):
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """Σ k²p(k) − (Σ k·p(k))² as Σ (k−mean)²p(k); NaN without a distribution."""
-        means = arrays.distribution @ arrays.scale
-        deviations = arrays.scale - means[:, None]
+        deviations = arrays.scale - (arrays.distribution @ arrays.scale)[:, None]
         return (deviations**2 * arrays.distribution).sum(axis=1)
 
     def of_mean(self, mean: np.ndarray) -> np.ndarray:

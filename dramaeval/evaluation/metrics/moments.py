@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.bootstrap import Summands, ratio
 
 NEGLIGIBLE = 1e-12
 """If a draw's variance divided by the sample's is smaller, it is rounding error: the draw is constant."""
@@ -37,10 +37,9 @@ def of_moments(
     x, y = x - centre_x, y - centre_y
 
     def moments(sums: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            _, mean_x, mean_y, xx, yy, xy = (sums / sums[:, :1]).T
-            variance_x = _floored(xx - mean_x**2, x)
-            variance_y = _floored(yy - mean_y**2, y)
+        _, mean_x, mean_y, xx, yy, xy = ratio(sums, sums[:, :1]).T
+        variance_x = _floored(xx - mean_x**2, x)
+        variance_y = _floored(yy - mean_y**2, y)
         covariance = xy - mean_x * mean_y
         return value(
             Moments(mean_x + centre_x, mean_y + centre_y, variance_x, variance_y, covariance)
@@ -57,9 +56,7 @@ def _floored(variances: np.ndarray, centred: np.ndarray) -> np.ndarray:
 
 def correlation(moments: Moments) -> np.ndarray:
     """cov / √(var·var) in every draw; NaN if x or y is constant."""
-    product = moments.variance_x * moments.variance_y
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(product > 0, moments.covariance / np.sqrt(product), np.nan)
+    return ratio(moments.covariance, np.sqrt(moments.variance_x * moments.variance_y))
 
 
 def of_mean(
@@ -68,9 +65,7 @@ def of_mean(
     """A statistic of Σwv/Σw, the weighted mean of `values` (n,); NaN in draws without records."""
 
     def mean(sums: np.ndarray) -> np.ndarray:
-        total, records = sums.T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return value(total / records)
+        return value(ratio(*sums.T))
 
     columns = np.stack([values, np.ones_like(values)], axis=1)
     return Summands(cluster=cluster, columns=columns, value=mean)

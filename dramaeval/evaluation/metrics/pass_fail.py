@@ -7,11 +7,10 @@ counts them as `majority_ties`). The judge passes a record if its expected score
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
+from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands, ratio
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
@@ -19,7 +18,6 @@ from dramaeval.evaluation.metrics.metric import (
     SummedMetric,
     UndefinedError,
 )
-from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
 
 
 class Auroc:
@@ -38,34 +36,37 @@ class Auroc:
         return float(roc_auc_score(arrays.majority[clear], arrays.predicted[clear]))
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
-        """(Σ mid-ranks of the passed records − P(P+1)/2) / (P·F) in every draw, for P passed and F failed records."""
+        """The area in every draw; NaN in draws without a passed or a failed record."""
         _require_pass_fail(arrays)
-        clear = np.flatnonzero(~np.isnan(arrays.majority))
-        values = np.full(len(draws), np.nan)
-        if len(clear) == 0:
-            return values
-        groups = TieGroups(arrays.predicted[clear])
-        passed = arrays.majority[clear][groups.order]
-        for rows, weights in draws.weights(arrays.cluster[clear][groups.order]):
-            ranks = midranks(groups.totals(weights))
-            total = weights.sum(axis=1)
-            weights *= passed
-            passes = weights.sum(axis=1)
-            rank_sum = np.einsum("bg,bg->b", groups.totals(weights), ranks)
-            pairs = passes * (total - passes)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                above = (rank_sum - passes * (passes + 1) / 2) / pairs
-            values[rows] = np.where(pairs > 0, above, np.nan)
-        return values
+        passed, failed = (np.flatnonzero(arrays.majority == verdict) for verdict in (1, 0))
+        return auroc_over_draws(
+            arrays.predicted[passed],
+            arrays.cluster[passed],
+            arrays.predicted[failed],
+            arrays.cluster[failed],
+            draws,
+        )
 
 
-class ConfusionCounts(NamedTuple):
-    """Numbers of records by truth and the judge's verdict in every draw, each (draws,)."""
-
-    true_pass: np.ndarray
-    false_pass: np.ndarray
-    false_fail: np.ndarray
-    true_fail: np.ndarray
+def auroc_over_draws(
+    positive: np.ndarray,
+    positive_cluster: np.ndarray,
+    negative: np.ndarray,
+    negative_cluster: np.ndarray,
+    draws: BootstrapDraws,
+) -> np.ndarray:
+    """The area in every draw, ``(draws,)``; NaN if a group is empty in the draw. The cost is draws × values."""
+    order = np.argsort(negative, kind="stable")
+    below = np.searchsorted(negative[order], positive, side="left")
+    up_to = np.searchsorted(negative[order], positive, side="right")
+    cluster = np.concatenate([positive_cluster, negative_cluster[order]])
+    areas = np.full(len(draws), np.nan)
+    for rows, weights in draws.weights(cluster):
+        positive_weights, negatives = weights[:, : len(positive)], weights[:, len(positive) :]
+        running = np.concatenate([np.zeros((len(weights), 1)), negatives.cumsum(axis=1)], axis=1)
+        wins = (positive_weights * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
+        areas[rows] = ratio(wins, positive_weights.sum(axis=1) * running[:, -1])
+    return areas
 
 
 class BalancedAccuracy(SummedMetric):
@@ -82,15 +83,14 @@ class BalancedAccuracy(SummedMetric):
         return float(balanced_accuracy_score(truth, judge))
 
     def summands(self, arrays: DimensionArrays) -> Summands:
-        """The confusion counts."""
-        return _of_confusion(arrays, _balanced)
+        """See `_of_verdicts`."""
+        return _of_verdicts(arrays, _balanced)
 
 
-def _balanced(counts: ConfusionCounts) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        right_on_passed = counts.true_pass / (counts.true_pass + counts.false_fail)
-        right_on_failed = counts.true_fail / (counts.true_fail + counts.false_pass)
-    return (right_on_passed + right_on_failed) / 2
+def _balanced(sums: np.ndarray) -> np.ndarray:
+    records, passed, verdicts, both = sums.T
+    right_on_failed = ratio(records - passed - verdicts + both, records - passed)
+    return (ratio(both, passed) + right_on_failed) / 2
 
 
 class F1(SummedMetric):
@@ -110,14 +110,13 @@ class F1(SummedMetric):
         return float(f1_score(truth, judge))
 
     def summands(self, arrays: DimensionArrays) -> Summands:
-        """The confusion counts."""
-        return _of_confusion(arrays, _f1)
+        """See `_of_verdicts`."""
+        return _of_verdicts(arrays, _f1)
 
 
-def _f1(counts: ConfusionCounts) -> np.ndarray:
-    total = 2 * counts.true_pass + counts.false_pass + counts.false_fail
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, 2 * counts.true_pass / total, np.nan)
+def _f1(sums: np.ndarray) -> np.ndarray:
+    _, passed, verdicts, both = sums.T
+    return ratio(2 * both, passed + verdicts)
 
 
 def _verdicts(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray]:
@@ -127,18 +126,13 @@ def _verdicts(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray]:
     return arrays.majority[clear].astype(int), arrays.predicted_step[clear]
 
 
-def _of_confusion(
-    arrays: DimensionArrays, value: Callable[[ConfusionCounts], np.ndarray]
-) -> Summands:
-    """A statistic of the confusion counts of a draw."""
+def _of_verdicts(arrays: DimensionArrays, value: Callable[[np.ndarray], np.ndarray]) -> Summands:
+    """A statistic of a draw's numbers of records: all, passed by the raters, passed by the judge, passed by both."""
     truth, judge = _verdicts(arrays)
-    kinds = np.stack(
-        [truth * judge, (1 - truth) * judge, truth * (1 - judge), (1 - truth) * (1 - judge)], axis=1
-    )
     return Summands(
         cluster=arrays.cluster[~np.isnan(arrays.majority)],
-        columns=kinds.astype(float),
-        value=lambda sums: value(ConfusionCounts(*sums.T)),
+        columns=np.stack([np.ones(len(truth)), truth, judge, truth * judge], axis=1),
+        value=value,
     )
 
 

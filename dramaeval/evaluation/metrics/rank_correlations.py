@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws
+from dramaeval.evaluation.bootstrap import BootstrapDraws, ratio
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import Exchange, require_variation
 from dramaeval.evaluation.metrics.ranks import (
@@ -32,37 +32,30 @@ class Spearman:
         return float(scipy.stats.spearmanr(arrays.predicted, arrays.rated).statistic)
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
-        """ρ in every draw, with exact ranks of ties (see `ranks.py`)."""
-        return spearman_over_draws(arrays.predicted, arrays.rated, arrays.cluster, draws)
+        """Σw(R−R̄)(S−S̄) / √(Σw(R−R̄)² Σw(S−S̄)²) with R, S the mid-ranks of the draw: (draws,).
 
-
-def spearman_over_draws(
-    x: np.ndarray, y: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws
-) -> np.ndarray:
-    """Σw(R−R̄)(S−S̄) / √(Σw(R−R̄)² Σw(S−S̄)²) with R, S the mid-ranks of the draw: (draws,).
-
-    R̄ = S̄ = (N+1)/2 in a draw of N records. NaN if x or y is constant in a draw. All sums are over integers and
-    therefore exact in double precision in any order (if N³ is under 2⁵³).
-    """
-    values = np.full(len(draws), np.nan)
-    if len(x) == 0:
+        R̄ = S̄ = (N+1)/2 in a draw of N records. NaN if x or y is constant in a draw. All sums are over integers and
+        therefore exact in double precision in any order (if N³ is under 2⁵³).
+        """
+        x, y, cluster = arrays.predicted, arrays.rated, arrays.cluster
+        values = np.full(len(draws), np.nan)
+        if len(x) == 0:
+            return values
+        in_x, in_y = TieGroups(x), TieGroups(y)
+        # All arrays below are in the order of x.
+        y_group = in_y.group[in_x.order]
+        x_cluster = cluster[in_x.order]
+        count_y = in_y.counting(cluster, draws.counts.shape[1])
+        for rows, counts in draws.chunks(len(x)):
+            totals_y = count_y(counts)
+            weights = np.take(counts, x_cluster, axis=1).astype(float)
+            totals_x = in_x.totals(weights)
+            deviations = np.take(doubled_deviations(totals_y), y_group, axis=1)
+            deviations *= weights
+            covariance = ordered_sum(totals_x, in_x.totals(deviations)) / 4
+            product = squared_deviations(totals_x) * squared_deviations(totals_y)
+            values[rows] = ratio(covariance, np.sqrt(product))
         return values
-    in_x, in_y = TieGroups(x), TieGroups(y)
-    # All arrays below are in the order of x.
-    y_group = in_y.group[in_x.order]
-    x_cluster = cluster[in_x.order]
-    count_y = in_y.counting(cluster, draws.counts.shape[1])
-    for rows, counts in draws.chunks(len(x)):
-        totals_y = count_y(counts)
-        weights = np.take(counts, x_cluster, axis=1).astype(float)
-        totals_x = in_x.totals(weights)
-        deviations = np.take(doubled_deviations(totals_y), y_group, axis=1)
-        deviations *= weights
-        covariance = ordered_sum(totals_x, in_x.totals(deviations)) / 4
-        product = squared_deviations(totals_x) * squared_deviations(totals_y)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values[rows] = np.where(product > 0, covariance / np.sqrt(product), np.nan)
-    return values
 
 
 class Kendall:
@@ -87,9 +80,7 @@ class Kendall:
         agreement = np.einsum("bg,bg->b", weights @ signs, weights)
         untied_x = _untied_pairs(arrays.predicted, cluster, counts)
         untied_y = _untied_pairs(arrays.rated, cluster, counts)
-        product = untied_x * untied_y
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(product > 0, agreement / np.sqrt(product), np.nan)
+        return ratio(agreement, np.sqrt(untied_x * untied_y))
 
 
 def pair_signs(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, clusters: int) -> np.ndarray:

@@ -58,13 +58,6 @@ class TieGroups:
         return lambda counts: counts.astype(float) @ table
 
 
-def midranks(totals: np.ndarray) -> np.ndarray:
-    """Rank L + (T+1)/2 of each tie group, (draws, groups), from the groups' counts T."""
-    ranks = np.cumsum(totals, axis=1)  # L + T
-    ranks -= (totals - 1) / 2
-    return ranks
-
-
 def doubled_deviations(totals: np.ndarray) -> np.ndarray:
     """2(R − R̄) of each tie group, (draws, groups), an integer; R̄ = (N+1)/2 in a draw of N records.
 

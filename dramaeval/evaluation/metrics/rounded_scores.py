@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.bootstrap import Summands, ratio
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     RecordMean,
@@ -58,5 +58,4 @@ def _kappa(sums: np.ndarray) -> np.ndarray:
     count, judge, raters, judge_squares, rater_squares, products = sums.T
     disagreement = judge_squares + rater_squares - 2 * products
     by_chance = count * (judge_squares + rater_squares) - 2 * judge * raters
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(by_chance > 0, 1 - disagreement * count / by_chance, np.nan)
+    return 1 - ratio(disagreement * count, by_chance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.bootstrap import Summands, ratio
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     RecordMean,
@@ -63,12 +63,12 @@ class VarianceRatio(SummedMetric):
 
     def summands(self, arrays: DimensionArrays) -> Summands:
         """The weighted moments of x and y."""
-        return of_moments(arrays.predicted, arrays.rated, arrays.cluster, _variance_ratio)
-
-
-def _variance_ratio(moments: Moments) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(moments.variance_y > 0, moments.variance_x / moments.variance_y, np.nan)
+        return of_moments(
+            arrays.predicted,
+            arrays.rated,
+            arrays.cluster,
+            lambda moments: ratio(moments.variance_x, moments.variance_y),
+        )
 
 
 class Concordance(SummedMetric):
@@ -95,5 +95,4 @@ class Concordance(SummedMetric):
 
 def _concordance(moments: Moments) -> np.ndarray:
     denominator = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(denominator > 0, 2 * moments.covariance / denominator, np.nan)
+    return ratio(2 * moments.covariance, denominator)

@@ -30,8 +30,7 @@ from dramaeval.evaluation.report.shared_context import (
 )
 from dramaeval.evaluation.report.tables import shown
 from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
-from dramaeval.evaluation.thoughts import thought_text
-from dramaeval.evaluation.wording_spread import wording_text
+from dramaeval.evaluation.score_spread import thought_text, wording_text
 
 MOST_PICTURED = 30
 """Maximum number of dimensions with figures; the tables have all dimensions."""

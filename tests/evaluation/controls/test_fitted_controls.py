@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation.controls.control_context import NotPossibleError
-from dramaeval.evaluation.controls.prosody import prosody
-from dramaeval.evaluation.controls.prosody_features import NAMES, RATE, features
+from dramaeval.evaluation.controls.prosody import NAMES, RATE, features, prosody
 from dramaeval.evaluation.controls.training_mean import training_mean
 
 

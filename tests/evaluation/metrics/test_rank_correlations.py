@@ -14,9 +14,8 @@ from dramaeval.evaluation.metrics.rank_correlations import (
     Kendall,
     Spearman,
     pair_signs,
-    spearman_over_draws,
 )
-from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
+from dramaeval.evaluation.metrics.ranks import TieGroups, doubled_deviations
 
 
 def test_spearman_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
@@ -41,18 +40,21 @@ def test_constant_input_has_no_value(
         metric(make_arrays([1, 2, 3], [2, 2, 2]))
 
 
-def test_midranks_by_hand() -> None:
-    # The values 7 5 7 9, repeated 2, 1, 0 and 3 times, are 5 7 7 9 9 9 with the ranks 1, 2.5, 2.5, 5, 5, 5.
+def test_tie_groups_by_hand() -> None:
+    # The values 7 5 7 9, repeated 2, 1, 0 and 3 times, are 5 7 7 9 9 9.
     groups = TieGroups(np.array([7.0, 5.0, 7.0, 9.0]))
     weights = np.array([[2.0, 1.0, 0.0, 3.0]])
     totals = groups.totals(weights[:, groups.order])
     assert totals.tolist() == [[1, 2, 3]]
-    assert midranks(totals).tolist() == [[1, 2.5, 5]]
+    # The ranks are 1, 2.5, 2.5, 5, 5, 5, and their mean is 3.5.
+    assert doubled_deviations(totals).tolist() == [[-5, -2, 3]]
     assert groups.group.tolist() == [1, 0, 1, 2]
 
 
 @pytest.mark.parametrize("ties", [True, False])
-def test_spearman_over_draws_equals_scipy_on_the_resampled_records(ties: bool) -> None:
+def test_spearman_over_draws_equals_scipy_on_the_resampled_records(
+    make_arrays: Callable[..., DimensionArrays], ties: bool
+) -> None:
     generator = np.random.default_rng(3)
     x = generator.normal(size=60)
     y = x + generator.normal(size=60)
@@ -60,7 +62,8 @@ def test_spearman_over_draws_equals_scipy_on_the_resampled_records(ties: bool) -
         x, y = np.round(x), np.round(y)
     cluster = generator.integers(20, size=60)
     draws = bootstrap_draws(20, 200, seed=5)
-    result = spearman_over_draws(x, y, cluster, draws)
+    arrays = make_arrays(x.tolist(), y.tolist(), scale=(-9, 9), cluster=cluster)
+    result = Spearman().over_draws(arrays, draws)
     for counts, value in zip(draws.counts, result, strict=True):
         rows = np.repeat(np.arange(60), counts[cluster])
         assert value == pytest.approx(stats.spearmanr(x[rows], y[rows]).statistic, abs=1e-12)
