@@ -13,7 +13,7 @@ from dramaeval.evaluation.agreement_table import agreement_text
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.drop import drop_text, drops
 from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
-from dramaeval.evaluation.pairs.pair_text import pair_text
+from dramaeval.evaluation.pairs.pair_summary import pair_text
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.published_convention import (
     published_figures,

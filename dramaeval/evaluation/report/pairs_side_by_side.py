@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from functools import partial
 from typing import Any
 
-from dramaeval.data.problems import counted
-from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
 from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.report.read_results import Results, ResultsError
-from dramaeval.evaluation.report.side_by_side import Comparison, differing, require_same_clips
+from dramaeval.evaluation.report.side_by_side import (
+    Comparison,
+    common_titles,
+    differing,
+    every_two,
+    left_out_notes,
+    require_same_clips,
+)
 
 #: The metric by which every two runs are compared.
 MAIN = "accuracy_untied"
@@ -46,41 +51,22 @@ def pairs_side_by_side(
     aligned = {
         name: [p for key, p in by_key.items() if key in common] for name, by_key in by_run.items()
     }
-    keys = {key for _, key in common}
-    titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
-    dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
+    titles = common_titles(runs, common)
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
+    gain = partial(pair_gain, dimensions=list(titles), **settings)
     first, *others = aligned
-    against = {
-        name: pair_gain(aligned[name], aligned[first], list(dimensions), **settings)
-        for name in others
-    }
-    pairs = []
-    for a, b in combinations(aligned, 2):
-        gain = (
-            against[b]
-            if a == first
-            else pair_gain(aligned[b], aligned[a], list(dimensions), **settings)
-        )
-        entry = gain["macro"][MAIN] or {}
-        values = {name: entry.get(name) for name in ("difference", "interval", "p")}
-        pairs.append({"run": b, "against": a, **values, "p_adjusted": None})
-    adjust_p_values(pairs)
+    against = {name: gain(aligned[name], aligned[first]) for name in others}
     return PairComparison(
         names=list(aligned),
-        dimensions=dimensions,
+        dimensions=titles,
         summaries={
-            name: summarise_pairs(predictions, list(dimensions), **settings)
+            name: summarise_pairs(predictions, list(titles), **settings)
             for name, predictions in aligned.items()
         },
         against_first=against,
-        pairs=pairs,
+        pairs=every_two(aligned, against, gain, MAIN),
         differing=differing(runs),
-        notes=[
-            f"{name}: {counted(left_out, 'comparison')} left out, because not every run has them."
-            for name, of in by_run.items()
-            if (left_out := len(of) - len(common))
-        ],
+        notes=left_out_notes({name: len(of) for name, of in by_run.items()}, common, "comparison"),
     )
 
 

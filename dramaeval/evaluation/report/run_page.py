@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.problems import counted
+from dramaeval.data.records import Record
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
 from dramaeval.evaluation.drop import drop_text
 from dramaeval.evaluation.predictions import Prediction
@@ -29,7 +30,6 @@ from dramaeval.evaluation.report.shared_context import (
     render_run_page,
 )
 from dramaeval.evaluation.report.tables import shown
-from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
 from dramaeval.evaluation.thoughts import thought_text
 from dramaeval.evaluation.wording_spread import wording_text
 
@@ -57,6 +57,39 @@ class Findings(PageSettings):
     predictions: Sequence[Prediction]
     titles: Mapping[str, str]
     text_fields: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """A clip with its prediction on the dimension on which judge and people differ most.
+
+    ``gap`` is expected score − mean rating, in score units.
+    """
+
+    record: Record
+    prediction: Prediction
+    gap: float
+
+
+def worst(
+    predictions: Sequence[Prediction], records: Sequence[Record], most: int = 10
+) -> list[Disagreement]:
+    """The clips with the largest gaps relative to the scale, in falling order, each on its worst dimension."""
+    by_id = {record.id: record for record in records}
+    worst_of_clip: dict[str, tuple[float, float, Prediction]] = {}
+    for prediction in predictions:
+        mean = prediction.mean_rating
+        if prediction.expected is None or mean is None or prediction.id not in by_id:
+            continue
+        gap = prediction.expected - mean
+        size = abs(gap) / (prediction.scale[-1] - prediction.scale[0])
+        if prediction.id not in worst_of_clip or size > worst_of_clip[prediction.id][0]:
+            worst_of_clip[prediction.id] = (size, gap, prediction)
+    ordered = sorted(worst_of_clip.values(), key=lambda entry: (-entry[0], entry[2].id))
+    return [
+        Disagreement(record=by_id[prediction.id], prediction=prediction, gap=gap)
+        for _, gap, prediction in ordered[:most]
+    ]
 
 
 def render(findings: Findings) -> str:

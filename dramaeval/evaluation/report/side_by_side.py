@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -17,7 +18,7 @@ from dramaeval.evaluation.metrics.score_errors import (
     MeanSquaredError,
 )
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report.published_counts import published_by_run
+from dramaeval.evaluation.published_convention import SCALES, published_figures
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
@@ -63,39 +64,28 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     notes = [note for run in runs for note in run.notes]
     common = _common(runs)
     notes += [*_other_scales(runs).values(), *_absent_dimensions(runs)]
-    keys = {key for _, key in common}
-    titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
-    dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
-    for run in runs:
-        left_out = len(run.predictions) - len(common)
-        if left_out:
-            notes.append(
-                f"{run.name}: {counted(left_out, 'answer')} left out, because not every run has them."
-            )
+    titles = common_titles(runs, common)
+    notes += left_out_notes({run.name: len(run.predictions) for run in runs}, common, "answer")
     aligned = _aligned(runs, common)
-    every = {(p.id, p.dimension) for run in runs for p in run.predictions}
-    grouped = _aligned(runs, every)
-    published, remarks = published_by_run(runs, grouped, seed=seed, draws=draws, level=level)
-    notes += remarks
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
-    first, *others = [run.name for run in runs]
+    published, remarks = _published(runs, settings)
+    notes += remarks
+    first, *others = aligned
+    on_common = partial(compare, dimensions=list(titles), **settings)
     try:
         summaries = {
-            name: summarise(predictions, list(dimensions), **settings)
+            name: summarise(predictions, list(titles), **settings)
             for name, predictions in aligned.items()
         }
         against = {
-            name: compare(
-                aligned[name], aligned[first], list(dimensions), metrics=COMPARED, **settings
-            )
-            for name in others
+            name: on_common(aligned[name], aligned[first], metrics=COMPARED) for name in others
         }
-        pairs = _pairs(aligned, list(dimensions), settings, against, first)
+        pairs = every_two(aligned, against, on_common, "pearson")
     except ValueError as error:
         raise ResultsError(str(error)) from None
     return Comparison(
-        names=[run.name for run in runs],
-        dimensions=dimensions,
+        names=list(aligned),
+        dimensions=titles,
         summaries=summaries,
         against_first=against,
         pairs=pairs,
@@ -112,6 +102,74 @@ def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
         ResultsError: the runs have no record in common.
     """
     return _aligned(runs, _common(runs))
+
+
+def common_titles(runs: Sequence[Results], common: Collection[tuple[str, str]]) -> dict[str, str]:
+    """The titles of the dimensions in ``common`` (record or pair, dimension), by key; a key without a title is its own."""
+    keys = {key for _, key in common}
+    titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
+    return {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
+
+
+def left_out_notes(answers: Mapping[str, int], common: Collection[Any], unit: str) -> list[str]:
+    """A note about each run with more ``answers`` than the ``common`` ones."""
+    return [
+        f"{name}: {counted(number - len(common), unit)} left out, because not every run has them."
+        for name, number in answers.items()
+        if number > len(common)
+    ]
+
+
+def every_two(
+    aligned: Mapping[str, Sequence[Any]],
+    against: Mapping[str, Mapping[str, Any]],
+    compare_two: Callable[[Sequence[Any], Sequence[Any]], Mapping[str, Any]],
+    metric: str,
+) -> list[dict[str, Any]]:
+    """The macro difference of every two runs in a metric, with p adjusted over the pairs of runs.
+
+    Args:
+        aligned: the predictions of each run on the common records.
+        against: the comparisons of the other runs with the first.
+        compare_two: compares the predictions of two runs.
+        metric: key of the metric.
+    """
+    first = next(iter(aligned))
+    pairs = []
+    for a, b in combinations(aligned, 2):
+        compared = against[b] if a == first else compare_two(aligned[b], aligned[a])
+        macro = compared["macro"][metric] or {}
+        figures = {name: macro.get(name) for name in ("difference", "interval", "p")}
+        pairs.append({"run": b, "against": a, **figures, "p_adjusted": None})
+    adjust_p_values(pairs)
+    return pairs
+
+
+def _published(
+    runs: Sequence[Results], settings: Mapping[str, Any]
+) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """The results of `published_figures` by run, and remarks about runs without them.
+
+    A run has these figures if it was evaluated with ``evaluation.convention=published``. If at least one run has them,
+    they are also computed for results of the published scripts, which have the raters' values as written.
+    """
+    if not any(run.published for run in runs):
+        return {}, []
+    grouped = _aligned(runs, {(p.id, p.dimension) for run in runs for p in run.predictions})
+    figures: dict[str, Mapping[str, Any]] = {}
+    remarks = []
+    for run in runs:
+        scales = {p.dimension: p.scale for p in run.predictions}
+        if run.published:
+            figures[run.name] = run.published
+        elif run.raw and all(scale in SCALES for scale in scales.values()):
+            figures[run.name] = published_figures(grouped[run.name], run.raw, scales, **settings)
+        else:
+            why = "its file does not hold the ratings."
+            if run.config:
+                why = "evaluate it with evaluation.convention=published."
+            remarks.append(f"{run.name} is not counted as published: {why}")
+    return figures, remarks
 
 
 def _common(runs: Sequence[Results]) -> set[tuple[str, str]]:
@@ -150,14 +208,10 @@ def _absent_dimensions(runs: Sequence[Results]) -> list[str]:
     """Notes about dimensions that only some of the runs have."""
     by_run = {run.name: {prediction.dimension for prediction in run.predictions} for run in runs}
     keys = [key for run in runs for key in dict.fromkeys(p.dimension for p in run.predictions)]
-    absent = {
-        key: [name for name, present in by_run.items() if key not in present]
-        for key in dict.fromkeys(keys)
-    }
     return [
         f"{key} is left out: {', '.join(names)} has no answers on it."
-        for key, names in absent.items()
-        if names
+        for key in dict.fromkeys(keys)
+        if (names := [name for name, present in by_run.items() if key not in present])
     ]
 
 
@@ -178,7 +232,9 @@ def require_same_clips(runs: Sequence[Results]) -> None:
             )
 
 
-def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str, list[Prediction]]:
+def _aligned(
+    runs: Sequence[Results], common: Collection[tuple[str, str]]
+) -> dict[str, list[Prediction]]:
     """The predictions of each run on the common records, with groups and systems from any run that has them."""
     groups: dict[str, str] = {}
     systems: dict[str, str] = {}
@@ -196,31 +252,6 @@ def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str,
         ]
         for run in runs
     }
-
-
-def _pairs(
-    aligned: Mapping[str, Sequence[Prediction]],
-    keys: Sequence[str],
-    settings: Mapping[str, Any],
-    against: Mapping[str, Mapping[str, Any]],
-    first: str,
-) -> list[dict[str, Any]]:
-    pairs: list[dict[str, Any]] = []
-    for a, b in combinations(aligned, 2):
-        difference = against[b] if a == first else compare(aligned[b], aligned[a], keys, **settings)
-        macro = difference["macro"]["pearson"] or {}
-        pairs.append(
-            {
-                "run": b,
-                "against": a,
-                "difference": macro.get("difference"),
-                "interval": macro.get("interval"),
-                "p": macro.get("p"),
-                "p_adjusted": None,
-            }
-        )
-    adjust_p_values(pairs)
-    return pairs
 
 
 #: Prefixes of settings that do not change the results.
