@@ -121,10 +121,10 @@ def tables_of(comparison: Comparison) -> dict[str, Table]:
     tables = {"overview": overview(comparison)}
     if len(comparison.names) > 2:
         tables["pairs"] = pairs(comparison)
-    records = (
+    note = (
         "Each run on all of its own records; the other tables have the records that all runs share."
     )
-    if table := sections.published(comparison.published, "Run", [records]):
+    if table := sections.published(comparison.published, "Run", [note]):
         tables["published"] = table
     tables |= {metric: by_dimension(comparison, metric) for metric in kind.metrics}
     for run, (name, summary) in enumerate(comparison.summaries.items(), 1):

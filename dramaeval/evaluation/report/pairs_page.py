@@ -38,7 +38,7 @@ from dramaeval.evaluation.report.shared_context import (
     reference_player,
     render_run_page,
 )
-from dramaeval.evaluation.report.tables import Table, shown
+from dramaeval.evaluation.report.tables import shown
 
 MOST = 10
 """Maximum number of pairs on the page."""
@@ -166,10 +166,9 @@ def _calibration_plots(
 ) -> list[dict[str, Any]]:
     figures = []
     for place, (key, values) in enumerate(summary["dimensions"].items()):
-        title = titles.get(key, key)
+        title, name = titles.get(key, key), f"calibration-{place}"
         curve = [CalibrationBin(**point) for point in values["calibration"]]
-        picture = plots.calibration_of(f"calibration-{place}", title, curve, "share of votes")
-        if picture:
+        if picture := plots.calibration_of(name, title, curve, "share of votes"):
             figures.append({"title": title, "picture": picture})
     return figures
 
@@ -179,10 +178,9 @@ def _systems(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, A
     if "systems" not in board:
         why = [f"The systems are not ranked: {board['undefined']}."] if board else []
         return {"systems": why, "system_tables": [], "forest": None, "forest_note": ""}
-    tables: list[Table] = list(board_tables(board, titles).values())
     return {
         "systems": board_sentences(board),
-        "system_tables": tables,
+        "system_tables": list(board_tables(board, titles).values()),
         "forest": board_forest(board),
         "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
     }

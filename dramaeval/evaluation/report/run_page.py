@@ -112,6 +112,7 @@ def _context(findings: Findings) -> dict[str, Any]:
     gain = (metrics.get("gain") or {}).get(split)
     controls = (metrics.get("controls") or {}).get(split)
     sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
+    caption = f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}"
     context: dict[str, Any] = {
         **page_context(findings),
         "summary": [
@@ -126,18 +127,10 @@ def _context(findings: Findings) -> dict[str, Any]:
         "has_before": len(phases) > 1,
         "forest": _forest(phases, titles),
         "forest_note": plots.limit_note(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
-        "agreement": sections.agreement(
-            phases,
-            gain,
-            titles,
-            f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}",
-        ),
+        "agreement": sections.agreement(phases, gain, titles, caption),
         "further": sections.further(judge, titles),
         "published": sections.published(
-            {
-                phase.replace("_", "-"): summary.get("published") or {}
-                for phase, summary in phases.items()
-            }
+            {PHASES[phase]: summary.get("published") or {} for phase, summary in phases.items()}
         ),
         "other_splits": [
             sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
@@ -188,7 +181,6 @@ def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
         "judge": (plots.JUDGE, "o"),
         "ceiling": (plots.CEILING, "|"),
     }
-
     series = {}
     if len(phases) > 1:
         series["zero-shot"] = sections.pearson_marks(phases["zero_shot"], keys)
@@ -211,10 +203,8 @@ def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
         return None
     marks = [plots.Interval(gain["difference"], gain["interval"]) for gain in gains.values()]
     label = "Gain in macro Pearson over each control; the table below holds the same figures."
-    looks = {"gain": (plots.JUDGE, "o")}
-    return plots.forest(
-        "controls-plot", label, list(gains), {"gain": marks}, looks, "gain in Pearson"
-    )
+    series, looks = {"gain": marks}, {"gain": (plots.JUDGE, "o")}
+    return plots.forest("controls-plot", label, list(gains), series, looks, "gain in Pearson")
 
 
 def _pictured(judge: Mapping[str, Any]) -> list[str]:
@@ -257,12 +247,9 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
             plots.distributions(f"shares-{index}", title, arrays),
             plots.calibration(f"calibration-{index}", title, arrays),
         ]
-        caption = (
-            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {arrays.n:,}"
-        )
-        dimensions.append(
-            {"title": title, "caption": caption, "pictures": list(filter(None, pictures))}
-        )
+        value = "not defined" if pearson is None else shown(pearson)
+        caption, drawn = f"Pearson {value}, n = {arrays.n:,}", list(filter(None, pictures))
+        dimensions.append({"title": title, "caption": caption, "pictures": drawn})
     return dimensions
 
 
@@ -273,9 +260,7 @@ def _disagreement(
     shares = prediction.distribution or [None] * len(prediction.scale)
     ratings = np.array([rating for rating in prediction.ratings if rating is not None])
     counts = Counter(nearest_step(ratings, np.array(prediction.scale)).tolist())
-    reason = "The judge takes no audio; the clip was not decoded."
-    if record.seconds > 0:
-        reason = NO_SOUND
+    no_audio = "The judge takes no audio; the clip was not decoded."
     return {
         "id": record.id,
         "system": record.system,
@@ -285,7 +270,7 @@ def _disagreement(
         "gap": f"{shown(abs(disagreement.gap))} too {'high' if disagreement.gap > 0 else 'low'}",
         "sound": clips.get(record.id),
         "reference": reference_player(record, clips),
-        "no_sound": reason,
+        "no_sound": NO_SOUND if record.seconds > 0 else no_audio,
         "texts": [
             (
                 field.removeprefix("char_").removeprefix("local_").replace("_", " ").capitalize(),
@@ -319,7 +304,6 @@ def _ratings_text(prediction: Prediction) -> str:
     info = prediction.raters
     if not info.mean_only:
         return ratings
-    parts = [f"mean {ratings}"]
-    parts += [f"standard deviation {info.std:g}"] if info.std is not None else []
-    parts += [f"{info.count} ratings"] if info.count is not None else []
-    return ", ".join(parts)
+    std = None if info.std is None else f"standard deviation {info.std:g}"
+    count = None if info.count is None else f"{info.count} ratings"
+    return ", ".join(filter(None, (f"mean {ratings}", std, count)))
