@@ -18,11 +18,7 @@ import soundfile
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
-from dramaeval.evaluation.endpoint.answers import (
-    UnreadableAnswerError,
-    from_logprobs,
-    from_samples,
-)
+from dramaeval.evaluation.endpoint.answers import UnreadableAnswerError, from_logprobs, from_samples
 from dramaeval.evaluation.endpoint.client import ChatClient, NoReplyError, RefusedRequestError
 from dramaeval.evaluation.endpoint.reply import Completion, Reply
 from dramaeval.evaluation.record_reply import AnyPrediction, RecordReply

@@ -14,12 +14,7 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
-from dramaeval.evaluation.metrics.calibration import (
-    BINS,
-    CalibrationBin,
-    bin_of,
-    calibration_bins,
-)
+from dramaeval.evaluation.metrics.calibration import BINS, CalibrationBin, bin_of, calibration_bins
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.moments import of_mean
 from dramaeval.evaluation.pairs.pair_arrays import A, B, PairArrays, likeliest
@@ -247,9 +242,7 @@ class Auroc:
         return areas
 
 
-def _better_or_worse(
-    arrays: PairArrays,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _better_or_worse(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Margins towards and away from the raters' clip: the better-worse analysis of Krasula et al. 2016 (QoMEX).
 
     Each pair counts in both orders, so that the area does not depend on which clip is called a.
@@ -259,9 +252,7 @@ def _better_or_worse(
     return towards, rows, -towards, rows
 
 
-def _different_or_tied(
-    arrays: PairArrays,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _different_or_tied(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Absolute margins of decided pairs and of ties: the different-similar analysis of Krasula et al. 2016."""
     decided = np.flatnonzero(np.abs(arrays.verdict) == 1)
     tied = np.flatnonzero(arrays.verdict == 0)

@@ -94,7 +94,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
         Column(
             "Rating",
             help="Bradley-Terry rating with ties (Davidson), in logits; the mean of all systems is 0",
-        ): lambda system: with_interval(system["rating"], system["interval"]),
+        ): lambda system: with_interval(system["rating"], system["interval"])
     }
     systems = board["systems"].values()
     if any(system["people"] is not None for system in systems):

@@ -70,26 +70,27 @@ class Disagreement:
     prediction: Prediction
     gap: float
 
+    @property
+    def size(self) -> float:
+        """The absolute gap relative to the range of the scale."""
+        scale = self.prediction.scale
+        return abs(self.gap) / (scale[-1] - scale[0])
+
 
 def worst(
     predictions: Sequence[Prediction], records: Sequence[Record], most: int = 10
 ) -> list[Disagreement]:
     """The clips with the largest gaps relative to the scale, in falling order, each on its worst dimension."""
     by_id = {record.id: record for record in records}
-    worst_of_clip: dict[str, tuple[float, float, Prediction]] = {}
-    for prediction in predictions:
-        mean = prediction.mean_rating
-        if prediction.expected is None or mean is None or prediction.id not in by_id:
-            continue
-        gap = prediction.expected - mean
-        size = abs(gap) / (prediction.scale[-1] - prediction.scale[0])
-        if prediction.id not in worst_of_clip or size > worst_of_clip[prediction.id][0]:
-            worst_of_clip[prediction.id] = (size, gap, prediction)
-    ordered = sorted(worst_of_clip.values(), key=lambda entry: (-entry[0], entry[2].id))
-    return [
-        Disagreement(record=by_id[prediction.id], prediction=prediction, gap=gap)
-        for _, gap, prediction in ordered[:most]
+    cases = [
+        Disagreement(record=by_id[p.id], prediction=p, gap=p.expected - p.mean_rating)
+        for p in predictions
+        if p.expected is not None and p.mean_rating is not None and p.id in by_id
     ]
+    worst_of_clip: dict[str, Disagreement] = {}
+    for case in sorted(cases, key=lambda case: (-case.size, case.record.id)):
+        worst_of_clip.setdefault(case.record.id, case)
+    return list(worst_of_clip.values())[:most]
 
 
 def render(findings: Findings) -> str:
@@ -231,13 +232,10 @@ def _pictures_note(judge: Mapping[str, Any]) -> str:
 
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
     clusters = cluster_names(findings.predictions)
-    by_dimension: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
-    for prediction in findings.predictions:
-        if prediction.dimension in by_dimension:
-            by_dimension[prediction.dimension].append(prediction)
     dimensions = []
-    for index, (key, predictions) in enumerate(by_dimension.items()):
-        arrays = dimension_arrays(key, predictions, clusters)
+    for index, key in enumerate(_pictured(judge)):
+        on_dimension = [p for p in findings.predictions if p.dimension == key]
+        arrays = dimension_arrays(key, on_dimension, clusters)
         if not arrays.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]

@@ -254,12 +254,7 @@ def systems(summary: Summary, titles: Titles) -> Table | None:
     ]
     if not rows:
         return None
-    columns = [
-        DIMENSION,
-        *(Column(head) for head in heads),
-        Column("Systems"),
-        Column("n"),
-    ]
+    columns = [DIMENSION, *(Column(head) for head in heads), Column("Systems"), Column("n")]
     macro = summary["macro"]["system_level"]
     foot = [Cell("Macro"), *(number(macro.get(name)) for name in names), Cell(""), Cell("")]
     return Table("Systems", columns, rows, [foot])
