@@ -8,8 +8,7 @@ from typing import Any
 
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report.pair_tables import AGREEMENT, CALIBRATION, UNDEFINED, pair_notes
-from dramaeval.evaluation.report.pairs_side_by_side import MAIN, PairComparison
-from dramaeval.evaluation.report.side_by_side import Comparison
+from dramaeval.evaluation.report.side_by_side import MAIN, Comparison, PairComparison
 from dramaeval.evaluation.report.tables import Column, Columns, Table, count_of, number
 
 Values = Mapping[str, Any]

@@ -108,14 +108,14 @@ def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, 
 def shown_tables(
     board: Mapping[str, Any],
     tables: Mapping[str, Table],
-    table_of: Callable[[Sequence[Mapping[str, Any]]], Table] | None = None,
+    make_table: Callable[[Sequence[Mapping[str, Any]]], Table] | None = None,
 ) -> dict[str, Table]:
     """Bound the tables for the page and the Markdown file; of many pairs, keep those of the best systems.
 
     Args:
         board: the ranking.
         tables: the tables with all rows.
-        table_of: makes the table of pairs of systems; by default `pairs`.
+        make_table: makes the table of pairs of systems; by default `pairs`.
     """
     bounded = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
     systems = list(board["systems"])
@@ -123,7 +123,7 @@ def shown_tables(
         return {**bounded, "pairs": tables["pairs"]}
     first = set(systems[:MOST_COMPARED])
     among_first = [p for p in board["pairs"] if {p["better"], p["worse"]} <= first]
-    top = (table_of or pairs)(among_first)
+    top = (make_table or pairs)(among_first)
     top.notes.append(
         f"The {len(top.rows):,} pairs of the first {MOST_COMPARED} systems; tables/pairs.csv has all "
         f"{len(board['pairs']):,} pairs of the {len(systems):,} systems."

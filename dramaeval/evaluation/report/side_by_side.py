@@ -1,4 +1,4 @@
-"""Compares runs on the same records: each run with the first, and every two runs."""
+"""Compares runs on the same records, or judges of pairs on the same pairs: each run with the first, and every two runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from dramaeval.evaluation.metrics.score_errors import (
     MeanAbsoluteError,
     MeanSquaredError,
 )
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_gain import pair_gain
+from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.published_convention import SCALES, published_figures
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
-#: The metrics of the comparison.
+#: The metric by which every two judges of pairs are compared.
+MAIN = "accuracy_untied"
+#: The metrics of the comparison of scores.
 COMPARED = (
     Pearson(), Spearman(), Kendall(), MeanSquaredError(), MeanAbsoluteError(), Concordance(),
 )  # fmt: skip
@@ -54,18 +59,22 @@ class Comparison:
     notes: Sequence[str]
 
 
+class PairComparison(Comparison):
+    """The result of a comparison on the common pairs, with results of `summarise_pairs` and `pair_gain`."""
+
+
 def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float) -> Comparison:
     """Compare runs on the records × dimensions that all runs have.
 
     Raises:
         ResultsError: the runs have no record in common, or their ratings or clips differ.
     """
-    require_same_clips(runs)
+    _require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
     common = _common(runs)
     notes += [*_other_scales(runs).values(), *_absent_dimensions(runs)]
-    titles = common_titles(runs, common)
-    notes += left_out_notes({run.name: len(run.predictions) for run in runs}, common, "answer")
+    titles = _common_titles(runs, common)
+    notes += _left_out_notes({run.name: len(run.predictions) for run in runs}, common, "answer")
     aligned = _aligned(runs, common)
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
     published, remarks = _published(runs, settings)
@@ -80,7 +89,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
         against = {
             name: on_common(aligned[name], aligned[first], metrics=COMPARED) for name in others
         }
-        pairs = every_two(aligned, against, on_common, "pearson")
+        pairs = _every_two(aligned, against, on_common, "pearson")
     except ValueError as error:
         raise ResultsError(str(error)) from None
     return Comparison(
@@ -90,8 +99,51 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
         against_first=against,
         pairs=pairs,
         published=published,
-        differing=differing(runs),
+        differing=_differing(runs),
         notes=notes,
+    )
+
+
+def pairs_side_by_side(
+    runs: Sequence[Results], *, seed: int, draws: int, level: float
+) -> PairComparison:
+    """Compare runs on the pairs × dimensions that all runs have.
+
+    Raises:
+        ResultsError: a run has scores of single clips, the runs have no pair in common, or votes or clips differ.
+    """
+    if single := [run.name for run in runs if not run.pairs]:
+        raise ResultsError(
+            f"{', '.join(single)}: it has scores of single clips, and other runs compare pairs: compare runs of one "
+            "kind. A judge of single clips is evaluated on pairs with stages=[evaluate] checkpoint=RUN task=pair."
+        )
+    _require_same_clips(runs)
+    by_run = {run.name: {(p.id, p.dimension): p for p in run.pairs} for run in runs}
+    common = set.intersection(*map(set, by_run.values()))
+    if not common:
+        raise ResultsError(
+            "these runs have no pair × dimension in common: compare runs on the same file and rubric."
+        )
+    _require_same_votes(by_run, common)
+    aligned = {
+        name: [p for key, p in by_key.items() if key in common] for name, by_key in by_run.items()
+    }
+    titles = _common_titles(runs, common)
+    settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
+    gain = partial(pair_gain, dimensions=list(titles), **settings)
+    first, *others = aligned
+    against = {name: gain(aligned[name], aligned[first]) for name in others}
+    return PairComparison(
+        names=list(aligned),
+        dimensions=titles,
+        summaries={
+            name: summarise_pairs(predictions, list(titles), **settings)
+            for name, predictions in aligned.items()
+        },
+        against_first=against,
+        pairs=_every_two(aligned, against, gain, MAIN),
+        differing=_differing(runs),
+        notes=_left_out_notes({name: len(of) for name, of in by_run.items()}, common, "comparison"),
     )
 
 
@@ -104,14 +156,14 @@ def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
     return _aligned(runs, _common(runs))
 
 
-def common_titles(runs: Sequence[Results], common: Collection[tuple[str, str]]) -> dict[str, str]:
+def _common_titles(runs: Sequence[Results], common: Collection[tuple[str, str]]) -> dict[str, str]:
     """The titles of the dimensions in ``common`` (record or pair, dimension), by key; a key without a title is its own."""
     keys = {key for _, key in common}
     titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
     return {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
 
 
-def left_out_notes(answers: Mapping[str, int], common: Collection[Any], unit: str) -> list[str]:
+def _left_out_notes(answers: Mapping[str, int], common: Collection[Any], unit: str) -> list[str]:
     """A note about each run with more ``answers`` than the ``common`` ones."""
     return [
         f"{name}: {counted(number - len(common), unit)} left out, because not every run has them."
@@ -120,7 +172,7 @@ def left_out_notes(answers: Mapping[str, int], common: Collection[Any], unit: st
     ]
 
 
-def every_two(
+def _every_two(
     aligned: Mapping[str, Sequence[Any]],
     against: Mapping[str, Mapping[str, Any]],
     compare_two: Callable[[Sequence[Any], Sequence[Any]], Mapping[str, Any]],
@@ -215,7 +267,7 @@ def _absent_dimensions(runs: Sequence[Results]) -> list[str]:
     ]
 
 
-def require_same_clips(runs: Sequence[Results]) -> None:
+def _require_same_clips(runs: Sequence[Results]) -> None:
     """Check that all runs have the same clip for the same record.
 
     Raises:
@@ -230,6 +282,21 @@ def require_same_clips(runs: Sequence[Results]) -> None:
                 f"{first.name} and {run.name} were evaluated on other clips: {len(differing_clips)} of {len(common)} records "
                 f"have the same id and another clip ({first_of(differing_clips)}). Evaluate both on the same clips."
             )
+
+
+def _require_same_votes(
+    by_run: Mapping[str, Mapping[tuple[str, str], PairPrediction]], common: set[tuple[str, str]]
+) -> None:
+    first, *others = by_run
+    for key in sorted(common):
+        votes = by_run[first][key].votes
+        for name in others:
+            if by_run[name][key].votes != votes:
+                raise ResultsError(
+                    f"{first} and {name} have different data: pair {key[0]!r} on {key[1]!r} has the votes {votes} in "
+                    f"the first and {by_run[name][key].votes} in the second; evaluate both on the same file, with the "
+                    "same task.derive."
+                )
 
 
 def _aligned(
@@ -260,7 +327,7 @@ _IGNORED = ("hydra.", "logger.", "task.rubric.")
 _RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 
-def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
+def _differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
     """The settings that differ between the runs with known settings, sorted by key."""
     with_settings = [run for run in runs if run.config]
     keys = sorted({key for run in with_settings for key in run.config})
