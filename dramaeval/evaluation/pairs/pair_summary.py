@@ -197,17 +197,19 @@ def _macro(measured: Mapping[str, _Measured], level: float) -> dict[str, Any]:
 
 def _counted(arrays: Iterable[PairArrays]) -> dict[str, Any]:
     """Count pairs, votes and ties, summed over dimensions."""
-    counts = {
-        "pairs": 0, "voted": 0, "votes": 0, "unanimous": 0, "raters_tie": 0, "judge_ties": 0,
-    }  # fmt: skip
-    for table in arrays:
-        counts["pairs"] += len(table)
-        counts["voted"] += int((~np.isnan(table.verdict)).sum())
-        counts["votes"] += int((~np.isnan(table.signs)).sum())
-        counts["unanimous"] += int(table.unanimous.sum())
-        counts["raters_tie"] += int((table.verdict == 0).sum())
-        counts["judge_ties"] += int((table.judged == 0).sum())
-    return counts
+    tables = list(arrays)
+
+    def total(count: Callable[[PairArrays], Any]) -> int:
+        return sum(int(count(table)) for table in tables)
+
+    return {
+        "pairs": total(len),
+        "voted": total(lambda table: (~np.isnan(table.verdict)).sum()),
+        "votes": total(lambda table: (~np.isnan(table.signs)).sum()),
+        "unanimous": total(lambda table: table.unanimous.sum()),
+        "raters_tie": total(lambda table: (table.verdict == 0).sum()),
+        "judge_ties": total(lambda table: (table.judged == 0).sum()),
+    }
 
 
 def _margin(arrays: PairArrays) -> np.ndarray:
@@ -245,10 +247,9 @@ def _slices(
             continue
         measured = {str(i): _measured(SLICED, table, draws) for i, table in enumerate(tables)}
         macro = _macro(measured, level)
+        del macro["dimensions_undefined"]
         slices[value] = {
-            **{name: macro[name] for name in SLICED},
-            "interval": macro["interval"],
-            "dimensions_defined": macro["dimensions_defined"],
+            **macro,
             **_counted(tables),
             "prompts": len(set().union(*(table.cluster.tolist() for table in tables))),
         }
