@@ -224,7 +224,9 @@ def ranking(board: Mapping[str, Any]) -> Table:
     if any(system["people"] is not None for system in board["systems"].values()):
         people = Column("People", help="the same mean of the mean ratings")
         values[people] = lambda system: number(system["people"], 3)
-    counts = {Column(key.capitalize()): count_of(key) for key in ("prompts", "clips", "unscored")}
+    counts: Columns = {
+        Column(key.capitalize()): count_of(key) for key in ("prompts", "clips", "unscored")
+    }
     return ranking_table(board, values, "systems that are below, by the adjusted p", counts)
 
 
@@ -241,7 +243,7 @@ def ranking_table(board: Mapping[str, Any], values: Columns, above: str, counts:
     for pair in board["pairs"]:
         if pair["real"]:
             worse[pair["better"]].append(pair["worse"])
-    columns = {
+    columns: Columns = {
         Column("Rank"): count_of("rank"),
         Column("Rank interval", help="over the bootstrap draws"): _rank_interval,
         **values,

@@ -103,7 +103,9 @@ def ranking(board: Mapping[str, Any]) -> Table:
     if any(system["score"] is not None for system in systems):
         score = Column("Score", help="by the expected scores of single clips; mean 0")
         values[score] = lambda system: number(system["score"], 3)
-    counts = {Column(key.capitalize()): count_of(key) for key in ("comparisons", "prompts")}
+    counts: Columns = {
+        Column(key.capitalize()): count_of(key) for key in ("comparisons", "prompts")
+    }
     return ranking_table(board, values, "systems below it, by the adjusted p", counts)
 
 

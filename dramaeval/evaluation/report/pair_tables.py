@@ -96,7 +96,7 @@ def metric_table(
         numbers: further columns.
         ceiling: whether the metrics are in the part ``ceiling`` of the results.
     """
-    columns = {
+    columns: Columns = {
         Column("Judge's phase", numeric=False): lambda part: Cell(PHASES[part["phase"]]),
         **metric_columns(metrics, UNDEFINED),
         **(numbers or {}),
@@ -123,7 +123,7 @@ def pair_notes(summary: Mapping[str, Any]) -> list[str]:
 
 def slice_table(split: str, name: str, slices: Mapping[str, Any]) -> Table:
     """The mean agreement over dimensions, by slice."""
-    columns = {
+    columns: Columns = {
         **metric_columns(SLICES, "not defined"),
         Column("Prompts"): count_of("prompts"),
         Column("Pairs"): count_of("pairs"),

@@ -185,7 +185,7 @@ def _metrics(
     """The metrics that are defined on at least one dimension, one column each."""
     parts = [*summary["dimensions"].values(), summary["macro"]]
     names = [name for name in available if any(part.get(name) is not None for part in parts)]
-    columns = {
+    columns: Columns = {
         **metric_columns({name: available[name] for name in names}),
         Column("n"): count_of("n"),
         Column("Unscored"): count_of("unscored"),
