@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,21 +17,27 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.systems import cell_means
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clips:
-    """The scores of the clips.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scores:
+    """The scores of systems on prompts, which are compared on clips of the same prompt.
 
     Attributes:
-        system: the system of each clip.
-        prompt: the prompt of each clip; systems are compared on clips of the same prompt.
-        judge: mean of the expected scores over the dimensions, ``[clips]``; NaN where a dimension is unscored.
-        people: mean of the mean ratings, ``[clips]``; NaN where a dimension has no rating.
+        scale: lowest and highest score: 0 and 1 if the dimensions have different scales.
+        systems: names of the systems that have a scored clip.
+        prompts: the prompts.
+        judge: mean of the expected scores over dimensions, then over clips, ``[systems, prompts]``; NaN without a clip.
+        people: the same of the mean ratings; clips without a rating on a dimension are left out.
+        clips: number of scored clips by system.
+        unscored: number of clips that are not scored on all dimensions, by system.
     """
 
-    system: Sequence[str]
-    prompt: Sequence[str]
+    scale: tuple[float, float]
+    systems: Sequence[str]
+    prompts: Sequence[str]
     judge: np.ndarray
     people: np.ndarray
+    clips: Counter[str]
+    unscored: Counter[str]
 
 
 def rank(
@@ -64,20 +70,15 @@ def rank(
     Raises:
         ValueError: fewer than two systems have a scored clip.
     """
-    rescaled, low, high = _scale(predictions)
-    clips, lost = _clips(predictions, prompt_of, rescaled)
-    names = sorted(set(clips.system))
+    scores = _scores(predictions, prompt_of)
+    names, table, people = scores.systems, scores.judge, scores.people
     if len(names) < 2:
         raise ValueError("a leaderboard needs scored clips of two systems at least")
-    prompts = sorted(set(clips.prompt))
-    table = _table(clips, clips.judge, names, prompts)
-    people = _table(clips, clips.people, names, prompts)
-    enough = len(prompts) >= LEAST_CLUSTERS and draws > 0
+    enough = len(scores.prompts) >= LEAST_CLUSTERS and draws > 0
     resampled = _resampled(table, draws, seed) if enough else None
     order = np.argsort(-np.nanmean(table, axis=1), kind="stable").tolist()
     ranks = None if resampled is None else _ranks(resampled)
     by_dimension = _dimension_means(predictions)
-    clips_by_system = Counter(clips.system)
     systems = {}
     for system_rank, row in enumerate(order, 1):
         name, rated = names[row], people[row][~np.isnan(people[row])]
@@ -87,19 +88,19 @@ def rank(
             "interval": interval(None if resampled is None else resampled[:, row], level),
             "ranks": interval(None if ranks is None else ranks[:, row], level),
             "prompts": int((~np.isnan(table[row])).sum()),
-            "clips": clips_by_system[name],
-            "unscored": lost[name],
+            "clips": scores.clips[name],
+            "unscored": scores.unscored[name],
             "people": float(rated.mean()) if len(rated) else None,
             "dimensions": by_dimension[name],
         }
     return {
-        "scale": [low, high],
-        "prompts": len(prompts),
+        "scale": list(scores.scale),
+        "prompts": len(scores.prompts),
         "systems": systems,
         "pairs": _pairs([names[row] for row in order], table[order], draws, seed, level, enough),
         "left_out": {
             "clips_without_system": len({p.id for p in predictions if not p.system}),
-            "clips_unscored": sum(lost.values()),
+            "clips_unscored": scores.unscored.total(),
         },
         "people_order": _agreement(systems),
         "bootstrap": {"draws": draws if enough else 0, "level": level, "seed": seed},
@@ -113,78 +114,59 @@ def scores_by_prompt(
 
     If some prompts have clips of every system, only these prompts are returned.
     """
-    rescaled, _, _ = _scale(predictions)
-    clips, _ = _clips(predictions, prompt_of, rescaled)
-    names = sorted(set(clips.system))
-    prompts = sorted(set(clips.prompt))
-    table = _table(clips, clips.judge, names, prompts)
+    scores = _scores(predictions, prompt_of)
+    table = scores.judge
     complete = ~np.isnan(table).any(axis=0)
-    means = np.nanmean(table, axis=0)
-    order = [
-        int(column)
-        for column in np.argsort(-means, kind="stable")
-        if complete[column] or not complete.any()
-    ]
+    order = np.argsort(-np.nanmean(table, axis=0), kind="stable").tolist()
     return {
-        prompts[column]: {
-            name: float(table[row, column])
-            for row, name in enumerate(names)
-            if not np.isnan(table[row, column])
+        scores.prompts[column]: {
+            name: score
+            for name, score in zip(scores.systems, table[:, column].tolist(), strict=True)
+            if not np.isnan(score)
         }
         for column in order
+        if complete[column] or not complete.any()
     }
 
 
-def _scale(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
-    """Whether scores are rescaled to 0-1, because the dimensions have different scales; the ends of the scale."""
+def _scores(predictions: Sequence[Prediction], prompt_of: Mapping[str, str]) -> _Scores:
+    """The scores of the clips that have a system and are scored on all dimensions."""
     scales = {(prediction.scale[0], prediction.scale[-1]) for prediction in predictions}
-    if len(scales) == 1:
-        return (False, *next(iter(scales)))
-    return True, 0.0, 1.0
+    scale = next(iter(scales)) if len(scales) == 1 else (0.0, 1.0)
 
+    def value(prediction: Prediction, score: float | None) -> float:
+        if score is None:
+            return np.nan
+        low, high = prediction.scale[0], prediction.scale[-1]
+        return score if len(scales) == 1 else (score - low) / (high - low)
 
-def _clips(
-    predictions: Sequence[Prediction], prompt_of: Mapping[str, str], rescaled: bool
-) -> tuple[Clips, Counter[str]]:
-    """The clips that have a system and are scored on all dimensions; the number of other clips, by system."""
     by_clip: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         if prediction.system:
             by_clip.setdefault(prediction.id, []).append(prediction)
-    systems, prompts, judge, people = [], [], [], []
-    lost: Counter[str] = Counter()
-    for name, clip in by_clip.items():
-        system = str(clip[0].system)
-        if not all(prediction.scored for prediction in clip):
-            lost[system] += 1
-            continue
-        systems.append(system)
-        prompts.append(prompt_of[name])
-        judge.append(np.mean([_value(p, p.expected, rescaled) for p in clip]))
-        people.append(np.mean([_value(p, p.mean_rating, rescaled) for p in clip]))
-    clips = Clips(system=systems, prompt=prompts, judge=np.array(judge), people=np.array(people))
-    return clips, lost
+    scored = {name: clip for name, clip in by_clip.items() if all(p.scored for p in clip)}
+    system_of = {name: str(clip[0].system) for name, clip in by_clip.items()}
+    row = {name: at for at, name in enumerate(sorted({system_of[name] for name in scored}))}
+    column = {name: at for at, name in enumerate(sorted({prompt_of[name] for name in scored}))}
+    cell = np.array(
+        [row[system_of[name]] * len(column) + column[prompt_of[name]] for name in scored],
+        dtype=np.intp,
+    )
 
+    def table(clips: list[list[float]]) -> np.ndarray:
+        values = np.array([np.mean(clip) for clip in clips])
+        defined = ~np.isnan(values)
+        return cell_means(values[defined], cell[defined], (len(row), len(column)))
 
-def _value(prediction: Prediction, value: float | None, rescaled: bool) -> float:
-    """The score or mean rating on the common scale; NaN for None."""
-    if value is None:
-        return float("nan")
-    low, high = prediction.scale[0], prediction.scale[-1]
-    return (value - low) / (high - low) if rescaled else value
-
-
-def _table(
-    clips: Clips, values: np.ndarray, names: Sequence[str], prompts: Sequence[str]
-) -> np.ndarray:
-    """The mean score of each system's clips on each prompt, ``[systems, prompts]``; NaN without a clip."""
-    rows = {name: row for row, name in enumerate(names)}
-    columns = {name: column for column, name in enumerate(prompts)}
-    row = np.array([rows[name] for name in clips.system])
-    column = np.array([columns[name] for name in clips.prompt])
-    defined = ~np.isnan(values)
-    cell = row * len(prompts) + column
-    return cell_means(values[defined], cell[defined], (len(names), len(prompts)))
+    return _Scores(
+        scale=scale,
+        systems=list(row),
+        prompts=list(column),
+        judge=table([[value(p, p.expected) for p in clip] for clip in scored.values()]),
+        people=table([[value(p, p.mean_rating) for p in clip] for clip in scored.values()]),
+        clips=Counter(system_of[name] for name in scored),
+        unscored=Counter(system_of[name] for name in by_clip.keys() - scored.keys()),
+    )
 
 
 def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -294,11 +276,10 @@ class _PairTests:
 
 def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
     """Each system's mean expected score on each dimension, over its scored clips."""
-    values: dict[str, dict[str, list[float]]] = {}
+    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for prediction in predictions:
         if prediction.system and prediction.expected is not None:
-            by_dimension = values.setdefault(prediction.system, {})
-            by_dimension.setdefault(prediction.dimension, []).append(prediction.expected)
+            values[prediction.system][prediction.dimension].append(prediction.expected)
     return {
         system: {key: float(np.mean(scores)) for key, scores in scores_by_key.items()}
         for system, scores_by_key in values.items()

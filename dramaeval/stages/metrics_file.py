@@ -17,8 +17,7 @@ from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_option
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
 from dramaeval.evaluation.pairs.pair_ranking import NoRankingError, rank_pairs
-from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
-from dramaeval.evaluation.pairs.pair_text import pair_text
+from dramaeval.evaluation.pairs.pair_summary import pair_text, summarise_pairs
 from dramaeval.evaluation.published_convention import (
     published_figures,
     published_text,

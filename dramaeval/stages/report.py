@@ -16,7 +16,6 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import held_out_splits, test_splits
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.drop import drops
-from dramaeval.evaluation.report.pairs_side_by_side import pairs_side_by_side
 from dramaeval.evaluation.report.published_responses import has_responses, read_responses
 from dramaeval.evaluation.report.published_results import read_published
 from dramaeval.evaluation.report.read_results import (
@@ -26,7 +25,12 @@ from dramaeval.evaluation.report.read_results import (
     read_run,
     splits_in,
 )
-from dramaeval.evaluation.report.side_by_side import Comparison, common_predictions, side_by_side
+from dramaeval.evaluation.report.side_by_side import (
+    Comparison,
+    common_predictions,
+    pairs_side_by_side,
+    side_by_side,
+)
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.metrics_file import bootstrap_settings
 from dramaeval.stages.run_folder import RunFolder, as_yaml

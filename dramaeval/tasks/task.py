@@ -53,9 +53,8 @@ class Task:
         system: the system prompt.
         context: the text beside the clip, a template with text fields of the record, e.g. ``{local_scene}``.
         labels: the label policy, a callable.
-        prompt_layout: ``context_first`` puts the part that the questions about a record share at the front, so that it
-            is computed once; ``criteria_first`` is the order of Speech-DRAME. ``rubric_first`` explains all dimensions
-            before the clip, so that the rubric is computed once for a batch, and a question only names its dimension.
+        prompt_layout: what comes first: with ``context_first`` what the questions about a record share, so that it is
+            computed once; with ``criteria_first`` the criterion (Speech-DRAME); with ``rubric_first`` all criteria.
         dimensions: keys of the dimensions to ask for; None asks for all.
         shots: number of training examples before each question (see `dramaeval.tasks.few_shot`); `show_examples`
             supplies them after the training records are read.
@@ -135,11 +134,10 @@ class Task:
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
         self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in keys)
-        #: The first parts of a user message: with ``rubric_first``, the text that explains all dimensions.
-        self.first_parts: list[dict[str, Any]] = []
-        if prompt_layout == "rubric_first":
-            text = self.rubric.explanation(self.dimensions) + "\n"
-            self.first_parts = [{"type": "text", "text": text}]
+        first = self.rubric.explanation(self.dimensions) + "\n"
+        is_first = prompt_layout == "rubric_first"
+        #: The first parts of a user message, the same for all records.
+        self.first_parts = [{"type": "text", "text": first}] if is_first else []
         self.text_fields = names_in(context)
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:

@@ -11,8 +11,8 @@ import pytest
 from dramaeval.config.problems import ConfigError
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.predictions import Prediction, prediction_line
-from dramaeval.evaluation.report.pairs_side_by_side import pairs_side_by_side
 from dramaeval.evaluation.report.read_results import ResultsError, read_run
+from dramaeval.evaluation.report.side_by_side import pairs_side_by_side
 from dramaeval.evaluation.score_table import write_scores
 from dramaeval.stages import report
 from dramaeval.stages.run_folder import RunFolder

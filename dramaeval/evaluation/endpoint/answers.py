@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dramaeval.evaluation.endpoint.reply import Completion, Token
+from dramaeval.evaluation.endpoint.reply import Completion, Token, one_line
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField
 
 #: Characters that may surround a choice.
@@ -67,7 +67,9 @@ def _spans(completion: Completion, fields: Sequence[AnswerField]) -> list[tuple[
     places = [text.find(marker, begin, end) for marker in markers]
     if -1 in places:
         missing = markers[places.index(-1)]
-        raise UnreadableAnswerError(f"the answer has no {missing}: {_shown(text[begin:end])}")
+        raise UnreadableAnswerError(
+            f"the answer has no {missing}: {one_line(text[begin:end], 60)!r}"
+        )
     ends = [min([other for other in places if other > place], default=end) for place in places]
     return [
         (place + len(marker), stop)
@@ -86,7 +88,7 @@ def _choice(text: str, span: tuple[int, int], field: AnswerField) -> Chosen:
         return Chosen(folded.index(value.casefold()), start)
     if not field.options and value.isascii() and (number := _number(value)) in field.scale:
         return Chosen(field.scale.index(number), start)
-    raise UnreadableAnswerError(f"the answer is not on the scale: {_shown(raw)}")
+    raise UnreadableAnswerError(f"the answer is not on the scale: {one_line(raw, 60)!r}")
 
 
 def _number(text: str) -> float:
@@ -94,11 +96,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return repr(text if len(text) <= 60 else f"{text[:59]}…")
 
 
 def from_logprobs(completion: Completion, fields: Sequence[AnswerField]) -> list[np.ndarray] | None:

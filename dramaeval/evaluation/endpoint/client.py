@@ -18,7 +18,7 @@ import httpx2
 
 from dramaeval.config.secrets import without_secrets
 from dramaeval.data.atomic_files import write_text_atomic
-from dramaeval.evaluation.endpoint.reply import MalformedReplyError, Reply, read_reply
+from dramaeval.evaluation.endpoint.reply import MalformedReplyError, Reply, one_line, read_reply
 from dramaeval.evaluation.endpoint.usage import Usage
 from dramaeval.models.api_model import ApiModel
 from dramaeval.models.errors import ModelError
@@ -84,13 +84,9 @@ class ChatClient:
             NoReplyError: this request gets no reply.
             EndpointError: no request gets a reply.
         """
-        body = {"model": self.model.name, **fields}
-        for name, value in self.model.extra_body.items():
-            if value is None:
-                body.pop(name, None)
-            else:
-                body[name] = value
-        text = json.dumps(body)
+        body = {"model": self.model.name, **fields, **self.model.extra_body}
+        removed = {name for name, value in self.model.extra_body.items() if value is None}
+        text = json.dumps({name: value for name, value in body.items() if name not in removed})
         file = self._file(text, number)
         if (kept := _kept(file)) is not None:
             self.usage.count(from_cache=1)
@@ -173,8 +169,7 @@ class ChatClient:
             text = str(error["message"] if isinstance(error, dict) else error)
         except (ValueError, KeyError, TypeError):
             pass  # not the protocol's form: the whole text is the description
-        text = " ".join(self._safe(text).split())
-        return text if len(text) <= 200 else f"{text[:199]}…"
+        return one_line(self._safe(text), 200)
 
     def _safe(self, text: str) -> str:
         return without_secrets(text, [self._key] if self._key else ())

@@ -77,18 +77,19 @@ def read_reply(text: str) -> Reply:
         completions = tuple(_completion(choice) for choice in choices)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise MalformedReplyError("a choice of the reply is not as the protocol has it") from None
-    usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
-    details = usage.get("prompt_tokens_details")
+    usage = body.get("usage")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
     return Reply(
         completions,
         input_tokens=_count(usage, "prompt_tokens"),
-        audio_tokens=_count(details if isinstance(details, dict) else {}, "audio_tokens"),
+        audio_tokens=_count(details, "audio_tokens"),
         output_tokens=_count(usage, "completion_tokens"),
     )
 
 
-def _count(usage: dict[str, Any], key: str) -> int:
-    value = usage.get(key)
+def _count(usage: Any, key: str) -> int:
+    """The number at a key of an object; 0 if there is none."""
+    value = usage.get(key) if isinstance(usage, dict) else None
     return value if isinstance(value, int) else 0
 
 
@@ -101,7 +102,7 @@ def _completion(choice: Any) -> Completion:
         raise TypeError("content")
     reason = None
     if refusal:
-        reason = f"the model refused: {_short(str(refusal))}"
+        reason = f"the model refused: {one_line(str(refusal), 80)}"
     elif finish == "content_filter":
         reason = "the endpoint's content filter withheld the answer"
     elif not content and finish != "length":
@@ -119,6 +120,7 @@ def _token(values: Any) -> Token:
     return Token(text, {text: float(values["logprob"]), **alternatives})
 
 
-def _short(text: str) -> str:
+def one_line(text: str, most: int) -> str:
+    """The text on one line, cut to ``most`` characters."""
     text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -18,13 +18,9 @@ import soundfile
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
-from dramaeval.evaluation.endpoint.answers import (
-    UnreadableAnswerError,
-    from_logprobs,
-    from_samples,
-)
+from dramaeval.evaluation.endpoint.answers import UnreadableAnswerError, from_logprobs, from_samples
 from dramaeval.evaluation.endpoint.client import ChatClient, NoReplyError, RefusedRequestError
-from dramaeval.evaluation.endpoint.reply import Completion
+from dramaeval.evaluation.endpoint.reply import Completion, Reply
 from dramaeval.evaluation.record_reply import AnyPrediction, RecordReply
 from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.question import LEAD, Question
@@ -131,15 +127,8 @@ class EndpointJudge:
     def _by_logprobs(self, messages: list[dict[str, Any]], question: Question) -> Answer | None:
         """Ask once with logprobs; None if the logprobs do not give the distributions."""
         try:
-            reply = self.client.ask(
-                {
-                    "messages": messages,
-                    self.model.max_tokens_field: self.model.max_tokens,
-                    "temperature": 0,
-                    "logprobs": True,
-                    "top_logprobs": self.model.top_logprobs,
-                }
-            )
+            top = self.model.top_logprobs
+            reply = self._ask(messages, temperature=0, logprobs=True, top_logprobs=top)
         except RefusedRequestError as error:
             if self.model.answers != "auto" or "logprobs" not in str(error):
                 raise
@@ -154,6 +143,10 @@ class EndpointJudge:
             return None
         rows = from_logprobs(completion, question.answer_fields)
         return None if rows is None else Answer(rows, thought=_thought(completion))
+
+    def _ask(self, messages: list[dict[str, Any]], number: int = 0, **settings: Any) -> Reply:
+        limit = {self.model.max_tokens_field: self.model.max_tokens}
+        return self.client.ask({"messages": messages, **limit, **settings}, number)
 
     def _without_logprobs(self, reason: str) -> None:
         if self._has_logprobs:
@@ -170,16 +163,9 @@ class EndpointJudge:
         """Ask for sampled answers: repeatedly, because some endpoints return fewer answers than ``n``."""
         completions: list[Completion] = []
         while (missing := self.model.samples - len(completions)) > 0:
-            reply = self.client.ask(
-                {
-                    "messages": messages,
-                    self.model.max_tokens_field: self.model.max_tokens,
-                    "temperature": self.model.temperature,
-                    "n": missing,
-                    "seed": self.seed + len(completions),
-                },
-                number=len(completions),
-            )
+            seed, number = self.seed + len(completions), len(completions)
+            temperature = self.model.temperature
+            reply = self._ask(messages, number, temperature=temperature, n=missing, seed=seed)
             completions += reply.completions[:missing]
         rows, unreadable = from_samples(completions, question.answer_fields)
         self.client.usage.count(unreadable_samples=unreadable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,6 @@ from dramaeval.models.api_model import ApiModel
 
 #: The file in the run folder.
 NAME = "api.json"
-_COUNTS = (
-    "requests", "from_cache", "retries", "failed", "input_tokens", "audio_tokens", "output_tokens",
-    "unreadable_samples",
-)  # fmt: skip
 
 
 @dataclass
@@ -43,7 +39,9 @@ class Usage:
     audio_tokens: int = 0
     output_tokens: int = 0
     unreadable_samples: int = 0
-    _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
 
     def count(self, **counts: int) -> None:
         """Add to the counts of these names."""
@@ -60,19 +58,11 @@ class Usage:
             output_tokens=reply.output_tokens,
         )
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts by name."""
-        return {name: getattr(self, name) for name in _COUNTS}
-
     def figures(self, model: ApiModel) -> dict[str, Any]:
         """The entry of ``metrics.json``: the counts, and the cost in the unit of the prices."""
-        return {
-            "model": model.name,
-            "base_url": model.base_url,
-            **self.counts,
-            "cost": self.cost(model),
-        }
+        counts = {count.name: getattr(self, count.name) for count in fields(self)}
+        about = {"model": model.name, "base_url": model.base_url}
+        return {**about, **counts, "cost": self.cost(model)}
 
     def cost(self, model: ApiModel) -> float | None:
         """The price of the paid replies; None if the prices are not set."""
@@ -91,6 +81,6 @@ def read_usage(folder: Path) -> Usage:
     """Read the counts of the earlier starts from a run folder; zeros if there is no readable file."""
     try:
         values = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        return Usage(**{name: int(values[name]) for name in _COUNTS})
+        return Usage(**{count.name: int(values[count.name]) for count in fields(Usage)})
     except (OSError, ValueError, KeyError, TypeError):
         return Usage()

@@ -52,7 +52,8 @@ def fit(counts: np.ndarray, first: np.ndarray, second: np.ndarray, systems: int)
     linked = np.array([is_linked(sample, first, second, systems) for sample in counts], dtype=bool)
     # If all comparisons are ties, the likelihood grows with ν without limit.
     rows = np.flatnonzero(linked & (counts[:, [0, 2]].sum(axis=(1, 2)) > 0))
-    design = _design(first, second, systems)
+    # +1 for the first and −1 for the second system of a pair, (pairs, systems).
+    design = np.eye(systems)[first] - np.eye(systems)[second]
     step = max(1, CHUNK // (systems + 1) ** 2)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
@@ -88,14 +89,6 @@ def components(
     _, label = scipy.sparse.csgraph.connected_components(graph.tocsr(), True, connection)
     groups = [np.flatnonzero(label == number).tolist() for number in np.unique(label)]
     return sorted(groups, key=len, reverse=True)
-
-
-def _design(first: np.ndarray, second: np.ndarray, systems: int) -> np.ndarray:
-    """+1 for the first and −1 for the second system of a pair, ``(pairs, systems)``."""
-    design = np.zeros((len(first), systems))
-    design[np.arange(len(first)), first] = 1
-    design[np.arange(len(first)), second] = -1
-    return design
 
 
 def _newton(counts: np.ndarray, design: np.ndarray) -> np.ndarray:

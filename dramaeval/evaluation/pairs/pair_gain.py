@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -59,26 +60,20 @@ def pair_gain(
     tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences = {}
     for key in dimensions:
-        selected = [pair for pair in common if pair[0].dimension == key]
-        arrays_a, arrays_b = (
-            pair_arrays([pair[side] for pair in selected], clusters) for side in (0, 1)
-        )
-        differences[key] = _differences(arrays_a, arrays_b, len(clusters), tests)
+        of_a = pair_arrays([p for p, _ in common if p.dimension == key], clusters)
+        of_b = pair_arrays([p for _, p in common if p.dimension == key], clusters)
+        differences[key] = _differences(of_a, of_b, len(clusters), tests)
     plain: dict[str, dict[str, Any]] = {
         key: {name: by_name[name].as_dict(level) if name in by_name else None for name in COMPARED}
         for key, by_name in differences.items()
     }
+    macro = {}
     for name in COMPARED:
         adjust_p_values([entries[name] for entries in plain.values() if entries[name]])
+        used = [by_name[name] for by_name in differences.values() if name in by_name]
+        macro[name] = macro_difference(used, len(differences), level)
     return {
-        "macro": {
-            name: macro_difference(
-                [by_name[name] for by_name in differences.values() if name in by_name],
-                len(differences),
-                level,
-            )
-            for name in COMPARED
-        },
+        "macro": macro,
         "dimensions": plain,
         "pairs": len(common),
         "bootstrap": {"draws": draws if tests else 0, "level": level, "clusters": len(clusters)},
@@ -91,10 +86,8 @@ def _differences(
     """The difference of each metric that is defined for both judges."""
     values: dict[str, tuple[float, float]] = {}
     for name in COMPARED:
-        try:
+        with suppress(UndefinedError):
             values[name] = (pair_value(PAIR_METRICS[name], a), pair_value(PAIR_METRICS[name], b))
-        except UndefinedError:
-            continue
     resampled: dict[str, np.ndarray] = {}
     exchanged: dict[str, np.ndarray] = {}
     if tests is not None:

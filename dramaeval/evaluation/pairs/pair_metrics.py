@@ -11,19 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import scipy
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
-from dramaeval.evaluation.metrics.calibration import (
-    BINS,
-    CalibrationBin,
-    bin_of,
-    calibration_bins,
-)
+from dramaeval.evaluation.metrics.calibration import BINS, CalibrationBin, bin_of, calibration_bins
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.moments import of_mean
-from dramaeval.evaluation.pairs.auroc import auroc, auroc_over_draws
 from dramaeval.evaluation.pairs.pair_arrays import A, B, PairArrays, likeliest
-from dramaeval.evaluation.pairs.triples import cyclic_triples
 
 NO_VOTES = "no pair has a vote"
 NO_DECIDED = "the raters prefer neither clip of any pair"
@@ -173,7 +167,7 @@ class IntransitiveTriples:
 
     def summands(self, arrays: PairArrays) -> Summands:
         """The columns are the numbers of cyclic triples and of all triples of each prompt."""
-        counts, cluster = cyclic_triples(arrays, self.preference(arrays))
+        counts, cluster = _cyclic_triples(arrays, self.preference(arrays))
 
         def share(sums: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -182,9 +176,42 @@ class IntransitiveTriples:
         return Summands(cluster=cluster, columns=counts, value=share)
 
 
+def _cyclic_triples(arrays: PairArrays, preference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count triples by prompt.
+
+    Let W[i, j] = 1 if clip i is preferred to clip j. The number of cycles through i is Σⱼ (W·W)ᵢⱼ Wⱼᵢ; the number of
+    triples is half of the same sum for the symmetric W + Wᵀ. Each triple is counted at its three clips.
+
+    Args:
+        arrays: the pairs of one dimension. Pairs without a prompt form no triples.
+        preference: the preference in each pair, ``(n,)``: positive for a, negative for b, 0 for none. If two clips are
+            compared several times, the preferences are added.
+
+    Returns:
+        the numbers of cyclic triples and of all triples, ``(prompts, 2)``, and the cluster of each prompt,
+        ``(prompts,)``.
+    """
+    rows = np.flatnonzero(arrays.prompt >= 0)
+    if not len(rows):
+        return np.zeros((0, 2)), np.zeros(0, dtype=np.intp)
+    prompts, first, prompt = np.unique(arrays.prompt[rows], return_index=True, return_inverse=True)
+    # A clip of two prompts is two nodes, so that every triple is within one prompt.
+    ends = np.stack([np.column_stack([prompt, clip]) for clip in arrays.clips[rows].T])
+    nodes, node = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
+    size = (len(nodes), len(nodes))
+    net = scipy.sparse.coo_array((preference[rows], tuple(node.reshape(2, -1))), shape=size).tocsr()
+    wins = ((net - net.T) > 0).astype(np.int64)
+    pairs = wins + wins.T
+    cycles = (wins @ wins).multiply(wins.T).sum(axis=1)
+    triples = (pairs @ pairs).multiply(pairs).sum(axis=1) // 2
+    counts = np.zeros((len(prompts), 2))
+    np.add.at(counts, nodes[:, 0], np.column_stack([cycles, triples]))
+    return counts / 3, arrays.cluster[rows[first]]
+
+
 @dataclass(frozen=True)
 class Auroc:
-    """Area under the ROC curve of two groups of margins.
+    """Area under the ROC curve of two groups of margins: P(x > y) + ½ P(x = y) (Hanley & McNeil 1982).
 
     Attributes:
         groups: returns margins and rows of the positive group, then margins and rows of the negative group.
@@ -196,19 +223,26 @@ class Auroc:
 
     def value(self, arrays: PairArrays) -> float:
         """The area; NaN if a group is empty."""
-        positive, _, negative, _ = self.groups(arrays)
-        return auroc(positive, negative)
+        every_pair = BootstrapDraws(np.ones((1, arrays.cluster.max(initial=0) + 1)))
+        return float(self.over_draws(arrays, every_pair)[0])
 
     def over_draws(self, arrays: PairArrays, draws: BootstrapDraws) -> np.ndarray:
-        """The area in every draw, ``(draws,)``."""
+        """The area in every draw, ``(draws,)``; NaN if a group is empty in the draw. The cost is draws × values."""
         positive, first, negative, second = self.groups(arrays)
-        cluster = arrays.cluster
-        return auroc_over_draws(positive, cluster[first], negative, cluster[second], draws)
+        order = np.argsort(negative, kind="stable")
+        below = np.searchsorted(negative[order], positive, side="left")
+        up_to = np.searchsorted(negative[order], positive, side="right")
+        areas = np.full(len(draws), np.nan)
+        for rows, weights in draws.weights(arrays.cluster[np.concatenate([first, second[order]])]):
+            positives, negatives = np.split(weights, [len(positive)], axis=1)
+            running = np.pad(negatives.cumsum(axis=1), ((0, 0), (1, 0)))
+            wins = (positives * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
+            with np.errstate(invalid="ignore", divide="ignore"):
+                areas[rows] = wins / (positives.sum(axis=1) * running[:, -1])
+        return areas
 
 
-def _better_or_worse(
-    arrays: PairArrays,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _better_or_worse(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Margins towards and away from the raters' clip: the better-worse analysis of Krasula et al. 2016 (QoMEX).
 
     Each pair counts in both orders, so that the area does not depend on which clip is called a.
@@ -218,9 +252,7 @@ def _better_or_worse(
     return towards, rows, -towards, rows
 
 
-def _different_or_tied(
-    arrays: PairArrays,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _different_or_tied(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Absolute margins of decided pairs and of ties: the different-similar analysis of Krasula et al. 2016."""
     decided = np.flatnonzero(np.abs(arrays.verdict) == 1)
     tied = np.flatnonzero(arrays.verdict == 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -60,9 +62,8 @@ class Ratings:
     half_wins: bool
 
 
-def judge_outcome(prediction: PairPrediction) -> Sequence[float]:
-    """The judge's probabilities: one comparison, divided among the outcomes."""
-    return prediction.outcomes
+#: The judge's probabilities: one comparison, divided among the outcomes.
+judge_outcome: Outcome = attrgetter("outcomes")
 
 
 def people_outcome(prediction: PairPrediction) -> Sequence[float]:
@@ -103,7 +104,10 @@ def rank_pairs(
     """
     used = [p for p in predictions if p.system_a and p.system_b and p.system_a != p.system_b]
     comparisons = _comparisons(used, judge_outcome)
-    weights = _draws(used, draws, seed)
+    prompts = comparisons.by_cluster.shape[0]
+    weights = None
+    if draws and prompts >= LEAST_CLUSTERS:
+        weights = bootstrap_draws(prompts, draws, seed).counts.astype(float)
     judge = _rate(comparisons, weights)
     names = comparisons.names
     people, why_no_people = _people(used, names, weights)
@@ -129,7 +133,7 @@ def rank_pairs(
         "kind": "pairs",
         "systems": systems,
         "pairs": _differences(comparisons, judge, order, level),
-        "prompts": len({pair_cluster(p) for p in used}),
+        "prompts": prompts,
         "comparisons": len(used),
         "half_wins": judge.half_wins,
         "people_half_wins": None if people is None else people.half_wins,
@@ -184,14 +188,6 @@ def _comparisons(
             (value, (row, kinds * len(compared) + column)), shape=shape
         ).tocsr(),
     )
-
-
-def _draws(predictions: Sequence[PairPrediction], draws: int, seed: int) -> np.ndarray | None:
-    """The number of times that each draw has each prompt, ``(draws, prompts)``; None for no draws or few prompts."""
-    clusters = len(pair_clusters(predictions))
-    if not draws or clusters < LEAST_CLUSTERS:
-        return None
-    return bootstrap_draws(clusters, draws, seed).counts.astype(float)
 
 
 def _rate(comparisons: _Comparisons, weights: np.ndarray | None) -> Ratings:
@@ -295,24 +291,23 @@ def _differences(
     names = comparisons.names
     compared = set(zip(comparisons.first.tolist(), comparisons.second.tolist(), strict=True))
     pairs: list[dict[str, Any]] = []
-    for rank, better in enumerate(order):
-        for worse in order[rank + 1 :]:
-            gaps = None
-            if judge.in_draws is not None:
-                gaps = judge.in_draws[:, better] - judge.in_draws[:, worse]
-            bounds = interval(gaps, level)
-            pairs.append(
-                {
-                    "better": names[better],
-                    "worse": names[worse],
-                    "difference": float(judge.ratings[better] - judge.ratings[worse]),
-                    "interval": bounds,
-                    "p": None if gaps is None or bounds is None else _two_sided(gaps),
-                    "p_adjusted": None,
-                    "real": None,
-                    "compared": (min(better, worse), max(better, worse)) in compared,
-                }
-            )
+    for better, worse in combinations(order, 2):
+        gaps = None
+        if judge.in_draws is not None:
+            gaps = judge.in_draws[:, better] - judge.in_draws[:, worse]
+        bounds = interval(gaps, level)
+        pairs.append(
+            {
+                "better": names[better],
+                "worse": names[worse],
+                "difference": float(judge.ratings[better] - judge.ratings[worse]),
+                "interval": bounds,
+                "p": None if gaps is None or bounds is None else _two_sided(gaps),
+                "p_adjusted": None,
+                "real": None,
+                "compared": (min(better, worse), max(better, worse)) in compared,
+            }
+        )
     for pair in adjust_p_values(pairs):
         pair["real"] = bool(pair["p_adjusted"] <= 1 - level)
     return pairs

@@ -1,4 +1,4 @@
-"""The summary of a judge of pairs in `metrics.json`: every dimension, the mean over dimensions, and slices."""
+"""The summary of a judge of pairs: every dimension, the mean over dimensions, and slices; and its table for the log."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from dramaeval.evaluation.pairs.pair_metrics import (
     pair_values_over_draws,
 )
 from dramaeval.evaluation.pairs.rater_ceiling import NO_SECOND_RATER, ceiling_summands
+from dramaeval.evaluation.report.markup import in_markdown
 from dramaeval.evaluation.slices import NOT_STATED
 
 SLICED: Mapping[str, PairMetric] = {
@@ -196,17 +197,19 @@ def _macro(measured: Mapping[str, _Measured], level: float) -> dict[str, Any]:
 
 def _counted(arrays: Iterable[PairArrays]) -> dict[str, Any]:
     """Count pairs, votes and ties, summed over dimensions."""
-    counts = {
-        "pairs": 0, "voted": 0, "votes": 0, "unanimous": 0, "raters_tie": 0, "judge_ties": 0,
-    }  # fmt: skip
-    for table in arrays:
-        counts["pairs"] += len(table)
-        counts["voted"] += int((~np.isnan(table.verdict)).sum())
-        counts["votes"] += int((~np.isnan(table.signs)).sum())
-        counts["unanimous"] += int(table.unanimous.sum())
-        counts["raters_tie"] += int((table.verdict == 0).sum())
-        counts["judge_ties"] += int((table.judged == 0).sum())
-    return counts
+    tables = list(arrays)
+
+    def total(count: Callable[[PairArrays], Any]) -> int:
+        return sum(int(count(table)) for table in tables)
+
+    return {
+        "pairs": total(len),
+        "voted": total(lambda table: (~np.isnan(table.verdict)).sum()),
+        "votes": total(lambda table: (~np.isnan(table.signs)).sum()),
+        "unanimous": total(lambda table: table.unanimous.sum()),
+        "raters_tie": total(lambda table: (table.verdict == 0).sum()),
+        "judge_ties": total(lambda table: (table.judged == 0).sum()),
+    }
 
 
 def _margin(arrays: PairArrays) -> np.ndarray:
@@ -244,11 +247,42 @@ def _slices(
             continue
         measured = {str(i): _measured(SLICED, table, draws) for i, table in enumerate(tables)}
         macro = _macro(measured, level)
+        del macro["dimensions_undefined"]
         slices[value] = {
-            **{name: macro[name] for name in SLICED},
-            "interval": macro["interval"],
-            "dimensions_defined": macro["dimensions_defined"],
+            **macro,
             **_counted(tables),
             "prompts": len(set().union(*(table.cluster.tolist() for table in tables))),
         }
     return slices
+
+
+def pair_text(split: str, phases: Mapping[str, Any]) -> str:
+    """Format the agreement on one split as a Markdown table, one row per dimension and phase.
+
+    Args:
+        split: name of the split.
+        phases: the results of `summarise_pairs` by phase.
+    """
+    columns = {"accuracy": "accuracy", "accuracy_untied": "without ties", "auroc": "AUROC"}
+    lines = [
+        f"{split}: pairs",
+        "",
+        f"| dimension | judge | {' | '.join(columns.values())} | raters without ties | pairs |",
+        f"| --- | --- |{' --- |' * (len(columns) + 2)}",
+    ]
+    for phase, summary in phases.items():
+        for name, values in {**summary["dimensions"], "mean": summary["macro"]}.items():
+            cells = [_cell(values, metric) for metric in columns]
+            ceiling = _cell(values["ceiling"], "accuracy_untied")
+            lines.append(
+                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {' | '.join(cells)} | {ceiling} | "
+                f"{values['pairs']} |"
+            )
+    return "\n".join(lines)
+
+
+def _cell(values: Mapping[str, Any], metric: str) -> str:
+    value, bounds = values[metric], values["interval"].get(metric)
+    if value is None:
+        return "-"
+    return f"{value:.2f}" + (f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else "")

@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from dramaeval.evaluation.bootstrap import Summands
 from dramaeval.evaluation.metrics.moments import of_mean
-from dramaeval.evaluation.pairs.pair_arrays import TIE, A, B, PairArrays, majority, vote_counts
+from dramaeval.evaluation.pairs.pair_arrays import TIE, PairArrays, majority, vote_counts
 
 NO_SECOND_RATER = "no pair has the votes of two raters"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LeftOut:
-    """Each vote on a pair with two or more votes, with the verdict of the other votes on it: each ``(votes,)``."""
-
-    vote: np.ndarray
-    others: np.ndarray
-    judged: np.ndarray
-    preferred: np.ndarray
-    row: np.ndarray
-
-    @classmethod
-    def from_arrays(cls, arrays: PairArrays) -> LeftOut:
-        """Leave out every vote once; the raters need not be known."""
-        counts = vote_counts(arrays.signs)
-        used = ~np.isnan(arrays.signs) & (counts.sum(axis=1, keepdims=True) >= 2)
-        row, column = np.nonzero(used)
-        vote = arrays.signs[row, column]
-        this_vote = np.stack([vote == verdict for verdict in (A, TIE, B)], axis=1)
-        return cls(
-            vote=vote,
-            others=majority(counts[row] - this_vote),
-            judged=arrays.judged[row],
-            preferred=np.sign(arrays.difference)[row],
-            row=row,
-        )
-
-
 def ceiling_values(arrays: PairArrays) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
-    """The agreement of each vote with the verdict of the other votes on the pair.
+    """The agreement of each vote with the verdict of the other votes on the pair; the raters need not be known.
 
     Returns:
         by name one number per vote, ``(votes,)``, NaN if the vote is left out; and the row of each vote. ``accuracy``
@@ -50,15 +22,20 @@ def ceiling_values(arrays: PairArrays) -> tuple[Mapping[str, np.ndarray], np.nda
         judge with the same verdicts: it is the value to compare with the ceiling, because verdicts of fewer raters
         have more noise.
     """
-    left = LeftOut.from_arrays(arrays)
-    decided = left.others != TIE
+    counts = vote_counts(arrays.signs)
+    used = ~np.isnan(arrays.signs) & (counts.sum(axis=1, keepdims=True) >= 2)
+    row, column = np.nonzero(used)
+    vote = arrays.signs[row, column]
+    others = majority(counts[row] - vote_counts(vote[:, None]))
+    preferred = np.sign(arrays.difference)[row]
+    decided = others != TIE
     values = {
-        "accuracy": (left.vote == left.others).astype(float),
-        "accuracy_untied": np.where(decided, left.vote == left.others, np.nan),
-        "judge_accuracy": (left.judged == left.others).astype(float),
-        "judge_accuracy_untied": np.where(decided, left.preferred == left.others, np.nan),
+        "accuracy": (vote == others).astype(float),
+        "accuracy_untied": np.where(decided, vote == others, np.nan),
+        "judge_accuracy": (arrays.judged[row] == others).astype(float),
+        "judge_accuracy_untied": np.where(decided, preferred == others, np.nan),
     }
-    return values, left.row
+    return values, row
 
 
 def ceiling_summands(arrays: PairArrays) -> dict[str, Summands]:

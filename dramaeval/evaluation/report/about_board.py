@@ -131,13 +131,10 @@ def examples_of(
     for record in records:
         if record.system:
             by_prompt.setdefault(prompt_of[record.id], {}).setdefault(record.system, record)
-    kinds = [
-        *(("Best", n, p) for n, p in enumerate(best, 1)),
-        *(("Worst", n, p) for n, p in enumerate(worst, 1)),
-    ]
     return [
         _example(f"{kind} {number}", prompt, scores[prompt], by_prompt[prompt], texts)
-        for kind, number, prompt in kinds
+        for kind, chosen in (("Best", best), ("Worst", worst))
+        for number, prompt in enumerate(chosen, 1)
     ]
 
 
@@ -151,10 +148,10 @@ def _example(
     mean = sum(scores.values()) / len(scores)
     ordered = sorted(scores, key=lambda system: (-scores[system], system))[:MOST_SYSTEMS]
     first = next(iter(clips.values()))
-    texts_by_key = [(key, first.text(key)) for key in texts]
-    label = "" if any(text for _, text in texts_by_key) else f": {shortened(prompt, 80)}"
+    shown_texts = [(key, shortened(text, MOST_TEXT)) for key in texts if (text := first.text(key))]
+    label = "" if shown_texts else f": {shortened(prompt, 80)}"
     return Example(
         f"{kind}, mean {shown(mean)}{label}",
-        [(key, shortened(text, MOST_TEXT)) for key, text in texts_by_key if text],
+        shown_texts,
         [ExampleClip(system, shown(scores[system]), clips[system].id) for system in ordered],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dramaeval.data.problems import counted
@@ -22,11 +23,13 @@ from dramaeval.evaluation.report.shared_context import (
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
+    Columns,
     Table,
     count,
     interval_note,
     number,
     shown,
+    table_of,
     with_interval,
 )
 
@@ -64,12 +67,12 @@ def surest_mistakes(
     """The wrong answers with the highest probabilities, in falling order, with their records."""
     by_id = {record.id: record for record in records}
     wrong = [
-        (-max(prediction.distribution), prediction.id, prediction)
-        for prediction in predictions
-        if prediction.distribution and prediction.answer is not None and not credit(prediction)
+        p
+        for p in predictions
+        if p.id in by_id and p.distribution and p.answer is not None and not credit(p)
     ]
-    wrong = sorted((entry for entry in wrong if entry[1] in by_id), key=lambda entry: entry[:2])
-    return [(prediction, by_id[name]) for _, name, prediction in wrong[:MOST]]
+    wrong.sort(key=lambda p: (-max(p.distribution or ()), p.id))
+    return [(p, by_id[p.id]) for p in wrong[:MOST]]
 
 
 def _context(findings: ChoiceFindings) -> dict[str, Any]:
@@ -116,42 +119,32 @@ def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
 
 def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
     """The accuracy overall and by category, for each phase."""
-    columns = [
-        Column("Category", numeric=False),
-        Column("Judge", numeric=False),
+
+    def share(values: Mapping[str, Any], way: str, missing: str) -> Cell:
+        accuracy = values.get(way) or {}
+        return with_interval(accuracy.get("accuracy"), accuracy.get("interval"), missing=missing)
+
+    columns: Columns = {
+        Column("Judge", numeric=False): lambda values: Cell(PHASES[values["phase"]]),
         Column(
             "By likelihood",
             help="share of questions whose right option is the likeliest; n tied options count 1/n",
+        ): partial(share, way="likelihood", missing="no question was scored"),
+        Column("As written", help="share of questions on which the judge wrote the right option"): (
+            partial(share, way="written", missing="nothing was written")
         ),
-        Column("As written", help="share of questions on which the judge wrote the right option"),
-        Column("Chance"),
-        Column("n"),
-        Column("Ties"),
+        Column("Chance"): lambda values: number(values["chance"]),
+        Column("n"): lambda values: count(values["likelihood"]["n"]),
+        Column("Ties"): lambda values: count(values["likelihood"]["ties"]),
+    }
+    rows = [
+        (name, {**values, "phase": phase})
+        for phase, summary in phases.items()
+        for name, values in summary["categories"].items()
     ]
-    rows, foot = [], []
-    for phase, summary in phases.items():
-        for name, values in summary["categories"].items():
-            rows.append(_row(name, phase, values))
-        foot.append(_row("all", phase, summary["overall"]))
+    foot = [("all", {**summary["overall"], "phase": phase}) for phase, summary in phases.items()]
     note = interval_note(next(iter(phases.values()))["bootstrap"], "", "too few clips")
-    return Table(f"{split}: accuracy", columns, rows, foot=foot, notes=[note])
-
-
-def _row(name: str, phase: str, values: Mapping[str, Any]) -> list[Cell]:
-    likelihood, written = values["likelihood"], values.get("written") or {}
-    return [
-        Cell(name),
-        Cell(PHASES[phase]),
-        with_interval(
-            likelihood["accuracy"], likelihood["interval"], missing="no question was scored"
-        ),
-        with_interval(
-            written.get("accuracy"), written.get("interval"), missing="nothing was written"
-        ),
-        number(values["chance"]),
-        count(likelihood["n"]),
-        count(likelihood["ties"]),
-    ]
+    return table_of(f"{split}: accuracy", "Category", columns, rows, foot, [note])
 
 
 def _mistake(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from dramaeval.evaluation.report import plots, sections
-from dramaeval.evaluation.report.pair_tables import AGREEMENT, CALIBRATION
-from dramaeval.evaluation.report.pairs_side_by_side import MAIN, PairComparison
-from dramaeval.evaluation.report.side_by_side import Comparison
-from dramaeval.evaluation.report.tables import Cell, Column, Table, count, interval_note, number
+from dramaeval.evaluation.report.pair_tables import AGREEMENT, CALIBRATION, UNDEFINED, pair_notes
+from dramaeval.evaluation.report.side_by_side import MAIN, Comparison, PairComparison
+from dramaeval.evaluation.report.tables import Column, Columns, Table, count_of, number
 
 Values = Mapping[str, Any]
-#: A column, and a function that makes its cell from the metrics of one run.
-Part = tuple[Column, Callable[[Values], Cell]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,24 +45,16 @@ class ComparisonKind:
     undefined: str
     every_two: tuple[str, str, str]
     mean: tuple[str, str]
-    overview: Sequence[Part]
-    counts: Sequence[Part]
+    overview: Columns
+    counts: Columns
     metrics: Mapping[str, str]
-    beside: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    beside: Mapping[str, Columns] = field(default_factory=dict)
     reason: str
     notes: Callable[[Values], list[str]]
     each_run: Mapping[str, Callable[[Values, Mapping[str, str]], Table]] = field(
         default_factory=dict
     )
     marks: Callable[[Values, Sequence[str]], list[plots.Interval]] | None = None
-
-
-def _metric(title: str, name: str) -> Part:
-    return Column(title), partial(sections.metric_cell, name=name)
-
-
-def _count(title: str, name: str) -> Part:
-    return Column(title), lambda values: count(values[name])
 
 
 SCORES = ComparisonKind(
@@ -78,18 +66,18 @@ SCORES = ComparisonKind(
     undefined="the correlation of one of the two runs is undefined",
     every_two=("Every pair", "Difference in Pearson", "Benjamini & Yekutieli over the pairs"),
     mean=("Macro over the dimensions", "Macro"),
-    overview=[
-        _metric("Pearson", "pearson"), _metric("Spearman", "spearman"), _metric("MSE", "mse"),
-        _metric("CCC", "ccc"), _metric("ECE", "ece"),
-    ],
-    counts=[_count("n", "n"), _count("Unscored", "unscored")],
+    overview=sections.metric_columns(
+        {
+            "pearson": Column("Pearson"), "spearman": Column("Spearman"), "mse": Column("MSE"),
+            "ccc": Column("CCC"), "ece": Column("ECE"),
+        }
+    ),
+    counts={Column("n"): count_of("n"), Column("Unscored"): count_of("unscored")},
     metrics={
         "pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall's tau-b", "mse": "MSE", "mae": "MAE",
         "ccc": "CCC",
     },
-    beside={
-        "pearson": [(sections.CEILING, lambda values: number(values["ceiling"]["pearson"]))]
-    },
+    beside={"pearson": {sections.CEILING: lambda values: number(values["ceiling"]["pearson"])}},
     reason="does not apply to this scale",
     notes=sections.notes,
     each_run={"further": sections.further, "calibration": sections.calibration},
@@ -97,17 +85,11 @@ SCORES = ComparisonKind(
 )  # fmt: skip
 
 
-def _pair_notes(summary: Values) -> list[str]:
-    bootstrap = summary["bootstrap"]
-    return [interval_note(bootstrap, " of prompts", bootstrap["undefined"] or "none are asked for")]
-
-
 _PAIR_METRICS = {
     MAIN: AGREEMENT[MAIN],
     "accuracy": AGREEMENT["accuracy"],
     "cross_entropy": CALIBRATION["cross_entropy"],
 }
-_UNDEFINED = "not defined on any dimension"
 PAIRS = ComparisonKind(
     title="dramaeval comparison of judges of pairs",
     main=(MAIN, "Accuracy without ties"),
@@ -121,22 +103,18 @@ PAIRS = ComparisonKind(
         "Benjamini & Yekutieli over the rows",
     ),
     mean=("Mean over the dimensions", "Mean"),
-    overview=[
-        *(
-            (column, partial(sections.metric_cell, name=name, reason=_UNDEFINED))
-            for name, column in {
-                **_PAIR_METRICS, "auroc": AGREEMENT["auroc"], "ece": CALIBRATION["ece"],
-            }.items()
+    overview={
+        **sections.metric_columns(
+            {**_PAIR_METRICS, "auroc": AGREEMENT["auroc"], "ece": CALIBRATION["ece"]}, UNDEFINED
         ),
-        (
-            Column("Raters without ties", help="each vote against the other votes of the same pair"),
-            lambda values: number(values["ceiling"][MAIN]),
+        Column("Raters without ties", help="each vote against the other votes of the same pair"): (
+            lambda values: number(values["ceiling"][MAIN])
         ),
-    ],
-    counts=[_count("Pairs", "pairs")],
+    },
+    counts={Column("Pairs"): count_of("pairs")},
     metrics={name: column.title for name, column in _PAIR_METRICS.items()},
-    reason=_UNDEFINED,
-    notes=_pair_notes,
+    reason=UNDEFINED,
+    notes=pair_notes,
 )  # fmt: skip
 
 

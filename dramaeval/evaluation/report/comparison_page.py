@@ -11,16 +11,18 @@ from markupsafe import Markup
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
-from dramaeval.evaluation.report.comparison_kinds import SCORES, Part, kind_of
+from dramaeval.evaluation.report.comparison_kinds import SCORES, kind_of
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
+    Columns,
     Table,
     first_rows,
     number,
     shown,
+    table_of,
     with_interval,
 )
 
@@ -119,15 +121,15 @@ def tables_of(comparison: Comparison) -> dict[str, Table]:
     tables = {"overview": overview(comparison)}
     if len(comparison.names) > 2:
         tables["pairs"] = pairs(comparison)
-    records = (
+    note = (
         "Each run on all of its own records; the other tables have the records that all runs share."
     )
-    if table := sections.published(comparison.published, "Run", [records]):
+    if table := sections.published(comparison.published, "Run", [note]):
         tables["published"] = table
     tables |= {metric: by_dimension(comparison, metric) for metric in kind.metrics}
     for run, (name, summary) in enumerate(comparison.summaries.items(), 1):
-        for prefix, table_of in kind.each_run.items():
-            table = table_of(summary, comparison.dimensions)
+        for prefix, make_table in kind.each_run.items():
+            table = make_table(summary, comparison.dimensions)
             tables[f"{prefix}_{run}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
     if comparison.differing:
         tables["settings"] = settings(comparison)
@@ -159,63 +161,53 @@ def overview(comparison: Comparison) -> Table:
     (main, main_title), (error, error_title) = kind.main, kind.error
     columns = [
         Column("Run", numeric=False),
-        *_columns(kind.overview),
+        *kind.overview,
         Column(f"{main_title} − {first}", help="paired"),
         Column("p", help="permutation test"),
         Column(f"{error_title} − {first}", help="paired; below zero is better"),
-        *_columns(kind.counts),
+        *kind.counts,
     ]
-    rows = []
-    for name in comparison.names:
+
+    def row(name: str) -> list[Cell]:
         macro = comparison.summaries[name]["macro"]
-        macro_difference = comparison.against_first.get(name, {}).get("macro", {})
+        differences = comparison.against_first.get(name, {}).get("macro", {})
         missing = "the first run" if name == first else ""
-        rows.append(
-            [
-                Cell(name),
-                *_cells(kind.overview, macro),
-                sections.difference_cell(macro_difference.get(main), missing),
-                number((macro_difference.get(main) or {}).get("p"), 4, missing=missing),
-                sections.difference_cell(macro_difference.get(error), missing),
-                *_cells(kind.counts, macro),
-            ]
-        )
+        return [
+            Cell(name),
+            *(cell(macro) for cell in kind.overview.values()),
+            sections.difference_cell(differences.get(main), missing),
+            number((differences.get(main) or {}).get("p"), 4, missing=missing),
+            sections.difference_cell(differences.get(error), missing),
+            *(cell(macro) for cell in kind.counts.values()),
+        ]
+
+    rows = [row(name) for name in comparison.names]
     return Table(kind.mean[0], columns, rows, notes=kind.notes(comparison.summaries[first]))
 
 
 def pairs(comparison: Comparison) -> Table:
     """The difference of every two runs in the main metric."""
     caption, difference, adjustment = kind_of(comparison).every_two
-    columns = [
-        Column("Run", numeric=False),
-        Column("Against", numeric=False),
-        Column(difference),
-        Column("p"),
-        Column("Adjusted p", help=adjustment),
-    ]
-    rows = [
-        [
-            Cell(pair["run"]),
-            Cell(pair["against"]),
-            with_interval(pair["difference"], pair["interval"], sign=True),
-            number(pair["p"], 4),
-            number(pair["p_adjusted"], 4),
-        ]
-        for pair in comparison.pairs
-    ]
-    return Table(caption, columns, rows)
+    columns: Columns = {
+        Column("Against", numeric=False): lambda pair: Cell(pair["against"]),
+        Column(difference): sections.difference_cell,
+        Column("p"): lambda pair: number(pair["p"], 4),
+        Column("Adjusted p", help=adjustment): lambda pair: number(pair["p_adjusted"], 4),
+    }
+    return table_of(caption, "Run", columns, ((pair["run"], pair) for pair in comparison.pairs))
 
 
 def by_dimension(comparison: Comparison, metric: str) -> Table:
     """One metric by dimension: a column for each run, and a column for each difference from the first run."""
     kind = kind_of(comparison)
     first, *others = comparison.names
-    last = [*kind.beside.get(metric, ()), kind.counts[0]]
+    counts, count_cell = next(iter(kind.counts.items()))
+    last = {**kind.beside.get(metric, {}), counts: count_cell}
     columns = [
         sections.DIMENSION,
         *(Column(name) for name in comparison.names),
         *(Column(f"{name} − {first}", help="paired") for name in others),
-        *_columns(last),
+        *last,
     ]
 
     def row(title: str, key: str | None) -> list[Cell]:
@@ -228,20 +220,12 @@ def by_dimension(comparison: Comparison, metric: str) -> Table:
             Cell(title),
             *(sections.metric_cell(summary, metric, kind.reason) for summary in summaries),
             *(sections.difference_cell(entries.get(metric)) for entries in differences),
-            *_cells(last, summaries[0]),
+            *(cell(summaries[0]) for cell in last.values()),
         ]
 
     rows = [row(name, key) for key, name in comparison.dimensions.items()]
     caption = f"{kind.metrics[metric]} by dimension"
     return Table(caption, columns, rows, [row(kind.mean[1], None)])
-
-
-def _columns(parts: Sequence[Part]) -> list[Column]:
-    return [column for column, _ in parts]
-
-
-def _cells(parts: Sequence[Part], values: Mapping[str, Any]) -> list[Cell]:
-    return [cell(values) for _, cell in parts]
 
 
 def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -250,31 +234,22 @@ def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
     Args:
         by_run: the result of `dramaeval.evaluation.drop.drops`, by run.
     """
-    columns = [
-        Column("Run", numeric=False),
-        Column("Test set", numeric=False),
-        Column("Pearson"),
-        Column("Against", numeric=False),
-        Column("Pearson there"),
-        Column("Difference", help="different records, so not paired"),
-        Column("Difference in MSE"),
+    columns: Columns = {
+        Column("Test set", numeric=False): lambda drop: Cell(drop["split"]),
+        Column("Pearson"): lambda drop: number((drop["macro"]["pearson"] or {}).get("a")),
+        Column("Against", numeric=False): lambda drop: Cell(drop["from"]),
+        Column("Pearson there"): lambda drop: number((drop["macro"]["pearson"] or {}).get("b")),
+        Column("Difference", help="different records, so not paired"): (
+            lambda drop: sections.difference_cell(drop["macro"]["pearson"])
+        ),
+        Column("Difference in MSE"): lambda drop: sections.difference_cell(drop["macro"]["mse"]),
+    }
+    rows = [
+        (run, {**drop, "split": split})
+        for run, drops in by_run.items()
+        for split, drop in drops.items()
     ]
-    rows = []
-    for run, drops in by_run.items():
-        for split, drop in drops.items():
-            pearson, mse = drop["macro"]["pearson"], drop["macro"]["mse"]
-            rows.append(
-                [
-                    Cell(run),
-                    Cell(split),
-                    number((pearson or {}).get("a")),
-                    Cell(drop["from"]),
-                    number((pearson or {}).get("b")),
-                    sections.difference_cell(pearson),
-                    sections.difference_cell(mse),
-                ]
-            )
-    return Table("Test sets: macro over the dimensions", columns, rows)
+    return table_of("Test sets: macro over the dimensions", "Run", columns, rows)
 
 
 def settings(comparison: Comparison) -> Table:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dramaeval.evaluation.report.sections import DIMENSION, difference_cell
+from dramaeval.evaluation.report.sections import difference_cell
 from dramaeval.evaluation.report.tables import (
     NOTHING,
     Cell,
     Column,
+    Columns,
     Table,
     count,
+    count_of,
     number,
+    table_of,
     with_interval,
 )
 
@@ -69,12 +72,11 @@ def changes(controls_by_name: Mapping[str, Any], titles: Mapping[str, str]) -> l
             continue
         rows = []
         for change, by_dimension in measured["by_change"].items():
-            measured_dimensions = {key: value for key, value in by_dimension.items() if value["n"]}
-            if not measured_dimensions:
+            scored = {key: values for key, values in by_dimension.items() if values["n"]}
+            if not scored:
                 continue
-            key = max(measured_dimensions, key=lambda key: abs(measured_dimensions[key]["shift"]))
-            values = measured_dimensions[key]
-            correlations = [v["rank_correlation"] for v in measured_dimensions.values()]
+            key, values = max(scored.items(), key=lambda item: abs(item[1]["shift"]))
+            correlations = [values["rank_correlation"] for values in scored.values()]
             defined = [value for value in correlations if value is not None]
             rows.append(
                 [
@@ -97,19 +99,14 @@ def phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table | 
     spread = controls.get("phrasing", {}).get("spread")
     if not spread:
         return None
-    columns = [
-        DIMENSION,
-        Column("Spread", help="standard deviation of a clip's score between wordings"),
-        Column("Largest range", help="largest difference between two wordings of one clip"),
-        Column("n"),
-    ]
-    rows = [
-        [
-            Cell(titles.get(key, key)),
-            number(values["mean_deviation"]),
-            number(values["largest_range"]),
-            count(values["n"]),
-        ]
-        for key, values in spread["dimensions"].items()
-    ]
-    return Table(f"Spread over {spread['phrasings']} wordings", columns, rows)
+    columns: Columns = {
+        Column("Spread", help="standard deviation of a clip's score between wordings"): (
+            lambda values: number(values["mean_deviation"])
+        ),
+        Column("Largest range", help="largest difference between two wordings of one clip"): (
+            lambda values: number(values["largest_range"])
+        ),
+        Column("n"): count_of("n"),
+    }
+    rows = ((titles.get(key, key), values) for key, values in spread["dimensions"].items())
+    return table_of(f"Spread over {spread['phrasings']} wordings", "Dimension", columns, rows)

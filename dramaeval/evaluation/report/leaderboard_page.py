@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -17,12 +16,14 @@ from dramaeval.evaluation.report.tables import (
     NOTHING,
     Cell,
     Column,
+    Columns,
     Table,
-    count,
+    count_of,
     first_rows,
     interval_note,
     number,
     shown,
+    table_of,
     with_interval,
     yes_or_no,
 )
@@ -107,14 +108,14 @@ def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, 
 def shown_tables(
     board: Mapping[str, Any],
     tables: Mapping[str, Table],
-    table_of: Callable[[Sequence[Mapping[str, Any]]], Table] | None = None,
+    make_table: Callable[[Sequence[Mapping[str, Any]]], Table] | None = None,
 ) -> dict[str, Table]:
     """Bound the tables for the page and the Markdown file; of many pairs, keep those of the best systems.
 
     Args:
         board: the ranking.
         tables: the tables with all rows.
-        table_of: makes the table of pairs of systems; by default `pairs`.
+        make_table: makes the table of pairs of systems; by default `pairs`.
     """
     bounded = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
     systems = list(board["systems"])
@@ -122,7 +123,7 @@ def shown_tables(
         return {**bounded, "pairs": tables["pairs"]}
     first = set(systems[:MOST_COMPARED])
     among_first = [p for p in board["pairs"] if {p["better"], p["worse"]} <= first]
-    top = (table_of or pairs)(among_first)
+    top = (make_table or pairs)(among_first)
     top.notes.append(
         f"The {len(top.rows):,} pairs of the first {MOST_COMPARED} systems; tables/pairs.csv has all "
         f"{len(board['pairs']):,} pairs of the {len(systems):,} systems."
@@ -139,11 +140,8 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
         f"{systems[0]} is the first of {len(systems)} systems, with a score of {shown(first['score'], 3)} on a scale "
         f"from {low:g} to {high:g}, over {counted(board['prompts'], 'prompt')}."
     ]
-    lines += difference_sentences(
-        board, "No two systems have enough prompts in common to test their difference."
-    )
-    lines += _cautions(board)
-    return lines
+    untested = "No two systems have enough prompts in common to test their difference."
+    return lines + difference_sentences(board, untested) + _cautions(board)
 
 
 def difference_sentences(board: Mapping[str, Any], untested: str) -> list[str]:
@@ -218,54 +216,52 @@ def left_out_sentences(
 
 def ranking(board: Mapping[str, Any]) -> Table:
     """The systems from best to worst."""
-    rated = any(system["people"] is not None for system in board["systems"].values())
-    columns = [
-        Column("System", numeric=False),
-        Column("Rank"),
-        Column("Rank interval", help="over the bootstrap draws"),
-        Column("Score", help="mean over prompts of the mean over dimensions"),
-        *([Column("People", help="the same mean of the mean ratings")] if rated else []),
-        Column(
-            "Significantly above", numeric=False, help="systems that are below, by the adjusted p"
-        ),
-        Column("Prompts"),
-        Column("Clips"),
-        Column("Unscored"),
-    ]
-    above = significantly_above(board)
-    rows = []
-    for name, system in board["systems"].items():
-        rows.append(
-            [
-                Cell(name),
-                count(system["rank"]),
-                rank_interval(system["ranks"]),
-                with_interval(system["score"], system["interval"], 3),
-                *([number(system["people"], 3)] if rated else []),
-                above[name],
-                count(system["prompts"]),
-                count(system["clips"]),
-                count(system["unscored"]),
-            ]
+    values: Columns = {
+        Column("Score", help="mean over prompts of the mean over dimensions"): (
+            lambda system: with_interval(system["score"], system["interval"], 3)
         )
-    note = interval_note(board["bootstrap"], " of prompts", "too few prompts")
-    return Table("Ranking", columns, rows, notes=[note])
+    }
+    if any(system["people"] is not None for system in board["systems"].values()):
+        people = Column("People", help="the same mean of the mean ratings")
+        values[people] = lambda system: number(system["people"], 3)
+    counts: Columns = {
+        Column(key.capitalize()): count_of(key) for key in ("prompts", "clips", "unscored")
+    }
+    return ranking_table(board, values, "systems that are below, by the adjusted p", counts)
 
 
-def significantly_above(board: Mapping[str, Any]) -> dict[str, Cell]:
-    """For each system, the names of the systems that are significantly below it."""
+def ranking_table(board: Mapping[str, Any], values: Columns, above: str, counts: Columns) -> Table:
+    """The table of a ranking.
+
+    Args:
+        board: the ranking.
+        values: the columns between rank and differences.
+        above: explanation of the column with the systems that are significantly below.
+        counts: the last columns.
+    """
     worse: dict[str, list[str]] = {name: [] for name in board["systems"]}
     for pair in board["pairs"]:
         if pair["real"]:
             worse[pair["better"]].append(pair["worse"])
-    return {name: Cell(named(systems) or "none") for name, systems in worse.items()}
+    columns: Columns = {
+        Column("Rank"): count_of("rank"),
+        Column("Rank interval", help="over the bootstrap draws"): _rank_interval,
+        **values,
+        Column("Significantly above", numeric=False, help=above): (
+            lambda system: Cell(named(system["above"]) or "none")
+        ),
+        **counts,
+    }
+    rows = [(name, {**system, "above": worse[name]}) for name, system in board["systems"].items()]
+    note = interval_note(board["bootstrap"], " of prompts", "too few prompts")
+    return table_of("Ranking", "System", columns, rows, notes=[note])
 
 
-def rank_interval(bounds: Sequence[float] | None) -> Cell:
-    """The cell of the interval of a rank, or of the reason why there is none."""
-    if bounds is None:
+def _rank_interval(system: Mapping[str, Any]) -> Cell:
+    if system["ranks"] is None:
         return Cell(NOTHING, missing="too few prompts")
-    return Cell("{:.0f}–{:.0f}".format(*bounds), sort=bounds[0])
+    low, high = system["ranks"]
+    return Cell(f"{low:.0f}–{high:.0f}", sort=low)
 
 
 def by_dimension(
@@ -287,11 +283,11 @@ def by_dimension(
 
 def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
     """The differences of pairs of systems in their mean scores."""
-    table = difference_table(
+    return difference_table(
         compared, size=Column("Difference", help="on the prompts that both have"), digits=3,
         test="sign-flip test over prompts", why="too few prompts in common", no_size="no prompt in common",
+        last={Column("Prompts"): count_of("prompts")},
     )  # fmt: skip
-    return with_column(table, Column("Prompts"), [count(pair["prompts"]) for pair in compared])
 
 
 def difference_table(
@@ -302,8 +298,9 @@ def difference_table(
     test: str,
     why: str,
     no_size: str = "",
+    last: Columns,
 ) -> Table:
-    """The columns that the tables of pairs of systems share.
+    """The table of pairs of systems.
 
     Args:
         compared: the pairs of a ranking.
@@ -312,33 +309,24 @@ def difference_table(
         test: name of the test of p.
         why: why a pair has no p.
         no_size: why a pair has no difference.
+        last: the last columns.
     """
-    columns = [
-        Column("Better", numeric=False),
-        Column("Worse", numeric=False),
-        size,
-        Column("p", help=test),
-        Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"),
-        Column("Significant", numeric=False),
-    ]
-    rows = [
-        [
-            Cell(pair["better"]),
-            Cell(pair["worse"]),
-            with_interval(pair["difference"], pair["interval"], digits, sign=True, missing=no_size),
-            number(pair["p"], 4, missing=why),
-            number(pair["p_adjusted"], 4, missing=why),
-            yes_or_no(pair["real"], why),
-        ]
-        for pair in compared
-    ]
-    return Table("Differences", columns, rows)
 
+    def difference(pair: Mapping[str, Any]) -> Cell:
+        bounds = pair["interval"]
+        return with_interval(pair["difference"], bounds, digits, sign=True, missing=no_size)
 
-def with_column(table: Table, column: Column, cells: Sequence[Cell]) -> Table:
-    """Add a column on the right of a table."""
-    rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
-    return replace(table, columns=[*table.columns, column], rows=rows)
+    columns: Columns = {
+        Column("Worse", numeric=False): lambda pair: Cell(pair["worse"]),
+        size: difference,
+        Column("p", help=test): lambda pair: number(pair["p"], 4, missing=why),
+        Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"): (
+            lambda pair: number(pair["p_adjusted"], 4, missing=why)
+        ),
+        Column("Significant", numeric=False): lambda pair: yes_or_no(pair["real"], why),
+        **last,
+    }
+    return table_of("Differences", "Better", columns, ((pair["better"], pair) for pair in compared))
 
 
 def _forest(board: Mapping[str, Any]) -> Markup:

@@ -45,11 +45,7 @@ def render_page(
     from markupsafe import Markup
 
     sheet, code = _static(style), _static(script) if script else ""
-    variables = {
-        "style": Markup(sheet),
-        "script": Markup(code),
-        "policy": policy(sheet, code),
-    }
+    variables = {"style": Markup(sheet), "script": Markup(code), "policy": policy(sheet, code)}
     return printable(_environment().get_template(template).render({**context, **variables}))
 
 

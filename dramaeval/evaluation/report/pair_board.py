@@ -16,17 +16,14 @@ from dramaeval.evaluation.report.leaderboard_page import (
     difference_sentences,
     difference_table,
     left_out_sentences,
-    rank_interval,
+    ranking_table,
     render_ranking,
-    significantly_above,
-    with_column,
 )
 from dramaeval.evaluation.report.tables import (
-    Cell,
     Column,
+    Columns,
     Table,
-    count,
-    interval_note,
+    count_of,
     number,
     shown,
     with_interval,
@@ -60,20 +57,6 @@ def board_sentences(board: Mapping[str, Any]) -> list[str]:
     lines += difference_sentences(board, "There are too few prompts to test the differences.")
     lines.append(_order("the raters' votes", board["people_order"]))
     lines.append(_order("the scores of single clips", board["score_order"]))
-    return lines + _limits(board)
-
-
-def _order(what: str, agreement: Mapping[str, Any]) -> str:
-    if "undefined" in agreement:
-        return f"There is no comparison with the ranking by {what}: {agreement['undefined']}."
-    return (
-        f"Its agreement with the ranking by {what}: Kendall's tau {shown(agreement['kendall'])}, Spearman's rho "
-        f"{shown(agreement['spearman'])}."
-    )
-
-
-def _limits(board: Mapping[str, Any]) -> list[str]:
-    lines = []
     for key, whose in (("half_wins", "the judge"), ("people_half_wins", "the raters")):
         if board[key]:
             lines.append(
@@ -87,6 +70,15 @@ def _limits(board: Mapping[str, Any]) -> list[str]:
     return lines + left_out_sentences(board["left_out"], reasons, "comparison")
 
 
+def _order(what: str, agreement: Mapping[str, Any]) -> str:
+    if "undefined" in agreement:
+        return f"There is no comparison with the ranking by {what}: {agreement['undefined']}."
+    return (
+        f"Its agreement with the ranking by {what}: Kendall's tau {shown(agreement['kendall'])}, Spearman's rho "
+        f"{shown(agreement['spearman'])}."
+    )
+
+
 def board_tables(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
     """All tables by key, with all rows."""
     return {
@@ -98,54 +90,33 @@ def board_tables(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[st
 
 def ranking(board: Mapping[str, Any]) -> Table:
     """The systems from best to worst."""
-    systems = board["systems"]
-    voted = any(system["people"] is not None for system in systems.values())
-    scored = any(system["score"] is not None for system in systems.values())
-    columns = [
-        Column("System", numeric=False),
-        Column("Rank"),
-        Column("Rank interval", help="over the bootstrap draws"),
+    values: Columns = {
         Column(
             "Rating",
             help="Bradley-Terry rating with ties (Davidson), in logits; the mean of all systems is 0",
-        ),
-        *([Column("People", help="the same rating by the raters' votes")] if voted else []),
-        *(
-            [Column("Score", help="by the expected scores of single clips; mean 0")]
-            if scored
-            else []
-        ),
-        Column("Significantly above", numeric=False, help="systems below it, by the adjusted p"),
-        Column("Comparisons"),
-        Column("Prompts"),
-    ]
-    above = significantly_above(board)
-    rows = [
-        [
-            Cell(name),
-            count(system["rank"]),
-            rank_interval(system["ranks"]),
-            with_interval(system["rating"], system["interval"]),
-            *([with_interval(system["people"], system["people_interval"])] if voted else []),
-            *([number(system["score"], 3)] if scored else []),
-            above[name],
-            count(system["comparisons"]),
-            count(system["prompts"]),
-        ]
-        for name, system in systems.items()
-    ]
-    note = interval_note(board["bootstrap"], " of prompts", "too few prompts")
-    return Table("Ranking", columns, rows, notes=[note])
+        ): lambda system: with_interval(system["rating"], system["interval"])
+    }
+    systems = board["systems"].values()
+    if any(system["people"] is not None for system in systems):
+        people = Column("People", help="the same rating by the raters' votes")
+        values[people] = lambda system: with_interval(system["people"], system["people_interval"])
+    if any(system["score"] is not None for system in systems):
+        score = Column("Score", help="by the expected scores of single clips; mean 0")
+        values[score] = lambda system: number(system["score"], 3)
+    counts: Columns = {
+        Column(key.capitalize()): count_of(key) for key in ("comparisons", "prompts")
+    }
+    return ranking_table(board, values, "systems below it, by the adjusted p", counts)
 
 
 def differences(compared: Sequence[Mapping[str, Any]]) -> Table:
     """The differences of pairs of systems in their ratings."""
-    table = difference_table(
+    both = Column("Compared", numeric=False, help="whether a pair has clips of both")
+    return difference_table(
         compared, size=Column("Difference", help="of the ratings, in logits"), digits=2,
         test="two-sided, over the bootstrap draws", why="too few prompts",
+        last={both: lambda pair: yes_or_no(pair["compared"], "")},
     )  # fmt: skip
-    column = Column("Compared", numeric=False, help="whether a pair has clips of both")
-    return with_column(table, column, [yes_or_no(pair["compared"], "") for pair in compared])
 
 
 def board_forest(board: Mapping[str, Any]) -> Markup:

@@ -7,14 +7,16 @@ from typing import Any
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report.run_page import PHASES
+from dramaeval.evaluation.report.sections import metric_columns
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
+    Columns,
     Table,
-    count,
+    count_of,
     interval_note,
     shown,
-    with_interval,
+    table_of,
 )
 
 AGREEMENT = {
@@ -66,12 +68,13 @@ TRIPLES = {
 }
 SLICES = {name: AGREEMENT[name] for name in ("accuracy", "accuracy_untied", "auroc")}
 
-NUMBERS = {
-    "pairs": Column("Pairs"),
-    "votes": Column("Votes"),
-    "raters_tie": Column("Ties of raters"),
-    "judge_ties": Column("Ties of judge"),
+NUMBERS: Columns = {
+    Column("Pairs"): count_of("pairs"),
+    Column("Votes"): count_of("votes"),
+    Column("Ties of raters"): count_of("raters_tie"),
+    Column("Ties of judge"): count_of("judge_ties"),
 }
+UNDEFINED = "not defined on any dimension"
 
 
 def metric_table(
@@ -80,7 +83,7 @@ def metric_table(
     phases: Mapping[str, Any],
     titles: Mapping[str, str],
     *,
-    numbers: Mapping[str, Column] | None = None,
+    numbers: Columns | None = None,
     ceiling: bool = False,
 ) -> Table:
     """Make a table of metrics by dimension and phase, with the mean over dimensions at the foot.
@@ -90,64 +93,42 @@ def metric_table(
         metrics: columns by the key of the metric.
         phases: the results of `summarise_pairs` by phase.
         titles: titles of the dimensions by key.
-        numbers: further columns by the key of a count.
+        numbers: further columns.
         ceiling: whether the metrics are in the part ``ceiling`` of the results.
     """
-    columns = [
-        Column("Dimension", numeric=False),
-        Column("Judge's phase", numeric=False),
-        *metrics.values(),
-        *(numbers or {}).values(),
+    columns: Columns = {
+        Column("Judge's phase", numeric=False): lambda part: Cell(PHASES[part["phase"]]),
+        **metric_columns(metrics, UNDEFINED),
+        **(numbers or {}),
+    }
+
+    def row(name: str, phase: str, values: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        return name, {**(values["ceiling"] if ceiling else values), "phase": phase}
+
+    rows = [
+        row(titles.get(key, key), phase, values)
+        for phase, summary in phases.items()
+        for key, values in summary["dimensions"].items()
     ]
-    rows, foot = [], []
-    for phase, summary in phases.items():
-        for key, values in summary["dimensions"].items():
-            rows.append(_row(titles.get(key, key), phase, values, metrics, numbers, ceiling))
-        foot.append(_row("mean", phase, summary["macro"], metrics, numbers, ceiling))
-    bootstrap = next(iter(phases.values()))["bootstrap"]
-    note = interval_note(bootstrap, " of prompts", bootstrap["undefined"] or "none are asked for")
-    return Table(caption, columns, rows, foot=foot, notes=[note])
+    foot = [row("mean", phase, summary["macro"]) for phase, summary in phases.items()]
+    notes = pair_notes(next(iter(phases.values())))
+    return table_of(caption, "Dimension", columns, rows, foot, notes)
 
 
-def _row(
-    name: str,
-    phase: str,
-    values: Mapping[str, Any],
-    metrics: Mapping[str, Column],
-    numbers: Mapping[str, Column] | None,
-    ceiling: bool,
-) -> list[Cell]:
-    part = values["ceiling"] if ceiling else values
-    reasons = part.get("undefined", {})
-    return [
-        Cell(name),
-        Cell(PHASES[phase]),
-        *(
-            with_interval(
-                part[metric],
-                part["interval"].get(metric),
-                missing=reasons.get(metric, "not defined on any dimension"),
-            )
-            for metric in metrics
-        ),
-        *(count(values[key]) for key in numbers or ()),
-    ]
+def pair_notes(summary: Mapping[str, Any]) -> list[str]:
+    """The note about the intervals of a result of `summarise_pairs`."""
+    bootstrap = summary["bootstrap"]
+    return [interval_note(bootstrap, " of prompts", bootstrap["undefined"] or "none are asked for")]
 
 
 def slice_table(split: str, name: str, slices: Mapping[str, Any]) -> Table:
     """The mean agreement over dimensions, by slice."""
-    columns = [Column(name.capitalize(), numeric=False), *SLICES.values(), Column("Prompts")]
-    columns.append(NUMBERS["pairs"])
-    rows = [
-        [
-            Cell(value),
-            *(with_interval(part[metric], part["interval"].get(metric)) for metric in SLICES),
-            count(part["prompts"]),
-            count(part["pairs"]),
-        ]
-        for value, part in slices.items()
-    ]
-    return Table(f"{split}: by {name}", columns, rows)
+    columns: Columns = {
+        **metric_columns(SLICES, "not defined"),
+        Column("Prompts"): count_of("prompts"),
+        Column("Pairs"): count_of("pairs"),
+    }
+    return table_of(f"{split}: by {name}", name.capitalize(), columns, slices.items())
 
 
 def pair_sentences(split: str, phases: Mapping[str, Any]) -> list[str]:

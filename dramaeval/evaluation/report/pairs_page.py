@@ -11,11 +11,7 @@ from dramaeval.evaluation.metrics.calibration import CalibrationBin
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.pair_board import (
-    board_forest,
-    board_sentences,
-    board_tables,
-)
+from dramaeval.evaluation.report.pair_board import board_forest, board_sentences, board_tables
 from dramaeval.evaluation.report.pair_tables import (
     AGREEMENT,
     BETWEEN_RATERS,
@@ -38,7 +34,7 @@ from dramaeval.evaluation.report.shared_context import (
     reference_player,
     render_run_page,
 )
-from dramaeval.evaluation.report.tables import Table, shown
+from dramaeval.evaluation.report.tables import shown
 
 MOST = 10
 """Maximum number of pairs on the page."""
@@ -89,15 +85,15 @@ def worst_pairs(
 ) -> list[WorstPair]:
     """The pairs with the largest gaps, in falling order, each on the dimension with its largest gap."""
     by_id = {record.id: record for record in records}
+    pairs = [
+        WorstPair(record=by_id[p.id], prediction=p, gap=p.p_a - p.p_b - p.mean_vote)
+        for p in predictions
+        if p.mean_vote is not None and p.id in by_id
+    ]
     worst: dict[str, WorstPair] = {}
-    for prediction in predictions:
-        record, mean = by_id.get(prediction.id), prediction.mean_vote
-        if record is None or mean is None:
-            continue
-        gap = prediction.p_a - prediction.p_b - mean
-        if prediction.id not in worst or abs(gap) > abs(worst[prediction.id].gap):
-            worst[prediction.id] = WorstPair(record=record, prediction=prediction, gap=gap)
-    return sorted(worst.values(), key=lambda pair: (-abs(pair.gap), pair.prediction.id))[:most]
+    for pair in sorted(pairs, key=lambda pair: (-abs(pair.gap), pair.record.id)):
+        worst.setdefault(pair.record.id, pair)
+    return list(worst.values())[:most]
 
 
 def _singles(record: Record) -> list[Record]:
@@ -166,10 +162,9 @@ def _calibration_plots(
 ) -> list[dict[str, Any]]:
     figures = []
     for place, (key, values) in enumerate(summary["dimensions"].items()):
-        title = titles.get(key, key)
+        title, name = titles.get(key, key), f"calibration-{place}"
         curve = [CalibrationBin(**point) for point in values["calibration"]]
-        picture = plots.calibration_of(f"calibration-{place}", title, curve, "share of votes")
-        if picture:
+        if picture := plots.calibration_of(name, title, curve, "share of votes"):
             figures.append({"title": title, "picture": picture})
     return figures
 
@@ -179,10 +174,9 @@ def _systems(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, A
     if "systems" not in board:
         why = [f"The systems are not ranked: {board['undefined']}."] if board else []
         return {"systems": why, "system_tables": [], "forest": None, "forest_note": ""}
-    tables: list[Table] = list(board_tables(board, titles).values())
     return {
         "systems": board_sentences(board),
-        "system_tables": tables,
+        "system_tables": list(board_tables(board, titles).values()),
         "forest": board_forest(board),
         "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
     }
@@ -207,10 +201,7 @@ def _shown(worst: WorstPair, findings: PairFindings, clips: Mapping[str, str]) -
     texts = [(key, record.text(key)) for key in findings.text_fields]
     orders = [
         f"{label}: {', '.join(f'{share:.0%}' for share in order)}"
-        for label, order in (
-            ("A first", prediction.order_ab),
-            ("B first", prediction.order_ba),
-        )
+        for label, order in (("A first", prediction.order_ab), ("B first", prediction.order_ba))
         if order
     ]
     return {

@@ -20,11 +20,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.calibration import (
-    CalibrationBin,
-    calibration_curve,
-    rater_shares,
-)
+from dramaeval.evaluation.metrics.calibration import CalibrationBin, calibration_curve, rater_shares
 from dramaeval.evaluation.report.svg import embedded
 
 JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"
@@ -137,22 +133,19 @@ def forest(
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
         for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
-            drawn_rows = [row for row, mark in enumerate(values) if mark.value is not None]
-            bounds = [values[row].bounds or (math.nan, math.nan) for row in drawn_rows]
-            axes.hlines(
-                positions[drawn_rows] + shift,
-                [low for low, _ in bounds],
-                [high for _, high in bounds],
-                color=colour,
-                linewidth=1.6,
-            )
+            known = [row for row, mark in enumerate(values) if mark.value is not None]
+            bounds = [values[row].bounds or (math.nan, math.nan) for row in known]
+            lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
+            heights = positions[known] + shift
+            size, edge = (10, 2) if marker == "|" else (5, 1)
+            axes.hlines(heights, lows, highs, color=colour, linewidth=1.6)
             axes.plot(
-                [values[row].value for row in drawn_rows],
-                positions[drawn_rows] + shift,
+                [values[row].value for row in known],
+                heights,
                 marker,
                 color=colour,
-                markersize=10 if marker == "|" else 5,
-                markeredgewidth=2 if marker == "|" else 1,
+                markersize=size,
+                markeredgewidth=edge,
                 linestyle="none",
                 label=_series_label(series),
             )
@@ -199,25 +192,12 @@ def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
         low, high = arrays.scale[0], arrays.scale[-1]
         room = 0.06 * (high - low)
         axes.plot([low, high], [low, high], color="#8a9099", linewidth=0.8, linestyle="--")
-        axes.plot(
-            arrays.rated,
-            arrays.predicted,
-            "o",
-            color=JUDGE,
-            alpha=0.45,
-            markersize=3,
-            markeredgewidth=0,
-            rasterized=arrays.n >= RASTER_FROM,
-        )
-        axes.set(
-            xlim=(low - room, high + room),
-            ylim=(low - room, high + room),
-            xticks=_ticks(arrays.scale),
-            yticks=_ticks(arrays.scale),
-            xlabel="people (mean)",
-            ylabel="judge (expected)",
-            aspect="equal",
-        )
+        look = {"color": JUDGE, "alpha": 0.45, "markersize": 3, "markeredgewidth": 0}
+        rasterized = arrays.n >= RASTER_FROM
+        axes.plot(arrays.rated, arrays.predicted, "o", **look, rasterized=rasterized)
+        limits, ticks = (low - room, high + room), _ticks(arrays.scale)
+        axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks, aspect="equal")
+        axes.set(xlabel="people (mean)", ylabel="judge (expected)")
 
     label = f"{title}: expected score of the judge against the mean rating, {counted(arrays.n, 'clip')}."
     return drawn(name, label, draw, **_PANEL)

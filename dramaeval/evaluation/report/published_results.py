@@ -44,7 +44,6 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
     """
     predictions: list[Prediction] = []
     problems: list[str] = []
-    seen: set[tuple[str, str]] = set()
     count_by_source: Counter[str] = Counter()
     raw: dict[tuple[str, str], Sequence[Any]] = {}
     for file in result_files(folder, "json"):
@@ -56,15 +55,12 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
                 problems.append(f"{where}: {error}")
                 continue
             for prediction, source in parsed:
-                if (prediction.id, prediction.dimension) in seen:
-                    problems.append(
-                        f"{where}: {prediction.id} × {prediction.dimension} occurs twice"
-                    )
+                key = (prediction.id, prediction.dimension)
+                if key in raw:
+                    problems.append(f"{where}: {' × '.join(key)} occurs twice")
                     continue
-                seen.add((prediction.id, prediction.dimension))
                 predictions.append(prediction)
-                dimension = rubric[prediction.dimension]
-                raw[prediction.id, prediction.dimension] = _written(item, dimension)
+                raw[key] = _written(item, rubric[prediction.dimension])
                 count_by_source[source] += 1
     if not predictions and not problems:
         problems.append("it has neither predictions.jsonl nor a JSON array of results")
@@ -160,10 +156,9 @@ def _written(item: Mapping[str, Any], dimension: Dimension) -> list[Any]:
 
 
 def _dimension(named: str, rubric: Rubric) -> Dimension:
-    letters = only_letters(named)
     for dimension in rubric.dimensions:
         names = (dimension.key, dimension.annotation, dimension.title)
-        if letters in map(only_letters, names):
+        if only_letters(named) in map(only_letters, names):
             return dimension
     keys = ", ".join(dimension.key for dimension in rubric.dimensions)
     raise ValueError(
@@ -178,20 +173,13 @@ def only_letters(name: str) -> str:
 
 def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
     """The score and its key; None and the reason if there is no score."""
-    values = {key: as_number(item.get(key)) for key in ("probability_score", "model_score")}
-    for key, value in values.items():
-        if value is None:
-            continue
-        if value == SCRIPTS_DEFAULT and _without_answer(item):
-            return None, NO_ANSWER
-        return value, key
+    outputs = [str(item[key]) for key in ("raw_model_output", "evaluation_text") if item.get(key)]
+    without_answer = outputs and not any(map(_ANSWER.search, outputs))
+    for key in ("probability_score", "model_score"):
+        if (value := as_number(item.get(key))) is not None:
+            default = value == SCRIPTS_DEFAULT and without_answer
+            return (None, NO_ANSWER) if default else (value, key)
     return None, "neither probability_score nor model_score is a number"
-
-
-def _without_answer(item: Mapping[str, Any]) -> bool:
-    """Whether the item has an output without an answer."""
-    outputs = [item[key] for key in ("raw_model_output", "evaluation_text") if item.get(key)]
-    return bool(outputs) and not any(_ANSWER.search(str(text)) for text in outputs)
 
 
 def as_number(value: Any) -> float | None:

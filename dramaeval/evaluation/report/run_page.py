@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.problems import counted
+from dramaeval.data.records import Record
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
 from dramaeval.evaluation.drop import drop_text
 from dramaeval.evaluation.predictions import Prediction
@@ -29,7 +30,6 @@ from dramaeval.evaluation.report.shared_context import (
     render_run_page,
 )
 from dramaeval.evaluation.report.tables import shown
-from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
 from dramaeval.evaluation.score_spread import thought_text, wording_text
 
 MOST_PICTURED = 30
@@ -58,6 +58,40 @@ class Findings(PageSettings):
     text_fields: Sequence[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """A clip with its prediction on the dimension on which judge and people differ most.
+
+    ``gap`` is expected score − mean rating, in score units.
+    """
+
+    record: Record
+    prediction: Prediction
+    gap: float
+
+    @property
+    def size(self) -> float:
+        """The absolute gap relative to the range of the scale."""
+        scale = self.prediction.scale
+        return abs(self.gap) / (scale[-1] - scale[0])
+
+
+def worst(
+    predictions: Sequence[Prediction], records: Sequence[Record], most: int = 10
+) -> list[Disagreement]:
+    """The clips with the largest gaps relative to the scale, in falling order, each on its worst dimension."""
+    by_id = {record.id: record for record in records}
+    cases = [
+        Disagreement(record=by_id[p.id], prediction=p, gap=p.expected - p.mean_rating)
+        for p in predictions
+        if p.expected is not None and p.mean_rating is not None and p.id in by_id
+    ]
+    worst_of_clip: dict[str, Disagreement] = {}
+    for case in sorted(cases, key=lambda case: (-case.size, case.record.id)):
+        worst_of_clip.setdefault(case.record.id, case)
+    return list(worst_of_clip.values())[:most]
+
+
 def render(findings: Findings) -> str:
     """Render the page (see `render_run_page`)."""
     disagreements = worst(findings.predictions, findings.records)
@@ -78,6 +112,7 @@ def _context(findings: Findings) -> dict[str, Any]:
     gain = (metrics.get("gain") or {}).get(split)
     controls = (metrics.get("controls") or {}).get(split)
     sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
+    caption = f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}"
     context: dict[str, Any] = {
         **page_context(findings),
         "summary": [
@@ -92,18 +127,10 @@ def _context(findings: Findings) -> dict[str, Any]:
         "has_before": len(phases) > 1,
         "forest": _forest(phases, titles),
         "forest_note": plots.limit_note(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
-        "agreement": sections.agreement(
-            phases,
-            gain,
-            titles,
-            f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}",
-        ),
+        "agreement": sections.agreement(phases, gain, titles, caption),
         "further": sections.further(judge, titles),
         "published": sections.published(
-            {
-                phase.replace("_", "-"): summary.get("published") or {}
-                for phase, summary in phases.items()
-            }
+            {PHASES[phase]: summary.get("published") or {} for phase, summary in phases.items()}
         ),
         "other_splits": [
             sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
@@ -154,7 +181,6 @@ def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
         "judge": (plots.JUDGE, "o"),
         "ceiling": (plots.CEILING, "|"),
     }
-
     series = {}
     if len(phases) > 1:
         series["zero-shot"] = sections.pearson_marks(phases["zero_shot"], keys)
@@ -177,10 +203,8 @@ def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
         return None
     marks = [plots.Interval(gain["difference"], gain["interval"]) for gain in gains.values()]
     label = "Gain in macro Pearson over each control; the table below holds the same figures."
-    looks = {"gain": (plots.JUDGE, "o")}
-    return plots.forest(
-        "controls-plot", label, list(gains), {"gain": marks}, looks, "gain in Pearson"
-    )
+    series, looks = {"gain": marks}, {"gain": (plots.JUDGE, "o")}
+    return plots.forest("controls-plot", label, list(gains), series, looks, "gain in Pearson")
 
 
 def _pictured(judge: Mapping[str, Any]) -> list[str]:
@@ -207,13 +231,10 @@ def _pictures_note(judge: Mapping[str, Any]) -> str:
 
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
     clusters = cluster_names(findings.predictions)
-    by_dimension: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
-    for prediction in findings.predictions:
-        if prediction.dimension in by_dimension:
-            by_dimension[prediction.dimension].append(prediction)
     dimensions = []
-    for index, (key, predictions) in enumerate(by_dimension.items()):
-        arrays = dimension_arrays(key, predictions, clusters)
+    for index, key in enumerate(_pictured(judge)):
+        on_dimension = [p for p in findings.predictions if p.dimension == key]
+        arrays = dimension_arrays(key, on_dimension, clusters)
         if not arrays.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
@@ -223,12 +244,9 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
             plots.distributions(f"shares-{index}", title, arrays),
             plots.calibration(f"calibration-{index}", title, arrays),
         ]
-        caption = (
-            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {arrays.n:,}"
-        )
-        dimensions.append(
-            {"title": title, "caption": caption, "pictures": list(filter(None, pictures))}
-        )
+        value = "not defined" if pearson is None else shown(pearson)
+        caption, drawn = f"Pearson {value}, n = {arrays.n:,}", list(filter(None, pictures))
+        dimensions.append({"title": title, "caption": caption, "pictures": drawn})
     return dimensions
 
 
@@ -239,9 +257,7 @@ def _disagreement(
     shares = prediction.distribution or [None] * len(prediction.scale)
     ratings = np.array([rating for rating in prediction.ratings if rating is not None])
     counts = Counter(nearest_step(ratings, np.array(prediction.scale)).tolist())
-    reason = "The judge takes no audio; the clip was not decoded."
-    if record.seconds > 0:
-        reason = NO_SOUND
+    no_audio = "The judge takes no audio; the clip was not decoded."
     return {
         "id": record.id,
         "system": record.system,
@@ -251,7 +267,7 @@ def _disagreement(
         "gap": f"{shown(abs(disagreement.gap))} too {'high' if disagreement.gap > 0 else 'low'}",
         "sound": clips.get(record.id),
         "reference": reference_player(record, clips),
-        "no_sound": reason,
+        "no_sound": NO_SOUND if record.seconds > 0 else no_audio,
         "texts": [
             (
                 field.removeprefix("char_").removeprefix("local_").replace("_", " ").capitalize(),
@@ -285,7 +301,6 @@ def _ratings_text(prediction: Prediction) -> str:
     info = prediction.raters
     if not info.mean_only:
         return ratings
-    parts = [f"mean {ratings}"]
-    parts += [f"standard deviation {info.std:g}"] if info.std is not None else []
-    parts += [f"{info.count} ratings"] if info.count is not None else []
-    return ", ".join(parts)
+    std = None if info.std is None else f"standard deviation {info.std:g}"
+    count = None if info.count is None else f"{info.count} ratings"
+    return ", ".join(filter(None, (f"mean {ratings}", std, count)))

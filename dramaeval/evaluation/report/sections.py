@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dramaeval.config.task_schema import test_splits
@@ -10,10 +11,13 @@ from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
+    Columns,
     Table,
     count,
+    count_of,
     interval_note,
     number,
+    table_of,
     with_interval,
     yes_or_no,
 )
@@ -176,24 +180,18 @@ def calibration(summary: Summary, titles: Titles) -> Table:
 
 
 def _metrics(
-    caption: str, metric_columns: Mapping[str, Column], summary: Summary, titles: Titles
+    caption: str, available: Mapping[str, Column], summary: Summary, titles: Titles
 ) -> Table:
     """The metrics that are defined on at least one dimension, one column each."""
     parts = [*summary["dimensions"].values(), summary["macro"]]
-    names = [name for name in metric_columns if any(part.get(name) is not None for part in parts)]
-    columns = [
-        DIMENSION,
-        *(metric_columns[name] for name in names),
-        Column("n"),
-        Column("Unscored"),
-    ]
-
-    def row(title: str, values: Summary) -> list[Cell]:
-        counts = [count(values[name]) for name in ("n", "unscored")]
-        return [Cell(title), *(metric_cell(values, name) for name in names), *counts]
-
-    rows = [row(titles.get(key, key), values) for key, values in summary["dimensions"].items()]
-    return Table(caption, columns, rows, [row("Macro", summary["macro"])])
+    names = [name for name in available if any(part.get(name) is not None for part in parts)]
+    columns: Columns = {
+        **metric_columns({name: available[name] for name in names}),
+        Column("n"): count_of("n"),
+        Column("Unscored"): count_of("unscored"),
+    }
+    rows = ((titles.get(key, key), values) for key, values in summary["dimensions"].items())
+    return table_of(caption, "Dimension", columns, rows, [("Macro", summary["macro"])])
 
 
 def people(summary: Summary, titles: Titles) -> Table | None:
@@ -256,12 +254,7 @@ def systems(summary: Summary, titles: Titles) -> Table | None:
     ]
     if not rows:
         return None
-    columns = [
-        DIMENSION,
-        *(Column(head) for head in heads),
-        Column("Systems"),
-        Column("n"),
-    ]
+    columns = [DIMENSION, *(Column(head) for head in heads), Column("Systems"), Column("n")]
     macro = summary["macro"]["system_level"]
     foot = [Cell("Macro"), *(number(macro.get(name)) for name in names), Cell(""), Cell("")]
     return Table("Systems", columns, rows, [foot])
@@ -275,32 +268,26 @@ def slices(slices_by_name: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
         if "undefined" in division:
             missing.append(f"{title}: {division['undefined']}.")
             continue
-        columns = [
-            Column(title, numeric=False),
-            Column("Pearson"),
-            Column("MSE"),
-            Column("Bias"),
-            Column("Records"),
-            Column("Unscored", help="answers"),
-            Column("Groups", help="groups of records that the bootstrap draws"),
-            Column("Dimensions", help="on which Pearson is defined"),
-        ]
-        rows = [
-            [
-                Cell(value),
-                *(
-                    with_interval(part["macro"][metric], part["interval"][metric])
-                    for metric in ("pearson", "mse", "bias")
-                ),
-                count(part["records"]),
-                count(part["unscored"]),
-                count(part["clusters"]),
-                count(part["dimensions"]["pearson"]),
-            ]
-            for value, part in division["values"].items()
-        ]
-        tables.append(Table(title, columns, rows))
+        columns: Columns = {
+            **{
+                Column(heading): partial(_slice_cell, name=metric)
+                for metric, heading in (("pearson", "Pearson"), ("mse", "MSE"), ("bias", "Bias"))
+            },
+            Column("Records"): count_of("records"),
+            Column("Unscored", help="answers"): count_of("unscored"),
+            Column("Groups", help="groups of records that the bootstrap draws"): count_of(
+                "clusters"
+            ),
+            Column("Dimensions", help="on which Pearson is defined"): (
+                lambda part: count(part["dimensions"]["pearson"])
+            ),
+        }
+        tables.append(table_of(title, title, columns, division["values"].items()))
     return tables, missing
+
+
+def _slice_cell(part: Summary, name: str) -> Cell:
+    return with_interval(part["macro"][name], part["interval"][name])
 
 
 def notes(summary: Summary) -> list[str]:
@@ -328,6 +315,15 @@ def notes(summary: Summary) -> list[str]:
     if macro["missing"]:
         lines.append(f"{macro['missing']:,} of {macro['records']:,} questions have no rating.")
     return lines
+
+
+def metric_columns(
+    columns: Mapping[str, Column], reason: str = "does not apply to this scale"
+) -> Columns:
+    """Columns of `metric_cell`, from columns by the key of the metric."""
+    return {
+        column: partial(metric_cell, name=name, reason=reason) for name, column in columns.items()
+    }
 
 
 def metric_cell(values: Summary, name: str, reason: str = "does not apply to this scale") -> Cell:

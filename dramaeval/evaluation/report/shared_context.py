@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
+
+from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.report import plots
-from dramaeval.evaluation.report.curves import read_curves
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.evaluation.report.tables import Cell, Column, Table, first_rows
-from dramaeval.evaluation.report.worst_disagreements import sounds
 
 LIMIT = 2_950_000
 """Maximum size of a page with its clips, in bytes: slightly less than 3 MB."""
@@ -22,6 +26,13 @@ MOST_TEXT = 2_000
 """Maximum number of characters of one text of a record."""
 
 NO_SOUND = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
+
+RATE = 16_000
+#: Compression levels of MP3 in libsndfile, from 41 to 8 kbit/s at 16 kHz mono; the first that fits is used.
+COMPRESSIONS = (0.8, 0.9, 0.99)
+
+MOST_POINTS = 400
+"""Maximum number of points of a curve; of longer curves, every n-th point is drawn."""
 
 #: The libraries in the table of the environment; environment.json has all libraries.
 VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
@@ -103,6 +114,46 @@ def render_with_clips(
     return page(sounds(with_audio, room, max_seconds))
 
 
+def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str, str]:
+    """Encode the clips as data URIs (MP3, 16 kHz, mono), by record id, in at most ``room`` characters.
+
+    All clips have the same compression, the lowest that fits. Clips that cannot be decoded are left out; so are clips
+    that do not fit at the highest compression.
+    """
+    waves = {}
+    for record in records:
+        try:
+            waves[record.id] = decode(record.clip, RATE, max_seconds=max_seconds)
+        except UnreadableClipError:
+            continue
+    uris: dict[str, str] = {}
+    for compression in COMPRESSIONS:
+        uris = {name: _uri(wave, compression) for name, wave in waves.items()}
+        if sum(map(len, uris.values())) <= room:
+            return uris
+    embedded = {}
+    for name, uri in uris.items():
+        if len(uri) <= room:
+            embedded[name] = uri
+            room -= len(uri)
+    return embedded
+
+
+def _uri(wave: np.ndarray, compression: float) -> str:
+    buffer = io.BytesIO()
+    settings: dict[str, Any] = {"format": "MP3", "subtype": "MPEG_LAYER_III"}
+    peak = max(1.0, float(np.abs(wave).max()))
+    soundfile.write(
+        buffer,
+        wave / peak,
+        RATE,
+        bitrate_mode="CONSTANT",
+        compression_level=compression,
+        **settings,
+    )
+    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def reference_clips(record: Record) -> list[Record]:
     """A record of the reference recording of a record, for `render_with_clips`; empty without a reference."""
     if record.reference is None:
@@ -171,21 +222,37 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
 
 def curves(folder: Path) -> list[dict[str, Any]]:
     """Draw the curves of a TensorBoard folder as pictures with titles; an empty list without a folder."""
-    by_tag = read_curves(folder)
+    by_tag = _read_curves(folder)
     wanted = (
-        ("Training loss", {"training": "train/loss"}, "objective"),
-        ("Validation cross-entropy", {"validation": "eval/cross_entropy"}, "nats"),
-        ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
-        ("Learning rate", {"training": "train/learning_rate"}, "rate"),
-        ("Gradient norm", {"training": "train/grad_norm"}, "norm"),
+        ("Training loss", "training", "train/loss", "objective"),
+        ("Validation cross-entropy", "validation", "eval/cross_entropy", "nats"),
+        ("Validation correlation", "validation", "eval/pearson", "Pearson"),
+        ("Learning rate", "training", "train/learning_rate", "rate"),
+        ("Gradient norm", "training", "train/grad_norm", "norm"),
     )
     pictures = []
-    for title, tags, ylabel in wanted:
-        series = {label: by_tag[tag] for label, tag in tags.items() if by_tag.get(tag)}
-        if series:
+    for title, label, tag, ylabel in wanted:
+        if points := by_tag.get(tag):
             name = f"curve-{title.lower().replace(' ', '-')}"
-            pictures.append({"title": title, "picture": plots.curve(name, title, series, ylabel)})
+            picture = plots.curve(name, title, {label: points}, ylabel)
+            pictures.append({"title": title, "picture": picture})
     return pictures
+
+
+def _read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read every scalar as (step, value), by tag, with about `MOST_POINTS` points at most and the last one."""
+    if not folder.is_dir() or not any(folder.rglob("events.out.tfevents.*")):
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    curves = {}
+    for tag in events.Tags()["scalars"]:
+        points = sorted({event.step: event.value for event in events.Scalars(tag)}.items())
+        stride = max(1, -(-len(points) // MOST_POINTS))
+        curves[tag] = points[:-1:stride] + points[-1:]
+    return curves
 
 
 def environment(about: Mapping[str, Any]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from dramaeval.evaluation.controls import control_named
@@ -21,13 +22,13 @@ def summary(
     """Describe the agreement with people, its change in training, the human ceiling, and the best and worst dimension."""
     phase, values = list(phases.items())[-1]
     macro = values["macro"]
-    sentences = [_agreement(split, phase, macro)]
-    if gain is not None:
-        sentences.append(_change(gain["macro"]["pearson"]))
-    sentences += _ceiling(macro)
-    sentences += _best_and_worst(values["dimensions"], titles)
-    sentences += _bias_and_variance(macro)
-    return sentences
+    return [
+        _agreement(split, phase, macro),
+        *([] if gain is None else [_change(gain["macro"]["pearson"])]),
+        *_ceiling(macro),
+        *_best_and_worst(values["dimensions"], titles),
+        *_bias_and_variance(macro),
+    ]
 
 
 def drops_of(
@@ -73,10 +74,7 @@ def _ceiling(macro: Mapping[str, Any]) -> list[str]:
     ceiling = macro.get("ceiling", {}).get("pearson")
     if ceiling is None:
         return []
-    text = (
-        f"The human ceiling is {shown(ceiling)}: the correlation of one rater with the mean of the "
-        "others"
-    )
+    text = f"The human ceiling is {shown(ceiling)}: the correlation of one rater with the mean of the others"
     bounds = macro["interval"].get("pearson")
     if ceiling > 0 and macro["pearson"] is not None and bounds is not None and bounds[0] > 0:
         text += f"; the judge reaches {macro['pearson'] / ceiling:.0%} of it"
@@ -93,22 +91,16 @@ def _ceiling(macro: Mapping[str, Any]) -> list[str]:
 def _best_and_worst(
     dimensions: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]
 ) -> list[str]:
-    correlations = {
-        key: values["pearson"]
-        for key, values in dimensions.items()
-        if values["pearson"] is not None
-    }
-    if len(correlations) < 2:
+    pearson = {key: values["pearson"] for key, values in dimensions.items()}
+    defined = [key for key, value in pearson.items() if value is not None]
+    if len(defined) < 2:
         return []
-    best, worst = (
-        max(correlations, key=correlations.__getitem__),
-        min(correlations, key=correlations.__getitem__),
-    )
-    if correlations[best] <= 0:
+    best, worst = max(defined, key=pearson.__getitem__), min(defined, key=pearson.__getitem__)
+    if pearson[best] <= 0:
         return ["The judge agrees with people on no dimension: no correlation is above 0."]
     return [
-        f"It agrees best on {titles.get(best, best)} ({shown(correlations[best])}) and least on "
-        f"{titles.get(worst, worst)} ({shown(correlations[worst])})."
+        f"It agrees best on {titles.get(best, best)} ({shown(pearson[best])}) and least on "
+        f"{titles.get(worst, worst)} ({shown(pearson[worst])})."
     ]
 
 
@@ -159,25 +151,14 @@ def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _use_of_audio(verdicts: Mapping[str, str]) -> str:
     if not verdicts:
-        return (
-            "Whether the judge uses the audio was not tested: no control without sound is "
-            "available."
-        )
+        return "Whether the judge uses the audio was not tested: no control without sound is available."
     if set(verdicts.values()) == {"unknown"}:
-        return (
-            "Whether the judge uses the audio is unknown: there are too few groups of records for "
-            "intervals."
-        )
-    not_beaten = [
-        name.replace("_", " ") for name, verdict in verdicts.items() if verdict != "above"
-    ]
+        return "Whether the judge uses the audio is unknown: there are too few groups of records for intervals."
+    not_beaten = [name.replace("_", " ") for name in verdicts if verdicts[name] != "above"]
     if not not_beaten:
         return "The judge uses the audio: every control without the right sound agrees less with people."
     if len(not_beaten) == len(verdicts):
-        return (
-            "It is not shown that the judge uses the audio: its gain over the controls without the right sound may "
-            "be chance."
-        )
+        return "It is not shown that the judge uses the audio: its gain over the controls without the right sound may be chance."
     return f"It is not clear that the judge uses the audio: it does not beat {_listed(not_beaten)}."
 
 
@@ -192,10 +173,8 @@ def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None)
     else:
         text += f"gain in correlation {_value(gain['difference'], gain['interval'], sign=True)}"
     if error is not None:
-        text += (
-            f", difference in squared error "
-            f"{_value(error['difference'], error['interval'], sign=True)}"
-        )
+        difference = _value(error["difference"], error["interval"], sign=True)
+        text += f", difference in squared error {difference}"
     return text + "."
 
 
@@ -215,21 +194,22 @@ def _largest_change(name: str, control: Mapping[str, Any]) -> str:
     title = name.replace("_", " ").capitalize()
     if not (measured := control.get("changes")):
         return f"{title}: {control['reason']}."
-    cells = [
-        (change, values)
+    changes = [
+        {**values, "change": change}
         for change, by_dimension in measured["by_change"].items()
         for values in by_dimension.values()
         if values["n"] and not values["expected"]
     ]
-    if not cells:
+    if not changes:
         return f"{title}: no record was scored under a change."
-    change, values = max(cells, key=lambda cell: abs(cell[1]["shift"]))
-    moved = _value(values["shift"], values["interval"], sign=True)
-    text = f"{title}: the largest mean shift of a dimension's scores is {moved} ({change})"
-    ordered = [cell for cell in cells if cell[1]["rank_correlation"] is not None]
-    if ordered:
-        change, values = min(ordered, key=lambda cell: cell[1]["rank_correlation"])
-        text += f", the lowest rank correlation {shown(values['rank_correlation'])} ({change})"
+    most = max(changes, key=lambda change: abs(change["shift"]))
+    moved = _value(most["shift"], most["interval"], sign=True)
+    text = f"{title}: the largest mean shift of a dimension's scores is {moved} ({most['change']})"
+    if ordered := [change for change in changes if change["rank_correlation"] is not None]:
+        least = min(ordered, key=itemgetter("rank_correlation"))
+        text += (
+            f", the lowest rank correlation {shown(least['rank_correlation'])} ({least['change']})"
+        )
     return text + "."
 
 

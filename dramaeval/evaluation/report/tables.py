@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,6 +64,41 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
+#: Columns, each with the function that makes its cell from the values of a row.
+Columns = dict[Column, Callable[[Any], Cell]]
+
+
+def table_of(
+    caption: str,
+    head: str,
+    columns: Columns,
+    rows: Iterable[tuple[str, Any]],
+    foot: Iterable[tuple[str, Any]] = (),
+    notes: Sequence[str] = (),
+) -> Table:
+    """Make a table from named rows.
+
+    Args:
+        caption: caption of the table.
+        head: title of the first column, which has the names of the rows.
+        columns: the other columns.
+        rows: name and values of each row.
+        foot: name and values of each row at the bottom.
+        notes: notes below the table.
+    """
+
+    def cells(name: str, values: Any) -> list[Cell]:
+        return [Cell(name), *(cell(values) for cell in columns.values())]
+
+    return Table(
+        caption,
+        [Column(head, numeric=False), *columns],
+        [cells(*row) for row in rows],
+        [cells(*row) for row in foot],
+        list(notes),
+    )
+
+
 def first_rows(table: Table, elsewhere: str, most: int | None = None) -> Table:
     """Bound a table for a page or a Markdown file, and add a note about the rows left out.
 
@@ -74,19 +109,15 @@ def first_rows(table: Table, elsewhere: str, most: int | None = None) -> Table:
     """
     if most is None:
         most = max(LEAST_ROWS, MOST_CELLS // len(table.columns))
-    rows = [[_bounded(cell) for cell in row] for row in table.rows[:most]]
-    notes = list(table.notes)
+    rows = [
+        [replace(cell, text=shortened(cell.text, MOST_LETTERS)) for cell in row]
+        for row in table.rows[:most]
+    ]
+    notes = [shortened(note, MOST_LETTERS) for note in table.notes]
     if len(table.rows) > most:
-        notes.insert(
-            0, f"The first {most:,} of {len(table.rows):,} rows; {elsewhere} has all of them."
-        )
-    return replace(table, rows=rows, notes=[shortened(note, MOST_LETTERS) for note in notes])
-
-
-def _bounded(cell: Cell) -> Cell:
-    if len(cell.text) <= MOST_LETTERS:
-        return cell
-    return replace(cell, text=shortened(cell.text, MOST_LETTERS))
+        left_out = f"The first {most:,} of {len(table.rows):,} rows; {elsewhere} has all of them."
+        notes = [left_out, *notes]
+    return replace(table, rows=rows, notes=notes)
 
 
 def number(value: float | None, digits: int = 2, *, missing: str = "", sign: bool = False) -> Cell:
@@ -115,25 +146,22 @@ def with_interval(
     sign: bool = False,
 ) -> Cell:
     """The cell of a number with its interval; a difference (``sign``) whose interval excludes zero is in bold."""
-    if value is None:
-        return number(None, missing=missing)
-    note, strong = "", False
-    if bounds is not None:
-        low, high = (shown(bound, digits, sign=sign) for bound in bounds)
-        note = f"[{low}, {high}]"
-        strong = sign and (bounds[0] > 0 or bounds[1] < 0)
-    return Cell(
-        shown(value, digits, sign=sign),
-        sort=value,
-        note=note,
-        strong=strong,
-        bounds=None if bounds is None else (bounds[0], bounds[1]),
-    )
+    cell = number(value, digits, missing=missing, sign=sign)
+    if value is None or bounds is None:
+        return cell
+    low, high = bounds
+    note = f"[{shown(low, digits, sign=sign)}, {shown(high, digits, sign=sign)}]"
+    return replace(cell, note=note, strong=sign and (low > 0 or high < 0), bounds=(low, high))
 
 
 def count(value: int) -> Cell:
     """The cell of an integer."""
     return Cell(f"{value:,}", sort=value)
+
+
+def count_of(key: str) -> Callable[[Mapping[str, Any]], Cell]:
+    """A function for `Columns`: the cell of the integer at a key."""
+    return lambda values: count(values[key])
 
 
 def yes_or_no(value: bool | None, missing: str) -> Cell:
@@ -167,15 +195,15 @@ def comma_separated(table: Table) -> str:
     rows = [*table.rows, *table.foot]
     columns = list(zip(*rows, strict=True)) or [() for _ in table.columns]
     bounded = [any(cell.bounds for cell in cells) for cells in columns]
-    head: list[str] = []
+    head: list[object] = []
     for column, has_bounds in zip(table.columns, bounded, strict=True):
         head.append(column.title)
         head += [f"{column.title} low", f"{column.title} high"] if has_bounds else []
-    lines: list[list[object]] = [[*head]]
+    lines = [head]
     for row in rows:
         values: list[object] = []
         for cell, has_bounds in zip(row, bounded, strict=True):
             values.append("" if cell.missing else cell.text if cell.sort is None else cell.sort)
-            values += list(cell.bounds or ("", "")) if has_bounds else []
+            values += (cell.bounds or ("", "")) if has_bounds else ()
         lines.append(values)
     return csv_text(lines)

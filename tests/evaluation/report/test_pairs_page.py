@@ -11,8 +11,7 @@ import soundfile
 from dramaeval.data.records import Record
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_ranking import rank_pairs
-from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
-from dramaeval.evaluation.pairs.pair_text import pair_text
+from dramaeval.evaluation.pairs.pair_summary import pair_text, summarise_pairs
 from dramaeval.evaluation.report.pair_board import board_sentences
 from dramaeval.evaluation.report.pair_tables import gain_sentence, pair_sentences
 from dramaeval.evaluation.report.pairs_page import PairFindings, render_pairs, worst_pairs

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from dramaeval.evaluation.report import shared_context
-from dramaeval.evaluation.report.run_page import render
-from dramaeval.evaluation.report.worst_disagreements import sounds, worst
+from dramaeval.evaluation.report.run_page import render, worst
+from dramaeval.evaluation.report.shared_context import sounds
 
 
 @pytest.mark.slow
