@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
+from transformers.utils import cached_file
 
 TrainerClass = TypeVar("TrainerClass", bound=type[Any])
 
@@ -204,3 +205,19 @@ def checkpoint_hooks(cls: TrainerClass) -> TrainerClass:
     for method in (_save_checkpoint, _load_from_checkpoint, _load_best_model):
         setattr(cls, method.__name__, method)
     return cls
+
+
+def file_if_exists(source: str, name: str, **arguments: Any) -> str | None:
+    """The path of a file of a model in a folder or on the hub, or None if the model has no such file.
+
+    Reaches: the argument ``_raise_exceptions_for_missing_entries`` of ``transformers.utils.cached_file``.
+    Why: a missing file and an unreachable hub raise the same error, and only the second is one for the user.
+    Since: transformers 5.23.
+    Remove when: a public argument of ``cached_file`` does the same.
+
+    Args:
+        source: the folder, or the model's name on the hub.
+        name: the file's name.
+        arguments: further arguments of ``cached_file``.
+    """
+    return cached_file(source, name, _raise_exceptions_for_missing_entries=False, **arguments)

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import (
+    CHUNK_CELLS,
+    LEAST_CLUSTERS,
+    bootstrap_draws,
+    interval,
+)
 from dramaeval.evaluation.comparison import adjust_p_values
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.systems import cell_means
 

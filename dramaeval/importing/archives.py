@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
@@ -22,7 +22,8 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
     """Read a tar archive; members whose names are equal up to the first dot form a sample.
 
     An audio member becomes the column ``clip``; the keys of a ``.json`` member become columns; any other member becomes
-    a column of text that is named by its ending, such as ``txt``.
+    a column of text that is named by its ending, such as ``txt``. The audio member and the name of the sample take
+    precedence over keys ``clip`` and ``__key__`` of a ``.json`` member.
 
     Raises:
         BadSourceError: the file is not a tar archive, or has no samples.
@@ -35,9 +36,14 @@ def read_webdataset(file: Path, settings: ImporterConfig, clips: AudioFolder) ->
             for key, ending, content in _members(archive):
                 sample = samples.setdefault(key, {"__key__": key})
                 try:
-                    sample |= _fields(key, ending, content, clips)
+                    fields = _fields(key, ending, content, clips)
                 except ValueError as error:
                     problems.setdefault(key, []).append(f"{ending}: {error}")
+                    continue
+                if f".{ending}" in AUDIO_ENDINGS:
+                    sample |= fields
+                for name, value in fields.items():
+                    sample.setdefault(name, value)
     except (tarfile.TarError, OSError) as error:
         fix = "give a complete tar archive"
         raise BadSourceError.of_file(file, f"not a tar archive ({error})", fix) from None
@@ -60,7 +66,8 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
             continue
         stream = archive.extractfile(member)
         if stream is not None:
-            yield f"{folder}/{stem}".lstrip("./"), ending.lower(), stream.read()
+            key = PurePosixPath("/", folder, stem).as_posix()[1:]
+            yield key, ending.lower(), stream.read()
 
 
 def _fields(key: str, ending: str, content: bytes, audio: AudioFolder) -> dict[str, Any]:

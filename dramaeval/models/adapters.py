@@ -26,6 +26,7 @@ from dramaeval.compat.peft import (
     load_virtual_tokens,
     set_task_type,
 )
+from dramaeval.compat.transformers import file_if_exists
 from dramaeval.models.errors import ModelError
 from dramaeval.models.failures import first_line
 from dramaeval.models.families.base import NEEDS_HEAD, Family
@@ -252,17 +253,9 @@ def merge_own_adapter(model: Any, files: ModelFiles, subfolder: str = "") -> Any
 
 
 def _adapter_folder(files: ModelFiles, subfolder: str) -> Path | None:
-    from transformers.utils import cached_file
-
     def find(source: str, **arguments: Any) -> Path | None:
         found = [
-            cached_file(
-                source,
-                name,
-                subfolder=subfolder,
-                _raise_exceptions_for_missing_entries=False,
-                **arguments,
-            )
+            file_if_exists(source, name, subfolder=subfolder, **arguments)
             for name in ("adapter_config.json", "adapter_model.safetensors")
         ]
         return Path(found[0]).parent if all(found) else None

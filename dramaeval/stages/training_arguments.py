@@ -196,7 +196,7 @@ def planned_steps(records: int, args: Any, processes: int = 1, prompts: int = 1)
         return int(args.max_steps)
     accumulation, clips = args.gradient_accumulation_steps, clips_per_pass(args, prompts)
     if hasattr(args, "num_generations"):
-        # Incomplete generations are dropped; see `dramaeval.training.grpo.groups.GenerationBatchSampler`.
+        # Incomplete generations are dropped; see `dramaeval.training.grpo.prompt_groups.GenerationBatchSampler`.
         generations = records // (clips * args.steps_per_generation * processes)
         passes = generations * args.steps_per_generation * args.num_iterations
         per_epoch = math.ceil(passes / accumulation)

@@ -178,3 +178,15 @@ def test_the_trainer_calls_the_replaced_methods(name, parameters):
     with contract(entries.checkpoint_hooks):
         assert list(inspect.signature(getattr(Trainer, name)).parameters) == parameters
         assert f"self.{name}(" in inspect.getsource(inspect.getmodule(Trainer))
+
+
+def test_a_file_that_a_model_lacks_is_none_and_a_missing_folder_an_error(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with contract(entries.file_if_exists):
+        found = entries.file_if_exists(str(tmp_path), "config.json", subfolder="")
+        assert found == str(tmp_path / "config.json")
+        assert entries.file_if_exists(str(tmp_path), "adapter_config.json", subfolder="") is None
+        with pytest.raises(OSError, match="elsewhere"):
+            entries.file_if_exists(
+                str(tmp_path / "elsewhere"), "config.json", local_files_only=True
+            )

@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import datasets
 import openpyxl
@@ -14,6 +15,8 @@ from presets import preset
 from source_rows import source_rows
 
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.importing.archives import read_webdataset
+from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.importer import read_import, records_text
 from dramaeval.importing.problems import BadSourceError
 
@@ -235,6 +238,27 @@ def test_a_webdataset_archive_is_imported(tmp_path, clip):
     assert annotations(imported) == {"x_1": {"score": [3]}, "x_2": {"score": [5]}}
     assert [record.get("transcript") for record in imported.records] == ["hello", None]
     assert not (tmp_path / "up.wav").exists()
+
+
+def test_samples_of_an_archive_keep_their_names_and_their_audio(tmp_path, clip):
+    """A leading dot belongs to a name, and a JSON member does not replace the audio member or the key."""
+    path, audio = tmp_path / "shard.tar", (tmp_path / clip("a.wav")).read_bytes()
+    described = json.dumps({"__key__": "other", "clip": "elsewhere.wav", "score": 4}).encode()
+    with tarfile.open(path, "w") as archive:
+        for name, data in (
+            ("./.x/1.wav", audio), ("x/1.wav", audio), ("x/1.cls", b"2"), (".x/1.json", described),
+            ("/y/1.json", described), ("/y/1.wav", audio),
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    settings = ImporterConfig(file=str(path))
+    table = read_webdataset(path, settings, AudioFolder(tmp_path / "audio"))
+    assert [row.values["__key__"] for row in table.rows] == [".x/1", "x/1", "y/1"]
+    written = {Path(row.values["clip"]) for row in table.rows}
+    assert len(written) == 3
+    assert all(clip.parent == tmp_path / "audio" and clip.is_file() for clip in written)
+    assert [row.values.get("score") for row in table.rows] == [4, None, 4]
 
 
 @pytest.mark.parametrize(

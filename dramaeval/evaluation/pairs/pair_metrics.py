@@ -17,6 +17,7 @@ from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
 from dramaeval.evaluation.metrics.calibration import BINS, CalibrationBin, bin_of, calibration_bins
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.moments import of_mean
+from dramaeval.evaluation.metrics.pass_fail import auroc_over_draws
 from dramaeval.evaluation.pairs.pair_arrays import A, B, PairArrays, likeliest
 
 NO_VOTES = "no pair has a vote"
@@ -229,17 +230,8 @@ class Auroc:
     def over_draws(self, arrays: PairArrays, draws: BootstrapDraws) -> np.ndarray:
         """The area in every draw, ``(draws,)``; NaN if a group is empty in the draw. The cost is draws × values."""
         positive, first, negative, second = self.groups(arrays)
-        order = np.argsort(negative, kind="stable")
-        below = np.searchsorted(negative[order], positive, side="left")
-        up_to = np.searchsorted(negative[order], positive, side="right")
-        areas = np.full(len(draws), np.nan)
-        for rows, weights in draws.weights(arrays.cluster[np.concatenate([first, second[order]])]):
-            positives, negatives = np.split(weights, [len(positive)], axis=1)
-            running = np.pad(negatives.cumsum(axis=1), ((0, 0), (1, 0)))
-            wins = (positives * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
-            with np.errstate(invalid="ignore", divide="ignore"):
-                areas[rows] = wins / (positives.sum(axis=1) * running[:, -1])
-        return areas
+        cluster = arrays.cluster
+        return auroc_over_draws(positive, cluster[first], negative, cluster[second], draws)
 
 
 def _better_or_worse(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

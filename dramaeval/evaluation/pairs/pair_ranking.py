@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_draws, interval
 from dramaeval.evaluation.comparison import adjust_p_values
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.davidson import components, fit, is_linked
 from dramaeval.evaluation.pairs.pair_arrays import pair_cluster, pair_clusters

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.bootstrap import (
+    LEAST_CLUSTERS,
     BootstrapDraws,
     bootstrap_draws,
     interval,
     mean_over_draws,
 )
-from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.metric import UndefinedError, mean_of_defined
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_arrays import PairArrays, pair_arrays, pair_clusters
