@@ -43,6 +43,8 @@ EXPERTS = [f"expert{number}" for number in range(1, 6)]
 SHARES = (16, 8, 4, 2)
 """The learning curve trains on every 16th, 8th, 4th, 2nd training clip."""
 
+SHORT = "so762_short"
+"""The rubric of speechocean762 without the texts of the scores, made by `prepare`: half the tokens."""
 RAW = "so762_raw"
 """The rubric of speechocean762's own scores from 0 to 10, made by `prepare`."""
 HIGHEST = {
@@ -64,7 +66,8 @@ SMALL = (
 )  # fmt: skip
 LARGE = (
     "model=composed", "model.audio={judges}/judge-whisper-base-tiny", "model.text={judges}/smollm2-135m-instruct",
-    "model.freeze_audio=true", "batch.per_device=8", "trainer.args.num_train_epochs=1",
+    "model.freeze_audio=true", "batch.per_device=8", "trainer.args.num_train_epochs=1", "trainer.args.bf16=true",
+    "trainer.learning_rates.projector=2e-3",
 )  # fmt: skip
 COMMON = ("task=role", "evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
 
@@ -100,14 +103,20 @@ class Experiment:
             return "raters"
         return "raw" if self.rubric == RAW else ""
 
+    @property
+    def targets(self) -> str:
+        """The scale of the ratings, on which two experiments can be compared: that of the bands, or of the raw scores."""
+        return "raw" if self.variant == "raw" else "bands"
+
 
 def experiments() -> list[Experiment]:
     """All experiments, in the order in which they run: a judge is trained before it is transferred."""
     listed = [
         Experiment("small", SMALL, controls=True),
         Experiment("small, scores of 0-10", SMALL, rubric=RAW, controls=True),
-        Experiment("composed", (*LARGE, "peft=none", "trainer.args.learning_rate=2e-4"), controls=True, seeds=1),
-        Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), seeds=1),
+        Experiment("composed", (*LARGE, "peft=none", "trainer.args.learning_rate=2e-4"), rubric=SHORT, controls=True, seeds=1),
+        Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), rubric=SHORT, seeds=1),
+        Experiment("small, short rubric", SMALL, rubric=SHORT),
         # Four actors are too few to resample: intervals by clip.
         Experiment("small, EMO-DB", (*SMALL, "evaluation.group_by=id"), "emodb", "emodb", controls=True),
     ]  # fmt: skip
@@ -182,6 +191,10 @@ def prepare(real: Path, runs: Path) -> None:
         highest = HIGHEST[dimension["key"]]
         dimension["scale"] = {"from": 0, "to": 10}
         dimension["scores"] = {highest[band]: text for band, text in dimension["scores"].items()}
+    short = yaml.safe_load((rubrics / "so762.yaml").read_text("utf-8")) | {"name": SHORT}
+    for dimension in short["dimensions"]:
+        del dimension["scores"]
+    (rubrics / f"{SHORT}.yaml").write_text(yaml.safe_dump(short, sort_keys=False), "utf-8")
     (rubrics / f"{RAW}.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), "utf-8")
     for corpus, share in {(each.corpus, each.share) for each in experiments() if each.share > 1}:
         lines = (real / corpus / "train.jsonl").read_text("utf-8").splitlines()
@@ -238,7 +251,11 @@ def measured(runs: Path) -> dict[str, Rows]:
     listed = experiments()
     rows = {}
     for experiment in listed:
-        first = next(each for each in listed if each.rubric == experiment.rubric)
+        first = next(
+            each
+            for each in listed
+            if (each.corpus, each.targets) == (experiment.corpus, experiment.targets)
+        )
         folders, bases = _finished(experiment, runs), _finished(first, runs)
         if folders:
             shared = sorted(set(folders) & set(bases)) if first is not experiment else []
@@ -322,7 +339,7 @@ def page(rows: dict[str, Rows]) -> str:
             "Written by `python -m benchmarks.real_speech`. Pearson correlation with the mean rating on `test`: the mean "
             "over the seeds, and in brackets the 95 % interval of this mean, from a bootstrap of speakers. `val`: the mean "
             "over the seeds of the correlation on the validation clips. The gain compares with the first experiment on the "
-            "same questions, same seeds and same draws of speakers.",
+            "same ratings, same seeds and same draws of speakers.",
             "",
             "| experiment | seeds | by dimension | macro | between seeds | val | gain | ceiling | before training |",
             "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -230,6 +230,8 @@ class _Comparison:
         return model
 
     def _check_base(self, model: Mapping[str, Any]) -> None:
+        if model["path"] == "auto":
+            return  # joined from parts, whose settings are compared with those of the judge
         saved = self.judge.base_fingerprint
         now = model_identity(model["path"], model.get("revision"))
         if saved and now and saved != now and not self.replaces and model.get("path") != "???":

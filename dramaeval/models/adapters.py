@@ -254,11 +254,10 @@ def merge_own_adapter(model: Any, files: ModelFiles, subfolder: str = "") -> Any
 
 def _adapter_folder(files: ModelFiles, subfolder: str) -> Path | None:
     def find(source: str, **arguments: Any) -> Path | None:
-        found = [
-            file_if_exists(source, name, subfolder=subfolder, **arguments)
-            for name in ("adapter_config.json", "adapter_model.safetensors")
-        ]
-        return Path(found[0]).parent if all(found) else None
+        names = ("adapter_config.json", "adapter_model.safetensors")
+        files = [file_if_exists(source, name, subfolder=subfolder, **arguments) for name in names]
+        found = [Path(file) for file in files if file]
+        return found[0].parent if len(found) == len(names) else None
 
     return files.read(find, accepts_code=False)
 

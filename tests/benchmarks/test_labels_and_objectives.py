@@ -93,7 +93,11 @@ def test_runs_are_found_and_unfinished_ones_are_reported(tmp_path, composed, cap
 def test_layouts_are_compared_with_paired_seeds():
     runs = [
         run(BETTER, seed, noise, layout)
-        for layout, noise in (("context_first", 0.3), ("criteria_first", 2.0))
+        for layout, noise in (
+            ("context_first", 0.3),
+            ("criteria_first", 2.0),
+            ("rubric_first", 2.0),
+        )
         for seed in (0, 1)
     ]
     found = page(by_layout(runs))
@@ -101,11 +105,12 @@ def test_layouts_are_compared_with_paired_seeds():
     gain = better.pearson - worse.pearson
     low, high = better.gain_interval
     assert f"context_first over criteria_first: {gain:+.3f} [{low:.3f}, {high:.3f}]." in found
+    assert f"context_first over rubric_first: {gain:+.3f} [{low:.3f}, {high:.3f}]." in found
     assert f"| {better.pearson:.3f} [" in found
     with pytest.raises(ValueError, match="seeds differ"):
-        by_layout(runs[:3])
+        by_layout(runs[:-1])
     with pytest.raises(ValueError, match="more than seed and layout"):
-        by_layout([*runs[:3], run(BASE, 1, 2.0, "criteria_first")])
+        by_layout([*runs[:-1], run(BASE, 1, 2.0, "rubric_first")])
 
 
 @pytest.mark.slow

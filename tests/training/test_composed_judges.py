@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval import Judge
+from dramaeval.config.inheritance import inherit
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.stages.checks import check
@@ -53,6 +54,7 @@ def context(composed, tmp_path, make_clips):
             f"task.data.val={make_clips('val', 3, seed=1)}",
             *overrides,
         )
+        config = inherit(config)
         check(config)
         run = RunContext(config, RunFolder(tmp_path / name))
         run.folder.path.mkdir()
@@ -107,6 +109,26 @@ def test_a_run_trains_saves_and_reloads_the_judge(context, parts, peft, tmp_path
         shutil.rmtree(tmp_path / "composed", ignore_errors=True)
         for line, scores in zip(lines, judge_scores(judge, run), strict=True):
             np.testing.assert_allclose(scores, line["distribution"], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_the_judge_and_a_checkpoint_of_a_run_are_evaluated_by_their_folder_alone(
+    context, parts, peft
+):
+    """The settings of the model come from the folder, which holds weights that are no longer those of the parts."""
+    saving = ("trainer.args.save_strategy=steps", "trainer.args.save_steps=2")
+    run = context(*parts, f"peft={peft}", *saving)
+    run_stages(run)
+    expected = [line["distribution"] for line in predictions(run)]
+    for name, folder in (
+        ("of_run", run.folder.path), ("of_judge", run.folder.model),
+        ("of_checkpoint", run.folder.checkpoints / "checkpoint-2"),
+    ):  # fmt: skip
+        again = context("stages=[evaluate]", f"checkpoint={folder}", name=name)
+        run_stages(again)
+        found = [line["distribution"] for line in predictions(again)]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_plan_says_that_the_new_projector_is_trained_in_full(context, parts):

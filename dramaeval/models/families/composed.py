@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from dramaeval.data.atomic_files import is_complete
+from dramaeval.data.manifest import NAME as MANIFEST
 from dramaeval.data.manifest import seal
 from dramaeval.models.composing import RECIPE, JudgeParts
 from dramaeval.models.errors import ModelError
@@ -135,7 +136,7 @@ class Composed(Qwen2Audio):
         return True
 
     def _is_written(self) -> bool:
-        """Whether the folder holds the joined checkpoint.
+        """Whether the folder holds the joined checkpoint, or a judge that a run trained in full and saved.
 
         Raises:
             ModelError: it holds something else.
@@ -144,7 +145,10 @@ class Composed(Qwen2Audio):
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return False
         recipe = folder / RECIPE
-        if recipe.is_file() and json.loads(recipe.read_text()) == self.judge_parts.recipe:
+        if recipe.is_file():
+            if json.loads(recipe.read_text()) == self.judge_parts.recipe:
+                return True
+        elif (folder / MANIFEST).is_file():
             return True
         raise ModelError(
             f"model.path={folder} holds other files than the judge of model.audio={self.judge_parts.audio.source} and "
