@@ -134,10 +134,9 @@ class Task:
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
         self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in keys)
-        first = self.rubric.explanation(self.dimensions) + "\n"
-        is_first = prompt_layout == "rubric_first"
+        explanation = {"type": "text", "text": self.rubric.explanation(self.dimensions) + "\n"}
         #: The first parts of a user message, the same for all records.
-        self.first_parts = [{"type": "text", "text": first}] if is_first else []
+        self.first_parts = [explanation] if prompt_layout == "rubric_first" else []
         self.text_fields = names_in(context)
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:

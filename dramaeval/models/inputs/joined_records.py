@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dramaeval.models.inputs.answer_sequences import AnswerSequence
 from dramaeval.models.inputs.question_encoder import common_length
 
-#: The number of query-key pairs of attention that cost as much as the rest of a token in one layer. Twelve products of
-#: hidden size squared stand against four of the hidden size for a pair, so that this is low for hidden sizes above 160:
-#: records are joined only where it pays.
+#: The number of query-key pairs of attention that cost as much as the rest of a token. A layer computes about 12 times the
+#: square of its hidden size for a token, and 2 times the hidden size for a pair, so that larger models could have a greater
+#: number: records are joined only where it pays.
 PAIRS_PER_TOKEN = 500
 
 
