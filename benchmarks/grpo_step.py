@@ -7,13 +7,12 @@ answers of the scale. Decoding of clips is not timed: the groups of a step are p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench
-from benchmarks.timing import OURS, Row, alternate
+from benchmarks.timing import OURS, Row, Turn, alternate
 
 if TYPE_CHECKING:
     from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
@@ -47,23 +46,24 @@ def _compare(
     bench: Bench, model: str, estimator: str, given: tuple[str, ...], *, clips: int
 ) -> Row:
     words = [*SETTINGS, *given, f"trainer.estimator={estimator}", f"batch.per_device={clips}"]
-    rows = {}
+    turns = {}
     for name, shared in ((OURS, True), (REPEATED, False)):
         folder = bench.folder / "grpo" / f"{model}-{estimator}-{shared}"
-        trainer = trainer_of(folder, *words, f"batch.shared_prefix={shared}")
-        rows[name] = _turn(trainer, clips, bench.steps)
+        settings = (*words, f"batch.shared_prefix={shared}")
+        turns[name] = bench.contender(_steps, folder, settings, clips, bench.steps)
     completions = "8 completions" if estimator == "sampled" else "the 5 answers of the scale"
     return Row(
         section="grpo",
         work=f"a step of GRPO, {estimator}, {model}",
         unit="s a step",
-        rounds=alternate(rows, bench.rounds),
+        rounds=alternate(turns, bench.rounds),
         target=4.0 if estimator == "sampled" else None,
         note=f"{clips} clips a step, {completions} each",
     )
 
 
-def _turn(trainer: JudgeGRPOTrainer, clips: int, steps: int) -> Callable[[], float]:
+def _steps(folder: Path, settings: tuple[str, ...], clips: int, steps: int) -> Turn:
+    trainer = trainer_of(folder, *settings)
     numbers = count()
 
     def turn() -> float:

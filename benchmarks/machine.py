@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.bench import Bench, peft_of
 from benchmarks.product import TIMED
@@ -30,12 +31,18 @@ def share(bench: Bench) -> list[Row]:
     for name, overrides in LAYOUTS.items():
         for lora in (True, False):
             method = "LoRA" if lora else "full"
-            rows.append(_share(bench, f"{name}, {method}", lora, overrides))
+            settings = (*TIMED, *peft_of(lora), *overrides, "trainer.args.max_steps=1")
+            rows.append(share_of(bench, f"{name}, {method}", settings, rank=16 if lora else 0))
     return rows
 
 
-def _share(bench: Bench, name: str, lora: bool, overrides: tuple[str, ...]) -> Row:
-    settings = (*TIMED, *peft_of(lora), *overrides, "trainer.args.max_steps=1")
+def share_of(
+    bench: Bench, name: str, settings: tuple[str, ...], *, section: str = "machine", **trained: Any
+) -> Row:
+    """Seconds per TFLOP; ``trained`` are the arguments of `training_step` that say what is trained.
+
+    The facts have the operations that take the longest, as shares of the processor time of a step.
+    """
     product = bench.product(*settings)
     trainer = product.trainer()
     trainer.create_optimizer()
@@ -43,7 +50,7 @@ def _share(bench: Bench, name: str, lora: bool, overrides: tuple[str, ...]) -> R
     count = product.config.batch.per_device
     batch = trainer.data_collator([{"record": at} for at in range(count)])["batch"]
     shape = Shape.of(trainer.model.config)
-    terms = training_step(shape, works(batch), rank=16 if lora else 0)
+    terms = training_step(shape, works(batch), **trained)
     one, other = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
 
     def step() -> float:
@@ -53,14 +60,23 @@ def _share(bench: Bench, name: str, lora: bool, overrides: tuple[str, ...]) -> R
         times = [seconds(lambda: torch.mm(one, other)) for _ in range(5)]
         return min(times) / (2 * SIZE**3) * 1e12
 
+    found = alternate({OURS: step, PRODUCT: multiply}, bench.rounds)
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
+        step()
+    averages = profiled.key_averages()
+    total = sum(one.self_cpu_time_total for one in averages)
+    longest = sorted(averages, key=lambda one: -one.self_cpu_time_total)[:8]
     return Row(
-        section="machine",
+        section=section,
         work=f"a training step as a share of the machine's matrix products, {name}",
         unit="s a TFLOP",
-        rounds=alternate({OURS: step, PRODUCT: multiply}, bench.rounds),
+        rounds=found,
         target=0.6,
         note="operations by the formula that a test compares with PyTorch's counter; optimizer included",
-        facts={"TFLOP a step": round(terms.total / 1e12, 3)},
+        facts={
+            "TFLOP a step": round(terms.total / 1e12, 3),
+            **{one.key: f"{one.self_cpu_time_total / total:.0%}" for one in longest},
+        },
     )
 
 

@@ -44,7 +44,7 @@ def full_step(bench: Bench) -> list[Row]:
             peaks.append(_measured(name, bench))
         for name, peak in _others(bench).items():
             others.setdefault(name, []).append(peak)
-    notes = ("peak resident memory of the whole process", peers.missing(bench.folder))
+    notes = ("peak resident memory of the whole process", bench.missing_peers())
     return [
         Row(
             section="memory",
@@ -79,7 +79,7 @@ def _measured(name: str, bench: Bench) -> float:
 
 def _others(bench: Bench) -> dict[str, float]:
     """The peak of each installed peer, whose own command trains on the same rows."""
-    there = peers.installed(bench.folder, bench.model)
+    there = bench.peers()
     if not there:
         return {}
     product = bench.product(*OVERRIDES)
@@ -99,7 +99,6 @@ def _steps(name: str, folder: Path) -> None:
             loaded = psutil.Process().memory_info().rss / 2**20
         trainer.train()
     else:
-        product.model = None
         plain = bench.plain(product)
         plain.trainer(folder / "peer", steps=3, rows=2, accumulate=1, trl=name == TRL).train()
     print(peak_of() - loaded)

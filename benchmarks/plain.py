@@ -106,6 +106,7 @@ class Plain:
         task: gives the prompts.
         records: to train on.
         lora: whether an adapter is trained.
+        freeze_audio: whether the audio encoder keeps its weights.
         loaded: a model in place of the folder's, on its device.
     """
 
@@ -116,6 +117,7 @@ class Plain:
         records: Sequence[Record],
         *,
         lora: bool,
+        freeze_audio: bool = False,
         loaded: Any = None,
     ) -> None:
         self.task = task
@@ -124,6 +126,8 @@ class Plain:
         self.model: Any = loaded or Qwen2AudioForConditionalGeneration.from_pretrained(model)
         # transformers leaves the sinusoids trainable; the product does not train them, so neither does this.
         self.model.model.audio_tower.embed_positions.requires_grad_(False)
+        if freeze_audio:
+            self.model.model.audio_tower.requires_grad_(False)
         if lora:
             self.model = get_peft_model(
                 self.model, LoraConfig(r=16, lora_alpha=32, target_modules=TARGETS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,12 @@ class Product:
         self.family = build_family(self.config)
         self.records: Sequence[Record] = read_records(file, self.task.record_format()).records
         self.processor = self.family.processor()
+
+    @cached_property
+    def model(self) -> Any:
+        """The loaded judge; before it is loaded, the process is set up as that of a run."""
         startup.prepare_device("cpu")
-        self.model: Any = self.family.load(choose_device("cpu"), None, torch.float32)
+        return self.family.load(choose_device("cpu"), None, torch.float32)
 
     def record_encoder(self, cache: FeatureCache | None = None) -> RecordEncoder:
         """A record encoder with an empty cache: every clip is decoded again."""

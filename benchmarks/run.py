@@ -41,6 +41,11 @@ SECTIONS = {
     "start": ("benchmarks.start:first_step", "benchmarks.start:reading"),
     "machine": ("benchmarks.machine:share",),
     "operations": ("benchmarks.operations:counted",),
+    "real_judge": (
+        "benchmarks.real_judge:training",
+        "benchmarks.real_judge:scoring",
+        "benchmarks.real_judge:share",
+    ),
 }
 
 
@@ -49,11 +54,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS)
+    parser.add_argument(
+        "--real",
+        type=Path,
+        nargs=2,
+        metavar=("REAL", "JUDGES"),
+        help="folders of real speech and of judges of real weights, for the section real_judge",
+    )
     parser.add_argument(
         "--quick",
         action="store_true",
         help="two short rounds, to test that everything runs; writes nothing",
+    )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="measure dramaeval, plain transformers and TRL in one process",
     )
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "benchmarks")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
@@ -65,12 +82,18 @@ def main() -> None:
     from benchmarks.peers import installed
 
     logging.getLogger("dramaeval").setLevel(logging.WARNING)
-    bench = (
-        Bench(given.folder.absolute(), quick=True, rounds=2, steps=1)
-        if given.quick
-        else Bench(given.folder.absolute(), rounds=given.rounds, steps=given.steps)
+    bench = Bench(
+        given.folder.absolute(),
+        quick=given.quick,
+        rounds=2 if given.quick else given.rounds,
+        steps=1 if given.quick else given.steps,
+        together=given.together,
+        real=tuple(folder.absolute() for folder in given.real or ()),
     )
-    for section in given.only:
+    sections = given.only or [name for name in SECTIONS if name != "real_judge" or given.real]
+    if "real_judge" in sections and not given.real:
+        parser.error("the section real_judge needs --real REAL JUDGES")
+    for section in sections:
         rows, began = [], time.time()
         for name in SECTIONS[section]:
             module, function = name.split(":")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.contender import Contender
+
 #: One turn of a contender; returns seconds a unit of work, warm-up apart.
 Turn = Callable[[], float]
 OURS = "dramaeval"
@@ -70,13 +72,18 @@ class Row:
 def alternate(
     turns: Mapping[str, Turn], rounds: int, *, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Let contenders take turns; ``warm`` adds a first round that is not counted."""
+    """Let contenders take turns; ``warm`` adds a first round that is not counted. Their processes end with the last turn."""
     found: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(0 if warm else 1, rounds + 1):
-        for name, turn in turns.items():
-            taken = turn()
-            if number:
-                found[name].append(taken)
+    try:
+        for number in range(0 if warm else 1, rounds + 1):
+            for name, turn in turns.items():
+                taken = turn()
+                if number:
+                    found[name].append(taken)
+    finally:
+        for turn in turns.values():
+            if isinstance(turn, Contender):
+                turn.close()
     return found
 
 

@@ -7,8 +7,8 @@ import logging
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -17,7 +17,7 @@ from benchmarks import peers
 from benchmarks.bench import Bench, peft_of
 from benchmarks.plain import Questions
 from benchmarks.product import TIMED
-from benchmarks.timing import OURS, Row, alternate
+from benchmarks.timing import OURS, Row, Turn, alternate
 
 PLAIN, TRL = "transformers Trainer", "TRL SFTTrainer"
 
@@ -50,7 +50,7 @@ def context_first(bench: Bench) -> list[Row]:
     rows = []
     for lora, target in ((True, 4.0), (False, 4.0)):
         rows.append(
-            _compare(
+            compare(
                 bench,
                 "training, ten questions of a record at once, context first, " + _name(lora),
                 ("task.prompt_layout=context_first", "batch.per_device=1"),
@@ -64,15 +64,19 @@ def context_first(bench: Bench) -> list[Row]:
 
 
 def rubric_first(bench: Bench) -> list[Row]:
-    """Ten questions about each of four records in one pass, which share the texts of all dimensions."""
+    """Ten questions about each of four records in one pass, which share the texts of all dimensions.
+
+    The others' time of a question does not depend on the number of passes, so a step of theirs has fewer of them. ms-swift
+    and LLaMA-Factory are left out: for them the layouts differ in the order of the text only.
+    """
     return [
-        _compare(
-            bench,
+        compare(
+            replace(bench, alone=True),
             "training, ten questions of four records at once, rubric first, " + _name(lora),
             ("task.prompt_layout=rubric_first", "batch.per_device=4"),
             lora=lora,
             questions=40,
-            peer=(2, 20),
+            peer=(2, 5),
             target=None,
         )
         for lora in (True, False)
@@ -82,7 +86,7 @@ def rubric_first(bench: Bench) -> list[Row]:
 def one_question(bench: Bench) -> list[Row]:
     """One question per sequence in the published order, in batches of 2."""
     return [
-        _compare(
+        compare(
             bench,
             "training, one question a sequence, published order, " + _name(lora),
             ONE_QUESTION,
@@ -103,9 +107,9 @@ def plain_steps(bench: Bench) -> list[Row]:
         overrides = (*TIMED, *peft_of(lora), *ONE_QUESTION, f"trainer.args.max_steps={steps}")
         turns: dict[str, Callable[[], float]] = {}
         for plain in ("", "log_mel", "head", "encoder", "log_mel,encoder,head"):
-            product = bench.product(*overrides, f"model.plain=[{plain}]")
             name = f"model.plain=[{plain}]" if plain else OURS
-            turns[name] = partial(_turn, product.trainer, 2)
+            settings = (*overrides, f"model.plain=[{plain}]")
+            turns[name] = bench.contender(_own_steps, bench, settings, 2)
         rows.append(
             Row(
                 section="plain_steps",
@@ -122,7 +126,7 @@ def _name(lora: bool) -> str:
     return "LoRA" if lora else "full"
 
 
-def _compare(
+def compare(
     bench: Bench,
     work: str,
     overrides: tuple[str, ...],
@@ -131,41 +135,31 @@ def _compare(
     questions: int,
     peer: tuple[int, int],
     target: float | None,
+    section: str = "training",
 ) -> Row:
-    """Time steps with the same number of questions; ``peer`` has the rows per pass and the passes per step of the peers."""
+    """Time steps of ``questions``; ``peer`` has the rows per pass and the passes per step of the peers."""
     steps = bench.steps + 1  # the first step, which is left out, includes the start
-    product = bench.product(*TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}")
-    plain = bench.plain(product, lora=lora)
-    again = bench.plain(product, lora=lora)
-    turns: dict[str, Callable[[], float]] = {
-        OURS: lambda: _turn(product.trainer, questions),
-        PLAIN: lambda: _turn(
-            lambda *given: plain.trainer(
-                _scratch(bench), *given, steps=steps, rows=peer[0], accumulate=peer[1]
-            ),
-            questions,
-        ),
-        TRL: lambda: _turn(
-            lambda *given: again.trainer(
-                _scratch(bench), *given, steps=steps, rows=peer[0], accumulate=peer[1], trl=True
-            ),
-            questions,
-        ),
+    settings = (*TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}")
+    turns = {
+        OURS: bench.contender(_own_steps, bench, settings, questions),
+        PLAIN: bench.contender(_plain_steps, bench, settings, lora, peer, False),
+        TRL: bench.contender(_plain_steps, bench, settings, lora, peer, True),
     }
     losses: dict[str, float] = {}
-    rows = peers.in_order(Questions(product.task, product.records).rows, steps * questions)
-    for other in peers.installed(bench.folder, bench.model):
+    product = bench.product(*settings)
+    questions_of_peers = Questions(product.task, product.records).rows
+    rows = peers.in_order(questions_of_peers, steps * peer[0] * peer[1])
+    for other in bench.peers():
         turns[other.name] = _peer_turn(other, rows, losses, lora=lora, steps=steps, passes=peer)
     found = alternate(turns, bench.rounds, warm=False)  # every turn warms up by its own first step
     note = f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows"
-    absent = peers.missing(bench.folder)
     return Row(
-        section="training",
+        section=section,
         work=work,
         unit="s a question",
         rounds=found,
         target=target,
-        note="; ".join(part for part in (note, absent) if part),
+        note="; ".join(part for part in (note, bench.missing_peers()) if part),
         facts={f"first loss of {name}": round(loss, 3) for name, loss in losses.items()},
     )
 
@@ -187,6 +181,25 @@ def _peer_turn(
     return turn
 
 
+def _own_steps(bench: Bench, settings: tuple[str, ...], questions: int) -> Turn:
+    return partial(_turn, bench.product(*settings).trainer, questions)
+
+
+def _plain_steps(
+    bench: Bench, settings: tuple[str, ...], lora: bool, passes: tuple[int, int], trl: bool
+) -> Turn:
+    plain = bench.plain(bench.product(*settings), lora=lora)
+    make = partial(
+        plain.trainer,
+        bench.folder / "peer",
+        steps=bench.steps + 1,
+        rows=passes[0],
+        accumulate=passes[1],
+        trl=trl,
+    )
+    return partial(_turn, make, passes[0] * passes[1])
+
+
 def _turn(make: Callable[..., Any], questions: int) -> float:
     times = StepTimes()
     trainer = make(times)
@@ -195,7 +208,3 @@ def _turn(make: Callable[..., Any], questions: int) -> float:
     del trainer
     gc.collect()
     return times.each / questions
-
-
-def _scratch(bench: Bench) -> Path:
-    return bench.folder / "peer"
