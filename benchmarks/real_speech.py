@@ -65,9 +65,8 @@ SMALL = (
     "batch.per_device=8", "trainer.args.learning_rate=2e-3", "trainer.args.num_train_epochs=1",
 )  # fmt: skip
 LARGE = (
-    "model=composed", "model.audio={judges}/judge-whisper-base-tiny", "model.text={judges}/smollm2-135m-instruct",
-    "model.freeze_audio=true", "batch.per_device=8", "trainer.args.num_train_epochs=1", "trainer.args.bf16=true",
-    "trainer.learning_rates.projector=2e-3",
+    "experiment=composed", "model.audio={judges}/judge-whisper-base-tiny",
+    "model.text={judges}/smollm2-135m-instruct", "trainer.args.bf16=true",
 )  # fmt: skip
 COMMON = ("task=role", "evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
 
@@ -114,7 +113,7 @@ def experiments() -> list[Experiment]:
     listed = [
         Experiment("small", SMALL, controls=True),
         Experiment("small, scores of 0-10", SMALL, rubric=RAW, controls=True),
-        Experiment("composed", (*LARGE, "peft=none", "trainer.args.learning_rate=2e-4"), rubric=SHORT, controls=True, seeds=1),
+        Experiment("composed", LARGE, rubric=SHORT, controls=True, seeds=1),
         Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), rubric=SHORT, seeds=1),
         Experiment("small, short rubric", SMALL, rubric=SHORT),
         # Four actors are too few to resample: intervals by clip.

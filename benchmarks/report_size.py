@@ -70,15 +70,15 @@ class Clock:
 
 
 def predictions(
-    records: int, dimensions: int, seed: int = 0, *, grouped: bool = True
+    records: int, dimensions: int, seed: int = 0, *, grouped: bool = True, raters: int = 6
 ) -> list[Prediction]:
-    """Predictions with six raters, a tenth of the ratings missing, and one character per 40 records."""
+    """Predictions with the ratings of so many raters, a tenth of the ratings missing, and one character per 40 records."""
     characters = max(6, records // 40)
     people, judge = np.random.default_rng(0), np.random.default_rng(seed + 1)
     predicted = []
     for number in range(dimensions):
         truth = people.normal(size=records)
-        ratings = np.rint(3 + truth[:, None] + people.normal(size=(records, 6)))
+        ratings = np.rint(3 + truth[:, None] + people.normal(size=(records, raters)))
         missing = people.random(ratings.shape) < 0.1
         given = np.clip(ratings, 1, 5).astype(object)
         given[missing] = None

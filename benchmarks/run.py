@@ -3,6 +3,7 @@
     python -m benchmarks.run                       # everything
     python -m benchmarks.run --only scoring memory # these sections; the others keep their last figures
     python -m benchmarks.run --quick               # two short rounds, which are printed and not saved
+    python -m benchmarks.run --real REAL JUDGES    # the section real_judge too
 
 See benchmarks/README.md.
 """
