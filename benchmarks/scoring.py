@@ -49,7 +49,7 @@ def compare(
     """Time the scoring of clips, of which dramaeval has ``clips`` in a batch, and compare the scores."""
     settings = ("stages=[evaluate]", f"task.prompt_layout={layout}")
     # All contenders score the same clips. A peer also scores one clip before them, which is not timed.
-    count = max(min(bench.steps, 2), clips)
+    count = max(2, clips)
     turns: dict[str, Callable[[], float]] = {
         OURS: bench.contender(_own_scoring, bench, settings, count, clips),
         PLAIN: bench.contender(_plain_scoring, bench, settings, count),
