@@ -131,11 +131,17 @@ def folder_problem(folder: str | os.PathLike[str], purpose: str) -> str | None:
 
 
 def read_plain(file: Path) -> Any:
-    """Read a YAML file as plain values; YAML tags do not create objects.
+    """Read a YAML file as plain values; see `parse_plain`."""
+    return parse_plain(file.read_text(encoding="utf-8"))
+
+
+def parse_plain(text: str) -> Any:
+    """Parse YAML as plain values; YAML tags do not create objects.
 
     Raises:
-        yaml.YAMLError: the file is not YAML.
+        yaml.YAMLError: the text is not YAML.
     """
     import yaml
 
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    # The parser in C is several times faster; a build of PyYAML may lack it.
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

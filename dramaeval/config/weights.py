@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.literal import read_plain
 from dramaeval.config.problems import ConfigError
 
 #: The files with the settings of an adapter, a model and a judge, in the folder of the weights.
@@ -153,7 +154,7 @@ def _judge(file: Path) -> str:
     import yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_plain(file)
         values["model"].pop("path", None)
         return json.dumps(values, sort_keys=True, default=str)
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):

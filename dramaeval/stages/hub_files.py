@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dramaeval.config.literal import parse_plain, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import without_secrets
 from dramaeval.config.task_schema import held_out_splits
@@ -108,6 +109,9 @@ def _rubrics(task: Mapping[str, Any]) -> Any:
     return task.get("rubric")
 
 
+_PARSERS: Mapping[str, Callable[[str], Any]] = {".json": json.loads, ".yaml": parse_plain}
+
+
 def _problems(file: Path) -> Iterator[str]:
     """Secrets and paths of this machine in a text file."""
     if not file.name.endswith(_TEXTS) or file.name in _VOCABULARIES:
@@ -115,8 +119,9 @@ def _problems(file: Path) -> Iterator[str]:
     text = file.read_text(encoding="utf-8")
     if without_secrets(text) != text:
         yield f"export.push_to_hub: {file.name} holds what looks like a secret: remove it from the export."
-    parse = {".json": json.loads, ".yaml": yaml.safe_load}.get(file.suffix, lambda _: [])
-    paths = [value for value in _leaves(parse(text)) if _PATH.match(value)]
+    parse = _PARSERS.get(file.suffix)
+    values = parse(text) if parse else []
+    paths = [value for value in _leaves(values) if _PATH.match(value)]
     if file.suffix in (".md", ".txt"):
         paths += _PATH_IN_TEXT.findall(text)
     for value in paths:
@@ -143,7 +148,7 @@ def _change_json(file: Path, changes: Mapping[str, Any], *, only_present: bool =
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_plain(file) if file.is_file() else {}
 
 
 def _write_yaml(file: Path, values: Any) -> None:

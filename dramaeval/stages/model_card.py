@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from dramaeval.config.judge_file import names_records
+from dramaeval.config.literal import parse_plain
 from dramaeval.config.task_schema import SPLITS, held_out_splits, split_files, test_splits
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import damage_of
@@ -39,7 +40,7 @@ def write_card(
         adapter: the folder with the settings of the adapter, if it is not ``folder``.
         merged: whether an adapter was merged into the weights.
     """
-    config = _read(run / "config.yaml", yaml.safe_load) if run else {}
+    config = _read(run / "config.yaml", parse_plain) if run else {}
     metrics = _read(run / "metrics.json", json.loads) if run else {}
     environment = _read(run / "environment.json", json.loads) if run else {}
     settings = _read((adapter or folder) / "adapter_config.json", json.loads)

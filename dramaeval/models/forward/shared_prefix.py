@@ -134,9 +134,13 @@ class SharedPrefixLayout:
         Returns:
             ``[rows × count, heads, keys before the branches + width, size]``.
         """
+        rows, heads, keys, size = states.shape
         branch_tokens = self.count * self.width
-        shared = states[:, :, :-branch_tokens].repeat_interleave(self.count, dim=0)
-        return torch.cat([shared, self.split_branches(states[:, :, -branch_tokens:])], dim=2)
+        shared, own = states.split([keys - branch_tokens, branch_tokens], dim=2)
+        # The expanded prefix is not a copy, so that its states are written once.
+        shared = shared[:, None].expand(-1, self.count, -1, -1, -1)
+        own = own.reshape(rows, heads, self.count, self.width, size).transpose(1, 2)
+        return torch.cat([shared, own], dim=3).flatten(0, 1)
 
 
 def shared_prefix_attention(
@@ -228,7 +232,7 @@ def _attention_in_chunks(
             module, query[:, :, start:end], keys, values, mask, **kwargs
         )
         chunks.append(output)
-    return torch.cat(chunks, dim=1)
+    return torch.cat(chunks, dim=1) if len(chunks) > 1 else chunks[0]
 
 
 def _causal_mask(
