@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.midsize import TINY
@@ -102,25 +103,23 @@ def sweep(folder: Path) -> Iterator[Wait]:
     if len(logs) != RUNS:
         raise RuntimeError(f"{len(logs)} of {RUNS} runs have a train.log")
     what = f"a sweep of {RUNS} runs of {STEPS} steps, as a multiple of its steps"
-    how = f"{whole:.0f} s and {steps:.0f} s; validation is part of neither the steps nor the goal"
+    how = f"{whole:.0f} s and {steps:.0f} s; validation is not part of the steps"
     yield Wait(what, whole / steps, "times", 2.5, how)
 
 
 def seconds_of_steps(log: str) -> float:
-    """The time of a run's steps: that between its first and its last step, for one step more."""
-    found = [
-        (datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp(), int(number))
-        for at, number in _STEP.findall(log)
+    """The time of a run's steps: the median time between two lines, for all steps; validation between them is left out."""
+    ends = [
+        datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp() for at, _ in _STEP.findall(log)
     ]
-    (first, one), (last, other) = found[0], found[-1]
-    return (last - first) * other / (other - one)
+    return STEPS * statistics.median(later - sooner for sooner, later in pairwise(ends))
 
 
 def report(folder: Path) -> Iterator[Wait]:
     """The report of 20,000 records with ten dimensions."""
     done = _python("-m", "benchmarks.report_size", "records", folder=ROOT, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    how = "`python -m benchmarks.report_size records`: elapsed, the page alone is counted"
+    how = "`python -m benchmarks.report_size records`: elapsed"
     what = "the report of 20,000 records × 10 dimensions"
     yield Wait(what, found["elapsed_seconds"], "s", 20, how)
     yield Wait(f"size of {what}", found["bytes"]["report.html"] / 1e6, "MB", 20, how)
