@@ -10,20 +10,21 @@ the memory; 1 is proportional, 0 constant.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import multiprocessing
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import take_step
 from benchmarks.midsize import TINY
-from benchmarks.page import surroundings, write_with_remarks
+from benchmarks.page import measure_by_name, surroundings
 from benchmarks.peak import peak_of
 from benchmarks.product import ROOT, TIMED, Product
 from benchmarks.timing import seconds
@@ -104,13 +105,7 @@ def _training(folder: Path, length: float, *overrides: str) -> Work:
     trainer.model.train()
     batch = trainer.data_collator([{"record": at} for at in range(CLIPS)])["batch"]
 
-    def step() -> None:
-        trainer.optimizer.zero_grad()
-        terms = trainer.objective(trainer.model(**batch.inputs).logits, batch)
-        sum(term.mean() for term in terms.values()).backward()
-        trainer.optimizer.step()
-
-    return step
+    return partial(take_step, trainer, batch)
 
 
 def training_by_seconds(value: float, folder: Path) -> Work:
@@ -221,19 +216,11 @@ def page(kept: dict[str, list[tuple[float, float]]]) -> str:
 
 def main() -> None:
     """Measure, and write the page after each size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--out", type=Path, default=PAGE)
-    given = parser.parse_args()
-    results = given.out.with_suffix(".json")
-    kept = json.loads(results.read_text("utf-8")) if results.is_file() else {}
-    for name in given.only:
-        kept[name] = [measured(name, factor * SIZES[name].smallest) for factor in DOUBLED]
-        print(name, kept[name], flush=True)
-        results.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        write_with_remarks(given.out, page(kept))
+
+    def measure(name: str) -> list[tuple[float, float]]:
+        return [measured(name, factor * SIZES[name].smallest) for factor in DOUBLED]
+
+    measure_by_name(__doc__, SIZES, measure, page, PAGE)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def share_of(
     one, other = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
 
     def step() -> float:
-        return seconds(lambda: _step(trainer, batch)) / terms.total * 1e12
+        return seconds(lambda: take_step(trainer, batch)) / terms.total * 1e12
 
     def multiply() -> float:
         times = [seconds(lambda: torch.mm(one, other)) for _ in range(5)]
@@ -99,7 +99,8 @@ def works(batch: Batch) -> list[Work]:
     ]
 
 
-def _step(trainer: Any, batch: Batch) -> None:
+def take_step(trainer: Any, batch: Batch) -> None:
+    """An optimizer step on one batch; the trainer has its optimizer."""
     trainer.optimizer.zero_grad()
     terms = trainer.objective(trainer.model(**batch.inputs).logits, batch)
     torch.stack(list(terms.values())).mean().backward()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +111,37 @@ def write_with_remarks(page: Path, text: str) -> None:
         text = f"{text.rstrip()}\n\n{remarks.read_text('utf-8')}"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
+
+
+def measure_by_name(
+    about: str | None,
+    names: Iterable[str],
+    measure: Callable[[str], Any],
+    text: Callable[[dict[str, Any]], str],
+    page: Path,
+) -> None:
+    """Measure the parts that the command line names; results and page are written after each.
+
+    Args:
+        about: the description of the command.
+        names: all parts; without ``--only`` each is measured.
+        measure: measures one part, as JSON.
+        text: the page of all results so far.
+        page: its file, unless ``--out`` names another; the results are in the JSON file beside it.
+    """
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(names), default=list(names))
+    parser.add_argument("--out", type=Path, default=page)
+    given = parser.parse_args()
+    results = given.out.with_suffix(".json")
+    kept = json.loads(results.read_text("utf-8")) if results.is_file() else {}
+    for name in given.only:
+        kept[name] = measure(name)
+        print(name, kept[name], flush=True)
+        results.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        write_with_remarks(given.out, text(kept))
 
 
 def _peers(kept: Mapping[str, Any]) -> dict[str, str]:

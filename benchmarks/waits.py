@@ -9,7 +9,6 @@ the median is shown; the sweep and the report run once.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.midsize import TINY
-from benchmarks.page import surroundings, write_with_remarks
+from benchmarks.page import measure_by_name, surroundings
 from benchmarks.product import ROOT
 
 PAGE = ROOT / "docs" / "waits.md"
@@ -165,22 +164,12 @@ def page(kept: dict[str, list[dict[str, object]]]) -> str:
 
 def main() -> None:
     """Measure, and write the page after each group."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
-    parser.add_argument("--out", type=Path, default=PAGE)
-    given = parser.parse_args()
-    results = given.out.with_suffix(".json")
-    kept = json.loads(results.read_text("utf-8")) if results.is_file() else {}
-    for group in given.only:
+
+    def measure(group: str) -> list[dict[str, object]]:
         with tempfile.TemporaryDirectory() as name:
-            rows = list(GROUPS[group](Path(name)))
-        for row in rows:
-            print(row, flush=True)
-        kept[group] = [asdict(row) for row in rows]
-        results.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        write_with_remarks(given.out, page(kept))
+            return [asdict(row) for row in GROUPS[group](Path(name))]
+
+    measure_by_name(__doc__, GROUPS, measure, page, PAGE)
 
 
 if __name__ == "__main__":
