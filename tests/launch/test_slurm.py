@@ -109,7 +109,7 @@ def test_a_run_on_two_nodes_that_is_timed_out_too_often_fails_and_is_resumed(swe
     Jobs are requeued in the test of preemption.
     """
     running = sweep.start(
-        "trainer.args.max_steps=30", "hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=60",
+        "trainer.args.max_steps=12", "hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=60",
         "hydra.launcher.max_num_timeout=0", "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1",
         "trainer.args.per_device_train_batch_size=1", "zero=zero2",
     )  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_run_on_two_nodes_that_is_timed_out_too_often_fails_and_is_resumed(swe
     assert sweep.run_on_sweep("resume=true").returncode == 0
     # Each node ran one of the two processes.
     assert sweep.cluster.job(sweep.job_id(0))["NodeList"] == "first,second"
-    assert "30 of 2 clips: 1 a pass, 1 accumulated, 2 processes" in log
+    assert "12 of 2 clips: 1 a pass, 1 accumulated, 2 processes" in log
     assert "(ZeRO stage 2)" in log
     folder = sweep.run_folder(0)
     assert json.loads((folder / "environment.json").read_text())["processes"] == 2
