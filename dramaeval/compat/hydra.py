@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 
@@ -32,3 +33,15 @@ def context_of(config_loader: ConfigLoader) -> HydraContext:
     Remove when: a `HydraContext` can be created without callbacks.
     """
     return HydraContext(config_loader=config_loader, callbacks=Callbacks())
+
+
+def share_schemas(store: ConfigStore) -> None:
+    """Let Hydra's copies of its configuration sources share one store of schemas.
+
+    Reaches: `copy.deepcopy` of the store, of which a process has only one.
+    Why: Hydra copies its sources, and with them all schemas, for each of more than a hundred groups that ``--help``
+    lists. That took 0.9 of 1.5 s. The store gives each reader a copy of a schema, so that sharing is safe.
+    Since: Hydra 1.3.
+    Remove when: Hydra no longer copies the store.
+    """
+    store.__dict__["__deepcopy__"] = lambda memo: store

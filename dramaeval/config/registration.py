@@ -9,6 +9,7 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode, open_dict
 
+from dramaeval.compat.hydra import share_schemas
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import node_description, settings_text
 from dramaeval.config.literal import literal
@@ -57,6 +58,7 @@ def register() -> None:
     ``${command:}`` the name of the command, and ``${settings:}`` the part of ``--help`` about settings.
     """
     store = ConfigStore.instance()
+    share_schemas(store)
     store.store(name="schema", node=root())
     # Launchers and sweepers report unknown options themselves, together with their other problems.
     for (group, name), options in OPTIONS.items():
