@@ -88,10 +88,20 @@ def second_judge(folder: Path) -> Iterator[Wait]:
 
 
 def sweep(folder: Path) -> Iterator[Wait]:
-    """A sweep of short runs, compared with the time that their steps take."""
+    """A sweep of short runs, compared with the time that their steps take, with the default validation."""
+    yield _sweep(folder, "with validation")
+
+
+def bare_sweep(folder: Path) -> Iterator[Wait]:
+    """The same sweep without validation: what remains beside the steps are starts, reading and saving."""
+    unvalidated = ("trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false")
+    yield _sweep(folder, "without validation", *unvalidated)
+
+
+def _sweep(folder: Path, kind: str, *settings: str) -> Wait:
     seeds = ",".join(map(str, range(RUNS)))
     words = [
-        "launch.py", "-m", "task=role", "peft=lora", f"seed={seeds}", "stages=[train]",
+        "launch.py", "-m", "task=role", "peft=lora", f"seed={seeds}", "stages=[train]", *settings,
         f"trainer.args.max_steps={STEPS}", "trainer.args.logging_steps=1", f"hydra.sweep.dir={folder}/sweep",
     ]  # fmt: skip
     began = time.perf_counter()
@@ -101,9 +111,9 @@ def sweep(folder: Path) -> Iterator[Wait]:
     steps = sum(map(seconds_of_steps, logs))
     if len(logs) != RUNS:
         raise RuntimeError(f"{len(logs)} of {RUNS} runs have a train.log")
-    what = f"a sweep of {RUNS} runs of {STEPS} steps, as a multiple of its steps"
+    what = f"a sweep of {RUNS} runs of {STEPS} steps {kind}, as a multiple of its steps"
     how = f"{whole:.0f} s and {steps:.0f} s; validation is not part of the steps"
-    yield Wait(what, whole / steps, "times", 2.5, how)
+    return Wait(what, whole / steps, "times", 2.5, how)
 
 
 def seconds_of_steps(log: str) -> float:
@@ -128,6 +138,7 @@ GROUPS: dict[str, Callable[[Path], Iterator[Wait]]] = {
     "command": commands,
     "judge": second_judge,
     "sweep": sweep,
+    "bare_sweep": bare_sweep,
     "report": report,
 }
 
