@@ -21,7 +21,14 @@ from typing import Any
 from dramaeval import startup
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.distributed.signals import SOON, STOP_REQUESTS, Interrupted, ignore_stop_signals
-from dramaeval.launch.sweeps.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
+from dramaeval.launch.sweeps.state import (
+    DONE,
+    PRUNED,
+    Pruned,
+    RunState,
+    change_state,
+    error_summary,
+)
 from dramaeval.stages.storage_errors import storage_problem
 from dramaeval.stages.user_errors import user_facing_errors
 from dramaeval.startup import accept_any_text, ensure_home
@@ -170,7 +177,7 @@ def recorded(
             raise
         if STOP_REQUESTS.requeue:
             # Another process of the run received the request first and ended, which caused this error.
-            _stop(folder, first_line(error), requeue, timed_out)
+            _stop(folder, error_summary(error), requeue, timed_out)
         _fail(folder, error)
     else:
         ignore_stop_signals()
@@ -200,7 +207,7 @@ def _stop(
 def _fail(folder: Path, error: BaseException) -> None:
     ignore_stop_signals()
     problem = storage_problem(error, folder)
-    reason = problem or first_line(error)
+    reason = problem or error_summary(error)
     text = "".join(traceback.format_exception(error))
     if isinstance(error, SystemExit):
         text = str(error)
@@ -252,7 +259,7 @@ def recorded_on_worker(folder: Path, rank: int) -> Iterator[None]:
     except BaseException as error:
         if STOP_REQUESTS.stop:
             raise SystemExit(0) from error  # rank 0 ended first, which caused this error
-        reason = f"process {rank}: {first_line(error)}"
+        reason = f"process {rank}: {error_summary(error)}"
         change_state(folder, lambda state: state.failed(reason))
         raise
 

@@ -173,7 +173,7 @@ def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
     os.replace(unfinished, path)
 
 
-def first_line(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """The class and the first line of an error, with the second line if the first line ends with a colon.
 
     For an error without a message, the file and line that raised it.

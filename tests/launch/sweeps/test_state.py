@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from dramaeval.launch.sweeps import state as states
-from dramaeval.launch.sweeps.state import RunState, change_state, first_line, read_state
+from dramaeval.launch.sweeps.state import RunState, change_state, error_summary, read_state
 
 
 def test_stops_are_counted_by_their_reason(tmp_path):
@@ -89,8 +89,8 @@ def assertion_without_message():
     ],
 )  # fmt: skip
 def test_the_reason_is_the_first_line_with_text(error, line):
-    assert first_line(error) == line
+    assert error_summary(error) == line
 
 
 def test_the_reason_of_an_error_without_a_message_is_its_place():
-    assert first_line(assertion_without_message()).startswith("AssertionError at ")
+    assert error_summary(assertion_without_message()).startswith("AssertionError at ")
