@@ -58,12 +58,13 @@ def run_command(config: DictConfig) -> float | None:
             return None
     with user_facing_errors(Path(HydraConfig.get().runtime.output_dir)):
         startup.prepare()
-        from dramaeval.compat.bitsandbytes import import_without_compiler
+        with startup.without_collections():
+            from dramaeval.compat.bitsandbytes import import_without_compiler
 
-        import_without_compiler(config)
-        from dramaeval.launch.sweeps.pruning import pruning
-        from dramaeval.serving.server import serve
-        from dramaeval.stages.pipeline import run
+            import_without_compiler(config)
+            from dramaeval.launch.sweeps.pruning import pruning
+            from dramaeval.serving.server import serve
+            from dramaeval.stages.pipeline import run
 
         return run(config, pruning, serve)
 

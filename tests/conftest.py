@@ -62,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("DRAMAEVAL_CACHE", str(folder / "cache"))
         os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
     composition_cache.install()
+    # The imports of the test modules create a million objects; see `pytest_collection_finish`.
+    gc.disable()
     # A background job of a shell ignores Ctrl-C. The programs that tests start and interrupt would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -101,6 +103,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
         if "forkserver" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, and skip the objects of the modules that were imported without collections."""
+    gc.freeze()
+    gc.enable()
 
 
 _frozen_modules = 0

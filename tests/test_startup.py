@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import gc
 import io
 import json
 import os
 import subprocess
 import sys
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -287,3 +289,32 @@ def test_other_characters_are_escaped_on_an_ascii_terminal(monkeypatch):
     print("演技 → 0.5")
     stream.flush()
     assert stream.buffer.getvalue() == b"\\u6f14\\u6280 \\u2192 0.5\n"
+
+
+def test_imported_objects_are_skipped_by_later_collections():
+    """A cycle that is created in the block is kept; one that is created after it is collected."""
+
+    class Node:
+        def __init__(self):
+            self.itself = self
+
+    with startup.without_collections():
+        assert not gc.isenabled()
+        kept = weakref.ref(Node())
+    assert gc.isenabled()
+    collected = weakref.ref(Node())
+    gc.collect()
+    assert kept() is not None
+    assert collected() is None
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collections_are_as_before_after_an_error(enabled):
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ImportError), startup.without_collections():
+            raise ImportError
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -129,12 +129,13 @@ def _run_stages(folder: Path, *, by_slurm: bool) -> float | None:
 
     with user_facing_errors(folder):
         startup.prepare()
-        from dramaeval.compat.bitsandbytes import import_without_compiler
+        with startup.without_collections():
+            from dramaeval.compat.bitsandbytes import import_without_compiler
 
-        import_without_compiler(config)
-        from dramaeval.config import secrets
-        from dramaeval.launch.sweeps.pruning import pruning
-        from dramaeval.stages.pipeline import run_in_folder
+            import_without_compiler(config)
+            from dramaeval.config import secrets
+            from dramaeval.launch.sweeps.pruning import pruning
+            from dramaeval.stages.pipeline import run_in_folder
 
         secrets.guard(config)
         return run_in_folder(config, folder, pruning, starts_processes=not by_slurm)

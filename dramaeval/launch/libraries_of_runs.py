@@ -1,8 +1,9 @@
 """Imports what most runs of a sweep need, in the server that `dramaeval.launch.forked_run` starts."""
 
 from dramaeval.compat.bitsandbytes import without_compiler
+from dramaeval.startup import without_collections
 
-with without_compiler():
+with without_compiler(), without_collections():
     import hydra  # noqa: F401 - loaded for the runs
     import scipy.stats  # noqa: F401 - loaded for the runs
     import torch.utils.tensorboard  # noqa: F401 - loaded for the runs

@@ -65,10 +65,11 @@ def main(inputs: str, result: str) -> None:
     """
     accept_any_text()
     ensure_home()
-    from dramaeval.config import registration
-    from dramaeval.launch.sweeps.pruning import pruning
-    from dramaeval.stages.pipeline import run_in_process
-    from dramaeval.stages.user_errors import user_facing_errors
+    with startup.without_collections():
+        from dramaeval.config import registration
+        from dramaeval.launch.sweeps.pruning import pruning
+        from dramaeval.stages.pipeline import run_in_process
+        from dramaeval.stages.user_errors import user_facing_errors
 
     end_with_parent()
     registration.register()

@@ -156,7 +156,8 @@ def run_in_process(
             log.warning("%s", line)
         config.processes = _process_count(config, processes)
         fill_in_described_processes(config)
-        check(config)
+        with startup.without_collections():  # imports the classes of the configuration
+            check(config)
         if _WITHOUT_CONTEXT & set(config.stages):
             processes.on_rank_zero(lambda: _run_without_context(config, folder))
             return None
