@@ -149,8 +149,7 @@ def page(kept: dict[str, Any]) -> str:
         if parts:
             lines.append(f"- {name} (on {figures['date']}): {parts}")
     lines += ["", "```bash"]
-    for figures in kept.values():
-        lines.append(figures["command"])
+    lines += dict.fromkeys(figures["command"] for figures in kept.values())
     return "\n".join([*lines, "```", ""])
 
 
@@ -178,8 +177,9 @@ def main() -> None:
     results = given.out.with_suffix(".json")
     kept: dict[str, Any] = json.loads(results.read_text("utf-8")) if results.is_file() else {}
     count = "1 process" if given.processes == 1 else f"{given.processes} processes"
+    named = argparse.Namespace(judge=given.judge and "JUDGE", processes=given.processes)
     figures = kept[f"{given.name}, {count}"] = {
-        "command": shlex.join(["python", "launch.py", *command("RECORDS.jsonl", "RUN", given)]),
+        "command": shlex.join(["python", "launch.py", *command("RECORDS.jsonl", "RUN", named)]),
         "date": f"{date.today():%Y-%m-%d}",
         "measured": [],
         "shares": shares(min(given.sizes), given) if given.processes == 1 else {},

@@ -59,7 +59,7 @@ def first_step(bench: Bench) -> list[Row]:
                 work=f"from the command to the first step, tiny judge, against {what}",
                 unit="processor s",
                 rounds=alternate(turns, bench.rounds),
-                target=1 / 1.5,
+                target=1 / 1.3,
                 note="composing, checks, 520 records with their headers, model and trainer are in it",
             )
         )
