@@ -3,7 +3,7 @@
     python -m benchmarks.shares OUT.json stages=[score] input=RECORDS.jsonl …
 
 A thread looks at the main thread's calls a hundred times a second, so that the parts are hardly slower than without it.
-Samples outside of `ROOM`, such as imports and checks, are not counted.
+Samples outside of `WHOLE`, such as imports and checks, are not counted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
-#: The function whose time is divided: the file inside the package, and the name.
-ROOM = ("stages/score.py", "run")
+#: The function whose time is divided into parts: its file in the package, and its name.
+WHOLE = ("stages/score.py", "run")
 #: The functions of each part. A sample belongs to the innermost of them.
 PARTS = {
     ("data/audio.py", "decode"): "decoding",
@@ -38,11 +38,11 @@ PACKAGE = f"{ROOT / 'dramaeval'}/"
 
 
 def part_of(frame: FrameType | None) -> str | None:
-    """The part to which a call of the main thread belongs; None outside of `ROOM`."""
+    """The part of the program to which a call belongs; None if the call is not inside the function `WHOLE`."""
     part = OTHER
     while frame is not None:
         place = (frame.f_code.co_filename.removeprefix(PACKAGE), frame.f_code.co_name)
-        if place == ROOM:
+        if place == WHOLE:
             return part
         if part == OTHER:
             part = PARTS.get(place, OTHER)

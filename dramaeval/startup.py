@@ -97,7 +97,7 @@ def prepare_device(device: str = "auto") -> None:
 
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
-    """Import libraries in this block without garbage collections, which skip the imported objects afterwards.
+    """Import libraries in this block without garbage collections; later collections skip the imported objects.
 
     The libraries of a training create about a million objects that live as long as the process. Collections that go
     through them took a tenth of the time from the command to the first step.

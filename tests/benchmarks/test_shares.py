@@ -10,7 +10,7 @@ from benchmarks import shares
 from dramaeval.data import growing_file
 
 
-@pytest.mark.parametrize("place", [shares.ROOM, *shares.PARTS])
+@pytest.mark.parametrize("place", [shares.WHOLE, *shares.PARTS])
 def test_each_function_exists(place):
     file, name = place
     tree = ast.parse((shares.ROOT / "dramaeval" / file).read_text(encoding="utf-8"))
@@ -18,20 +18,20 @@ def test_each_function_exists(place):
 
 
 def test_samples_belong_to_the_innermost_part(monkeypatch, tmp_path):
-    """The room is the function of the sampled thread; it writes to a file, and then waits for itself."""
-    here = (__file__, "room")
-    monkeypatch.setattr(shares, "ROOM", here)
+    """The sampled function writes to a file, and waits between two writes."""
+    here = (__file__, "writer")
+    monkeypatch.setattr(shares, "WHOLE", here)
     monkeypatch.setattr(shares, "SECONDS", 0.001)
     sampled, end = threading.Event(), threading.Event()
     text = "x" * 1_000_000
 
-    def room():
+    def writer():
         file = growing_file.GrowingFile(tmp_path / "lines")
         while not sampled.is_set():
             file.append(text)
             sampled.wait(0.001)
 
-    thread = threading.Thread(target=room)
+    thread = threading.Thread(target=writer)
     thread.start()
     counts = Counter()
     sampler = threading.Thread(target=shares.sample, args=(counts, end, thread.ident))
