@@ -157,7 +157,7 @@ class EvaluationConfig:
     phrasings: int = setting(5, help="wordings of each question in the control phrasing", minimum=2)
     prosody_clips: int = setting(
         2000,
-        help="largest number of training clips for the controls prosody and encoder_probe",
+        help="largest number of training clips for the controls prosody, encoder_probe and duration",
         minimum=10,
     )
     changed_clips: int = setting(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -83,13 +84,25 @@ def nearest_step(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.searchsorted((scale[1:] + scale[:-1]) / 2, values, side="right")
 
 
-def cluster_names(predictions: Iterable[Prediction]) -> dict[tuple[str, str], int]:
+class Grouped(Protocol):
+    """A prediction of any kind."""
+
+    @property
+    def id(self) -> str:
+        """The id of the record."""
+
+    @property
+    def group(self) -> str | None:
+        """The name of the group; None without one."""
+
+
+def cluster_names(predictions: Iterable[Grouped]) -> dict[tuple[str, str], int]:
     """Number the clusters (`cluster_key`) in an order that does not depend on the order of the predictions."""
     names = {cluster_key(prediction) for prediction in predictions}
     return {name: number for number, name in enumerate(sorted(names))}
 
 
-def cluster_key(prediction: Prediction) -> tuple[str, str]:
+def cluster_key(prediction: Grouped) -> tuple[str, str]:
     """`("group", name)`; `("id", id)` for a record without a group, which is a cluster of one record."""
     if prediction.group is None:
         return ("id", prediction.id)
@@ -97,7 +110,7 @@ def cluster_key(prediction: Prediction) -> tuple[str, str]:
 
 
 def clusters_of(
-    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int]
+    predictions: Sequence[Grouped], clusters: Mapping[tuple[str, str], int]
 ) -> np.ndarray:
     """The number of each prediction's cluster, (n,)."""
     return np.array([clusters[cluster_key(p)] for p in predictions], dtype=np.intp)

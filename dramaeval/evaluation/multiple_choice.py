@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, draws_for_intervals, interval
+from dramaeval.evaluation.dimension_arrays import cluster_names, clusters_of
 from dramaeval.evaluation.metrics.metric import mean_of_defined
 from dramaeval.evaluation.option_predictions import NOT_WRITTEN, OptionPrediction
 from dramaeval.evaluation.predictions import SCORED
@@ -36,9 +37,8 @@ def summarise_options(
     Returns:
         `overall` and `categories.<name>`, each with `likelihood` and, if answers were generated, `written`.
     """
-    names = sorted({_cluster(prediction) for prediction in predictions})
-    clusters = {name: number for number, name in enumerate(names)}
-    drawn = draws_for_intervals(len(names), draws, seed)
+    clusters = cluster_names(predictions)
+    drawn = draws_for_intervals(len(clusters), draws, seed)
     by_category: dict[str, list[OptionPrediction]] = {}
     for prediction in sorted(predictions, key=lambda prediction: prediction.category or ""):
         by_category.setdefault(prediction.category or NO_CATEGORY, []).append(prediction)
@@ -46,12 +46,8 @@ def summarise_options(
     return {
         "overall": _results(predictions, accuracy),
         "categories": {name: _results(listed, accuracy) for name, listed in by_category.items()},
-        "bootstrap": {"draws": draws if drawn else 0, "level": level, "clusters": len(names)},
+        "bootstrap": {"draws": draws if drawn else 0, "level": level, "clusters": len(clusters)},
     }
-
-
-def _cluster(prediction: OptionPrediction) -> str:
-    return prediction.group or prediction.id
 
 
 def _results(
@@ -92,14 +88,14 @@ def _log_p(prediction: OptionPrediction) -> float:
 def _accuracy(
     predictions: Sequence[OptionPrediction],
     right: Sequence[float],
-    clusters: Mapping[str, int],
+    clusters: Mapping[tuple[str, str], int],
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {"accuracy": mean_of_defined(right), "n": len(right), "interval": None}
     if drawn is None or not right:
         return values
-    cluster = np.array([clusters[_cluster(prediction)] for prediction in predictions])
+    cluster = clusters_of(predictions, clusters)
     values["interval"] = interval(drawn.means(cluster, np.array(right)), level)
     return values
 

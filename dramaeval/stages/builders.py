@@ -16,6 +16,7 @@ from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
+from dramaeval.evaluation.metrics.standard import with_standard
 from dramaeval.models.families.base import Family
 from dramaeval.tasks.listeners import EMBED, listener_problem, names_of
 from dramaeval.tasks.mixed import MixedTask
@@ -142,7 +143,7 @@ def build_metrics(config: DictConfig) -> list[Metric]:
     """Build the user's metrics in ``evaluation.metrics``.
 
     Raises:
-        ConfigError: lists every metric that cannot be built or called.
+        ConfigError: lists every metric that cannot be built or called, and a name that is taken.
     """
     metrics, problems = [], []
     for node in config.evaluation.metrics:
@@ -161,6 +162,10 @@ def build_metrics(config: DictConfig) -> list[Metric]:
                 problems.append(
                     f"evaluation.metrics: {node._target_} cannot be called with answers."
                 )
+    try:
+        with_standard(metrics)
+    except ValueError as error:
+        problems.append(f"evaluation.metrics: {error}.")
     if problems:
         raise ConfigError(problems)
     return metrics

@@ -33,11 +33,12 @@ from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
 
+#: The controls that are fitted on the training split.
+FITTED = ("prosody", "encoder_probe", "duration")
 #: The settings in ``evaluation`` on which a control's predictions depend.
 SETTINGS = {
     "phrasing": ("phrasings",),
-    "prosody": ("prosody_clips",),
-    "encoder_probe": ("prosody_clips",),
+    **dict.fromkeys(FITTED, ("prosody_clips",)),
     "invariance": ("changed_clips", "draws", "level"),
     "text_bias": ("changed_clips", "draws", "level"),
 }
@@ -115,7 +116,7 @@ def _control_context(context: RunContext, split: str, name: str) -> ControlConte
 def _clip_count(context: RunContext, records: int, name: str) -> int:
     """The number of clips that a control scores or decodes, for its progress."""
     evaluation = context.config.evaluation
-    if name in ("prosody", "encoder_probe"):
+    if name in FITTED:
         return records + min(len(context.splits["train"]), evaluation.prosody_clips)
     if name == "phrasing":
         return records * evaluation.phrasings

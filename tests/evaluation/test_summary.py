@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from dramaeval.evaluation.bootstrap import bootstrap_draws
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.drop import drop
+from dramaeval.evaluation.metrics.metric import metric_name
+from dramaeval.evaluation.metrics.standard import STANDARD, TAKEN
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.score_spread import with_thoughts, with_wordings
 from dramaeval.evaluation.summary import summarise
 from dramaeval.training.validation_metrics import validation_metrics
 
@@ -306,6 +310,24 @@ def test_a_custom_metric_is_added_to_the_standard_ones(make_prediction: Make) ->
     assert result["macro"]["largest_error"] == pytest.approx(max(errors))
     assert result["macro"]["interval"]["largest_error"][1] == pytest.approx(max(errors))
     assert result["dimensions"]["b"]["undefined"]["largest_error"] == "the metric gave None"
+
+
+def test_the_names_of_all_other_results_are_taken(make_prediction: Make) -> None:
+    """A metric with such a name would replace the result, see `with_standard`."""
+    predictions = [
+        replace(
+            each, system=f"tts-{row % 3}", wordings=(each.expected, each.expected),
+            thoughts=(each.expected, each.expected), scale=scale, ratings=tuple(scale[-1] if r else None for r in each.ratings),
+            expected=(each.expected - 1) / 4 if scale == (0.0, 1.0) else each.expected, distribution=None,
+        )
+        for key, scale in (("a", (1.0, 2.0, 3.0, 4.0, 5.0)), ("b", (0.0, 1.0)))
+        for row, each in enumerate(judged(make_prediction, key, seed=1))
+    ]  # fmt: skip
+    result = summarise(predictions, ["a", "b"], seed=0, draws=100)
+    result = with_thoughts(with_wordings(result, predictions), predictions)
+    metrics = {metric_name(metric) for metric in STANDARD}
+    found = {name for part in (*result["dimensions"].values(), result["macro"]) for name in part}
+    assert found - metrics == TAKEN
 
 
 def test_unknown_dimensions_and_repeated_predictions_are_refused(make_prediction: Make) -> None:

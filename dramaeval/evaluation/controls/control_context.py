@@ -60,14 +60,23 @@ class ControlContext:
     pooled_encodings: Callable[[Sequence[Record]], list[np.ndarray | str]]
 
 
+def require_clips(context: ControlContext) -> None:
+    """Check that the clips were located and their lengths read, which a judge without audio does not need.
+
+    Raises:
+        NotPossibleError: the judge takes no audio.
+    """
+    if not context.record_encoder.family.takes_audio:
+        raise NotPossibleError("this judge takes no audio, so that the clips are not read")
+
+
 def require_audio_judge(context: ControlContext) -> None:
     """Check that the judge's prompt has the clip and no description of its sound.
 
     Raises:
         NotPossibleError: the judge takes no audio, or its prompt describes the sound of the right clip.
     """
-    if not context.record_encoder.family.takes_audio:
-        raise NotPossibleError("this judge takes no audio")
+    require_clips(context)
     if context.task.scoring().get("thought_in_scoring") == "given":
         raise NotPossibleError(
             "the thought that is given before the score describes the right sound; "

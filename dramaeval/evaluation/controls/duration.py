@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.control_context import ControlContext
+from dramaeval.evaluation.controls.control_context import ControlContext, require_clips
 from dramaeval.evaluation.controls.ridge import fitted_predictions
 from dramaeval.evaluation.predictions import Prediction
 
@@ -21,8 +21,9 @@ def duration(context: ControlContext) -> list[Prediction]:
     """Predict each dimension's mean rating from `duration_features` (see `fitted_predictions`).
 
     Raises:
-        NotPossibleError: there is no training split.
+        NotPossibleError: there is no training split, or the judge takes no audio.
     """
+    require_clips(context)
 
     def featurise(records: Sequence[Record]) -> list[np.ndarray | str]:
         context.progress(len(records))
@@ -33,6 +34,6 @@ def duration(context: ControlContext) -> list[Prediction]:
 
 def duration_features(record: Record) -> np.ndarray:
     """Length in seconds, and characters of the key ``transcript`` per second: ``[2]``, NaN without a transcript."""
-    transcript = record.fields.get("transcript")
+    transcript = record.text("transcript")
     rate = len(transcript) / record.seconds if transcript else np.nan
     return np.array([record.seconds, rate])

@@ -38,7 +38,7 @@ def averaged(by_wording: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     """The mean distribution over the wordings (mean score without distributions); unscored if any wording is."""
     means = []
     for same in zip(*by_wording, strict=True):
-        first = replace(same[0], thoughts=None, thought_texts=None)
+        first = replace(same[0], wordings=None, thoughts=None, thought_texts=None)
         unscored = next((prediction for prediction in same if not prediction.scored), None)
         if unscored is not None:
             means.append(replace(first, distribution=None, expected=None, state=unscored.state))

@@ -12,7 +12,7 @@ import numpy as np
 from dramaeval.compat.librosa import compiled_librosa
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.control_context import ControlContext
+from dramaeval.evaluation.controls.control_context import ControlContext, require_clips
 from dramaeval.evaluation.controls.ridge import fitted_predictions
 from dramaeval.evaluation.predictions import Prediction
 
@@ -38,8 +38,9 @@ def prosody(context: ControlContext) -> list[Prediction]:
     The f0 features of a clip without voice are missing features.
 
     Raises:
-        NotPossibleError: there is no training split.
+        NotPossibleError: there is no training split, or the judge takes no audio.
     """
+    require_clips(context)
 
     def featurise(records: Sequence[Record]) -> list[np.ndarray | str]:
         return [_clip_features(record, context) for record in records]

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from dramaeval.evaluation.bootstrap import draws_for_intervals, interval
 from dramaeval.evaluation.controls.control_context import ControlContext
+from dramaeval.evaluation.dimension_arrays import cluster_names, clusters_of
 from dramaeval.evaluation.predictions import Prediction
 
 
@@ -64,9 +65,10 @@ def _shift(
     correlation = None
     if len(pairs) > 1 and np.ptp(before) > 0 and np.ptp(after) > 0:
         correlation = float(spearmanr(before, after).statistic)
-    names, cluster = np.unique([a.group or a.id for a, _ in pairs], return_inverse=True)
-    draws = draws_for_intervals(len(names), context.draws, context.seed)
-    means = None if draws is None else draws.means(cluster, difference)
+    unchanged = [a for a, _ in pairs]
+    clusters = cluster_names(unchanged)
+    draws = draws_for_intervals(len(clusters), context.draws, context.seed)
+    means = None if draws is None else draws.means(clusters_of(unchanged, clusters), difference)
     return {
         "shift": float(difference.mean()),
         "interval": interval(means, context.level),

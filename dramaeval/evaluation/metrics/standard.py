@@ -44,8 +44,23 @@ STANDARD: tuple[Metric, ...] = (
 )
 
 
+#: The other results of a dimension and of the macro average in `metrics.json`, which stand beside those of the metrics.
+TAKEN = frozenset(
+    [
+        "n", "records", "unscored", "unscored_reasons", "missing", "ratings", "ratings_missing", "mean_only",
+        "majority_ties", "clusters", "interval", "interval_undefined", "undefined", "units", "dimensions",
+        "dimensions_defined", "dimensions_undefined", "ceiling", "alternative_annotator", "system_level", "wording",
+        "thought",
+    ]
+)  # fmt: skip
+
+
 def with_standard(added: Sequence[Metric]) -> dict[str, Metric]:
-    """The standard metrics and the added ones, by name; raises ValueError if two have the same name."""
+    """The standard metrics and the added ones, by name.
+
+    Raises:
+        ValueError: two metrics have the same name, or one has the name of another result.
+    """
     named: dict[str, Metric] = {}
     for metric in (*STANDARD, *added):
         name = metric_name(metric)
@@ -53,6 +68,11 @@ def with_standard(added: Sequence[Metric]) -> dict[str, Metric]:
             raise ValueError(
                 f"two metrics are called '{name}'; give yours another name "
                 f"(taken: {', '.join(named)})"
+            )
+        if name in TAKEN:
+            raise ValueError(
+                f"a metric is called '{name}', which is the name of another result; give it another name "
+                f"(taken too: {', '.join(sorted(TAKEN - {name}))})"
             )
         named[name] = metric
     return named

@@ -56,7 +56,7 @@ class Results:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run folder of dramaeval."""
-    return any(folder.glob("predictions*.jsonl"))
+    return bool(phases_in(folder))
 
 
 def phases_in(folder: Path) -> dict[str, Path]:

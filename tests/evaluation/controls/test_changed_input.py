@@ -52,6 +52,23 @@ def test_shift_spread_and_rank_correlation_by_hand(build_context):
         assert values["rank_correlation"] == pytest.approx(spearmanr(old, new).statistic)
 
 
+def test_a_record_without_a_group_is_a_group_of_its_own(build_context):
+    """Also if its id is the name of another record's group: five groups give an interval, four do not."""
+    context = build_context()
+    before = context.score(context.records[:5], context.record_encoder)
+    *grouped, last = [record.id for record in context.records[:5]]
+    groups = dict(zip(grouped, ("anna", "ben", "cleo", "dora"), strict=True))
+    before = [
+        replace(p, group=groups.get(p.id), id="anna" if p.id == last else p.id) for p in before
+    ]
+    after = [replace(p, distribution=None, expected=p.expected + 0.1) for p in before]
+    separate = shifts(context, before, {"a": after})["a"]
+    before = [replace(p, group=p.group or "anna") for p in before]
+    joined = shifts(context, before, {"a": after})["a"]
+    assert [separate[key]["interval"] is None for key in separate] == [False, False]
+    assert [joined[key]["interval"] is None for key in joined] == [True, True]
+
+
 @pytest.mark.slow
 def test_a_change_equals_scoring_the_changed_file(build_context, tmp_path, monkeypatch):
     """Three changes without noise are also written to files, which the judge's encoder reads."""

@@ -8,6 +8,8 @@ import soundfile
 
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.evaluation.controls.control_context import NotPossibleError
+from dramaeval.evaluation.controls.duration import duration
+from dramaeval.evaluation.controls.prosody import prosody
 from dramaeval.evaluation.controls.shuffled_audio import exchanged, shuffled_audio
 from dramaeval.evaluation.controls.silence import silence
 from dramaeval.evaluation.controls.transcript_only import transcript_only
@@ -90,9 +92,11 @@ def test_transcript_only_does_not_read_the_clips(build_context, shots):
 
 
 def test_a_judge_without_audio_has_no_such_controls(build_context, monkeypatch):
+    """Its records have clips without a length, which are not looked for on the disk."""
     context = build_context()
+    context = replace(context, train=[replace(record, seconds=0.0) for record in context.train])
     monkeypatch.setattr(type(context.record_encoder.family), "takes_audio", False)
-    for control in (shuffled_audio, silence, transcript_only):
+    for control in (shuffled_audio, silence, transcript_only, prosody, duration):
         with pytest.raises(NotPossibleError, match="takes no audio"):
             control(context)
 

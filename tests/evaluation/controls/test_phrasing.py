@@ -25,14 +25,16 @@ def test_the_spread_by_hand(make_prediction):
 
 
 def test_distributions_are_averaged(make_prediction):
+    """The scores under the wordings of one of the judge's own predictions are not those of their mean."""
     low, high = (1.0, 0, 0, 0, 0), (0, 0, 0, 0.5, 0.5)
     by_wording = [
-        [make_prediction("a", 1.0, (3,), distribution=low)],
+        [replace(make_prediction("a", 1.0, (3,), distribution=low), wordings=(1.5, 0.5))],
         [make_prediction("a", 4.5, (3,), distribution=high)],
     ]
     (one,) = averaged(by_wording)
     assert one.distribution == (0.5, 0, 0, 0.25, 0.25)
     assert one.expected == pytest.approx(2.75)
+    assert one.wordings is None
     by_wording[1] = [make_prediction("a", None, (3,), state="unreadable clip: torn")]
     (one,) = averaged(by_wording)
     assert (one.expected, one.state) == (None, "unreadable clip: torn")

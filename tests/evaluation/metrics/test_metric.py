@@ -76,6 +76,16 @@ def test_two_metrics_of_one_name_are_refused() -> None:
     assert list(with_standard([within_one])) == [*map(metric_name, STANDARD), "within_one"]
 
 
+@pytest.mark.parametrize("name", ["records", "n", "undefined", "interval", "system_level"])
+def test_a_metric_with_the_name_of_another_result_is_refused(name: str) -> None:
+    def mine(arrays: DimensionArrays) -> float:
+        return 1.0
+
+    mine.__name__ = name
+    with pytest.raises(ValueError, match=f"a metric is called '{name}'"):
+        with_standard([mine])
+
+
 def test_a_function_is_called_for_each_draw_unless_there_are_too_many_rows(
     random_arrays: Callable[..., DimensionArrays], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from dramaeval.evaluation.report.published_responses import (
     has_responses,
     read_responses,
 )
-from dramaeval.evaluation.report.read_results import Results, ResultsError
+from dramaeval.evaluation.report.read_results import Results, ResultsError, is_run
 from dramaeval.evaluation.report.side_by_side import side_by_side
 
 
@@ -47,7 +47,8 @@ def answer(record=None, pitch=4, trait=2.0, **values):
     }  # fmt: skip
 
 
-def test_answers_take_the_ratings_of_the_run_with_the_same_records(write, run):
+@pytest.mark.parametrize("name", ["gemini", "predictions_gemini"])
+def test_answers_take_the_ratings_of_the_run_with_the_same_records(write, run, name):
     file = write(
         answer("r1"),
         answer(id="r2", pitch="3", trait=True),
@@ -55,9 +56,11 @@ def test_answers_take_the_ratings_of_the_run_with_the_same_records(write, run):
         answer("r4"),
         answer("r9"),
         {},
+        name=name,
     )
     assert has_responses(file)
     assert has_responses(file.parent)
+    assert not is_run(file.parent)
     result = read_responses(file, "zero", [run])
     scores = {(p.id, p.dimension): p.expected for p in result.predictions}
     assert scores == {
