@@ -14,6 +14,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
 
 from dramaeval.config.sweep_options import LocalOptions
 from dramaeval.distributed.lock_holder import holder_of
@@ -45,7 +47,7 @@ class LocalLauncher(SweepLauncher):
                 "launch.detach=true needs a cluster that watches the runs: hydra/launcher=slurm or "
                 "slurm_cpu. Here, start the sweep under nohup or in tmux."
             )
-        return problems
+        return problems + gpu_problems(self.options["parallel"], self.options["gpus_per_run"])
 
     def job_runner(self) -> JobRunner:
         """The object that starts and watches the processes."""
@@ -127,10 +129,34 @@ class LocalJobRunner(JobRunner):
         environment = environment_of_children(self.parallel)
         if self.gpus_per_run:
             first, end = slot * self.gpus_per_run, (slot + 1) * self.gpus_per_run
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-            names = visible.split(",") if visible else list(map(str, range(end)))
+            names = visible_gpus()
+            names = list(map(str, range(end))) if names is None else names
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[first:end])
         return environment
+
+
+def visible_gpus() -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES names; None if it is not set. CUDA ignores those after a negative number."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if value is None:
+        return None
+    names = (name.strip() for name in value.split(","))
+    return list(takewhile(lambda name: name and not name.startswith("-"), names))
+
+
+def gpu_problems(parallel: Any, gpus_per_run: Any) -> list[str]:
+    """The problem of runs for which CUDA_VISIBLE_DEVICES has no GPU, and which would train on the CPU."""
+    names = visible_gpus()
+    if names is None or not (isinstance(parallel, int) and isinstance(gpus_per_run, int)):
+        return []  # without the variable the number is unknown, since asking for it would import PyTorch
+    if parallel * gpus_per_run <= len(names):
+        return []
+    runs = len(names) // max(gpus_per_run, 1)
+    fix = f"set hydra.launcher.parallel={runs}" if runs else "leave hydra.launcher.gpus_per_run out"
+    return [
+        f"hydra.launcher.parallel={parallel} with gpus_per_run={gpus_per_run} needs {parallel * gpus_per_run} GPUs, and "
+        f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']} has {len(names)}: {fix}, or make more GPUs visible."
+    ]
 
 
 def _settle(run: SweepRun, code: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from transformers import set_seed
 
 from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ConfigError, ProblemCollector
@@ -42,7 +43,6 @@ from dramaeval.stages.builders import (
 )
 from dramaeval.stages.compatibility import check_family, check_task
 from dramaeval.stages.converted_sources import conversions_folder
-from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import check_texts, read_splits
@@ -103,7 +103,7 @@ class RunContext:
         self.stages = frozenset(config.stages)
         self.trains = Stage.train in self.stages
         self.evaluates = Stage.evaluate in self.stages
-        seed_everything(config.seed)
+        set_seed(config.seed)
         if config.debug:
             debug.prepare()
         self.loggers = Loggers(

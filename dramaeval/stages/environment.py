@@ -1,17 +1,15 @@
-"""Describes the environment of a run (versions, commit, hardware, seed), and seeds it."""
+"""Describes the environment of a run (versions, commit, hardware, seed)."""
 
 from __future__ import annotations
 
 import os
 import platform
-import random
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dramaeval import startup
@@ -41,13 +39,6 @@ def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, A
     }
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch in this process."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - librosa and sklearn use the global state
-    torch.manual_seed(seed)
-
-
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -56,7 +47,10 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout, with ``+changes`` if files differ from it; None outside a git checkout."""
+    """The commit of the checkout, with ``+changes`` if files differ from it; None outside a git checkout.
+
+    An installed package may lie in the repository of another project, whose commit says nothing about the package.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:
@@ -67,5 +61,7 @@ def _commit() -> str | None:
             return None
         return output.stdout.strip()
 
+    if git("rev-parse", "--show-toplevel") != str(root):
+        return None
     commit = git("rev-parse", "HEAD")
     return f"{commit}+changes" if commit and git("status", "--porcelain") else commit

@@ -62,7 +62,7 @@ class Splits:
         """The number of skipped records of each split, and the reasons, for metrics.json."""
         return {
             name: {
-                "records": len({problem.line for problem in problems}),
+                "records": _count_records(problems),
                 "problems": [problem.as_dict() for problem in problems],
             }
             for name, problems in self.skipped.items()
@@ -244,7 +244,7 @@ def scores_input(config: DictConfig) -> bool:
 def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
     if not problems:
         return
-    skipped = len({problem.line for problem in problems if problem.line is not None})
+    skipped = _count_records(problems)
     log.warning(
         "%s: skipped %d of %d records (task.data.on_bad=skip):", name, skipped, skipped + kept
     )
@@ -252,6 +252,11 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
         log.warning(
             "  line %s, id %s, %s: %s", problem.line, problem.id, problem.key, problem.problem
         )
+
+
+def _count_records(problems: Sequence[Problem]) -> int:
+    """The number of records with problems; a split may have several files."""
+    return len({(problem.file, problem.line) for problem in problems if problem.line is not None})
 
 
 def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:

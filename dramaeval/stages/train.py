@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 
 from dramaeval.config.batch_size import BatchError, step_size
 from dramaeval.config.literal import instantiate, plain
@@ -27,7 +27,6 @@ from dramaeval.models.inputs.audio_encodings import is_trained
 from dramaeval.models.inputs.record_encoder import attach_encoding_cache
 from dramaeval.models.quantization import write_quantization
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.export import LEFT_OUT
 from dramaeval.stages.judge_settings import write_judge_file
 from dramaeval.stages.model_card import write_card
@@ -104,7 +103,7 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
     """
     config, model = context.config, context.model
     context.family.freeze_fixed(model)
-    seed_everything(config.seed)
+    set_seed(config.seed)
     if context.adapter is not None and context.starting_adapter is None:
         model = attach(model, context.adapter)
     tower = context.family.parts.get("audio")
@@ -133,6 +132,7 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
         )
     except BatchError as error:
         raise ConfigError(str(error)) from None
+    trainer.run_config = config
     step = in_completions(config, step_size(config, context.processes.count))
     trainer.add_callback(ZeroEngineCheck(trainer, config.zero, step))
     return trainer

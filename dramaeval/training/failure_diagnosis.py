@@ -1,8 +1,4 @@
-"""Messages about exhausted memory and losses that are not finite.
-
-The advice begins with the settings that give the same result and only take longer; settings that change the training
-follow.
-"""
+"""Messages about exhausted memory and losses that are not finite."""
 
 from __future__ import annotations
 
@@ -23,6 +19,8 @@ from dramaeval.models.failures import (
     size_of,
 )
 from dramaeval.models.inputs.collation import Batch
+from dramaeval.training.grpo.settings import trains_by_reward
+from dramaeval.training.memory_advice import batch_settings, memory_advice
 
 _QUESTIONS_NAMED = 20
 
@@ -66,52 +64,13 @@ def require_finite(losses: torch.Tensor, trainer: Any, batch: Batch) -> None:
 
 
 def _memory_text(trainer: Any, batch: Batch, error: BaseException) -> str:
-    args = trainer.args
     facts = [
-        f"batch: {size_of(batch)} (trainer.args.per_device_train_batch_size={args.per_device_train_batch_size}, "
-        f"gradient_accumulation_steps={args.gradient_accumulation_steps})",
+        f"batch: {size_of(batch)} ({batch_settings(trainer)})",
         f"model: {parameters_of(trainer.model)}",
         f"allocator: {first_line(error)}",
     ]
     head = f"Out of memory at training step {trainer.state.global_step + 1}."
-    return failure_message(head, facts, _memory_advice(trainer))
-
-
-def _memory_advice(trainer: Any) -> list[str]:
-    args, settings = trainer.args, trainer.batch_settings
-    size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    dtype = next(trainer.model.parameters()).dtype
-    advice = []
-    if not settings["shared_prefix"]:
-        advice.append(
-            "batch.shared_prefix=true: the same result, and a clip's questions share memory"
-        )
-    if size > 1:
-        half = -(-size // 2)
-        same = "the same result" if size % 2 == 0 else "nearly the same batch"
-        advice.append(
-            f"trainer.args.per_device_train_batch_size={half} "
-            f"trainer.args.gradient_accumulation_steps={accumulated * 2}: {same}, a little slower"
-        )
-    if not args.gradient_checkpointing:
-        advice.append(
-            "trainer.args.gradient_checkpointing=true: the same result, about a third slower"
-        )
-    if args.device.type == "cuda" and dtype == torch.float32:
-        advice.append("model.dtype=bfloat16: half the weights, rounded")
-    if not hasattr(trainer.model, "peft_config"):
-        advice.append("peft=lora: gradients and optimizer states of an adapter only")
-    count = settings["questions_per_clip"]
-    if count is None or count > 1:
-        dimensions = trainer.record_encoder.task.dimensions
-        fewer = max(1, (count or len(dimensions)) // 2)
-        advice.append(
-            f"batch.questions_per_clip={fewer}: each step samples fewer questions a clip; train for more epochs"
-        )
-    advice.append(
-        "task.data.max_seconds=15 task.data.on_long=trim: only the beginning of longer clips is used"
-    )
-    return advice
+    return failure_message(head, facts, memory_advice(trainer, batch))
 
 
 def _loss_text(trainer: Any, batch: Batch, bad: Sequence[int], extra: str = "") -> str:
@@ -144,7 +103,9 @@ def _loss_advice(trainer: Any, only_some: bool) -> list[str]:
         advice.append(
             "look at the records of these questions: the others of the batch have finite losses"
         )
-    advice.append("debug=true: names the operation that fails")
+    config = trainer.run_config
+    if config is not None and not config.debug and not trains_by_reward(config):
+        advice.append("debug=true: names the operation that fails")
     if next(trainer.model.parameters()).dtype == torch.float16:
         advice.append("model.dtype=bfloat16 or float32: float16 overflows early")
     if args.max_grad_norm > 0.5:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import datasets
 import torch
 from accelerate.data_loader import prepare_data_loader
+from omegaconf import DictConfig
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from dramaeval.compat.accelerate import import_deepspeed_only_for_zero
@@ -74,11 +75,13 @@ class JudgeTrainer(Trainer):
 
     Attributes:
         current: the batch of the last forward pass, for messages about failures.
+        run_config: the configuration of the run, for advice in these messages; None for a trainer from Python.
         statistics: the measurements between two logged steps.
     """
 
     #: Counts that are logged as throughput.
     rates: ClassVar[Sequence[str]] = ("tokens", "questions")
+    run_config: DictConfig | None = None
 
     def __init__(
         self,
@@ -262,14 +265,28 @@ class JudgeTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Score the validation records and log the agreement with their raters.
+        """Score records and log the agreement with their raters.
+
+        Args:
+            eval_dataset: the records, for example `AudioDataset.records`; None for the validation records.
+            ignore_keys: is not used.
+            metric_key_prefix: the beginning of the figures' names.
 
         Returns:
             the logged figures. If ``metric_for_best_model`` is undefined during training, it is NaN, which is never
             the best.
+
+        Raises:
+            TypeError: ``eval_dataset`` is not a sequence of records.
         """
+        records = self.val_records if eval_dataset is None else eval_dataset
+        if not (isinstance(records, Sequence) and all(isinstance(one, Record) for one in records)):
+            raise TypeError(
+                f"eval_dataset is a {type(eval_dataset).__name__}: give a list of records, for example "
+                "AudioDataset(…).records, or None for the validation records."
+            )
         started = time.monotonic()
-        metrics = validation_metrics(self.predict_records(self.val_records))
+        metrics = validation_metrics(self.predict_records(records))
         logs = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         logs[f"{metric_key_prefix}_runtime"] = time.monotonic() - started
         training = self.model.training

@@ -76,11 +76,18 @@ class EpochOrder(torch.utils.data.Sampler[int]):
 
 
 def apportion(count: int, weights: Sequence[float]) -> list[int]:
-    """Divide ``count`` by weights into whole numbers, at least 1, by the largest remainders (Hamilton's method)."""
+    """Divide ``count`` by weights into whole numbers by the largest remainders (Hamilton's method).
+
+    The numbers sum to ``count``. If ``count`` suffices, each is at least 1: a number that would be 0 takes 1 from the
+    largest.
+    """
     exact = count * np.asarray(weights, dtype=np.float64) / sum(weights)
     shares = np.floor(exact).astype(int)
     shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
-    return [max(1, int(share)) for share in shares]
+    while shares.min() < 1 < shares.max():
+        shares[shares.argmax()] -= 1
+        shares[shares.argmin()] += 1
+    return [int(share) for share in shares]
 
 
 class EpochBatchSampler(torch.utils.data.Sampler[list[int]]):

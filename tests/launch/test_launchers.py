@@ -14,7 +14,7 @@ from repository import ROOT
 from dramaeval.compat.submitit import Executor
 from dramaeval.config import fields, registration
 from dramaeval.config.sweep_options import LocalOptions, SlurmOptions
-from dramaeval.launch.local import LocalJobRunner
+from dramaeval.launch.local import LocalJobRunner, LocalLauncher
 from dramaeval.launch.slurm import additional_problems, make_executor
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -159,6 +159,36 @@ def test_parallel_runs_use_different_gpus(monkeypatch):
     assert job_runner._environment(1)["CUDA_VISIBLE_DEVICES"] == "6,7"
 
 
+@pytest.mark.parametrize(
+    ("visible", "parallel", "gpus_per_run", "fix"),
+    [
+        ("0,1", 4, 1, "has 2: set hydra.launcher.parallel=2"),
+        ("4,5,6", 2, 2, "needs 4 GPUs, and CUDA_VISIBLE_DEVICES=4,5,6 has 3: set hydra.launcher.parallel=1"),
+        ("0", 1, 2, "leave hydra.launcher.gpus_per_run out"),
+        ("", 1, 1, "has 0: leave hydra.launcher.gpus_per_run out"),
+        ("0,-1,1", 2, 1, "has 1: set hydra.launcher.parallel=1"),
+        ("GPU-1a,GPU-2b", 2, 1, None),
+        (None, 4, 1, None),
+        ("", 4, None, None),
+        ("0", "two", 1, None),
+    ],
+)  # fmt: skip
+def test_runs_without_a_visible_gpu_are_refused(monkeypatch, visible, parallel, gpus_per_run, fix):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    hydra = {
+        "job": {"chdir": False},
+        "sweeper": {"_target_": "hydra_plugins.dramaeval_sweeps.Grid"},
+    }
+    launcher = LocalLauncher(parallel=parallel, gpus_per_run=gpus_per_run, poll_seconds=1)
+    launcher.config = OmegaConf.create({"hydra": hydra, "launch": {"detach": False}})
+    problems = launcher.problems()
+    assert len(problems) == (fix is not None)
+    assert all(fix in problem for problem in problems)
+
+
 @pytest.fixture
 def sweep(launch):
     """Run the command of a sweep; in these tests it ends before it submits anything."""
@@ -204,6 +234,7 @@ def test_all_problems_of_a_launcher_are_reported_together(sweep, tmp_path):
         (["launch.detach=true"], "launch.detach=true needs a cluster"),
         (["launch.check=true", "task.data.test=/nope.jsonl"], "/nope.jsonl does not exist"),
         (["hydra/launcher=basic"], "choose one of local_processes, slurm, slurm_cpu"),
+        (["hydra/sweeper=basic"], "hydra/sweeper: choose one of grid, optuna"),
         (["trainer.args.learning_rate=interval(0.1,1)"], "hydra/sweeper=optuna"),
         (["hydra.sweep.subdir=same", "seed=0,1"], "differs between the runs"),
         (["hydra/sweeper=optuna"], "There is nothing to search: give search=lora"),

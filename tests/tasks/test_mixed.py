@@ -88,7 +88,21 @@ def test_apportion_rounds_up_the_largest_remainders():
     # 10 · 1/6, 2/6, 3/6 = 1.67, 3.33, 5: the largest remainder is rounded up
     assert apportion(10, [1, 2, 3]) == [2, 3, 5]
     assert apportion(7, [1, 1, 1]) == [3, 2, 2]
-    assert apportion(5, [1, 1000]) == [1, 5]
+    # 4.98, 0.01, 0.01: the small shares take 1 each from the large one
+    assert apportion(5, [1000, 1, 1]) == [3, 1, 1]
+    assert apportion(5, [1, 1000]) == [1, 4]
+    assert apportion(1, [1, 1, 2]) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("weights", [[1, 1000], [1e-6, 5, 1e6, 1], [3, 3, 3, 3]])
+def test_the_shares_of_an_epoch_sum_to_its_records_and_none_is_empty(weights):
+    for count in range(len(weights), 30):
+        shares = apportion(count, weights)
+        assert sum(shares) == count
+        assert min(shares) >= 1
+    rows = [[number] for number in range(len(weights))]
+    order = EpochOrder(9, 0, list(zip(rows, weights, strict=True)))
+    assert len(list(order)) == len(order)
 
 
 def test_without_weights_there_is_no_mixture(composed):

@@ -1,17 +1,24 @@
 """Errors of exhausted memory and of losses that are not finite: they name the batch, the cause and remedies."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from dramaeval.compat.torch import is_out_of_memory
+from dramaeval.config.batch_size import step_size
+from dramaeval.config.keys import is_a
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.stages.training_arguments import build_arguments
 from dramaeval.training import objectives
+from dramaeval.training.grpo.settings import generations
+from dramaeval.training.memory_advice import memory_advice
 
 QUICK = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]",
@@ -61,10 +68,11 @@ def test_out_of_memory_in_training_names_the_batch_and_lists_remedies(run_of):
     assert "allocate memory" in text
     remedies = [
         "per_device_train_batch_size=1 trainer.args.gradient_accumulation_steps=6",
-        "gradient_checkpointing=true", "peft=lora", "batch.questions_per_clip=1", "max_seconds=15",
+        "gradient_checkpointing=true", "peft=lora", "batch.questions_per_clip=1",
     ]  # fmt: skip
     assert positions(text, remedies) == sorted(positions(text, remedies))
     assert "batch.shared_prefix" not in text  # it is on already
+    assert "max_seconds" not in text  # the clips are shorter
     assert raised.value.__cause__ is not None
 
 
@@ -72,7 +80,7 @@ def test_out_of_memory_in_training_names_the_batch_and_lists_remedies(run_of):
 def test_remedies_that_are_already_set_are_not_listed(run_of):
     run = run_of(
         "trainer.args.gradient_checkpointing=true", "batch.shared_prefix=false",
-        "trainer.args.per_device_train_batch_size=1", "batch.questions_per_clip=1",
+        "trainer.args.per_device_train_batch_size=1",
     )  # fmt: skip
     trainer = make_trainer(run)
     trainer.objective = objectives.WeightedObjective("too_large", {"too_large": too_large})
@@ -80,8 +88,98 @@ def test_remedies_that_are_already_set_are_not_listed(run_of):
         trainer.train()
     remedies = str(raised.value).partition("Try, in this order:")[2]
     assert "1. batch.shared_prefix=true" in remedies
-    for absent in ("gradient_checkpointing", "per_device", "peft=lora", "questions_per_clip"):
+    for absent in ("gradient_checkpointing", "per_device", "peft=lora", "max_seconds"):
         assert absent not in remedies
+
+
+def failed(config, folder, *, seconds=20.0, dimensions=10):
+    """What the advice reads of a trainer and its batch, for a configuration."""
+    model = torch.nn.Linear(1, 1)
+    if config.peft:
+        kind = "PREFIX_TUNING" if is_a(config.peft, "PrefixTuningConfig") else "LORA"
+        model.peft_config = {"default": SimpleNamespace(peft_type=kind)}
+    trainer = SimpleNamespace(
+        run_config=config,
+        args=build_arguments(config, RunFolder(folder), torch.device("cpu"), validates=False),
+        model=model,
+        num_generations=generations(config),
+        record_encoder=SimpleNamespace(family=SimpleNamespace(takes_audio=True)),
+        train_records=[SimpleNamespace(prompt_clips={"a.wav": seconds})],
+        budget_batches=SimpleNamespace(largest=3000),
+    )
+    keys = [("a", str(number)) for number in range(dimensions)]
+    return trainer, SimpleNamespace(questions=dimensions, question_keys=keys)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pass_and_step"),
+    [
+        ([], "batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["batch.per_device=4"], "batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["batch.per_device=4", "trainer.args.per_device_train_batch_size=4"],
+         "trainer.args.per_device_train_batch_size=2 batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["trainer.args.per_device_train_batch_size=5", "trainer.args.gradient_accumulation_steps=3"],
+         "trainer.args.per_device_train_batch_size=3 trainer.args.gradient_accumulation_steps=5"),
+        (["batch.global=9", "batch.per_device=9"], "batch.per_device=3"),
+        (["batch.global=8", "trainer.args.gradient_accumulation_steps=2"],
+         "batch.per_device=2 trainer.args.gradient_accumulation_steps=4"),
+        (["batch.per_device=1", "batch.shared_prefix=false"], None),
+        (["batch.shared_prefix=false", "model.attention=eager", "peft=prefix"],
+         "batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["batch.max_tokens=5000", "peft=none"], None),
+        (["peft=none", "adapt=all", "model.freeze_audio=true"], "batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["peft=none", "trainer.learning_rates.audio=1e-5"],
+         "batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["trainer=grpo"], "batch.per_device=2 trainer.args.gradient_accumulation_steps=2"),
+        (["trainer=grpo", "+trainer.args.steps_per_generation=1"],
+         "batch.per_device=2 trainer.args.gradient_accumulation_steps=2 trainer.args.steps_per_generation=2"),
+        (["trainer=grpo", "trainer.estimator=enumerated", "batch.per_device=1"], None),
+        (["trainer.objective=soft_ce+ranking", "batch.per_device=2"], None),
+    ],
+)  # fmt: skip
+def test_all_advice_is_accepted_by_the_same_run_and_a_step_keeps_its_size(
+    composed, problems_of, tmp_path, overrides, pass_and_step
+):
+    overrides = ["device=cpu", "logger=none", *overrides]
+    config = composed(*overrides)
+    assert problems_of(*overrides) == []
+    advice = [text.partition(": ")[0] for text in memory_advice(*failed(config, tmp_path))]
+    assert advice
+    assert [text for text in advice if "per_device" in text] == [pass_and_step] * bool(
+        pass_and_step
+    )
+    for text in advice:
+        words = [*overrides, *text.split()]
+        assert problems_of(*words) == []
+        changed = composed(*words)
+        assert changed != config
+        build_arguments(changed, RunFolder(tmp_path), torch.device("cpu"), validates=False)
+        if "per_device" in text:
+            before, after = step_size(config, 1), step_size(changed, 1)
+            assert (after.clips, after.per_device < before.per_device) == (before.clips, True)
+
+
+def test_advice_that_would_change_nothing_is_not_given(composed, tmp_path):
+    config = composed(
+        "device=cpu", "logger=none", "batch.per_device=1", "batch.shared_prefix=false"
+    )
+    trainer, batch = failed(config, tmp_path, seconds=15.0, dimensions=1)
+    assert [text.partition("=")[0] for text in memory_advice(trainer, batch)] == [
+        "trainer.args.gradient_checkpointing"
+    ]
+
+
+def test_a_trainer_from_python_gets_advice_about_arguments_of_python(composed, tmp_path):
+    config = composed("trainer=grpo", "device=cpu", "logger=none", "peft=none")
+    trainer, batch = failed(config, tmp_path)
+    trainer.run_config = None
+    trainer.record_encoder.task = SimpleNamespace(prompts_per_record=1)
+    # TRL counts 4 clips with 8 completions each
+    assert [text.partition(": ")[0] for text in memory_advice(trainer, batch)] == [
+        "per_device_train_batch_size=16, gradient_accumulation_steps=2 in args",
+        "gradient_checkpointing=True in args",
+        "peft_config=create_peft_config()",
+    ]
 
 
 def test_out_of_memory_in_scoring_suggests_fewer_clips(run_of):

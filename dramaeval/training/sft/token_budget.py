@@ -105,11 +105,12 @@ class TokenBudgetBatches:
     """
 
     def __init__(self, sizes: Sequence[Size], max_tokens: int, seed: int) -> None:
-        largest = max(size.tokens for size in sizes)
-        if largest > max_tokens:
+        #: The tokens of the largest record, which the budget has to hold.
+        self.largest = max(size.tokens for size in sizes)
+        if self.largest > max_tokens:
             raise BatchError(
                 f"batch.max_tokens={max_tokens} is less than one clip's questions take: the largest needs "
-                f"{largest:,} tokens. Set it to {largest} or more, or batch.questions_per_clip lower."
+                f"{self.largest:,} tokens. Set it to {self.largest} or more, or batch.questions_per_clip lower."
             )
         self.seed = seed
         numbers = sorted(range(len(sizes)), key=lambda number: (sizes[number].tokens, number))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -172,6 +173,10 @@ def test_records_are_skipped_or_all_problems_are_raised(composed, records, text_
     assert kept.skipped_summary()["train"]["records"] == 1
     with pytest.raises(BadRecordsError):
         check_texts(Splits({"val": read[2:]}), task, text_check, skips=True)
+    # Files of several tasks in one split have equal line numbers.
+    other = [replace(record, file=Path("other.jsonl")) for record in read]
+    both = check_texts(Splits({"train": [*read, *other]}), task, text_check, skips=True)
+    assert both.skipped_summary()["train"]["records"] == 2
 
 
 def test_texts_that_form_a_control_token_together_are_refused_in_encoding(

@@ -16,6 +16,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.stages.training_arguments import loader_arguments
+from dramaeval.training.validation_metrics import validation_metrics
 
 TINY = PACKAGE / "models" / "tiny"
 QUICK = (
@@ -203,6 +204,12 @@ def test_the_best_step_is_loaded_at_the_end_and_its_checkpoint_is_kept(run_of, p
     best = max(scores, key=scores.get)
     assert trainer.state.best_global_step == best
     assert trainer.evaluate()["eval_pearson"] == pytest.approx(scores[best], abs=1e-6)
+    first = trainer.val_records[:3]
+    expected = validation_metrics(trainer.predict_records(first))["mse"]
+    assert trainer.evaluate(first)["eval_mse"] == pytest.approx(expected)
+    assert trainer.evaluate()["eval_mse"] != pytest.approx(expected)
+    with pytest.raises(TypeError, match="give a list of records"):
+        trainer.evaluate(trainer.train_dataset)
     kept = {one.name for one in run.folder.checkpoints.glob("checkpoint-*")}
     assert kept == {f"checkpoint-{best}", "checkpoint-4"} | (
         {"checkpoint-3"} if best == 4 else set()
