@@ -20,7 +20,7 @@ from benchmarks.product import ROOT, TIMED
 from benchmarks.timing import OURS, Row
 from benchmarks.training import PLAIN, TRL
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 
 #: Each step has two sequences of one question each, and trains all weights.

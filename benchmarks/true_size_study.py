@@ -97,7 +97,7 @@ class Study:
         from dramaeval.config.composition import compose
         from dramaeval.stages.checks import check
         from dramaeval.stages.context import RunContext
-        from dramaeval.stages.planning import make_plan
+        from dramaeval.stages.planner import make_plan
         from dramaeval.stages.run_folder import RunFolder
 
         config = compose(*words)

@@ -5,6 +5,7 @@ Hydra imports this module at every start, so a plugin imports its implementation
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
@@ -17,8 +18,16 @@ from omegaconf import DictConfig
 from dramaeval.config.extras import missing_package
 
 
+def _user_facing_errors() -> AbstractContextManager[None]:
+    from dramaeval.stages.user_errors import user_facing_errors
+
+    return user_facing_errors()
+
+
 class _Deferred:
     """Forwards Hydra's calls to an implementation, which is imported when the plugin is created.
+
+    Errors that the user can fix end the command with one message; Hydra would print others.
 
     Attributes:
         PATH: the module and the class of the implementation.
@@ -38,21 +47,25 @@ class _Deferred:
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Forward Hydra's configuration."""
-        self.implementation.setup(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        with _user_facing_errors():
+            self.implementation.setup(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
 
 
 class _DeferredLauncher(_Deferred, Launcher):
     def launch(self, job_overrides: Any, initial_job_idx: int) -> list[JobReturn]:
-        """Forward the runs to the implementation."""
-        return self.implementation.launch(job_overrides, initial_job_idx)
+        """Forward the runs to the implementation, which keeps their results in the sweep's table."""
+        with _user_facing_errors():
+            self.implementation.launch(job_overrides, initial_job_idx)
+        return []
 
 
 class _DeferredSweeper(_Deferred, Sweeper):
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         """Forward the overrides to the implementation."""
-        return self.implementation.sweep(arguments)
+        with _user_facing_errors():
+            self.implementation.sweep(arguments)
 
 
 class LocalProcesses(_DeferredLauncher):

@@ -118,7 +118,7 @@ class Session:
         Raises:
             ValueError: a loss is not finite.
         """
-        from dramaeval.stages.planning import make_plan
+        from dramaeval.stages.planner import make_plan
         from dramaeval.stages.train import make_trainer
 
         context = self.context(

@@ -41,7 +41,8 @@ class RunResult:
 
     Attributes:
         folder: the run folder.
-        objective: the figure that a sweep maximises: macro Pearson on val, else on test; None without evaluation.
+        objective: the figure that a sweep maximises, on val or else on test: the macro Pearson of ratings, the accuracy
+            on pairs without ties, or the accuracy on multiple-choice questions; None without evaluation.
     """
 
     folder: Path

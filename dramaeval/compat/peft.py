@@ -110,19 +110,6 @@ def freeze_rank_counters(model: Any) -> None:
             weight.requires_grad_(False)
 
 
-def load_virtual_tokens(wrapper: Any, folder: Any, *, trainable: bool) -> Any:
-    """Load saved virtual tokens into a new wrapper.
-
-    Reaches: `PeftModel.load_adapter` for a method that learns virtual tokens.
-    Why: `PeftModel.from_pretrained` refuses to make virtual tokens trainable, since PEFT does not save the projection
-    that some of them have.
-    Since: PEFT 0.18.
-    Remove when: ``from_pretrained(…, is_trainable=True)`` accepts virtual tokens without a projection.
-    """
-    wrapper.load_adapter(folder, "default", is_trainable=trainable)
-    return wrapper
-
-
 def adalora_settings(model: Any) -> Any:
     """The settings of a model's active AdaLoRA adapter; None for any other model."""
     adapters = getattr(model, "peft_config", None) or {}

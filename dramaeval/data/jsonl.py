@@ -46,6 +46,15 @@ class UnreadableFileError(Exception):
         super().__init__(problem, fix)
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of the project; empty if it is missing or unreadable, for example while it is written."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def json_lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, with their numbers from 1; for files that the project wrote (see `read_lines`).
 

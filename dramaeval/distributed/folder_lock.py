@@ -110,7 +110,8 @@ class FolderLock:
             )
             self._remove(holder.token)
         raise FolderInUseError(
-            f"{self.file} changes its holder repeatedly: other processes try to lock {self.folder} too."
+            f"{self.file} changes its holder repeatedly: other processes try to lock {self.folder} too. "
+            "Wait until they have ended, or use another folder."
         )
 
     def _candidate(self) -> Path:

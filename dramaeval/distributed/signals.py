@@ -8,8 +8,9 @@ can save a checkpoint. At any other time the process stops at once; unfinished r
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 #: Not SIGUSR1, which NCCL may catch.
@@ -66,6 +67,19 @@ class StopRequests:
 
 #: The requests to this process; no signal is recorded before `listen` is called.
 STOP_REQUESTS = StopRequests()
+
+
+@contextmanager
+def ended_by_term() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit with the code 128 + its number inside the block, so that the block can clean up."""
+    previous = None
+    with suppress(ValueError):  # only the main thread can install a handler
+        previous = signal.signal(NOW, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        if previous is not None:
+            signal.signal(NOW, previous)
 
 
 def ignore_stop_signals() -> None:

@@ -6,7 +6,6 @@ workers are stopped, since they would wait for it forever. When this process is 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import pickle
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +24,7 @@ from omegaconf import DictConfig
 from dramaeval import startup
 from dramaeval.config.literal import resolve
 from dramaeval.distributed.folder_lock import token_of
+from dramaeval.distributed.signals import ended_by_term
 from dramaeval.errors import STORAGE, UserFacingError
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,11 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
             )
             for rank in range(count)
         ]
-        with _stopping(workers):
-            failed = _watch(workers)
+        with ended_by_term():
+            try:
+                failed = _watch(workers)
+            finally:
+                terminate(workers, PATIENCE)
         if failed:
             _explain(failed, workers, folder)
         return pickle.loads(result.read_bytes()) if result.is_file() else None
@@ -140,20 +143,6 @@ def _watch(workers: list[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:
         if not running or (deadline is not None and time.monotonic() > deadline):
             return list(failed.items())
         time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Stop the workers at the end of the block, even after a failure, Ctrl-C or SIGTERM."""
-    previous = None
-    with contextlib.suppress(ValueError):  # only the main thread can install a handler
-        previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        terminate(workers, PATIENCE)
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
 
 
 def terminate(processes: Sequence[ChildProcess], patience: float) -> None:

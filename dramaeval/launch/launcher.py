@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -24,12 +22,9 @@ from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
 from dramaeval.launch.sweeps.checks import plan_runs
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun, load_config, without_hydra
-from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state
-from dramaeval.stages.user_errors import user_facing_errors
 
-
-class RunFailedError(RuntimeError):
-    """A run of a sweep has no result; the message names its state."""
+#: The module of the launchers and sweepers that keep a table of the runs.
+PLUGINS = "hydra_plugins.dramaeval_sweeps."
 
 
 class SweepLauncher(ABC):
@@ -47,19 +42,18 @@ class SweepLauncher(ABC):
         """Store and check Hydra's configuration.
 
         Raises:
-            SystemExit: lists all problems.
+            ConfigError: lists all problems.
         """
         self.context, self.config = hydra_context, config
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
-        with user_facing_errors():
-            for line in startup.prepare():
-                print(line)
-            problems = [
-                *self.problems(),
-                *fields.problems(self.OPTIONS, self.options, "hydra.launcher"),
-            ]
-            if problems:
-                raise ConfigError(problems)
+        for line in startup.prepare():
+            print(line)
+        problems = [
+            *self.problems(),
+            *fields.problems(self.OPTIONS, self.options, "hydra.launcher"),
+        ]
+        if problems:
+            raise ConfigError(problems)
 
     def problems(self) -> list[str]:
         """The problems of the sweep's settings."""
@@ -67,6 +61,10 @@ class SweepLauncher(ABC):
         if started_by_launcher():
             problems.append(
                 f"A sweep starts its processes itself: {command_name()} -m processes=N …, without torchrun."
+            )
+        if not str(hydra.sweeper._target_).startswith(PLUGINS):
+            problems.append(
+                "hydra/sweeper: choose one of grid, optuna; other sweepers neither list nor resume the runs that failed."
             )
         if hydra.job.chdir:
             problems.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
@@ -130,28 +128,23 @@ class SweepLauncher(ABC):
         if problems:
             raise ConfigError(problems)
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> list[JobReturn]:
-        """Create the folders of the runs and start them; Hydra's sweepers call this."""
-        with user_facing_errors():
-            if self.is_check:
-                configs = self.folder.compose(
-                    self.context, self.config, job_overrides, initial_job_idx
-                )
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
+        """Create the folders of the runs and start them."""
+        if self.is_check:
+            configs = self.folder.compose(self.context, self.config, job_overrides, initial_job_idx)
 
-                def settings_of(run: SweepRun) -> DictConfig:
-                    HydraConfig.instance().set_config(configs[run])
-                    return without_hydra(configs[run])
+            def settings_of(run: SweepRun) -> DictConfig:
+                HydraConfig.instance().set_config(configs[run])
+                return without_hydra(configs[run])
 
-                self.show(list(configs), settings_of)
-                return []
-            runs = self.folder.add(self.context, self.config, job_overrides, initial_job_idx)
-            if not initial_job_idx:
-                print(f"Sweep in {self.folder.path}", flush=True)
-            return self.run(runs)
+            self.show(list(configs), settings_of)
+            return
+        runs = self.folder.add(self.context, self.config, job_overrides, initial_job_idx)
+        if not initial_job_idx:
+            print(f"Sweep in {self.folder.path}", flush=True)
+        self.run(runs)
 
-    def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
+    def run(self, runs: Sequence[SweepRun]) -> None:
         """Start runs whose folders exist, and wait for their ends.
 
         Raises:
@@ -164,18 +157,3 @@ class SweepLauncher(ABC):
         except DetachedSweep as detached:
             print(detached)
             raise SystemExit(detached.code) from None
-        return [result(run) for run in runs]
-
-
-def result(run: SweepRun) -> JobReturn:
-    """The result of a run in Hydra's form."""
-    state = read_state(run.folder)
-    returned = JobReturn(overrides=list(run.overrides), working_dir=os.getcwd())
-    if state.state in (DONE, PRUNED):
-        returned.status, returned.return_value = JobStatus.COMPLETED, state.objective
-    else:
-        returned.status = JobStatus.FAILED
-        returned.return_value = RunFailedError(
-            f"{run.folder.name}: {state.state}" + (f": {state.reason}" if state.reason else "")
-        )
-    return returned

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
 
 from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
+from dramaeval.distributed.signals import ended_by_term
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.launch.sweeps.result_rows import Table
 from dramaeval.launch.sweeps.table import for_terminal, settings, write_tables
@@ -48,7 +46,7 @@ class JobRunner(ABC):
         """Start queued runs, and record the end of runs that could not record it themselves.
 
         Returns:
-            SLURM's states of waiting runs, by the number of the run.
+            SLURM's states of the jobs that have not ended, by the number of the run; empty without SLURM.
         """
 
     @property
@@ -96,7 +94,7 @@ def watch(
         DetachedSweep: the runs continue without this process, or the user has stopped them.
         FolderInUseError: another process watches the sweep.
     """
-    with _ended_by_term(), locked(sweep.path, CHOOSE), _Screen() as screen:
+    with ended_by_term(), locked(sweep.path, CHOOSE), _Screen() as screen:
         try:
             job_runner.submit(runs)
             write_tables(sweep.path)
@@ -144,20 +142,6 @@ def _stop(job_runner: JobRunner, sweep: SweepFolder) -> None:
     job_runner.stop()
     job_runner.poll()
     write_tables(sweep.path, running=False)
-
-
-@contextmanager
-def _ended_by_term() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit inside the block."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 class _Screen:

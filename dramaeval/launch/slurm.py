@@ -20,6 +20,7 @@ from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
 from dramaeval.compat.submitit import Executor
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.sweep_options import SlurmOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
@@ -288,7 +289,10 @@ def job_of(run: SweepRun) -> str | None:
     except (FileNotFoundError, DamagedFileError, KeyError):
         return None
     if not _JOB.fullmatch(job):
-        raise ConfigError(f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job.")
+        raise ConfigError(
+            f"{run.folder / 'slurm.json'}: {job!r} is not the number of a SLURM job. Remove the file, then run again: "
+            f"{command_name()} resume=true sweep={run.folder.parent}"
+        )
     return job
 
 

@@ -23,7 +23,6 @@ from dramaeval.compat.peft import (
     freeze_rank_counters,
     is_replaced,
     is_virtual_token,
-    load_virtual_tokens,
     set_task_type,
 )
 from dramaeval.compat.transformers import file_if_exists
@@ -213,7 +212,11 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool, own: bool = False
             from dramaeval.models.forward.virtual_tokens import VirtualTokens
 
             config.inference_mode = not trainable
-            return load_virtual_tokens(VirtualTokens(model, config), folder, trainable=trainable)
+            wrapped = VirtualTokens(model, config)
+            # `PeftModel.from_pretrained` refuses to train virtual tokens, since PEFT does not save the projection
+            # that some of them have.
+            wrapped.load_adapter(folder, "default", is_trainable=trainable)
+            return wrapped
         wrapped = PeftModel.from_pretrained(model, folder, is_trainable=trainable, config=config)
     except SafetensorError as error:
         raise ModelError(

@@ -35,6 +35,8 @@ from dramaeval.stages import (
 from dramaeval.tasks import settings as task_settings
 from dramaeval.training import settings as training_settings
 
+#: The modules of the stages. A stage is also listed in `dramaeval.config.schema.Stage` and called in
+#: `dramaeval.stages.pipeline.run_stages`; one that checks records is in `dramaeval.stages.pipeline.CHECK_RECORDS`.
 STAGES = (import_records, prepare, train, evaluate, controls, score, report, export, serve)
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     missing_targets,

@@ -23,7 +23,7 @@ from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.stages import hub_upload
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.judge_settings import export_judge_file
+from dramaeval.stages.judge_yaml import export_judge_file
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
 

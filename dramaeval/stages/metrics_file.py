@@ -242,9 +242,10 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
 
 
 def objective_of(figures: Mapping[str, Any], phase: str) -> float | None:
-    """The figure that a sweep maximises: macro Pearson on val, else on the first test set.
+    """The figure that a sweep maximises, on val or else on the first test set.
 
-    Without ratings it is the accuracy; for pairs, the accuracy without ties.
+    It is the macro Pearson of ratings; without ratings, the macro accuracy on pairs without ties; without pairs, the
+    accuracy on multiple-choice questions.
     """
     choices, pairs = (figures.get(kind, {}) for kind in OTHER_KINDS)
     for split in held_out_splits({**figures, **choices, **pairs}):

@@ -94,18 +94,14 @@ def licence_of(base: str) -> str | None:
     Args:
         base: a folder, or a name on the hub; for a name, only the local cache is read.
     """
+    from huggingface_hub import metadata_load
+
     for file in _cards_of(base):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        if not lines or lines[0].strip() != "---" or "---" not in (rest := lines[1:]):
-            continue
         try:
-            head = yaml.safe_load("\n".join(rest[: rest.index("---")]))
-        except yaml.YAMLError:
+            head = metadata_load(file) or {}
+        except (ValueError, yaml.YAMLError):  # a damaged card
             continue
-        licence = (
-            head.get("license_name") or head.get("license") if isinstance(head, dict) else None
-        )
-        if licence:
+        if licence := head.get("license_name") or head.get("license"):
             return ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence)
     return None
 

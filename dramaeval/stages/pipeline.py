@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
@@ -45,11 +44,11 @@ from dramaeval.stages.api_plan import ApiPlan
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import CallbackProvider, RunContext
 from dramaeval.stages.converted_sources import conversions_folder
-from dramaeval.stages.judge_settings import check_examples, log_judge
+from dramaeval.stages.judge_yaml import check_examples, log_judge
 from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.plan import Plan
-from dramaeval.stages.planning import capacity, make_plan, missing_files
+from dramaeval.stages.planner import capacity, make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.score_input import with_saved_stdin
 from dramaeval.training.learning_rates import untrained_parts
@@ -68,8 +67,7 @@ def run(
     """Run the configuration that Hydra composed in Hydra's output folder; for the arguments see `run_in_process`.
 
     Returns:
-        the figure that a sweep maximises: macro Pearson on val, or on test if there is no val split; None without
-        evaluation.
+        the figure that a sweep maximises (see `dramaeval.stages.metrics_file.objective_of`); None without evaluation.
 
     Raises:
         ConfigError, BadRecordsError, ModelError: list problems for the user, before any weights load.
@@ -77,12 +75,8 @@ def run(
     """
     path = _output_folder()
     with locked(path):
-        hydra, launched = HydraConfig.get(), started_by_launcher()
-        secrets.guard(config, hydra)
-        if launched and hydra.mode == RunMode.MULTIRUN:
-            raise ConfigError(
-                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
-            )
+        secrets.guard(config, HydraConfig.get())
+        launched = started_by_launcher()
         config = with_saved_stdin(config, conversions_folder(config, None if config.plan else path))
         return run_in_folder(config, path, further_callbacks, server, starts_processes=not launched)
 

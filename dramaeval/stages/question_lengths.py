@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,17 +143,12 @@ def _row(
         audio = clip_tokens(family, task, record, group[0])
         prefix = 0
         if shared_prefix and len(texts) > 1:
-            prefix = audio + _common_length(texts) // _CHARACTERS_PER_TOKEN
+            common = os.path.commonprefix(texts)  # noqa: RUF071 - characters, not folders
+            prefix = audio + len(common) // _CHARACTERS_PER_TOKEN
         shared += prefix
         total += sum(audio + len(text) // _CHARACTERS_PER_TOKEN for text in texts)
         in_prefix += prefix * len(group)
     return shared, round((total - in_prefix) / len(questions))
-
-
-def _common_length(texts: Sequence[str]) -> int:
-    """The number of characters with which all texts begin."""
-    pairs = zip(min(texts), max(texts), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class _Longest:

@@ -19,6 +19,7 @@ from dramaeval.config.serve_settings import TOKEN_VARIABLE
 from dramaeval.data.turns import NONE
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.stages.context import RunContext
+from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.reference import uses_reference
 
 #: Serves the judge of a run.
@@ -92,7 +93,7 @@ def check_records(context: RunContext) -> list[str]:
             f"stages=[serve] takes clips and their texts, and task={task.name} also reads {further}: use Judge.score."
         ]
     rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
-    if rated or hasattr(task, "by"):
+    if rated or isinstance(task, PairTask):
         return []
     return [
         f"stages=[serve] needs one task with ratings or of pairs, and task={task.name} is not one: give the task that is "

@@ -28,7 +28,7 @@ from dramaeval.models.inputs.record_encoder import attach_encoding_cache
 from dramaeval.models.quantization import write_quantization
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.export import LEFT_OUT
-from dramaeval.stages.judge_settings import write_judge_file
+from dramaeval.stages.judge_yaml import write_judge_file
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.storage_errors import StorageError, folder_gone

@@ -5,12 +5,11 @@ A checkpoint has the fingerprints of the records: a training resumes only with t
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
@@ -23,14 +22,13 @@ from dramaeval.data.fingerprint import (
     record_prints,
     write_prints,
 )
+from dramaeval.data.jsonl import read_object
 from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.errors import UserFacingError
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _PREFIX = "checkpoint-"
 
@@ -76,7 +74,7 @@ def checkpoint_to_resume(requested: str | bool | None, trainer: Any) -> str | No
         require_undamaged(Path(requested), trainer.processes, "Resume an earlier one.")
         return requested
     folder, with_best = Path(trainer.args.output_dir), trainer.args.load_best_model_at_end
-    newest = _on_rank_zero(trainer.processes, lambda: last_checkpoint(folder, with_best=with_best))
+    newest = trainer.processes.from_rank_zero(lambda: last_checkpoint(folder, with_best=with_best))
     if newest is None:
         raise ValueError(
             f"{folder} holds no undamaged checkpoint: leave out resume_from_checkpoint."
@@ -86,7 +84,7 @@ def checkpoint_to_resume(requested: str | bool | None, trainer: Any) -> str | No
 
 def require_undamaged(checkpoint: Path, processes: Processes, advice: str) -> None:
     """Raise DamagedFileError, with advice for the user, if a file of a checkpoint is damaged."""
-    if damage := _on_rank_zero(processes, lambda: damage_in(checkpoint)):
+    if damage := processes.from_rank_zero(lambda: damage_in(checkpoint)):
         raise DamagedFileError(f"{checkpoint} is damaged: {'; '.join(damage)}. {advice}")
 
 
@@ -104,8 +102,8 @@ def fingerprints_of(splits: Mapping[str, Sequence[Record]], *, reads_audio: bool
 def require_same_records(checkpoint: Path, trainer: Any) -> None:
     """Raise OtherRecordsError if a checkpoint was written with other records than a `JudgeTrainer` has."""
     # Only rank 0 reads the clips.
-    problem = _on_rank_zero(
-        trainer.processes, lambda: other_records(checkpoint, trainer.fingerprints)
+    problem = trainer.processes.from_rank_zero(
+        lambda: other_records(checkpoint, trainer.fingerprints)
     )
     if problem:
         raise OtherRecordsError(problem)
@@ -131,11 +129,6 @@ def other_records(checkpoint: Path, text: str) -> str | None:
         f"{checkpoint} was written in a training with other records. {'; '.join(changes)}. Restore them to resume the "
         "training, or start anew: leave out resume_from_checkpoint and give another output_dir."
     )
-
-
-def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
-    """Do work on rank 0 and give its result to all processes, so that only rank 0 reads the files."""
-    return processes.broadcast(work() if processes.is_rank_zero else cast(T, None))
 
 
 @contextmanager
@@ -225,8 +218,4 @@ def restore_callbacks(checkpoint: Path, callbacks: Iterable[Any]) -> None:
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
     """The trainer's state in a checkpoint; empty if it is missing or damaged."""
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
+    return read_object(checkpoint / "trainer_state.json")

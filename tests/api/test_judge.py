@@ -20,7 +20,7 @@ from dramaeval.models.errors import ModelError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.judge_settings import check_examples
+from dramaeval.stages.judge_yaml import check_examples
 from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder, saved_form
 

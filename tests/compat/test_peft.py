@@ -6,7 +6,6 @@ from contracts import contract
 from peft import (
     AdaLoraConfig,
     LoraConfig,
-    PeftModel,
     PeftModelForCausalLM,
     PromptTuningConfig,
     get_peft_model,
@@ -94,24 +93,6 @@ def test_rank_counters_of_adalora_are_frozen(model):
             weight.requires_grad_(True)
         entries.freeze_rank_counters(wrapper)
         assert not any(weight.requires_grad for weight in counters)
-
-
-def test_loaded_virtual_tokens_are_trainable(model, tmp_path):
-    config = prompt_tuning()
-    config.task_type = "CAUSAL_LM"
-    saved = get_peft_model(model, config)
-    saved.save_pretrained(tmp_path)
-    expected = saved.prompt_encoder["default"].embedding.weight
-    base = saved.get_base_model()
-    with contract(entries.load_virtual_tokens):
-        with pytest.raises(ValueError, match="prompt learning"):
-            PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
-        wrapper = entries.load_virtual_tokens(
-            PeftModelForCausalLM(base, config), tmp_path, trainable=True
-        )
-        weight = wrapper.prompt_encoder["default"].embedding.weight
-        torch.testing.assert_close(weight, expected)
-        assert weight.requires_grad
 
 
 def adalora(seed):

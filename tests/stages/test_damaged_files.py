@@ -18,7 +18,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.pipeline import run_stages
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.training.checkpoints import last_checkpoint
 

@@ -9,11 +9,11 @@ import torch
 from dramaeval.config.problems import ConfigError
 from dramaeval.models.planning.generation_time import GenerationTime
 from dramaeval.models.planning.memory import estimate, readable
-from dramaeval.stages import planning
+from dramaeval.stages import planner
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import check_context, run_stages
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -178,7 +178,7 @@ def test_a_plan_states_the_seconds_of_thoughts_where_they_can_be_measured(plan_o
         measured.append((prompt_tokens, texts))
         return GenerationTime(prompt=2.0, step=0.25)
 
-    monkeypatch.setattr(planning, "measure_generation", measure)
+    monkeypatch.setattr(planner, "measure_generation", measure)
     thoughts = (
         "task=role_caption", "task.dimensions=[pitch_dynamics]", "task.thought_tokens=8",
         "stages=[evaluate]",

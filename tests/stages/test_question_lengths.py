@@ -22,7 +22,7 @@ from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.families.voxtral import Voxtral
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.question_lengths import question_lengths
 from dramaeval.stages.run_folder import RunFolder
 

@@ -12,7 +12,7 @@ from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.manifest import read_manifest, seal
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training import checkpoints

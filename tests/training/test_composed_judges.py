@@ -18,7 +18,7 @@ from dramaeval.data.records import read_records
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
-from dramaeval.stages.planning import make_plan, missing_files
+from dramaeval.stages.planner import make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Task

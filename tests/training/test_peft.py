@@ -16,7 +16,7 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.stages import evaluate, train
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.predictions_file import read_phase
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge

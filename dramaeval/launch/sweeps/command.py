@@ -33,7 +33,6 @@ from dramaeval.launch.sweeps.state import (
     read_state,
 )
 from dramaeval.launch.sweeps.table import show_tables
-from dramaeval.stages.user_errors import user_facing_errors
 
 #: The settings that a command with ``sweep=…`` may have.
 _ALLOWED = ("sweep", "resume", "stages", "launch.check", "launch.detach", "launch.trust")
@@ -43,19 +42,19 @@ def run_sweep_command(config: DictConfig) -> None:
     """Report or resume the sweep in ``config.sweep``.
 
     Raises:
-        SystemExit: the command is wrong, or a resumed run failed again.
+        ConfigError: the command is wrong.
+        SystemExit: a resumed run failed again.
     """
-    with user_facing_errors():
-        _check(config)
-        _remove_hydra_folder()
-        sweep = SweepFolder(Path(config.sweep).expanduser())
-        sweep.require()
-        if config.resume:
-            with locked(sweep.path, CHOOSE):
-                require_own(sweep, trust=bool(config.launch.trust))
-                resume(sweep, config)
-        else:
-            report(sweep)
+    _check(config)
+    _remove_hydra_folder()
+    sweep = SweepFolder(Path(config.sweep).expanduser())
+    sweep.require()
+    if config.resume:
+        with locked(sweep.path, CHOOSE):
+            require_own(sweep, trust=bool(config.launch.trust))
+            resume(sweep, config)
+    else:
+        report(sweep)
 
 
 def _check(config: DictConfig) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.durations import duration
-from dramaeval.data.jsonl import json_lines
+from dramaeval.data.jsonl import json_lines, read_object
 from dramaeval.data.manifest import damage_of
 from dramaeval.data.problems import counted
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
@@ -63,10 +63,10 @@ def join_shards(sweep: SweepFolder) -> str | None:
         )
     made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     joined = sweep.path / "predictions.jsonl"
-    earlier = _read(sweep.path / SUMMARY)
+    earlier = read_object(sweep.path / SUMMARY)
     if earlier.get("made_from") == made_from and joined.is_file():
         return f"{counted(earlier['clips'], 'clip')}, joined from {count} shards, in {joined}"
-    progress = [_read(file.parent / PROGRESS) for file in files]
+    progress = [read_object(file.parent / PROGRESS) for file in files]
     totals = [values.get("total") for values in progress]
     clips, dimensions, unscored = _write(joined, files, totals)
     summary = {
@@ -85,7 +85,7 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if output := sweep.master().get("output"):
         paths: dict[str, str] = {}
         for file in files:
-            paths |= _read(file.parent / CLIPS)
+            paths |= read_object(file.parent / CLIPS)
         from dramaeval.evaluation.score_table import write_scores
 
         write_scores(Path(output).expanduser(), joined, dimensions, paths)
@@ -129,7 +129,7 @@ def _write(
 
 def _input_hashes(folder: Path) -> list[str]:
     """The hashes of the files from which a shard took its records."""
-    splits = _read(folder / FINGERPRINT).get("splits", {})
+    splits = read_object(folder / FINGERPRINT).get("splits", {})
     return sorted(splits.get("input", {}).get("files", {}).values())
 
 
@@ -149,18 +149,9 @@ def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[dict[str, Any]]]
         yield name, [line for _, line in pairs], [values for values, _ in pairs]
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """A JSON object; empty if the file is absent or cannot be read, for example while another process writes it."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
 def progress_of(folder: Path) -> dict[str, Any]:
     """The progress of a shard with the keys ``done``, ``total`` and ``rate``; empty for other runs."""
-    values = _read(folder / PROGRESS)
+    values = read_object(folder / PROGRESS)
     return values if {"done", "total", "rate"} <= set(values) else {}
 
 

@@ -45,7 +45,7 @@ class Row:
         state: its state.
         agreement: the macro Pearson by split, after the run's last phase.
         seconds: the working time so far.
-        queue_state: SLURM's state of a run that has not started; empty if unknown.
+        queue_state: SLURM's state of the run's job if it has not ended; empty without SLURM or if unknown.
         progress: the progress of a shard, see `dramaeval.launch.sweeps.joining.progress_of`; empty for other runs.
     """
 

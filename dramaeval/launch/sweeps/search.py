@@ -21,7 +21,6 @@ from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_sealed
 from dramaeval.launch.sweeps.sweeper import SweepRunner
-from dramaeval.stages.user_errors import user_facing_errors
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,8 @@ class SearchSweeper(SweepRunner):
         """Search for the settings with the best objective.
 
         Raises:
-            SystemExit: a setting is wrong, or a run has not finished (code 1).
+            ConfigError: a setting is wrong.
+            SystemExit: a run has not finished (code 1).
         """
         if self.launcher.is_check:
             study = self._study(None)
@@ -95,11 +95,10 @@ class SearchSweeper(SweepRunner):
         print(f"Search in {self.folder.path}", flush=True)
         while count := self._batch(first := len(self.folder.runs())):
             batch = [self._ask(study, arguments) for _ in range(count)]
-            with user_facing_errors():
-                runs = self.folder.add(self.context, self.config, [job for _, job in batch], first)
-                for (trial, _), run in zip(batch, runs, strict=True):
-                    write_sealed(run.folder / "trial.json", {"trial": trial.number})
-                self.launcher.run(runs)
+            runs = self.folder.add(self.context, self.config, [job for _, job in batch], first)
+            for (trial, _), run in zip(batch, runs, strict=True):
+                write_sealed(run.folder / "trial.json", {"trial": trial.number})
+            self.launcher.run(runs)
             has_untried = [_tell(study, run) for run in runs]
             if not all(has_untried):
                 print("Every combination was tried.")
@@ -136,7 +135,7 @@ class SearchSweeper(SweepRunner):
         """The search space as Optuna's distributions, and the overrides that all runs share.
 
         Raises:
-            SystemExit: lists all problems.
+            ConfigError: lists all problems.
         """
         space, fixed, problems = {}, [], []
         for override in self.overrides(arguments):
@@ -154,8 +153,7 @@ class SearchSweeper(SweepRunner):
                 "trainer.args.learning_rate='interval(1e-4, 1e-2)'."
             )
         if problems:
-            with user_facing_errors():
-                raise ConfigError(problems)
+            raise ConfigError(problems)
         return space, fixed
 
     def _ask(self, study: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:

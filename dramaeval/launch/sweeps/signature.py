@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from dramaeval.data.jsonl import read_object
 from dramaeval.launch.sweeps.state import write_atomic
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,8 @@ def sign(folder: Path, names: Iterable[str]) -> None:
 def unsigned(folder: Path, names: Iterable[str]) -> list[Path]:
     """The files of a folder that have no valid signature of this account."""
     key = _key(create=False)
-    try:
-        signatures = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        signatures = {}
-    if key is None or not isinstance(signatures, dict):
+    signatures = read_object(folder / FILE)
+    if key is None:
         return [folder / name for name in names]
     return [
         folder / name

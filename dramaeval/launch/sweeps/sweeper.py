@@ -21,13 +21,10 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import refuse_words
 from dramaeval.config.sweep_options import GridOptions
 from dramaeval.distributed.folder_lock import locked
+from dramaeval.launch.launcher import PLUGINS
 from dramaeval.launch.runner import command
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.launch.sweeps.table import settings, show_tables
-from dramaeval.stages.user_errors import user_facing_errors
-
-#: The module of the launchers that keep a table of the runs.
-_PLUGINS = "hydra_plugins.dramaeval_sweeps."
 
 
 class SweepRunner:
@@ -45,13 +42,12 @@ class SweepRunner:
         """Store and check Hydra's configuration, and create the launcher.
 
         Raises:
-            SystemExit: lists all problems.
+            ConfigError: lists all problems.
         """
         self.context, self.config = hydra_context, config
-        with user_facing_errors():
-            problems = self.problems()
-            if problems:
-                raise ConfigError(problems)
+        problems = self.problems()
+        if problems:
+            raise ConfigError(problems)
         plugin: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -61,7 +57,7 @@ class SweepRunner:
     def problems(self) -> list[str]:
         """The problems of the sweep's settings."""
         problems = fields.problems(self.OPTIONS, self.options, "hydra.sweeper")
-        if not str(self.config.hydra.launcher._target_).startswith(_PLUGINS):
+        if not str(self.config.hydra.launcher._target_).startswith(PLUGINS):
             problems.append(
                 "hydra/launcher: choose one of local_processes, slurm, slurm_cpu; other launchers keep no "
                 "table of the runs."
@@ -75,10 +71,10 @@ class SweepRunner:
         """Lock the sweep's folder, so that no other process starts or resumes runs in it.
 
         Raises:
-            SystemExit: another process has locked it.
+            FolderInUseError: another process has locked it.
         """
         try:
-            with user_facing_errors(), locked(self.folder.path, CHOOSE):
+            with locked(self.folder.path, CHOOSE):
                 yield
         finally:
             with suppress(OSError):
@@ -89,11 +85,10 @@ class SweepRunner:
         params: Mapping[str, Any] = self.options.get("params") or {}
         words = [f"{key}={value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        with user_facing_errors():
-            refuse_words(words)
-            refuse_words(arguments)
-            parsed = parser.parse_overrides([*words, *arguments])
-            return list({override.get_key_element(): override for override in parsed}.values())
+        refuse_words(words)
+        refuse_words(arguments)
+        parsed = parser.parse_overrides([*words, *arguments])
+        return list({override.get_key_element(): override for override in parsed}.values())
 
     def end(self) -> None:
         """Write and print the table at the end of a sweep.
@@ -101,8 +96,7 @@ class SweepRunner:
         Raises:
             SystemExit: a run has not finished (code 1); the message lists the unfinished runs.
         """
-        with user_facing_errors():
-            table = show_tables(self.folder, running=False)
+        table = show_tables(self.folder, running=False)
         lines = [
             f"  {row.run.folder.name} ({settings(row.settings(table.varied))}): {row.description}"
             for row in table.unfinished
@@ -122,7 +116,8 @@ class GridSweeper(SweepRunner):
         """Start a run for each combination.
 
         Raises:
-            SystemExit: a value cannot be listed, or a run has not finished (code 1).
+            ConfigError: a value cannot be listed.
+            SystemExit: a run has not finished (code 1).
         """
         overrides = self.overrides(arguments)
         problems = [
@@ -132,8 +127,7 @@ class GridSweeper(SweepRunner):
             if override.is_sweep_override() and not override.is_discrete_sweep()
         ]
         if problems:
-            with user_facing_errors():
-                raise ConfigError(problems)
+            raise ConfigError(problems)
         jobs = grid_jobs(overrides)
         if self.launcher.is_check:
             self.launcher.launch(jobs, 0)

@@ -19,7 +19,6 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from dramaeval.training.grpo.dimension_metrics import NO_SPREAD
-from dramaeval.training.grpo.estimator import Estimator
 from dramaeval.training.grpo.policy_scorer import TokenScores
 from dramaeval.training.grpo.prompt_groups import PromptGroup, Rows, number_groups, pass_rows
 from dramaeval.training.grpo.saved_generation import Pass, divide
@@ -79,7 +78,7 @@ def weigh_answers(
     )
 
 
-class EnumeratedEstimator(Estimator):
+class EnumeratedEstimator:
     """Uses all answers of the scale; each training pass computes their weights and advantages."""
 
     def generate(self, trainer: Any, rows: Rows) -> list[Pass]:

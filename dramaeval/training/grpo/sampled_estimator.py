@@ -16,7 +16,6 @@ from dramaeval.models.forward.generation import (
 )
 from dramaeval.models.inputs.collation import EncodedRecord, collate
 from dramaeval.training.grpo.completion_batches import prompts_to_continue
-from dramaeval.training.grpo.estimator import Estimator
 from dramaeval.training.grpo.policy_scorer import TokenScores
 from dramaeval.training.grpo.prompt_groups import PromptGroup, Rows, pass_rows
 from dramaeval.training.grpo.sampling import sample_completions
@@ -26,14 +25,21 @@ from dramaeval.training.grpo.saved_generation import Pass, divide
 REWARDS = "judge_rewards"
 
 
-class SampledEstimator(Estimator):
-    """Samples completions; TRL computes advantages and loss."""
+class SampledEstimator:
+    """Samples completions; TRL computes advantages and loss.
+
+    `EnumeratedEstimator` has the same methods ``generate`` and ``loss_inputs``, whose argument ``trainer`` is a
+    `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`.
+    """
 
     def __init__(self) -> None:
         self._groups: Sequence[PromptGroup] = ()  # the groups of the generation, without repetition
 
     def generate(self, trainer: Any, rows: Rows) -> list[Pass]:
-        """Sample completions of each group; TRL scores and rewards them."""
+        """Make the passes of a new generation by sampling completions of each group, which TRL scores and rewards.
+
+        The completions of a group are in the same pass.
+        """
         self._groups, copies = trainer.groups_of(rows), trainer.num_generations
         completions = [group for group in self._groups for _ in range(copies)]
         samples = [{"prompt": " × ".join(group.about)} for group in completions]
@@ -46,7 +52,14 @@ class SampledEstimator(Estimator):
     def loss_inputs(
         self, trainer: Any, inputs: Pass, groups: Sequence[PromptGroup], scores: TokenScores
     ) -> Pass:
-        """Return the inputs unchanged, because TRL has already computed the advantages."""
+        """Return the inputs of TRL's loss unchanged, because TRL has already computed the advantages.
+
+        Args:
+            trainer: the trainer.
+            inputs: the inputs of the pass.
+            groups: the group of each completion.
+            scores: scores of the tokens of the completions, with gradients.
+        """
         return inputs
 
     def rollout(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:

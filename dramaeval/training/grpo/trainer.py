@@ -3,7 +3,7 @@
 TRL provides loss, clipping, KL, scaling of rewards, logging and the training loop. Other classes provide the rest:
 
 - `PromptGroups`: the questions;
-- an `Estimator`: the completions, and the weights of their losses;
+- `SampledEstimator` or `EnumeratedEstimator`: the completions, and the weights of their losses;
 - `PolicyScorer`: the log-probabilities of the completions, with the clip of the question;
 - `ReferencePolicy`: the policy before training;
 - `WeightedRewards`: the rewards;

@@ -25,7 +25,7 @@ from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.question import Target

@@ -13,7 +13,7 @@ from dramaeval.models.planning.memory import estimate
 from dramaeval.stages.builders import build_family
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 

@@ -15,7 +15,7 @@ from dramaeval.models.forward.answer_distributions import distributions
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.stages.training_arguments import planned_steps

@@ -13,7 +13,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 
 

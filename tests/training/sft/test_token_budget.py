@@ -9,7 +9,7 @@ from dramaeval.config.batch_size import BatchError
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.planning import make_plan
+from dramaeval.stages.planner import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training.sft.token_budget import Size, TokenBudgetBatches, TokenBudgetSampler
