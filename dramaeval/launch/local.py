@@ -47,7 +47,9 @@ class LocalLauncher(SweepLauncher):
                 "launch.detach=true needs a cluster that watches the runs: hydra/launcher=slurm or "
                 "slurm_cpu. Here, start the sweep under nohup or in tmux."
             )
-        return problems + gpu_problems(self.options["parallel"], self.options["gpus_per_run"])
+        return problems + gpu_problems(
+            self.options.get("parallel"), self.options.get("gpus_per_run")
+        )
 
     def job_runner(self) -> JobRunner:
         """The object that starts and watches the processes."""
