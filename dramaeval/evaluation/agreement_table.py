@@ -13,10 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.markup import in_markdown, printable
-
-PHASES = {"zero_shot": "zero-shot", "final": "fine-tuned"}
-"""Titles of the phases, in the order of their columns."""
 
 WIDE = 130
 """Minimum width in characters at which all columns of both phases fit on one line."""

@@ -28,6 +28,9 @@ from dramaeval.evaluation.json_values import (
 SCORED = "scored"
 """The state of a prediction with an expected score; any other state is the reason why there is none."""
 
+PHASES = {"zero_shot": "zero-shot", "final": "final"}
+"""Titles of the phases of a run, in their order."""
+
 PROBLEMS_SHOWN = 20
 """Maximum number of bad lines in one error message; the others are counted."""
 

@@ -18,6 +18,7 @@ from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
 from dramaeval.evaluation.pairs.pair_ranking import NoRankingError, rank_pairs
 from dramaeval.evaluation.pairs.pair_summary import pair_text, summarise_pairs
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.published_convention import (
     published_figures,
     published_text,
@@ -221,14 +222,14 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
         for phase, summary in figures[split].items():
             lines = (wording_text(summary), thought_text(summary), published_text(summary))
             for line in filter(None, lines):
-                texts.append(f"{split}, {phase.replace('_', '-')}: {line}")
+                texts.append(f"{split}, {PHASES[phase]}: {line}")
     for name, splits in figures.get("tasks", {}).items():
         for split, phases in splits.items():
             rated = {phase: summary for phase, summary in phases.items() if "macro" in summary}
             if rated:
                 texts.append(agreement_text(rated, heading=f"{name}, {split}"))
             texts += [
-                f"{name}, {split}, {phase.replace('_', '-')}: {text}"
+                f"{name}, {split}, {PHASES[phase]}: {text}"
                 for phase, summary in rated.items()
                 if (text := published_text(summary))
             ]

@@ -34,7 +34,7 @@ SLICED: Mapping[str, PairMetric] = {
 }
 """The metrics of a slice."""
 
-MARGINS = ("tie", "up to 0.5", "above 0.5")
+STRENGTHS = ("tie", "up to 0.5", "above 0.5")
 """Slices by the absolute value of the mean vote: 0, up to ½, above ½."""
 
 
@@ -96,7 +96,7 @@ def summarise_pairs(
             for key in by_dimension
         },
         "slices": {
-            "margin": _slices(arrays.values(), _margin, MARGINS, sampled, level),
+            "margin": _slices(arrays.values(), _strength, STRENGTHS, sampled, level),
             "language": _slices(arrays.values(), _language, _languages(arrays), sampled, level),
         },
         "bootstrap": {
@@ -212,10 +212,11 @@ def _counted(arrays: Iterable[PairArrays]) -> dict[str, Any]:
     }
 
 
-def _margin(arrays: PairArrays) -> np.ndarray:
-    """The slice of each pair by the raters' margin, ``(n,)``; an empty text without a vote."""
+def _strength(arrays: PairArrays) -> np.ndarray:
+    """The slice of each pair by the strength of the raters' preference, ``(n,)``; an empty text without a vote."""
+    tie, weak, strong = STRENGTHS
     strength = arrays.strength
-    names = np.where(strength == 0, MARGINS[0], np.where(strength <= 0.5, MARGINS[1], MARGINS[2]))
+    names = np.where(strength == 0, tie, np.where(strength <= 0.5, weak, strong))
     return np.where(np.isnan(strength), "", names)
 
 

@@ -11,8 +11,8 @@ from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.option_predictions import OptionPrediction
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.run_page import PHASES
 from dramaeval.evaluation.report.shared_context import (
     MOST_TEXT,
     PageSettings,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dramaeval.data.problems import counted
-from dramaeval.evaluation.report.run_page import PHASES
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.sections import metric_columns
 from dramaeval.evaluation.report.tables import (
     Cell,

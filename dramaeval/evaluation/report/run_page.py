@@ -15,7 +15,7 @@ from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
 from dramaeval.evaluation.drop import drop_text
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import PHASES, Prediction
 from dramaeval.evaluation.report import control_tables, plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import shortened
@@ -39,8 +39,6 @@ MOST_SCORES = 12
 """On scales with more scores, only scores with a rating or a share of at least `SMALLEST_SHARE` are listed."""
 
 SMALLEST_SHARE = 0.02
-
-PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
 
 @dataclass(frozen=True, kw_only=True)
