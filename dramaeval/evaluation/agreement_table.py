@@ -127,10 +127,9 @@ def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
         )
     elif bootstrap["undefined"]:
         lines.append(f"no intervals: {bootstrap['undefined']}")
-    if "ceiling" in last["macro"]:
-        lines.append("ceiling: Pearson of one rater with the mean of the others")
-        if reasons := last["macro"]["ceiling"].get("undefined"):
-            lines.append(f"no ceiling: {_by_reason(reasons, last['macro']['dimensions'])}")
+    lines.append("ceiling: Pearson of one rater with the mean of the others")
+    if reasons := last["macro"]["ceiling"]["undefined"]:
+        lines.append(f"no ceiling: {_by_reason(reasons, last['macro']['dimensions'])}")
     return lines
 
 
@@ -173,8 +172,7 @@ def _agreement(values: Mapping[str, Any], narrow: bool) -> tuple[str, str, str]:
 
 
 def _ceiling_and_counts(values: Mapping[str, Any]) -> tuple[str, str, str]:
-    ceiling = values.get("ceiling", {}).get("pearson")
-    return _number(ceiling), f"{values['n']:,}", f"{values['unscored']:,}"
+    return _number(values["ceiling"]["pearson"]), f"{values['n']:,}", f"{values['unscored']:,}"
 
 
 def _number(value: float | None) -> str:

@@ -19,7 +19,6 @@ from dramaeval.evaluation.dimension_results import (
     SummarySettings,
     dimension_result,
 )
-from dramaeval.evaluation.metrics.alternative_annotator import EPSILON
 from dramaeval.evaluation.metrics.metric import Metric, mean_of_defined
 from dramaeval.evaluation.metrics.standard import with_standard
 from dramaeval.evaluation.predictions import Prediction
@@ -34,8 +33,6 @@ def summarise(
     seed: int,
     draws: int = 2_000,
     level: float = 0.95,
-    ceiling: bool = True,
-    epsilon: float = EPSILON,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, Any]:
     """Measure a judge's agreement with people: the part `<split>.<phase>` of metrics.json.
@@ -46,8 +43,6 @@ def summarise(
         seed: seed of the bootstrap and the permutations.
         draws: bootstrap draws of clusters (`Prediction.group`); 0 for no intervals.
         level: confidence level of the percentile intervals.
-        ceiling: whether to add the agreement between raters.
-        epsilon: the judge's advantage in the alternative annotator test.
         metrics: custom metrics, in addition to the standard ones (see `metrics/metric.py`).
 
     Returns:
@@ -70,8 +65,6 @@ def summarise(
         clusters=clusters,
         draws=drawn,
         level=level,
-        ceiling=ceiling,
-        epsilon=epsilon,
         seed=seed,
     )
     # Several dimensions at a time: numpy computes in parallel threads.
@@ -149,9 +142,8 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
     macro["interval"] = intervals
     if units:
         macro["units"] = units
-    if settings.ceiling:
-        macro["ceiling"] = _macro_ceiling(results, settings)
-        macro["alternative_annotator"] = _macro_alternative(results)
+    macro["ceiling"] = _macro_ceiling(results, settings)
+    macro["alternative_annotator"] = _macro_alternative(results)
     systems = [r.values["system_level"] for r in results.values() if "system_level" in r.values]
     if systems:
         macro["system_level"] = {

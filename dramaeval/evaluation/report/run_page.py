@@ -183,9 +183,8 @@ def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
     if len(phases) > 1:
         series["zero-shot"] = sections.pearson_marks(phases["zero_shot"], keys)
     series["judge"] = sections.pearson_marks(judge, keys)
-    if "ceiling" in judge["macro"]:
-        parts = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
-        series["ceiling"] = [plots.Interval(part["ceiling"]["pearson"]) for part in parts]
+    parts = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
+    series["ceiling"] = [plots.Interval(part["ceiling"]["pearson"]) for part in parts]
     rows = [*(titles.get(key, key) for key in keys), "Macro"]
     label = "Pearson correlation with people by dimension; the table below holds the same figures."
     return plots.forest("forest", label, rows, series, looks, "Pearson")

@@ -59,7 +59,7 @@ def agreement(
             metric_cell(values, "pearson"),
             *([metric_cell(part(before), "pearson")] if before else []),
             *([difference_cell(part(gain).get("pearson"))] if gain else []),
-            number((values.get("ceiling") or {}).get("pearson")),
+            number(values["ceiling"]["pearson"]),
             *(metric_cell(values, name) for name in ("spearman", "kendall", "mse")),
             *(count(values[name]) for name in ("n", "unscored", "missing")),
         ]
@@ -94,7 +94,7 @@ def test_sets(metrics: Summary, phase: str) -> Table | None:
                 Cell(split),
                 metric_cell(macro, "pearson"),
                 difference_cell(drop.get("pearson"), missing),
-                number((macro.get("ceiling") or {}).get("pearson")),
+                number(macro["ceiling"]["pearson"]),
                 metric_cell(macro, "spearman"),
                 metric_cell(macro, "mse"),
                 difference_cell(drop.get("mse"), missing),
@@ -194,10 +194,8 @@ def _metrics(
     return table_of(caption, "Dimension", columns, rows, [("Macro", summary["macro"])])
 
 
-def people(summary: Summary, titles: Titles) -> Table | None:
-    """The agreement between raters; None if it was not computed."""
-    if "ceiling" not in summary["macro"]:
-        return None
+def people(summary: Summary, titles: Titles) -> Table:
+    """The agreement between raters."""
     columns = [
         DIMENSION,
         CEILING,

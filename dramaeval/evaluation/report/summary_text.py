@@ -68,7 +68,7 @@ def _change(gain: Mapping[str, Any] | None) -> str:
 
 
 def _ceiling(macro: Mapping[str, Any]) -> list[str]:
-    ceiling = macro.get("ceiling", {}).get("pearson")
+    ceiling = macro["ceiling"]["pearson"]
     if ceiling is None:
         return []
     text = f"The human ceiling is {shown(ceiling)}: the correlation of one rater with the mean of the others"

@@ -110,7 +110,7 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
     monkeypatch.setattr(plots, "MOST_ROWS", 3)
     keys = [f"d{at}" for at in range(8)]
     built = predictions(keys, 60)
-    summary = summarise(built, keys, seed=0, draws=0, ceiling=False)
+    summary = summarise(built, keys, seed=0, draws=0)
     pearson = {key: summary["dimensions"][key]["pearson"] for key in keys}
     ordered = sorted(keys, key=lambda key: pearson[key])
     chosen = sorted([*ordered[:2], *ordered[-2:]])
