@@ -42,7 +42,8 @@ from dramaeval.evaluation.report.leaderboard_page import (
     tables_of,
 )
 from dramaeval.evaluation.report.read_results import Results
-from dramaeval.evaluation.report.run_page import Findings, render
+from dramaeval.evaluation.report.run_page import render
+from dramaeval.evaluation.report.shared_context import Findings
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise

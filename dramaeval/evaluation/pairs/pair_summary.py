@@ -1,4 +1,4 @@
-"""The summary of a judge of pairs: every dimension, the mean over dimensions, and slices; and its table for the log."""
+"""The summary of a judge of pairs: every dimension, the mean over dimensions, and slices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from dramaeval.evaluation.pairs.pair_metrics import (
     pair_values_over_draws,
 )
 from dramaeval.evaluation.pairs.rater_ceiling import NO_SECOND_RATER, ceiling_summands
-from dramaeval.evaluation.report.markup import in_markdown
 from dramaeval.evaluation.slices import NOT_STATED
 
 SLICED: Mapping[str, PairMetric] = {
@@ -255,35 +254,3 @@ def _slices(
             "prompts": len(set().union(*(table.cluster.tolist() for table in tables))),
         }
     return slices
-
-
-def pair_text(split: str, phases: Mapping[str, Any]) -> str:
-    """Format the agreement on one split as a Markdown table, one row per dimension and phase.
-
-    Args:
-        split: name of the split.
-        phases: the results of `summarise_pairs` by phase.
-    """
-    columns = {"accuracy": "accuracy", "accuracy_untied": "without ties", "auroc": "AUROC"}
-    lines = [
-        f"{split}: pairs",
-        "",
-        f"| dimension | judge | {' | '.join(columns.values())} | raters without ties | pairs |",
-        f"| --- | --- |{' --- |' * (len(columns) + 2)}",
-    ]
-    for phase, summary in phases.items():
-        for name, values in {**summary["dimensions"], "mean": summary["macro"]}.items():
-            cells = [_cell(values, metric) for metric in columns]
-            ceiling = _cell(values["ceiling"], "accuracy_untied")
-            lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {' | '.join(cells)} | {ceiling} | "
-                f"{values['pairs']} |"
-            )
-    return "\n".join(lines)
-
-
-def _cell(values: Mapping[str, Any], metric: str) -> str:
-    value, bounds = values[metric], values["interval"].get(metric)
-    if value is None:
-        return "-"
-    return f"{value:.2f}" + (f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else "")

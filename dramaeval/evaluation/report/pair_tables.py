@@ -115,6 +115,15 @@ def metric_table(
     return table_of(caption, "Dimension", columns, rows, foot, notes)
 
 
+def agreement(split: str, phases: Mapping[str, Any], titles: Mapping[str, str]) -> list[Table]:
+    """The agreement with the raters on a split, and that between raters (see `metric_table`)."""
+    raters, between = f"{split}: agreement with the raters", f"{split}: agreement between raters"
+    return [
+        metric_table(raters, AGREEMENT, phases, titles, numbers=NUMBERS),
+        metric_table(between, BETWEEN_RATERS, phases, titles, ceiling=True),
+    ]
+
+
 def pair_notes(summary: Mapping[str, Any]) -> list[str]:
     """The note about the intervals of a result of `summarise_pairs`."""
     bootstrap = summary["bootstrap"]

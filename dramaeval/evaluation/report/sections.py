@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from dramaeval.config.task_schema import test_splits
+from dramaeval.evaluation.agreement_table import interval_notes, missing_notes
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -15,7 +16,6 @@ from dramaeval.evaluation.report.tables import (
     Table,
     count,
     count_of,
-    interval_note,
     number,
     table_of,
     with_interval,
@@ -289,30 +289,15 @@ def _slice_cell(part: Summary, name: str) -> Cell:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Notes below a table: the intervals, and undefined or missing values."""
-    bootstrap, macro = summary["bootstrap"], summary["macro"]
-    lines = []
-    if bootstrap["draws"] or bootstrap.get("undefined"):
-        units = f" of {bootstrap['clusters']:,} groups of records"
-        lines.append(interval_note(bootstrap, units, bootstrap.get("undefined")))
-    if units := macro.get("units"):
+    """Notes below a table: the intervals, other units, and undefined or missing values."""
+    lines = interval_notes(summary["bootstrap"])
+    if units := summary["macro"].get("units"):
         shown_names = " and ".join(name.upper() for name in units if name in ("mse", "mae"))
         lines.append(
             f"The scales have different ranges: {shown_names or 'errors'} and bias of the macro are counted in ranges "
             "of the scales."
         )
-    undefined = macro["dimensions_undefined"].get("pearson") or {}
-    if undefined:
-        lines.append(
-            f"The macro is over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions; "
-            + "; ".join(f"{key}: {reason}" for key, reason in undefined.items())
-            + "."
-        )
-    if macro["unscored"]:
-        lines.append(f"{macro['unscored']:,} of {macro['records']:,} questions were not scored.")
-    if macro["missing"]:
-        lines.append(f"{macro['missing']:,} of {macro['records']:,} questions have no rating.")
-    return lines
+    return lines + missing_notes(summary)
 
 
 def metric_columns(
