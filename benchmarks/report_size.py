@@ -36,6 +36,7 @@ from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page
 from dramaeval.evaluation.report.leaderboard_page import (
+    board_forest,
     render_board,
     sentences,
     shown_tables,
@@ -187,7 +188,8 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
         shown = shown_tables(ranking, tables)
         write_tables(folder, "leaderboard", tables, shown, sentences(ranking))
     with clock("page"):
-        page = render_board(ranking, shown, "large", ["task role"], "seed: 0\n")
+        look = {"sentences": sentences(ranking), "forest": board_forest(ranking)}
+        page = render_board(ranking, shown, "large", ["task role"], "seed: 0\n", **look)
         (folder / "report.html").write_text(page, encoding="utf-8")
 
 

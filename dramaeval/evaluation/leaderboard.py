@@ -16,6 +16,7 @@ from dramaeval.evaluation.bootstrap import (
     LEAST_CLUSTERS,
     bootstrap_draws,
     interval,
+    ratio,
 )
 from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.predictions import Prediction
@@ -188,8 +189,7 @@ def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Every system's mean in every draw of prompts, ``[draws, systems]``."""
     counts = bootstrap_draws(table.shape[1], draws, seed).counts.astype(float)
     present = ~np.isnan(table)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (counts @ np.where(present, table, 0).T) / (counts @ present.T)
+    return ratio(counts @ np.where(present, table, 0).T, counts @ present.T)
 
 
 def _ranks(resampled: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from dramaeval.evaluation.dimension_results import (
 )
 from dramaeval.evaluation.metrics.metric import Metric, mean_of_defined
 from dramaeval.evaluation.metrics.standard import with_standard
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import Prediction, by_dimension_of
 from dramaeval.evaluation.systems import MACRO_NAMES
 from dramaeval.evaluation.units import RANGE, divided, divisors
 
@@ -53,7 +53,7 @@ def summarise(
         ValueError: a record is predicted twice on a dimension, on a dimension that is not listed, or on
             another scale than the other records; or two metrics have the same name.
     """
-    by_dimension = _by_dimension(predictions, dimensions)
+    by_dimension = by_dimension_of(predictions, dimensions)
     # Records without a rating are not resampled.
     clusters = cluster_names(
         p for listed in by_dimension.values() for p in listed if p.mean_rating is not None
@@ -84,26 +84,6 @@ def summarise(
             "undefined": few if draws and drawn is None else None,
         },
     }
-
-
-def _by_dimension(
-    predictions: Iterable[Prediction], dimensions: Sequence[str]
-) -> dict[str, list[Prediction]]:
-    by_dimension: dict[str, list[Prediction]] = {key: [] for key in dimensions}
-    seen: set[tuple[str, str]] = set()
-    for prediction in predictions:
-        if (prediction.id, prediction.dimension) in seen:
-            raise ValueError(
-                f"record '{prediction.id}' is predicted twice on '{prediction.dimension}'"
-            )
-        seen.add((prediction.id, prediction.dimension))
-        if prediction.dimension not in by_dimension:
-            raise ValueError(
-                f"record '{prediction.id}' is predicted on '{prediction.dimension}', "
-                f"which is not among the dimensions {', '.join(dimensions)}"
-            )
-        by_dimension[prediction.dimension].append(prediction)
-    return by_dimension
 
 
 def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) -> dict[str, Any]:

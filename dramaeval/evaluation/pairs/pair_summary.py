@@ -11,7 +11,7 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import (
     LEAST_CLUSTERS,
     BootstrapDraws,
-    bootstrap_draws,
+    draws_for_intervals,
     interval,
     mean_over_draws,
 )
@@ -26,6 +26,7 @@ from dramaeval.evaluation.pairs.pair_metrics import (
     pair_values_over_draws,
 )
 from dramaeval.evaluation.pairs.rater_ceiling import NO_SECOND_RATER, ceiling_summands
+from dramaeval.evaluation.predictions import by_dimension_of
 from dramaeval.evaluation.slices import NOT_STATED
 
 SLICED: Mapping[str, PairMetric] = {
@@ -71,10 +72,9 @@ def summarise_pairs(
     Raises:
         ValueError: a pair is predicted twice on a dimension, or on a dimension that is not listed.
     """
-    by_dimension = _by_dimension(predictions, dimensions)
+    by_dimension = by_dimension_of(predictions, dimensions)
     clusters = pair_clusters(p for listed in by_dimension.values() for p in listed)
-    drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
-    sampled = bootstrap_draws(len(clusters), draws, seed) if drawn else None
+    sampled = draws_for_intervals(len(clusters), draws, seed)
     arrays = {key: pair_arrays(listed, clusters) for key, listed in by_dimension.items()}
     measured = {key: _measured(PAIR_METRICS, table, sampled) for key, table in arrays.items()}
     ceilings = {key: _ceiling(table, sampled) for key, table in arrays.items()}
@@ -99,32 +99,13 @@ def summarise_pairs(
             "language": _slices(arrays.values(), _language, _languages(arrays), sampled, level),
         },
         "bootstrap": {
-            "draws": draws if drawn else 0,
+            "draws": draws if sampled else 0,
             "level": level,
             "clusters": len(clusters),
             "seed": seed,
-            "undefined": few if draws > 0 and not drawn else None,
+            "undefined": few if draws and sampled is None else None,
         },
     }
-
-
-def _by_dimension(
-    predictions: Iterable[PairPrediction], dimensions: Sequence[str]
-) -> dict[str, list[PairPrediction]]:
-    by_dimension: dict[str, list[PairPrediction]] = {key: [] for key in dimensions}
-    seen: set[tuple[str, str]] = set()
-    for prediction in predictions:
-        key = (prediction.id, prediction.dimension)
-        if key in seen:
-            raise ValueError(f"pair '{key[0]}' is predicted twice on '{key[1]}'")
-        if prediction.dimension not in by_dimension:
-            raise ValueError(
-                f"pair '{prediction.id}' is predicted on '{prediction.dimension}', "
-                f"which is not among the dimensions {', '.join(dimensions)}"
-            )
-        seen.add(key)
-        by_dimension[prediction.dimension].append(prediction)
-    return by_dimension
 
 
 def _measured(
@@ -152,10 +133,7 @@ def _enough(arrays: PairArrays) -> bool:
 def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
     """Measure the agreement between raters (see `rater_ceiling`)."""
     parts = ceiling_summands(arrays)
-    values = {
-        name: float(part.value(part.columns.sum(axis=0, keepdims=True))[0])
-        for name, part in parts.items()
-    }
+    values = {name: part.whole for name, part in parts.items()}
     defined = {name: part for name, part in parts.items() if not np.isnan(values[name])}
     sampled = draws if _enough(arrays) else None
     in_draws = [] if sampled is None else sampled.values(list(defined.values()))

@@ -11,7 +11,12 @@ from dramaeval.evaluation.metrics.calibration import CalibrationBin
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.pair_board import board_forest, board_sentences, board_tables
+from dramaeval.evaluation.report.pair_board import (
+    CAPTION,
+    board_forest,
+    board_sentences,
+    board_tables,
+)
 from dramaeval.evaluation.report.pair_tables import (
     CALIBRATION,
     ORDER,
@@ -122,11 +127,18 @@ def _systems(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, A
     """The template variables of the ranking; they are empty without a board."""
     if "systems" not in board:
         why = [f"The systems are not ranked: {board['undefined']}."] if board else []
-        return {"systems": why, "system_tables": [], "forest": None, "forest_note": ""}
+        return {
+            "systems": why,
+            "system_tables": [],
+            "forest": None,
+            "caption": "",
+            "forest_note": "",
+        }
     return {
         "systems": board_sentences(board),
         "system_tables": list(board_tables(board, titles).values()),
         "forest": board_forest(board),
+        "caption": CAPTION,
         "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
     }
 

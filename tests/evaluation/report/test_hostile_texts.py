@@ -63,7 +63,15 @@ def pages_without_records():
     result = side_by_side(runs, **SETTINGS)
     compared = comparison_page.shown_tables(comparison_page.tables_of(result))
     return {
-        "leaderboard": board_page.render_board(board, shown, HOSTILE, [HOSTILE], HOSTILE),
+        "leaderboard": board_page.render_board(
+            board,
+            shown,
+            HOSTILE,
+            [HOSTILE],
+            HOSTILE,
+            sentences=board_page.sentences(board),
+            forest=board_page.board_forest(board),
+        ),
         "comparison": comparison_page.render_comparison(
             result, compared, HOSTILE, [HOSTILE], HOSTILE
         ),
