@@ -188,8 +188,10 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
         shown = shown_tables(ranking, tables)
         write_tables(folder, "leaderboard", tables, shown, sentences(ranking))
     with clock("page"):
-        look = {"sentences": sentences(ranking), "forest": board_forest(ranking)}
-        page = render_board(ranking, shown, "large", ["task role"], "seed: 0\n", **look)
+        page = render_board(
+            ranking, shown, "large", ["task role"], "seed: 0\n",
+            sentences=sentences(ranking), forest=board_forest(ranking),
+        )  # fmt: skip
         (folder / "report.html").write_text(page, encoding="utf-8")
 
 

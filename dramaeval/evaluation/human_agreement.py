@@ -39,9 +39,10 @@ def ceiling_of(
 def alternative_annotator(
     arrays: DimensionArrays, why_unknown: str | None = None
 ) -> dict[str, Any]:
-    """The result of `alternative_annotator_test`, or why there is none; ``why_unknown`` is the reason if no raters are known.
+    """The result of `alternative_annotator_test`, or the reason for its absence.
 
-    A pass/fail score is first rounded to 0 or 1, as the raters' scores are.
+    A pass/fail score is first rounded to 0 or 1, as the raters' scores are. ``why_unknown`` is the reason if no raters
+    are known.
     """
     predicted = arrays.predicted_step.astype(float) if arrays.pass_fail else arrays.predicted
     try:

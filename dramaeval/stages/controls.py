@@ -168,7 +168,7 @@ def measure_controls(
         predictions, reason = file.read()
         gain = compare(judge, predictions, keys, metrics=GAINS, **settings) if predictions else None
         controls[name] = {"what": control.description, "reason": reason, "gain": gain}
-        if file.extra.is_file():
+        if control.further_results and file.extra.is_file():
             controls[name][control.further_results] = _read_json(file.extra)
     return controls
 

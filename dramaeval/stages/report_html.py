@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _page(
     """The page of a split as HTML."""
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
     titles = {f"{prefix}{dimension.key}": dimension.heading for dimension in task.dimensions}
-    by_kind = {
+    by_kind: dict[str, tuple[Callable[[Findings], str], Mapping[str, Sequence[Any]]]] = {
         "ratings": (render, predictions.ratings),
         "pairs": (render_pairs, predictions.pairs),
         "choices": (render_choices, predictions.options),

@@ -50,7 +50,7 @@ class Findings:
         name: name of the run, for the title.
         metrics: the content of metrics.json.
         split: the split that the page shows in full.
-        predictions: the predictions of the last phase on ``split``: `Prediction`, `PairPrediction` or `OptionPrediction`.
+        predictions: the predictions of the last phase on ``split``, all of one kind.
         records: the records of ``split``, for clips and texts.
         titles: titles of the dimensions by key.
         text_fields: keys of the records' texts that the prompt contains.
