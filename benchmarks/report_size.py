@@ -36,13 +36,15 @@ from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page
 from dramaeval.evaluation.report.leaderboard_page import (
+    board_forest,
     render_board,
     sentences,
     shown_tables,
     tables_of,
 )
 from dramaeval.evaluation.report.read_results import Results
-from dramaeval.evaluation.report.run_page import Findings, render
+from dramaeval.evaluation.report.run_page import render
+from dramaeval.evaluation.report.shared_context import Findings
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
@@ -186,7 +188,10 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
         shown = shown_tables(ranking, tables)
         write_tables(folder, "leaderboard", tables, shown, sentences(ranking))
     with clock("page"):
-        page = render_board(ranking, shown, "large", ["task role"], "seed: 0\n")
+        page = render_board(
+            ranking, shown, "large", ["task role"], "seed: 0\n",
+            sentences=sentences(ranking), forest=board_forest(ranking),
+        )  # fmt: skip
         (folder / "report.html").write_text(page, encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dramaeval.evaluation.predictions import SCORED
+from dramaeval.evaluation.score_table import score_columns
 from dramaeval.models.devices import input_device
 
 if TYPE_CHECKING:
@@ -41,19 +41,7 @@ class ScoreList(list[ClipScores]):
         import pandas as pd
 
         keys = list(dict.fromkeys(key for scores in self for key in scores))
-        rows = [
-            {
-                **{key: scores[key].expected if key in scores else None for key in keys},
-                **{f"{key}.spread": scores[key].spread if key in scores else None for key in keys},
-                "unscored": "; ".join(
-                    f"{key}: {score.state}"
-                    for key, score in scores.items()
-                    if score.state != SCORED
-                )
-                or None,
-            }
-            for scores in self
-        ]
+        rows = [score_columns(scores, keys) for scores in self]
         columns = [*keys, *(f"{key}.spread" for key in keys), "unscored"]
         numbers = dict.fromkeys(columns[:-1], "float64")
         return pd.DataFrame(rows, columns=columns).astype(numbers)

@@ -117,6 +117,16 @@ def first_of(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
+def cut(text: str, most: int) -> str:
+    """The text, cut to ``most`` characters with … at the end if it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def one_line(text: str, most: int) -> str:
+    """The text with single spaces in place of line breaks and runs of spaces, cut to ``most`` characters."""
+    return cut(" ".join(text.split()), most)
+
+
 def line_list(lines: Iterable[int]) -> str:
     """`line 3`, `lines 1-4, 9`; after 8 ranges, the other lines are only counted."""
     numbers = sorted(set(lines))

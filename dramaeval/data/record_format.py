@@ -11,7 +11,7 @@ from dramaeval.config.problems import near_matches
 from dramaeval.data.annotation_fields import ANNOTATIONS, flat_values
 from dramaeval.data.jsonl import json_type
 from dramaeval.data.mean_values import MEAN_FORM, is_mean_form, read_mean
-from dramaeval.data.problems import Finding, counted, printable
+from dramaeval.data.problems import Finding, counted, cut, printable
 from dramaeval.data.raters import (
     POSITIONAL,
     RATERS,
@@ -367,8 +367,7 @@ def near_match(name: str, others: Iterable[str]) -> str | None:
 
 
 def _short(value: Any) -> str:
-    text = printable(repr(value))
-    return text if len(text) <= 24 else text[:23] + "…"
+    return cut(printable(repr(value)), 24)
 
 
 def _uneven(lengths: Mapping[str, int]) -> list[Finding]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dramaeval.data.files import read_regular
 from dramaeval.data.pair_format import CLIP_A, CLIP_B, is_pair
-from dramaeval.data.problems import BadRecordsError, counted, line_list, printable
+from dramaeval.data.problems import BadRecordsError, counted, cut, line_list, printable
 from dramaeval.data.record_format import RecordFormat
 from dramaeval.data.records import Record, checked_lines, read_records
 from dramaeval.data.shared_content import group_of, group_records
@@ -79,9 +79,7 @@ def overlap_remarks(overlaps: Sequence[Overlap], name: str) -> list[str]:
 
 def _remark(key: str, groups: Sequence[Overlap], name: str) -> str:
     texts = [printable(shared.group) for shared in groups[:2]]
-    examples = " and ".join(
-        text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…" for text in texts
-    )
+    examples = " and ".join(cut(text, MOST_SHOWN) for text in texts)
     lines = line_list(line for shared in groups for line in shared.test_lines)
     train_lines = line_list(line for shared in groups for line in shared.train_lines)
     shown = f"({examples})" if len(groups) <= 2 else f"(such as {examples})"

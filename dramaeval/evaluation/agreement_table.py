@@ -13,10 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.markup import in_markdown, printable
-
-PHASES = {"zero_shot": "zero-shot", "final": "fine-tuned"}
-"""Titles of the phases, in the order of their columns."""
+from dramaeval.evaluation.report.tables import interval_note
 
 WIDE = 130
 """Minimum width in characters at which all columns of both phases fit on one line."""
@@ -117,22 +116,41 @@ def print_agreement(
 
 def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Notes below the table: undefined and missing values, then the intervals."""
-    lines: list[str] = []
-    for phase, summary in phases.items():
-        lines += [f"{PHASES[phase]}: {note}" for note in _undefined_and_missing(summary)]
+    lines = [
+        f"{PHASES[phase]}: {n}" for phase, summary in phases.items() for n in missing_notes(summary)
+    ]
     last = list(phases.values())[-1]
-    bootstrap = last["bootstrap"]
-    if bootstrap["draws"]:
+    lines += interval_notes(last["bootstrap"])
+    lines.append("ceiling: Pearson of one rater with the mean of the others")
+    if reasons := last["macro"]["ceiling"]["undefined"]:
+        lines.append(f"no ceiling: {_by_reason(reasons, last['macro']['dimensions'])}")
+    return lines
+
+
+def interval_notes(bootstrap: Mapping[str, Any]) -> list[str]:
+    """The note about the intervals of a summary; none if it was made without draws."""
+    if not bootstrap["draws"] and not bootstrap["undefined"]:
+        return []
+    groups = f" of {bootstrap['clusters']:,} groups of records"
+    return [interval_note(bootstrap, groups, bootstrap["undefined"])]
+
+
+def missing_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Notes about undefined correlations, and about answers without a score or without a rating."""
+    macro = summary["macro"]
+    lines = []
+    if reasons := macro["dimensions_undefined"].get("pearson"):
         lines.append(
-            f"in brackets: {bootstrap['level']:.0%} intervals, {bootstrap['draws']:,} bootstrap "
-            f"draws of {bootstrap['clusters']:,} clusters"
+            f"Macro over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions; "
+            f"{_by_reason(reasons, macro['dimensions'])}."
         )
-    elif bootstrap["undefined"]:
-        lines.append(f"no intervals: {bootstrap['undefined']}")
-    if "ceiling" in last["macro"]:
-        lines.append("ceiling: Pearson of one rater with the mean of the others")
-        if reasons := last["macro"]["ceiling"].get("undefined"):
-            lines.append(f"no ceiling: {_by_reason(reasons, last['macro']['dimensions'])}")
+    if macro["unscored"]:
+        reasons_by_dimension = (v["unscored_reasons"] for v in summary["dimensions"].values())
+        states: Counter[str] = sum(map(Counter, reasons_by_dimension), Counter())
+        listed = ", ".join(f"{number:,} {state}" for state, number in states.items())
+        lines.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed}).")
+    if macro["missing"]:
+        lines.append(f"{macro['missing']:,} of {macro['records']:,} answers without any rating.")
     return lines
 
 
@@ -146,25 +164,6 @@ def _by_reason(reasons: Mapping[str, str], dimensions: int) -> str:
     )
 
 
-def _undefined_and_missing(summary: Mapping[str, Any]) -> list[str]:
-    macro = summary["macro"]
-    lines = []
-    reasons = macro["dimensions_undefined"].get("pearson", {})
-    if reasons:
-        lines.append(
-            f"macro over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} "
-            "dimensions; " + _by_reason(reasons, macro["dimensions"])
-        )
-    if macro["unscored"]:
-        reasons_by_dimension = (v["unscored_reasons"] for v in summary["dimensions"].values())
-        states: Counter[str] = sum(map(Counter, reasons_by_dimension), Counter())
-        listed = ", ".join(f"{number:,} {state}" for state, number in states.items())
-        lines.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed})")
-    if macro["missing"]:
-        lines.append(f"{macro['missing']:,} of {macro['records']:,} answers without any rating")
-    return lines
-
-
 def _agreement(values: Mapping[str, Any], narrow: bool) -> tuple[str, str, str]:
     interval = values["interval"].get("pearson")
     pearson = _number(values["pearson"])
@@ -175,8 +174,7 @@ def _agreement(values: Mapping[str, Any], narrow: bool) -> tuple[str, str, str]:
 
 
 def _ceiling_and_counts(values: Mapping[str, Any]) -> tuple[str, str, str]:
-    ceiling = values.get("ceiling", {}).get("pearson")
-    return _number(ceiling), f"{values['n']:,}", f"{values['unscored']:,}"
+    return _number(values["ceiling"]["pearson"]), f"{values['n']:,}", f"{values['unscored']:,}"
 
 
 def _number(value: float | None) -> str:

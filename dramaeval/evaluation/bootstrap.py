@@ -39,6 +39,11 @@ class Summands:
     columns: np.ndarray
     value: Callable[[np.ndarray], np.ndarray]
 
+    @property
+    def whole(self) -> float:
+        """The statistic of all records, NaN if it is undefined."""
+        return float(self.value(self.columns.sum(axis=0, keepdims=True))[0])
+
 
 @dataclass(frozen=True, eq=False)
 class BootstrapDraws:
@@ -111,6 +116,11 @@ def bootstrap_draws(clusters: int, draws: int, seed: int) -> BootstrapDraws:
     for row in counts:
         row[:] = np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
     return BootstrapDraws(counts)
+
+
+def one_draw(cluster: np.ndarray) -> BootstrapDraws:
+    """A single draw that contains each of the clusters of some records, (n,), once: the original records."""
+    return BootstrapDraws(np.ones((1, cluster.max(initial=0) + 1)))
 
 
 def draws_for_intervals(clusters: int, draws: int, seed: int) -> BootstrapDraws | None:

@@ -38,8 +38,6 @@ class SummarySettings:
     clusters: dict[tuple[str, str], int]
     draws: BootstrapDraws | None
     level: float
-    ceiling: bool
-    epsilon: float
     seed: int
 
 
@@ -73,16 +71,15 @@ def dimension_result(
         "undefined": undefined,
         **_intervals(values, draws, arrays, settings),
     }
-    if settings.ceiling:
-        rated = [p for p in predictions if p.mean_rating is not None]
-        ratings, known, reason = rating_matrix(rated), raters_known(rated), why_unknown(rated)
-        result["ceiling"] = ceiling_of(ratings, known, reason)
-        if settings.draws is not None and result["ceiling"]["pearson"] is not None:
-            cluster = clusters_of(rated, settings.clusters)
-            by_raters = by_rater(ratings, known)
-            draws["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
-            result["ceiling"]["interval"] = {"pearson": interval(draws["ceiling"], settings.level)}
-        result["alternative_annotator"] = alternative_annotator(arrays, settings.epsilon, reason)
+    rated = [p for p in predictions if p.mean_rating is not None]
+    ratings, known, reason = rating_matrix(rated), raters_known(rated), why_unknown(rated)
+    result["ceiling"] = ceiling_of(ratings, known, reason)
+    if settings.draws is not None and result["ceiling"]["pearson"] is not None:
+        cluster = clusters_of(rated, settings.clusters)
+        by_raters = by_rater(ratings, known)
+        draws["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
+        result["ceiling"]["interval"] = {"pearson": interval(draws["ceiling"], settings.level)}
+    result["alternative_annotator"] = alternative_annotator(arrays, reason)
     systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dramaeval.evaluation.agreement_table import PHASES
 from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_draws
 from dramaeval.evaluation.comparison import (
     COMPARED,
@@ -14,7 +13,7 @@ from dramaeval.evaluation.comparison import (
     metric_differences,
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import PHASES, Prediction
 from dramaeval.evaluation.units import span
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import ONLY_MEANS, DimensionArrays, by_rater
-from dramaeval.evaluation.metrics.alternative_annotator import alternative_annotator_test
+from dramaeval.evaluation.metrics.alternative_annotator import EPSILON, alternative_annotator_test
 from dramaeval.evaluation.metrics.krippendorff import ordinal_alpha
 from dramaeval.evaluation.metrics.leave_one_rater_out import leave_one_rater_out
 from dramaeval.evaluation.metrics.metric import UndefinedError
@@ -22,19 +22,9 @@ def ceiling_of(
     use only records whose raters are ``known`` (n,); alpha uses the ratings of all records. ``why_unknown`` is the
     reason if no raters are known.
     """
-    ceiling = leave_one_rater_out(by_rater(ratings, known))
-    values: dict[str, Any] = {
-        "pearson": ceiling.pearson,
-        "spearman": ceiling.spearman,
-        "pearson_each": list(ceiling.pearson_each),
-        "spearman_each": list(ceiling.spearman_each),
-        "raters": ceiling.raters,
-        "raters_used": sum(value is not None for value in ceiling.pearson_each),
-        "n": ceiling.records,
-        "krippendorff_alpha": None,
-        "undefined": {},
-    }
-    if ceiling.pearson is None:
+    values = leave_one_rater_out(by_rater(ratings, known))
+    values |= {"krippendorff_alpha": None, "undefined": {}}
+    if values["pearson"] is None:
         reason = "no rater has 3 records, with different ratings, that another rater also rated"
         reason = why_unknown or reason
         values["undefined"] = {"pearson": reason, "spearman": reason}
@@ -47,24 +37,16 @@ def ceiling_of(
 
 
 def alternative_annotator(
-    arrays: DimensionArrays, epsilon: float, why_unknown: str | None = None
+    arrays: DimensionArrays, why_unknown: str | None = None
 ) -> dict[str, Any]:
-    """The alternative annotator test as plain values; ``why_unknown`` is the reason if no raters are known.
+    """The result of `alternative_annotator_test`, or the reason for its absence.
 
-    A pass/fail score is first rounded to 0 or 1, as the raters' scores are.
+    A pass/fail score is first rounded to 0 or 1, as the raters' scores are. ``why_unknown`` is the reason if no raters
+    are known.
     """
     predicted = arrays.predicted_step.astype(float) if arrays.pass_fail else arrays.predicted
     try:
-        test = alternative_annotator_test(predicted, arrays.ratings_by_rater, epsilon=epsilon)
+        return alternative_annotator_test(predicted, arrays.ratings_by_rater)
     except UndefinedError as error:
         nothing = dict.fromkeys(("winning_rate", "advantage_probability", "passed"))
-        return {**nothing, "epsilon": epsilon, "undefined": why_unknown or str(error)}
-    return {
-        "winning_rate": test.winning_rate,
-        "advantage_probability": test.advantage_probability,
-        "passed": test.passed,
-        "epsilon": test.epsilon,
-        "p_values": list(test.p_values),
-        "raters_tested": test.raters_tested,
-        "raters_skipped": test.raters_skipped,
-    }
+        return {**nothing, "epsilon": EPSILON, "undefined": why_unknown or str(error)}

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import scipy
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.bootstrap import (
     CHUNK_CELLS,
     LEAST_CLUSTERS,
     bootstrap_draws,
     interval,
+    ratio,
 )
 from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.predictions import Prediction
@@ -77,7 +79,7 @@ def rank(
     scores = _scores(predictions, prompt_of)
     names, table, people = scores.systems, scores.judge, scores.people
     if len(names) < 2:
-        raise ValueError("a leaderboard needs scored clips of two systems at least")
+        raise ValueError(_too_few_systems(scores))
     enough = len(scores.prompts) >= LEAST_CLUSTERS and draws > 0
     resampled = _resampled(table, draws, seed) if enough else None
     order = np.argsort(-np.nanmean(table, axis=1), kind="stable").tolist()
@@ -109,6 +111,16 @@ def rank(
         "people_order": _agreement(systems),
         "bootstrap": {"draws": draws if enough else 0, "level": level, "seed": seed},
     }
+
+
+def _too_few_systems(scores: _Scores) -> str:
+    """How many clips of how many systems are scored, and what to do."""
+    scored, every = scores.clips, scores.clips + scores.unscored
+    return (
+        f"{scored.total():,} of {counted(every.total(), 'clip')} are scored on every dimension, of {len(scored)} of "
+        f"{counted(len(every), 'system')}, but a ranking needs scored clips of two systems: "
+        '"state" in predictions.jsonl says why a clip has no score; correct these clips, or give more'
+    )
 
 
 def scores_by_prompt(
@@ -177,8 +189,7 @@ def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Every system's mean in every draw of prompts, ``[draws, systems]``."""
     counts = bootstrap_draws(table.shape[1], draws, seed).counts.astype(float)
     present = ~np.isnan(table)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (counts @ np.where(present, table, 0).T) / (counts @ present.T)
+    return ratio(counts @ np.where(present, table, 0).T, counts @ present.T)
 
 
 def _ranks(resampled: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from dramaeval.evaluation.dimension_arrays import cluster_names, clusters_of
 from dramaeval.evaluation.metrics.metric import mean_of_defined
 from dramaeval.evaluation.option_predictions import NOT_WRITTEN, OptionPrediction
 from dramaeval.evaluation.predictions import SCORED
-from dramaeval.evaluation.report.markup import in_markdown
 
 NO_CATEGORY = "without a category"
 
@@ -98,34 +97,3 @@ def _accuracy(
     cluster = clusters_of(predictions, clusters)
     values["interval"] = interval(drawn.means(cluster, np.array(right)), level)
     return values
-
-
-def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
-    """Format the accuracy on one split as a Markdown table, one row per category and phase."""
-    lines = [
-        heading,
-        "",
-        "| category | judge | by likelihood | as written | chance | n | ties | no option written |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for phase, summary in phases.items():
-        for name, values in {**summary["categories"], "all": summary["overall"]}.items():
-            likelihood, written = values["likelihood"], values.get("written")
-            lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likelihood)} | {_with_interval(written)} | "
-                f"{_number(values['chance'])} | {likelihood['n']} | {likelihood['ties']} | "
-                f"{sum(written['no_option'].values()) if written else '-'} |"
-            )
-    return "\n".join(lines)
-
-
-def _with_interval(values: Mapping[str, Any] | None) -> str:
-    if values is None or values["accuracy"] is None:
-        return "-"
-    limits = values["interval"]
-    between = f" [{_number(limits[0])}, {_number(limits[1])}]" if limits else ""
-    return _number(values["accuracy"]) + between
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

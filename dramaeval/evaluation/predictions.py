@@ -6,7 +6,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,9 @@ from dramaeval.evaluation.json_values import (
 
 SCORED = "scored"
 """The state of a prediction with an expected score; any other state is the reason why there is none."""
+
+PHASES = {"zero_shot": "zero-shot", "final": "final"}
+"""Titles of the phases of a run, in their order."""
 
 PROBLEMS_SHOWN = 20
 """Maximum number of bad lines in one error message; the others are counted."""
@@ -194,6 +197,30 @@ class _OfRecord(Protocol):
 
 
 OfRecord = TypeVar("OfRecord", bound=_OfRecord)
+
+
+def by_dimension_of(
+    predictions: Iterable[OfRecord], dimensions: Sequence[str]
+) -> dict[str, list[OfRecord]]:
+    """The predictions by dimension, in the order of ``dimensions``; an empty list for a dimension without predictions.
+
+    Raises:
+        ValueError: a record is predicted twice on a dimension, or on a dimension that is not listed.
+    """
+    by_dimension: dict[str, list[OfRecord]] = {key: [] for key in dimensions}
+    seen: set[tuple[str, str]] = set()
+    for prediction in predictions:
+        key = (prediction.id, prediction.dimension)
+        if key in seen:
+            raise ValueError(f"record '{key[0]}' is predicted twice on '{key[1]}'")
+        if prediction.dimension not in by_dimension:
+            raise ValueError(
+                f"record '{key[0]}' is predicted on '{key[1]}', which is not among the dimensions "
+                f"{', '.join(dimensions)}"
+            )
+        seen.add(key)
+        by_dimension[prediction.dimension].append(prediction)
+    return by_dimension
 
 
 def prediction_line(prediction: _OfRecord) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from dramaeval.data.csv_text import csv_text
 from dramaeval.data.jsonl import json_lines
 from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import SCORED, Prediction
 
 Line = TypeVar("Line", Prediction, PairPrediction)
 #: The endings of files that `write_scores` writes.
@@ -54,15 +54,22 @@ def row_of(
         dimensions: keys of the dimensions, which become columns.
         clip: path of the clip; None if it is not known.
     """
-    by_dimension = {prediction.dimension: prediction for prediction in predictions}
-    wanted = {key: by_dimension.get(key) for key in dimensions}
+    scores = {prediction.dimension: prediction for prediction in predictions}
+    return {"id": predictions[0].id, "clip": clip, **score_columns(scores, dimensions)}
+
+
+def score_columns(scores: Mapping[str, Any], dimensions: Sequence[str]) -> dict[str, Any]:
+    """The columns of a clip's scores: ``KEY`` and ``KEY.spread`` of each dimension, and ``unscored``.
+
+    Args:
+        scores: by dimension key an object with ``expected``, ``spread`` and ``state``.
+        dimensions: keys of the dimensions.
+    """
+    missing = [f"{key}: {score.state}" for key, score in scores.items() if score.state != SCORED]
     return {
-        "id": predictions[0].id,
-        "clip": clip,
-        **{key: p.expected if p else None for key, p in wanted.items()},
-        **{f"{key}.spread": p.spread if p else None for key, p in wanted.items()},
-        "unscored": "; ".join(f"{p.dimension}: {p.state}" for p in predictions if not p.scored)
-        or None,
+        **{key: getattr(scores.get(key), "expected", None) for key in dimensions},
+        **{f"{key}.spread": getattr(scores.get(key), "spread", None) for key in dimensions},
+        "unscored": "; ".join(missing) or None,
     }
 
 

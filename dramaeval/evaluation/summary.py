@@ -19,10 +19,9 @@ from dramaeval.evaluation.dimension_results import (
     SummarySettings,
     dimension_result,
 )
-from dramaeval.evaluation.metrics.alternative_annotator import EPSILON
 from dramaeval.evaluation.metrics.metric import Metric, mean_of_defined
 from dramaeval.evaluation.metrics.standard import with_standard
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import Prediction, by_dimension_of
 from dramaeval.evaluation.systems import MACRO_NAMES
 from dramaeval.evaluation.units import RANGE, divided, divisors
 
@@ -34,8 +33,6 @@ def summarise(
     seed: int,
     draws: int = 2_000,
     level: float = 0.95,
-    ceiling: bool = True,
-    epsilon: float = EPSILON,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, Any]:
     """Measure a judge's agreement with people: the part `<split>.<phase>` of metrics.json.
@@ -46,8 +43,6 @@ def summarise(
         seed: seed of the bootstrap and the permutations.
         draws: bootstrap draws of clusters (`Prediction.group`); 0 for no intervals.
         level: confidence level of the percentile intervals.
-        ceiling: whether to add the agreement between raters.
-        epsilon: the judge's advantage in the alternative annotator test.
         metrics: custom metrics, in addition to the standard ones (see `metrics/metric.py`).
 
     Returns:
@@ -58,7 +53,7 @@ def summarise(
         ValueError: a record is predicted twice on a dimension, on a dimension that is not listed, or on
             another scale than the other records; or two metrics have the same name.
     """
-    by_dimension = _by_dimension(predictions, dimensions)
+    by_dimension = by_dimension_of(predictions, dimensions)
     # Records without a rating are not resampled.
     clusters = cluster_names(
         p for listed in by_dimension.values() for p in listed if p.mean_rating is not None
@@ -70,8 +65,6 @@ def summarise(
         clusters=clusters,
         draws=drawn,
         level=level,
-        ceiling=ceiling,
-        epsilon=epsilon,
         seed=seed,
     )
     # Several dimensions at a time: numpy computes in parallel threads.
@@ -91,26 +84,6 @@ def summarise(
             "undefined": few if draws and drawn is None else None,
         },
     }
-
-
-def _by_dimension(
-    predictions: Iterable[Prediction], dimensions: Sequence[str]
-) -> dict[str, list[Prediction]]:
-    by_dimension: dict[str, list[Prediction]] = {key: [] for key in dimensions}
-    seen: set[tuple[str, str]] = set()
-    for prediction in predictions:
-        if (prediction.id, prediction.dimension) in seen:
-            raise ValueError(
-                f"record '{prediction.id}' is predicted twice on '{prediction.dimension}'"
-            )
-        seen.add((prediction.id, prediction.dimension))
-        if prediction.dimension not in by_dimension:
-            raise ValueError(
-                f"record '{prediction.id}' is predicted on '{prediction.dimension}', "
-                f"which is not among the dimensions {', '.join(dimensions)}"
-            )
-        by_dimension[prediction.dimension].append(prediction)
-    return by_dimension
 
 
 def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) -> dict[str, Any]:
@@ -149,9 +122,8 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
     macro["interval"] = intervals
     if units:
         macro["units"] = units
-    if settings.ceiling:
-        macro["ceiling"] = _macro_ceiling(results, settings)
-        macro["alternative_annotator"] = _macro_alternative(results)
+    macro["ceiling"] = _macro_ceiling(results, settings)
+    macro["alternative_annotator"] = _macro_alternative(results)
     systems = [r.values["system_level"] for r in results.values() if "system_level" in r.values]
     if systems:
         macro["system_level"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,8 @@ def system_level(
     clusters = cluster_names(with_system)
     group = clusters_of(with_system, clusters)
     predicted, rated = arrays.predicted[rows], arrays.rated[rows]
-    means_predicted = _means(predicted, system, len(number))
-    means_rated = _means(rated, system, len(number))
+    means_predicted = cell_means(predicted, system, (len(number),))
+    means_rated = cell_means(rated, system, (len(number),))
     return {
         "systems": len(number),
         "n": len(rows),
@@ -60,11 +61,6 @@ def system_level(
             for name, index in number.items()
         },
     }
-
-
-def _means(values: np.ndarray, system: np.ndarray, systems: int) -> np.ndarray:
-    totals = np.bincount(system, weights=values, minlength=systems)
-    return totals / np.bincount(system, minlength=systems)
 
 
 def _correlations(
@@ -129,11 +125,11 @@ def _soft(
     }
 
 
-def cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The mean of the values (n,) in each cell of a table, NaN in a cell without values.
+def cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The mean of the values (n,) in each cell of an array, NaN in a cell without values.
 
-    `cell` (n,) has the index of the cell of each value in the flattened table.
+    `cell` (n,) has the index of the cell of each value in the flattened array.
     """
-    size = shape[0] * shape[1]
+    size = math.prod(shape)
     totals = np.bincount(cell, weights=values, minlength=size)
     return ratio(totals, np.bincount(cell, minlength=size)).reshape(shape)

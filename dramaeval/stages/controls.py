@@ -33,15 +33,6 @@ from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
 
-#: The controls that are fitted on the training split.
-FITTED = ("prosody", "encoder_probe", "duration")
-#: The settings in ``evaluation`` on which a control's predictions depend.
-SETTINGS = {
-    "phrasing": ("phrasings",),
-    **dict.fromkeys(FITTED, ("prosody_clips",)),
-    "invariance": ("changed_clips", "draws", "level"),
-    "text_bias": ("changed_clips", "draws", "level"),
-}
 #: The metrics with which the judge is compared with a control.
 GAINS = (Pearson(), MeanSquaredError())
 
@@ -70,7 +61,7 @@ def run(context: RunContext) -> None:
 
 def _run_control(context: RunContext, split: str, name: str) -> None:
     file, processes = ControlFile(context.folder.path, split, name), context.processes
-    settings = {key: context.config.evaluation[key] for key in SETTINGS.get(name, ())}
+    settings = {key: context.config.evaluation[key] for key in control_named(name).settings}
     if processes.from_rank_zero(lambda: file.is_complete(settings)):
         return
     log.info("Control on %s: %s", split, name.replace("_", " "))
@@ -116,7 +107,7 @@ def _control_context(context: RunContext, split: str, name: str) -> ControlConte
 def _clip_count(context: RunContext, records: int, name: str) -> int:
     """The number of clips that a control scores or decodes, for its progress."""
     evaluation = context.config.evaluation
-    if name in FITTED:
+    if "prosody_clips" in control_named(name).settings:
         return records + min(len(context.splits["train"]), evaluation.prosody_clips)
     if name == "phrasing":
         return records * evaluation.phrasings
@@ -173,12 +164,12 @@ def measure_controls(
     """
     controls = {}
     for name in context.config.evaluation.controls:
-        file = ControlFile(context.folder.path, split, name)
+        file, control = ControlFile(context.folder.path, split, name), control_named(name)
         predictions, reason = file.read()
         gain = compare(judge, predictions, keys, metrics=GAINS, **settings) if predictions else None
-        controls[name] = {"what": control_named(name).description, "reason": reason, "gain": gain}
-        if file.extra.is_file():
-            controls[name][control_named(name).further_results] = _read_json(file.extra)
+        controls[name] = {"what": control.description, "reason": reason, "gain": gain}
+        if control.further_results and file.extra.is_file():
+            controls[name][control.further_results] = _read_json(file.extra)
     return controls
 
 

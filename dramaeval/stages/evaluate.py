@@ -17,6 +17,7 @@ from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import write_listed
 from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.published_convention import unknown_scales
 from dramaeval.evaluation.slices import DIVISIONS
 from dramaeval.stages.context import RunContext
@@ -109,7 +110,7 @@ def run(context: RunContext) -> None:
     lines = []
     for split in context.splits.held_out:
         records = context.splits[split]
-        progress = Progress(f"scoring {split} ({phase.replace('_', '-')})", len(records), "clips")
+        progress = Progress(f"scoring {split} ({PHASES[phase]})", len(records), "clips")
         predictions = context.score(records, progress)
         progress.finish()
         lines += [{"split": split, "phase": phase, **p.to_json()} for p in predictions]

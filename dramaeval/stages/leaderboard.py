@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,8 @@ def _write_score_board(context: RunContext) -> None:
         [*task.text_fields, *task.optional_text_fields],
         most=context.config.leaderboard.examples,
     )
-    _write(context, board, tables, shown, page.sentences(board), page.render_board, examples)
+    look = {"sentences": page.sentences(board), "forest": page.board_forest(board)}
+    _write(context, board, tables, shown, look, examples)
 
 
 def _write_pair_board(context: RunContext) -> None:
@@ -119,8 +120,12 @@ def _write_pair_board(context: RunContext) -> None:
         raise ConfigError(f"stages=[leaderboard]: {error}.") from None
     tables = pair_board.board_tables(board, _titles(context.task))
     shown = leaderboard_page.shown_tables(board, tables, pair_board.differences)
-    sentences = pair_board.board_sentences(board)
-    _write(context, board, tables, shown, sentences, pair_board.render_pair_board)
+    look = {
+        "sentences": pair_board.board_sentences(board),
+        "forest": pair_board.board_forest(board),
+        "caption": pair_board.CAPTION,
+    }
+    _write(context, board, tables, shown, look)
 
 
 def _titles(task: Task) -> dict[str, str]:
@@ -132,11 +137,11 @@ def _write(
     board: Mapping[str, Any],
     tables: Mapping[str, Table],
     shown: Mapping[str, Table],
-    sentences: Sequence[str],
-    render: Callable[..., str],
+    look: Mapping[str, Any],
     examples: Sequence[Example] = (),
 ) -> None:
-    """Write the files of a ranking; ``render`` returns its page as HTML."""
+    """Write the files of a ranking; ``look`` has the arguments of `render_board` in which the kinds of ranking differ."""
+    from dramaeval.evaluation.report.leaderboard_page import render_board
     from dramaeval.evaluation.report.shared_context import render_with_clips
     from dramaeval.stages.report_html import run_facts, write_tables
 
@@ -146,12 +151,14 @@ def _write(
         folder / "leaderboard.json",
         {**board, "title": title, "date": about.date, "judge": about.agreement},
     )
-    sentences = [*sentences, *about.lines()]
+    sentences = [*look["sentences"], *about.lines()]
     write_tables(folder, "leaderboard", tables, shown, sentences)
     facts, config = run_facts(context), as_yaml(context.config)
     shown_ids = {clip.id for example in examples for clip in example.clips}
     html = render_with_clips(
-        lambda sounds: render(board, shown, title, facts, config, about.with_sounds(sounds)),
+        lambda sounds: render_board(
+            board, shown, title, facts, config, about.with_sounds(sounds), **look
+        ),
         [record for record in context.splits[INPUT] if record.id in shown_ids],
         context.config.task.data.max_seconds,
     )

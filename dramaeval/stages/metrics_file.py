@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
@@ -13,16 +13,18 @@ from dramaeval.config.task_schema import evidence_splits, held_out_splits
 from dramaeval.evaluation.agreement_table import agreement_text
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.drop import drop_text, drops
-from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
+from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
 from dramaeval.evaluation.pairs.pair_ranking import NoRankingError, rank_pairs
-from dramaeval.evaluation.pairs.pair_summary import pair_text, summarise_pairs
+from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.published_convention import (
     published_figures,
     published_text,
     written_by_raters,
 )
+from dramaeval.evaluation.report.tables import Table, markdown
 from dramaeval.evaluation.score_spread import (
     thought_text,
     with_thoughts,
@@ -221,24 +223,35 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
         for phase, summary in figures[split].items():
             lines = (wording_text(summary), thought_text(summary), published_text(summary))
             for line in filter(None, lines):
-                texts.append(f"{split}, {phase.replace('_', '-')}: {line}")
+                texts.append(f"{split}, {PHASES[phase]}: {line}")
     for name, splits in figures.get("tasks", {}).items():
         for split, phases in splits.items():
             rated = {phase: summary for phase, summary in phases.items() if "macro" in summary}
             if rated:
                 texts.append(agreement_text(rated, heading=f"{name}, {split}"))
             texts += [
-                f"{name}, {split}, {phase.replace('_', '-')}: {text}"
+                f"{name}, {split}, {PHASES[phase]}: {text}"
                 for phase, summary in rated.items()
                 if (text := published_text(summary))
             ]
     for split, by_phase in figures.get("drop", {}).items():
         texts += [drop_text(split, phase, figure) for phase, figure in by_phase.items()]
-    for split, phases in figures.get("choices", {}).items():
-        texts.append(accuracy_text(phases, f"{split}: accuracy"))
-    for split, phases in figures.get("pairs", {}).items():
-        texts.append(pair_text(split, phases))
-    return texts
+    return texts + list(map(markdown, _other_tables(figures)))
+
+
+def _other_tables(figures: Mapping[str, Any]) -> Iterator[Table]:
+    """Yield the tables of accuracy and pairs, as on the pages."""
+    # The modules of the pages take time to import.
+    if choices := figures.get("choices"):
+        from dramaeval.evaluation.report.choices_page import accuracy
+
+        for split, phases in choices.items():
+            yield accuracy(split, phases)
+    if pairs := figures.get("pairs"):
+        from dramaeval.evaluation.report.pair_tables import agreement
+
+        for split, phases in pairs.items():
+            yield from agreement(split, phases, {})
 
 
 def objective_of(figures: Mapping[str, Any], phase: str) -> float | None:

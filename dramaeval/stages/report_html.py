@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.task_schema import evidence_splits, held_out_splits
 from dramaeval.data.atomic_files import write_text_atomic
-from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
+from dramaeval.evaluation.report.choices_page import render_choices
 from dramaeval.evaluation.report.markup import in_markdown
-from dramaeval.evaluation.report.pairs_page import PairFindings, render_pairs
-from dramaeval.evaluation.report.run_page import Findings, render
+from dramaeval.evaluation.report.pairs_page import render_pairs
+from dramaeval.evaluation.report.run_page import render
+from dramaeval.evaluation.report.shared_context import Findings
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.metrics_file import (
@@ -97,35 +98,31 @@ def _page(
     part: str | None,
 ) -> str:
     """The page of a split as HTML."""
-    shared = _shared_content(context, metrics, split, part)
-    if kind == "choices":
-        return render_choices(ChoiceFindings(**shared, predictions=predictions.options[split]))
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
-    shared["text_fields"] = (*task.text_fields, *task.optional_text_fields)
-    if kind == "pairs":
-        titles = compared_dimensions(context.task, part)
-        pairs = predictions.pairs[split]
-        return render_pairs(PairFindings(**shared, predictions=pairs, titles=titles))
     titles = {f"{prefix}{dimension.key}": dimension.heading for dimension in task.dimensions}
-    return render(Findings(**shared, predictions=predictions.ratings[split], titles=titles))
-
-
-def _shared_content(
-    context: RunContext, metrics: Mapping[str, Any], split: str, part: str | None
-) -> dict[str, Any]:
-    """The content that all kinds of page share."""
-    name = context.folder.path.name
-    return {
-        "name": f"{name}, {part}" if part else name,
-        "metrics": metrics,
-        "split": split,
-        "records": context.splits.of_task(split, part),
-        "config": as_yaml(context.config),
-        "environment": json.loads(context.folder.environment.read_text(encoding="utf-8")),
-        "tensorboard": _curves(context),
-        "max_seconds": context.config.task.data.max_seconds,
-        "facts": run_facts(context),
+    by_kind: dict[str, tuple[Callable[[Findings], str], Mapping[str, Sequence[Any]]]] = {
+        "ratings": (render, predictions.ratings),
+        "pairs": (render_pairs, predictions.pairs),
+        "choices": (render_choices, predictions.options),
     }
+    render_kind, by_split = by_kind[kind]
+    name = context.folder.path.name
+    return render_kind(
+        Findings(
+            name=f"{name}, {part}" if part else name,
+            metrics=metrics,
+            split=split,
+            predictions=by_split[split],
+            records=context.splits.of_task(split, part),
+            titles=compared_dimensions(context.task, part) if kind == "pairs" else titles,
+            text_fields=(*task.text_fields, *task.optional_text_fields),
+            config=as_yaml(context.config),
+            environment=json.loads(context.folder.environment.read_text(encoding="utf-8")),
+            tensorboard=_curves(context),
+            max_seconds=context.config.task.data.max_seconds,
+            facts=run_facts(context),
+        )
+    )
 
 
 def _curves(context: RunContext) -> Path:

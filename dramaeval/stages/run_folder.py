@@ -23,6 +23,7 @@ from dramaeval.data.manifest import (
     seal,
     write_listed,
 )
+from dramaeval.data.problems import cut
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.stages import fingerprint
 from dramaeval.stages.fingerprint import Fingerprint
@@ -284,7 +285,11 @@ def _differences(old: Any, new: Any, may_differ: Sequence[str], key: str = "") -
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) > 0:
         old, new = (dict(enumerate(side)) for side in (old, new))
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{key}: {_shown(old)} → {_shown(new)}"]
+        return (
+            []
+            if old == new
+            else [f"{key}: {cut(str(old), _MOST_SHOWN)} → {cut(str(new), _MOST_SHOWN)}"]
+        )
     old, new = ({str(name): value for name, value in side.items()} for side in (old, new))
     return [
         difference
@@ -293,8 +298,3 @@ def _differences(old: Any, new: Any, may_differ: Sequence[str], key: str = "") -
             old.get(name), new.get(name), may_differ, f"{key}.{name}" if key else name
         )
     ]
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

@@ -89,8 +89,8 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
 def _of_pairs(predictions: Sequence[PairPrediction]) -> dict[str, float]:
     """Figures of pairs with votes; empty without such pairs.
 
-    ``pair_accuracy`` is the share of pairs in which the judge prefers the same clip as the votes, among the pairs whose
-    votes prefer a clip; equal probabilities count half. ``pair_cross_entropy`` is the mean −Σ q log p over the three
+    ``pair_accuracy`` is the share of pairs in which the judge prefers the same clip as the mean vote, among the pairs
+    whose mean vote is not 0; equal probabilities count half. ``pair_cross_entropy`` is the mean −Σ q log p over the three
     outcomes.
     """
     voted = [prediction for prediction in predictions if prediction.mean_vote is not None]

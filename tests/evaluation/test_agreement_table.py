@@ -67,7 +67,7 @@ def test_the_plain_text_has_every_value(phases: dict[str, Any]) -> None:
     assert cells(head) == [
         "dimension",
         *(f"zero-shot {name}" for name in ("Pearson", "Spearman", "Kendall")),
-        *(f"fine-tuned {name}" for name in ("Pearson", "Spearman", "Kendall")),
+        *(f"final {name}" for name in ("Pearson", "Spearman", "Kendall")),
         "ceiling",
         "n",
         "unscored",
@@ -91,9 +91,9 @@ def test_the_plain_text_has_every_value(phases: dict[str, Any]) -> None:
 
 def test_notes_list_undefined_and_missing_values(phases: dict[str, Any]) -> None:
     text = agreement_text(phases, titles=TITLES)
-    assert "fine-tuned: macro over 1 of 2 dimensions; rhythm: the judge gave every record" in text
+    assert "final: Macro over 1 of 2 dimensions; rhythm: the judge gave every record" in text
     assert "zero-shot: 2 of 80 answers unscored (2 audio unreadable)" in text
-    assert "95% intervals, 200 bootstrap draws of 8 clusters" in text
+    assert "In brackets: 95% intervals of 200 bootstrap draws of 8 groups of records." in text
     row = cells(next(line for line in text.splitlines() if "Rhythm [red]" in line))
     assert row[4:7] == ["-", "-", "-"]
     assert "nan" not in text.lower().replace("annotator", "")

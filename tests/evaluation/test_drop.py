@@ -84,5 +84,5 @@ def test_each_further_set_is_compared_with_the_first(make_prediction: Make) -> N
     assert {figure["from"] for figure in result.values()} == {"test_studio"}
     assert drops({"test": sets["test_wild"]}, ["a"], seed=0) == {}
     text = drop_text("test_wild", "final", result["test_wild"])
-    assert text.startswith("test_wild against test_studio, fine-tuned: macro Pearson -0.")
+    assert text.startswith("test_wild against test_studio, final: macro Pearson -0.")
     assert text.endswith("]; agreement is lower.")

@@ -1,5 +1,6 @@
 """The leaderboard: mean scores over prompts, ranks with intervals, and significant differences."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -58,6 +59,16 @@ def test_scores_ranks_and_differences_by_hand(predictions_of):
     assert third["real"]
     adjusted = stats.false_discovery_control([1, 1 / 501, 1 / 501], method="by")
     assert [pair["p_adjusted"] for pair in result["pairs"]] == pytest.approx(adjusted)
+
+
+def test_too_few_scored_systems_are_counted_with_what_to_do(predictions_of):
+    predictions, prompts = predictions_of({"a": [1.0, 2.0], "b": [3.0], "c": [4.0, 5.0]})
+    failed = [
+        replace(p, expected=None, distribution=None, state="no answer") if p.system != "a" else p
+        for p in predictions
+    ]
+    with pytest.raises(ValueError, match=r"2 of 5 clips .* 1 of 3 systems, .*two systems: .*state"):
+        board((failed, prompts))
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.multiple_choice import accuracy_text, credit, summarise_options
+from dramaeval.evaluation.multiple_choice import credit, summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
+from dramaeval.stages.metrics_file import further_tables
 
 
 def prediction_of(at, share, answer, **more):
@@ -81,6 +82,8 @@ def test_lines_are_read_back_and_the_table_has_every_category():
         assert (
             OptionPrediction.from_json(json.loads(json.dumps(prediction.to_json()))) == prediction
         )
-    text = accuracy_text({"zero_shot": summarise_options(PREDICTIONS, seed=0, draws=0)}, "test")
-    assert "| all | zero-shot | 0.50 | - | 0.33 | 3 | 1 | - |" in text
+    (text,) = further_tables(
+        {"choices": {"test": {"zero_shot": summarise_options(PREDICTIONS, seed=0, draws=0)}}}
+    )
+    assert "| all | zero-shot | 0.50 | – | 0.33 | 3 | 1 | – |" in text
     assert np.all([name in text for name in ("| x |", "| y |", "without a category")])

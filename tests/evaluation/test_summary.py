@@ -200,7 +200,6 @@ def test_the_ceiling_is_the_same_for_every_judge(make_prediction: Make) -> None:
     ]
     assert ceilings[0] == ceilings[1]
     assert ceilings[0]["raters"] == 4
-    assert "ceiling" not in summarise(good, ["a"], seed=0, ceiling=False)["macro"]
 
 
 def test_a_pass_fail_dimension_has_further_metrics(make_prediction: Make) -> None:
@@ -294,8 +293,6 @@ def test_the_summary_has_results_of_systems_and_of_the_alternative_annotator(
     test = result["dimensions"]["a"]["alternative_annotator"]
     assert test["raters_tested"] == 4
     assert result["macro"]["alternative_annotator"]["winning_rate"] == test["winning_rate"]
-    lenient = summarise(predictions, ["a"], seed=0, draws=0, epsilon=0.9)
-    assert lenient["dimensions"]["a"]["alternative_annotator"]["winning_rate"] == 1
     json.dumps(result, allow_nan=False)
 
 

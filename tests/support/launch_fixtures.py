@@ -35,7 +35,7 @@ LIBRARIES = [
     "transformers.models.qwen2_audio.modeling_qwen2_audio",
     "transformers.tokenization_mistral_common",
     "scipy.stats",
-    "sklearn.metrics",
+    "sklearn.linear_model",
     "torch.utils.tensorboard",
     "preloaded",
 ]

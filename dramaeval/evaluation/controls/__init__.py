@@ -4,7 +4,7 @@ A judge that uses the sound agrees better with people than every control without
 
 The names are `dramaeval.config.schema.CONTROLS`. The control NAME is the function NAME in the module NAME of this
 package. The module also has the attributes of `Control` as constants: ``DESCRIPTION`` and, optionally,
-``REMOVES_SOUND`` and ``FURTHER_RESULTS``.
+``REMOVES_SOUND``, ``FURTHER_RESULTS`` and ``SETTINGS``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ class Control:
             raises `NotPossibleError` if the control cannot be computed.
         description: a phrase for reports.
         removes_sound: whether the control differs from the judge only in lacking the right sound.
-        further_results: key of the further results in ``metrics.json``.
+        further_results: key of the further results in ``metrics.json``: "spread", "changes" or, without such results,
+            None. A control with further results measures how much scores change; a gain over it says nothing about
+            the use of audio.
+        settings: the settings in ``evaluation`` on which its predictions depend.
     """
 
     predict: Callable[..., Any]
     description: str
     removes_sound: bool
-    further_results: str
+    further_results: str | None
+    settings: tuple[str, ...]
 
 
 def control_named(name: str) -> Control:
@@ -40,5 +44,6 @@ def control_named(name: str) -> Control:
         getattr(module, name),
         module.DESCRIPTION,
         getattr(module, "REMOVES_SOUND", False),
-        getattr(module, "FURTHER_RESULTS", "spread"),
+        getattr(module, "FURTHER_RESULTS", None),
+        getattr(module, "SETTINGS", ()),
     )

@@ -15,6 +15,7 @@ from dramaeval.evaluation.controls.ridge import fitted_predictions
 from dramaeval.evaluation.predictions import Prediction
 
 DESCRIPTION = "a ridge regression on the clip's length and the rate of its transcript"
+SETTINGS = ("prosody_clips",)
 
 
 def duration(context: ControlContext) -> list[Prediction]:

@@ -19,6 +19,7 @@ DESCRIPTION = (
     "a ridge regression on the averaged outputs of the untrained judge's audio tower, the clip's length and the rate "
     "of its transcript"
 )
+SETTINGS = ("prosody_clips",)
 
 
 def encoder_probe(context: ControlContext) -> list[Prediction]:

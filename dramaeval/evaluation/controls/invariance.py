@@ -26,6 +26,7 @@ from dramaeval.tasks.rubric import Dimension
 
 DESCRIPTION = "the same judge, its scores averaged over changes of the clip that should not matter"
 FURTHER_RESULTS = "changes"
+SETTINGS = ("changed_clips", "draws", "level")
 
 #: Takes a waveform, its sampling rate in Hz and a generator for the record; returns the changed waveform.
 Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]

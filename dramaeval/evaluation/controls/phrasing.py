@@ -14,6 +14,8 @@ from dramaeval.evaluation.score_spread import deviation
 from dramaeval.tasks.wordings import PhrasingsError
 
 DESCRIPTION = "the same judge, its scores averaged over several wordings of each question"
+FURTHER_RESULTS = "spread"
+SETTINGS = ("phrasings",)
 
 
 def phrasing(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:

@@ -17,6 +17,7 @@ from dramaeval.evaluation.controls.ridge import fitted_predictions
 from dramaeval.evaluation.predictions import Prediction
 
 DESCRIPTION = "a ridge regression on f0, energy, pauses and rate"
+SETTINGS = ("prosody_clips",)
 
 RATE = 16_000
 """Sampling rate in Hz."""

@@ -17,6 +17,7 @@ from dramaeval.tasks.task import Task
 
 DESCRIPTION = "the same judge, its scores averaged over remarks in the text that should not matter"
 FURTHER_RESULTS = "changes"
+SETTINGS = ("changed_clips", "draws", "level")
 
 #: Number of sentences of the long neutral remark, which measures the effect of mere length.
 LENGTH = 8

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dramaeval.evaluation.endpoint.reply import Completion, Token, one_line
+from dramaeval.data.problems import one_line
+from dramaeval.evaluation.endpoint.reply import Completion, Token
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField
 
 #: Characters that may surround a choice.

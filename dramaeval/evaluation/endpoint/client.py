@@ -18,7 +18,8 @@ import httpx2
 
 from dramaeval.config.secrets import without_secrets
 from dramaeval.data.atomic_files import write_text_atomic
-from dramaeval.evaluation.endpoint.reply import MalformedReplyError, Reply, one_line, read_reply
+from dramaeval.data.problems import one_line
+from dramaeval.evaluation.endpoint.reply import MalformedReplyError, Reply, read_reply
 from dramaeval.evaluation.endpoint.usage import Usage
 from dramaeval.models.api_model import ApiModel
 from dramaeval.models.errors import ModelError

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dramaeval.data.problems import one_line
+
 
 class MalformedReplyError(ValueError):
     """A reply does not follow the protocol."""
@@ -118,9 +120,3 @@ def _token(values: Any) -> Token:
     }
     # Some endpoints leave the written token out of its alternatives.
     return Token(text, {text: float(values["logprob"]), **alternatives})
-
-
-def one_line(text: str, most: int) -> str:
-    """The text on one line, cut to ``most`` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"

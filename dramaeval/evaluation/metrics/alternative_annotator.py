@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy
@@ -19,32 +19,9 @@ against trained raters, 0.1 against crowd workers."""
 FALSE_DISCOVERY_RATE = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class AlternativeAnnotatorTest:
-    """The result of the test.
-
-    `winning_rate` ω is the share of the tested raters whom the judge can replace; the test passes from 0.5 on.
-    `advantage_probability` ρ is the share of records on which the judge is at least as close to the other raters
-    as the rater left out, averaged over raters. `p_values` are adjusted, one per rater, None for a rater who is
-    not tested.
-    """
-
-    winning_rate: float
-    advantage_probability: float
-    p_values: tuple[float | None, ...]
-    raters_tested: int
-    raters_skipped: int
-    epsilon: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the judge can replace at least half of the tested raters."""
-        return self.winning_rate >= 0.5
-
-
 def alternative_annotator_test(
     predicted: np.ndarray, ratings: np.ndarray, *, epsilon: float = EPSILON
-) -> AlternativeAnnotatorTest:
+) -> dict[str, Any]:
     """Run the test of Calderon, Reichart & Dror 2025 (arXiv 2501.10970), section 3.
 
     `predicted` (n,) are the judge's scores, and `ratings` (n, R) those of the raters, NaN where missing. Each
@@ -57,7 +34,14 @@ def alternative_annotator_test(
     The judge's score may lie between two scores of the scale, and a rater's may not, which is an advantage of the
     judge; pass rounded scores to remove it.
 
-    Raises UndefinedError if no rater shares at least 30 records with another.
+    Returns:
+        ``winning_rate`` ω, the share of the tested raters whom the judge can replace; ``advantage_probability`` ρ, the
+        share of records on which the judge is at least as close to the other raters as the rater left out, averaged
+        over raters; ``passed``, whether ω is at least 0.5; ``epsilon``; ``p_values``, adjusted, by rater, None for a
+        rater who is not tested; ``raters_tested`` and ``raters_skipped``.
+
+    Raises:
+        UndefinedError: no rater shares at least 30 records with another.
     """
     outcomes = [_outcomes(predicted, ratings, rater) for rater in range(ratings.shape[1])]
     tested = [rater for rater, (wins, _) in enumerate(outcomes) if len(wins) >= LEAST_RECORDS]
@@ -66,17 +50,18 @@ def alternative_annotator_test(
     raw = [_p_value(outcomes[rater][1] - outcomes[rater][0], epsilon) for rater in tested]
     adjusted = dict(zip(tested, scipy.stats.false_discovery_control(raw, method="by"), strict=True))
     beaten = sum(bool(p <= FALSE_DISCOVERY_RATE) for p in adjusted.values())
-    return AlternativeAnnotatorTest(
-        winning_rate=beaten / len(tested),
-        advantage_probability=float(np.mean([outcomes[rater][0].mean() for rater in tested])),
-        p_values=tuple(
+    return {
+        "winning_rate": beaten / len(tested),
+        "advantage_probability": float(np.mean([outcomes[rater][0].mean() for rater in tested])),
+        "passed": beaten / len(tested) >= 0.5,
+        "epsilon": epsilon,
+        "p_values": [
             float(adjusted[rater]) if rater in adjusted else None
             for rater in range(ratings.shape[1])
-        ),
-        raters_tested=len(tested),
-        raters_skipped=ratings.shape[1] - len(tested),
-        epsilon=epsilon,
-    )
+        ],
+        "raters_tested": len(tested),
+        "raters_skipped": ratings.shape[1] - len(tested),
+    }
 
 
 def _outcomes(

@@ -37,12 +37,11 @@ class CalibrationError(SummedMetric):
     def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined without a record that has a distribution."""
         require_records(arrays, 1)
-        gaps, bins, rows = _gaps(arrays)
-        if len(rows) == 0:
+        summands = self.summands(arrays)
+        if len(summands.cluster) == 0:
             unrated = bool(np.isnan(arrays.ratings).all())
             raise UndefinedError(ONLY_MEANS if unrated else NO_DISTRIBUTIONS)
-        columns = _binned(gaps, bins)
-        return float(np.abs(columns.sum(axis=0)).sum() / len(rows) / gaps.shape[1])
+        return summands.whole
 
     def summands(self, arrays: DimensionArrays) -> Summands:
         """The gaps p(k) − r(k) in each bin, and the number of records."""
@@ -128,7 +127,7 @@ def _binned(gaps: np.ndarray, bins: np.ndarray) -> np.ndarray:
     """Each gap in the column of its score and bin, zero elsewhere: (n, K × BINS)."""
     columns = np.zeros((*gaps.shape, BINS))
     np.put_along_axis(columns, bins[:, :, None], gaps[:, :, None], axis=2)
-    return columns.reshape(len(gaps), -1)
+    return columns.reshape(len(gaps), gaps.shape[1] * BINS)
 
 
 class PredictedSpread(RecordMean):
@@ -166,10 +165,8 @@ class RaterSpread(RecordMean):
         """Σ(r−r̄)²/(m−1) without the missing ratings; NaN where m < 2."""
         ratings = arrays.ratings
         raters = (~np.isnan(ratings)).sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.nansum(ratings, axis=1) / raters
-            squares = np.nansum((ratings - means[:, None]) ** 2, axis=1)
-            return np.where(raters >= 2, squares / (raters - 1), np.nan)
+        means = ratio(np.nansum(ratings, axis=1), raters)
+        return ratio(np.nansum((ratings - means[:, None]) ** 2, axis=1), raters - 1)
 
     def of_mean(self, mean: np.ndarray) -> np.ndarray:
         """The standard deviation."""

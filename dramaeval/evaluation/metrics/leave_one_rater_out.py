@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -11,23 +10,6 @@ import scipy
 from dramaeval.evaluation.bootstrap import BootstrapDraws
 from dramaeval.evaluation.metrics.metric import constant, mean_of_defined
 from dramaeval.evaluation.metrics.moments import correlation, of_moments
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ceiling:
-    """Correlation of each rater with the mean of the others, and the mean over raters.
-
-    `records` counts records with two ratings or more; `raters` counts raters with a rating on such a
-    record. A rater with fewer than 3 such records, or whose ratings or others' means are constant, is None in
-    the tuples and left out of the means. A mean over no rater is None.
-    """
-
-    pearson: float | None
-    spearman: float | None
-    pearson_each: tuple[float | None, ...]
-    spearman_each: tuple[float | None, ...]
-    raters: int
-    records: int
 
 
 class OneRater(NamedTuple):
@@ -43,7 +25,7 @@ class OneRater(NamedTuple):
         return len(self.ratings) >= 3 and not constant(self.ratings) and not constant(self.others)
 
 
-def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
+def leave_one_rater_out(ratings: np.ndarray) -> dict[str, Any]:
     """mean_j r(y_j, ȳ_{−j}) over raters j, from `ratings` (n, R) with NaN where missing.
 
     A column is one rater. In a file whose raters differ between records, a column mixes raters, and
@@ -51,20 +33,27 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
 
     A judge is compared with the mean of all raters, which has less noise than one rater, so that a good judge may
     exceed this value. A judge at the ceiling is as good as one more rater.
+
+    Returns:
+        ``pearson`` and ``spearman``, the means over raters; ``pearson_each`` and ``spearman_each`` by rater;
+        ``raters`` with a rating on a record that has two or more; ``raters_used`` with a correlation; ``n``, the
+        records with two ratings or more. A rater with fewer than 3 such records, or whose ratings or others' means
+        are constant, is None in the lists and left out of the means. A mean over no rater is None.
     """
     raters = each_rater(ratings)
     pearson, spearman = (
         [float(statistic(r.ratings, r.others)[0]) if r.comparable else None for r in raters]
         for statistic in (scipy.stats.pearsonr, scipy.stats.spearmanr)
     )
-    return Ceiling(
-        pearson=mean_of_defined(pearson),
-        spearman=mean_of_defined(spearman),
-        pearson_each=tuple(pearson),
-        spearman_each=tuple(spearman),
-        raters=sum(len(r.ratings) > 0 for r in raters),
-        records=int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
-    )
+    return {
+        "pearson": mean_of_defined(pearson),
+        "spearman": mean_of_defined(spearman),
+        "pearson_each": pearson,
+        "spearman_each": spearman,
+        "raters": sum(len(r.ratings) > 0 for r in raters),
+        "raters_used": sum(value is not None for value in pearson),
+        "n": int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
+    }
 
 
 def pearson_ceiling_over_draws(

@@ -113,9 +113,7 @@ class RecordMean(SummedMetric):
 
     def summands(self, arrays: DimensionArrays) -> Summands:
         """The columns are the numbers and ones."""
-        values = self.record_values(arrays)
-        defined = ~np.isnan(values)
-        return of_mean(values[defined], arrays.cluster[defined], self.of_mean)
+        return of_mean(self.record_values(arrays), arrays.cluster, self.of_mean)
 
 
 def metric_name(metric: Metric) -> str:

@@ -62,7 +62,9 @@ def correlation(moments: Moments) -> np.ndarray:
 def of_mean(
     values: np.ndarray, cluster: np.ndarray, value: Callable[[np.ndarray], np.ndarray]
 ) -> Summands:
-    """A statistic of Σwv/Σw, the weighted mean of `values` (n,); NaN in draws without records."""
+    """A statistic of Σwv/Σw, the weighted mean of `values` (n,) without NaN; NaN in draws without values."""
+    defined = ~np.isnan(values)
+    values, cluster = values[defined], cluster[defined]
 
     def mean(sums: np.ndarray) -> np.ndarray:
         return value(ratio(*sums.T))

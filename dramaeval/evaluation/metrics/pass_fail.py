@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands, ratio
+from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands, one_draw, ratio
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
@@ -29,11 +29,8 @@ class Auroc:
     def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined if all records passed or all failed."""
         _require_pass_fail(arrays)
-        clear = ~np.isnan(arrays.majority)
-        _require_both(arrays.majority[clear])
-        from sklearn.metrics import roc_auc_score  # takes a second to import
-
-        return float(roc_auc_score(arrays.majority[clear], arrays.predicted[clear]))
+        _require_both(arrays.majority[~np.isnan(arrays.majority)])
+        return float(self.over_draws(arrays, one_draw(arrays.cluster))[0])
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
         """The area in every draw; NaN in draws without a passed or a failed record."""
@@ -76,11 +73,9 @@ class BalancedAccuracy(SummedMetric):
 
     def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined if all records passed or all failed."""
-        truth, judge = _verdicts(arrays)
+        truth, _ = _verdicts(arrays)
         _require_both(truth)
-        from sklearn.metrics import balanced_accuracy_score  # takes a second to import
-
-        return float(balanced_accuracy_score(truth, judge))
+        return self.summands(arrays).whole
 
     def summands(self, arrays: DimensionArrays) -> Summands:
         """See `_of_verdicts`."""
@@ -105,9 +100,7 @@ class F1(SummedMetric):
             raise UndefinedError("no record has a clear majority of raters")
         if not truth.any() and not judge.any():
             raise UndefinedError("neither the raters nor the judge pass any record")
-        from sklearn.metrics import f1_score  # takes a second to import
-
-        return float(f1_score(truth, judge))
+        return self.summands(arrays).whole
 
     def summands(self, arrays: DimensionArrays) -> Summands:
         """See `_of_verdicts`."""

@@ -41,10 +41,7 @@ class QuadraticWeightedKappa(SummedMetric):
         judge, raters = arrays.predicted_step, arrays.rated_step
         if len(np.unique(np.concatenate([judge, raters]))) == 1:
             raise UndefinedError("judge and raters all round to the same score")
-        labels = list(range(len(arrays.scale)))
-        from sklearn.metrics import cohen_kappa_score  # takes a second to import
-
-        return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
+        return self.summands(arrays).whole
 
     def summands(self, arrays: DimensionArrays) -> Summands:
         """Six columns whose sums give Σ(i−j)²O and Σ(i−j)²E, in place of one column for each O_ij."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.evaluation.bootstrap import ratio
 from dramaeval.evaluation.pair_predictions import PairPrediction
 
 A, TIE, B = 1.0, 0.0, -1.0
@@ -62,8 +63,7 @@ class PairArrays:
     def shares(self) -> np.ndarray:
         """The shares of the votes for a, tie and b, ``(n, 3)``; NaN without known votes."""
         counts = vote_counts(self.signs)
-        with np.errstate(invalid="ignore"):
-            return counts / counts.sum(axis=1, keepdims=True)
+        return ratio(counts, counts.sum(axis=1, keepdims=True))
 
     @property
     def unanimous(self) -> np.ndarray:

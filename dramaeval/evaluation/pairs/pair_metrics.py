@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
+from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands, one_draw, ratio
 from dramaeval.evaluation.metrics.calibration import BINS, CalibrationBin, bin_of, calibration_bins
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.moments import of_mean
@@ -45,9 +45,7 @@ class PairMean:
 
     def summands(self, arrays: PairArrays) -> Summands:
         """The columns are the numbers and ones."""
-        values = self.values(arrays)
-        defined = ~np.isnan(values)
-        return of_mean(values[defined], arrays.cluster[defined], lambda mean: mean)
+        return of_mean(self.values(arrays), arrays.cluster, lambda mean: mean)
 
 
 def accuracy(arrays: PairArrays) -> np.ndarray:
@@ -136,8 +134,7 @@ class PairCalibrationError:
         columns[np.arange(len(stated)), 1 + bin_of(stated)] = stated - shares
 
         def error(sums: np.ndarray) -> np.ndarray:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0]
+            return ratio(np.abs(sums[:, 1:]).sum(axis=1), sums[:, 0])
 
         return Summands(cluster=arrays.cluster[rows], columns=columns, value=error)
 
@@ -170,11 +167,7 @@ class IntransitiveTriples:
         """The columns are the numbers of cyclic triples and of all triples of each prompt."""
         counts, cluster = _cyclic_triples(arrays, self.preference(arrays))
 
-        def share(sums: np.ndarray) -> np.ndarray:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return sums[:, 0] / sums[:, 1]
-
-        return Summands(cluster=cluster, columns=counts, value=share)
+        return Summands(cluster=cluster, columns=counts, value=lambda sums: ratio(*sums.T))
 
 
 def _cyclic_triples(arrays: PairArrays, preference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,8 +217,7 @@ class Auroc:
 
     def value(self, arrays: PairArrays) -> float:
         """The area; NaN if a group is empty."""
-        every_pair = BootstrapDraws(np.ones((1, arrays.cluster.max(initial=0) + 1)))
-        return float(self.over_draws(arrays, every_pair)[0])
+        return float(self.over_draws(arrays, one_draw(arrays.cluster))[0])
 
     def over_draws(self, arrays: PairArrays, draws: BootstrapDraws) -> np.ndarray:
         """The area in every draw, ``(draws,)``; NaN if a group is empty in the draw. The cost is draws × values."""
@@ -281,11 +273,7 @@ def pair_value(metric: PairMetric, arrays: PairArrays) -> float:
     Raises:
         UndefinedError: there is no value; the message is the reason.
     """
-    if isinstance(metric, Auroc):
-        value = metric.value(arrays)
-    else:
-        parts = metric.summands(arrays)
-        value = float(parts.value(parts.columns.sum(axis=0, keepdims=True))[0])
+    value = metric.value(arrays) if isinstance(metric, Auroc) else metric.summands(arrays).whole
     if np.isnan(value):
         raise UndefinedError(metric.undefined)
     return value

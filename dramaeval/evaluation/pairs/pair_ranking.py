@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import draws_for_intervals, interval
 from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.davidson import components, fit, is_linked
@@ -104,9 +104,8 @@ def rank_pairs(
     used = [p for p in predictions if p.system_a and p.system_b and p.system_a != p.system_b]
     comparisons = _comparisons(used, judge_outcome)
     prompts = comparisons.by_cluster.shape[0]
-    weights = None
-    if draws and prompts >= LEAST_CLUSTERS:
-        weights = bootstrap_draws(prompts, draws, seed).counts.astype(float)
+    drawn = draws_for_intervals(prompts, draws, seed)
+    weights = None if drawn is None else drawn.counts.astype(float)
     judge = _rate(comparisons, weights)
     names = comparisons.names
     people, why_no_people = _people(used, names, weights)

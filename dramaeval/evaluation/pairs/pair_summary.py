@@ -1,4 +1,4 @@
-"""The summary of a judge of pairs: every dimension, the mean over dimensions, and slices; and its table for the log."""
+"""The summary of a judge of pairs: every dimension, the mean over dimensions, and slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import (
     LEAST_CLUSTERS,
     BootstrapDraws,
-    bootstrap_draws,
+    draws_for_intervals,
     interval,
     mean_over_draws,
 )
@@ -26,7 +26,7 @@ from dramaeval.evaluation.pairs.pair_metrics import (
     pair_values_over_draws,
 )
 from dramaeval.evaluation.pairs.rater_ceiling import NO_SECOND_RATER, ceiling_summands
-from dramaeval.evaluation.report.markup import in_markdown
+from dramaeval.evaluation.predictions import by_dimension_of
 from dramaeval.evaluation.slices import NOT_STATED
 
 SLICED: Mapping[str, PairMetric] = {
@@ -34,7 +34,7 @@ SLICED: Mapping[str, PairMetric] = {
 }
 """The metrics of a slice."""
 
-MARGINS = ("tie", "up to 0.5", "above 0.5")
+STRENGTHS = ("tie", "up to 0.5", "above 0.5")
 """Slices by the absolute value of the mean vote: 0, up to ½, above ½."""
 
 
@@ -72,10 +72,9 @@ def summarise_pairs(
     Raises:
         ValueError: a pair is predicted twice on a dimension, or on a dimension that is not listed.
     """
-    by_dimension = _by_dimension(predictions, dimensions)
+    by_dimension = by_dimension_of(predictions, dimensions)
     clusters = pair_clusters(p for listed in by_dimension.values() for p in listed)
-    drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
-    sampled = bootstrap_draws(len(clusters), draws, seed) if drawn else None
+    sampled = draws_for_intervals(len(clusters), draws, seed)
     arrays = {key: pair_arrays(listed, clusters) for key, listed in by_dimension.items()}
     measured = {key: _measured(PAIR_METRICS, table, sampled) for key, table in arrays.items()}
     ceilings = {key: _ceiling(table, sampled) for key, table in arrays.items()}
@@ -96,36 +95,17 @@ def summarise_pairs(
             for key in by_dimension
         },
         "slices": {
-            "margin": _slices(arrays.values(), _margin, MARGINS, sampled, level),
+            "margin": _slices(arrays.values(), _strength, STRENGTHS, sampled, level),
             "language": _slices(arrays.values(), _language, _languages(arrays), sampled, level),
         },
         "bootstrap": {
-            "draws": draws if drawn else 0,
+            "draws": draws if sampled else 0,
             "level": level,
             "clusters": len(clusters),
             "seed": seed,
-            "undefined": few if draws > 0 and not drawn else None,
+            "undefined": few if draws and sampled is None else None,
         },
     }
-
-
-def _by_dimension(
-    predictions: Iterable[PairPrediction], dimensions: Sequence[str]
-) -> dict[str, list[PairPrediction]]:
-    by_dimension: dict[str, list[PairPrediction]] = {key: [] for key in dimensions}
-    seen: set[tuple[str, str]] = set()
-    for prediction in predictions:
-        key = (prediction.id, prediction.dimension)
-        if key in seen:
-            raise ValueError(f"pair '{key[0]}' is predicted twice on '{key[1]}'")
-        if prediction.dimension not in by_dimension:
-            raise ValueError(
-                f"pair '{prediction.id}' is predicted on '{prediction.dimension}', "
-                f"which is not among the dimensions {', '.join(dimensions)}"
-            )
-        seen.add(key)
-        by_dimension[prediction.dimension].append(prediction)
-    return by_dimension
 
 
 def _measured(
@@ -153,10 +133,7 @@ def _enough(arrays: PairArrays) -> bool:
 def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
     """Measure the agreement between raters (see `rater_ceiling`)."""
     parts = ceiling_summands(arrays)
-    values = {
-        name: float(part.value(part.columns.sum(axis=0, keepdims=True))[0])
-        for name, part in parts.items()
-    }
+    values = {name: part.whole for name, part in parts.items()}
     defined = {name: part for name, part in parts.items() if not np.isnan(values[name])}
     sampled = draws if _enough(arrays) else None
     in_draws = [] if sampled is None else sampled.values(list(defined.values()))
@@ -212,10 +189,11 @@ def _counted(arrays: Iterable[PairArrays]) -> dict[str, Any]:
     }
 
 
-def _margin(arrays: PairArrays) -> np.ndarray:
-    """The slice of each pair by the raters' margin, ``(n,)``; an empty text without a vote."""
+def _strength(arrays: PairArrays) -> np.ndarray:
+    """The slice of each pair by the strength of the raters' preference, ``(n,)``; an empty text without a vote."""
+    tie, weak, strong = STRENGTHS
     strength = arrays.strength
-    names = np.where(strength == 0, MARGINS[0], np.where(strength <= 0.5, MARGINS[1], MARGINS[2]))
+    names = np.where(strength == 0, tie, np.where(strength <= 0.5, weak, strong))
     return np.where(np.isnan(strength), "", names)
 
 
@@ -254,35 +232,3 @@ def _slices(
             "prompts": len(set().union(*(table.cluster.tolist() for table in tables))),
         }
     return slices
-
-
-def pair_text(split: str, phases: Mapping[str, Any]) -> str:
-    """Format the agreement on one split as a Markdown table, one row per dimension and phase.
-
-    Args:
-        split: name of the split.
-        phases: the results of `summarise_pairs` by phase.
-    """
-    columns = {"accuracy": "accuracy", "accuracy_untied": "without ties", "auroc": "AUROC"}
-    lines = [
-        f"{split}: pairs",
-        "",
-        f"| dimension | judge | {' | '.join(columns.values())} | raters without ties | pairs |",
-        f"| --- | --- |{' --- |' * (len(columns) + 2)}",
-    ]
-    for phase, summary in phases.items():
-        for name, values in {**summary["dimensions"], "mean": summary["macro"]}.items():
-            cells = [_cell(values, metric) for metric in columns]
-            ceiling = _cell(values["ceiling"], "accuracy_untied")
-            lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {' | '.join(cells)} | {ceiling} | "
-                f"{values['pairs']} |"
-            )
-    return "\n".join(lines)
-
-
-def _cell(values: Mapping[str, Any], metric: str) -> str:
-    value, bounds = values[metric], values["interval"].get(metric)
-    if value is None:
-        return "-"
-    return f"{value:.2f}" + (f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else "")

@@ -41,9 +41,5 @@ def ceiling_values(arrays: PairArrays) -> tuple[Mapping[str, np.ndarray], np.nda
 def ceiling_summands(arrays: PairArrays) -> dict[str, Summands]:
     """The means of `ceiling_values` over all votes, as functions of sums over the pairs of a draw."""
     values, row = ceiling_values(arrays)
-    summands = {}
-    for name, by_vote in values.items():
-        defined = ~np.isnan(by_vote)
-        cluster = arrays.cluster[row[defined]]
-        summands[name] = of_mean(by_vote[defined], cluster, lambda mean: mean)
-    return summands
+    cluster = arrays.cluster[row]
+    return {name: of_mean(by_vote, cluster, lambda mean: mean) for name, by_vote in values.items()}

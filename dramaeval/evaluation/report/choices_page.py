@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,14 +10,15 @@ from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.option_predictions import OptionPrediction
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.run_page import PHASES
 from dramaeval.evaluation.report.shared_context import (
     MOST_TEXT,
-    PageSettings,
+    Findings,
     contents,
     page_context,
     render_run_page,
+    worst_cases,
 )
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -28,54 +28,32 @@ from dramaeval.evaluation.report.tables import (
     count,
     interval_note,
     number,
-    shown,
     table_of,
     with_interval,
 )
 
-MOST = 10
-"""Maximum number of wrong answers on the page."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChoiceFindings(PageSettings):
-    """The input of a report on multiple-choice questions.
-
-    Attributes:
-        predictions: the predictions of the last phase on ``split``.
-    """
-
-    predictions: Sequence[OptionPrediction]
-
-
-def render_choices(findings: ChoiceFindings) -> str:
+def render_choices(findings: Findings) -> str:
     """Render the page (see `render_run_page`)."""
-    mistakes = surest_mistakes(findings.predictions, findings.records)
+    mistakes = worst_cases(findings.predictions, findings.records, sureness)
     return render_run_page(
         "choices.html.j2",
         _context(findings),
         "wrong",
-        lambda clips: [_mistake(prediction, record, clips) for prediction, record in mistakes],
-        [record for _, record in mistakes],
+        lambda clips: [_mistake(*mistake, clips) for mistake in mistakes],
+        [record for record, _ in mistakes],
         findings.max_seconds,
     )
 
 
-def surest_mistakes(
-    predictions: Sequence[OptionPrediction], records: Sequence[Record]
-) -> list[tuple[OptionPrediction, Record]]:
-    """The wrong answers with the highest probabilities, in falling order, with their records."""
-    by_id = {record.id: record for record in records}
-    wrong = [
-        p
-        for p in predictions
-        if p.id in by_id and p.distribution and p.answer is not None and not credit(p)
-    ]
-    wrong.sort(key=lambda p: (-max(p.distribution or ()), p.id))
-    return [(p, by_id[p.id]) for p in wrong[:MOST]]
+def sureness(prediction: OptionPrediction) -> float | None:
+    """The highest probability of a wrong answer; None for other predictions."""
+    if prediction.answer is None or not prediction.distribution or credit(prediction):
+        return None
+    return max(prediction.distribution)
 
 
-def _context(findings: ChoiceFindings) -> dict[str, Any]:
+def _context(findings: Findings) -> dict[str, Any]:
     choices, split = findings.metrics["choices"], findings.split
     context = page_context(findings)
     return context | {
@@ -124,6 +102,11 @@ def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
         accuracy = values.get(way) or {}
         return with_interval(accuracy.get("accuracy"), accuracy.get("interval"), missing=missing)
 
+    def no_option(values: Mapping[str, Any]) -> Cell:
+        if "written" not in values:
+            return number(None, missing="nothing was written")
+        return count(sum(values["written"]["no_option"].values()))
+
     columns: Columns = {
         Column("Judge", numeric=False): lambda values: Cell(PHASES[values["phase"]]),
         Column(
@@ -136,6 +119,7 @@ def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
         Column("Chance"): lambda values: number(values["chance"]),
         Column("n"): lambda values: count(values["likelihood"]["n"]),
         Column("Ties"): lambda values: count(values["likelihood"]["ties"]),
+        Column("No option", help="written answers that are none of the options"): no_option,
     }
     rows = [
         (name, {**values, "phase": phase})
@@ -148,7 +132,7 @@ def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
 
 
 def _mistake(
-    prediction: OptionPrediction, record: Record, clips: Mapping[str, str]
+    record: Record, prediction: OptionPrediction, clips: Mapping[str, str]
 ) -> dict[str, Any]:
     shares = prediction.distribution or ()
     return {
@@ -166,5 +150,4 @@ def _mistake(
             }
             for index, (text, share) in enumerate(zip(prediction.options, shares, strict=True))
         ],
-        "sure": shown(max(shares)),
     }

@@ -41,36 +41,24 @@ def render_board(
     facts: Sequence[str],
     config: str,
     about: AboutBoard | None = None,
+    *,
+    sentences: Sequence[str],
+    forest: Markup,
+    caption: str = "Mean score with its interval.",
 ) -> str:
-    """Render the page, a self-contained HTML file.
+    """Render the page of a ranking, a self-contained HTML file.
 
     Args:
-        board: the result of `rank`.
+        board: the result of `rank` or of `rank_pairs`.
         tables: the bounded tables, see `shown_tables`.
         name: name of the run.
         facts: short facts about the run, for the head of the page.
         config: the resolved configuration, as YAML.
         about: the parts of the page besides the ranking; None leaves them out.
+        sentences: the summary.
+        forest: the figure of the systems.
+        caption: caption of the figure.
     """
-    return render_ranking(
-        board, tables, name, facts, config, about, sentences=sentences(board),
-        forest=_forest(board), caption="Mean score with its interval.",
-    )  # fmt: skip
-
-
-def render_ranking(
-    board: Mapping[str, Any],
-    tables: Mapping[str, Table],
-    name: str,
-    facts: Sequence[str],
-    config: str,
-    about: AboutBoard | None = None,
-    *,
-    sentences: Sequence[str],
-    forest: Markup,
-    caption: str,
-) -> str:
-    """Render the page of a ranking (see `render_board`), with ``sentences`` and the figure ``forest`` with a ``caption``."""
     context = {
         "title": f"{name}: leaderboard",
         "kind": "dramaeval leaderboard",
@@ -329,7 +317,8 @@ def difference_table(
     return table_of("Differences", "Better", columns, ((pair["better"], pair) for pair in compared))
 
 
-def _forest(board: Mapping[str, Any]) -> Markup:
+def board_forest(board: Mapping[str, Any]) -> Markup:
+    """A figure of the scores with intervals."""
     systems = dict(islice(board["systems"].items(), plots.MOST_ROWS))
     marks = [plots.Interval(system["score"], system["interval"]) for system in systems.values()]
     looks = {"score": (plots.JUDGE, "o")}

@@ -10,14 +10,12 @@ from markupsafe import Markup
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots
-from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.leaderboard_page import (
     by_dimension,
     difference_sentences,
     difference_table,
     left_out_sentences,
     ranking_table,
-    render_ranking,
 )
 from dramaeval.evaluation.report.tables import (
     Column,
@@ -30,20 +28,8 @@ from dramaeval.evaluation.report.tables import (
     yes_or_no,
 )
 
-
-def render_pair_board(
-    board: Mapping[str, Any],
-    tables: Mapping[str, Table],
-    name: str,
-    facts: Sequence[str],
-    config: str,
-    about: AboutBoard | None = None,
-) -> str:
-    """Render the page (see `leaderboard_page.render_board`); ``board`` is the result of `rank_pairs`."""
-    return render_ranking(
-        board, tables, name, facts, config, about, sentences=board_sentences(board),
-        forest=board_forest(board), caption="Bradley-Terry rating with its interval.",
-    )  # fmt: skip
+CAPTION = "Bradley-Terry rating with its interval."
+"""Caption of `board_forest`."""
 
 
 def board_sentences(board: Mapping[str, Any]) -> list[str]:

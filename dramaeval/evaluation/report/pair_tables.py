@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dramaeval.data.problems import counted
-from dramaeval.evaluation.report.run_page import PHASES
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.sections import metric_columns
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -113,6 +113,15 @@ def metric_table(
     foot = [row("mean", phase, summary["macro"]) for phase, summary in phases.items()]
     notes = pair_notes(next(iter(phases.values())))
     return table_of(caption, "Dimension", columns, rows, foot, notes)
+
+
+def agreement(split: str, phases: Mapping[str, Any], titles: Mapping[str, str]) -> list[Table]:
+    """The agreement with the raters on a split, and that between raters (see `metric_table`)."""
+    raters, between = f"{split}: agreement with the raters", f"{split}: agreement between raters"
+    return [
+        metric_table(raters, AGREEMENT, phases, titles, numbers=NUMBERS),
+        metric_table(between, BETWEEN_RATERS, phases, titles, ceiling=True),
+    ]
 
 
 def pair_notes(summary: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dramaeval.data.records import Record
@@ -11,14 +11,17 @@ from dramaeval.evaluation.metrics.calibration import CalibrationBin
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.pair_board import board_forest, board_sentences, board_tables
+from dramaeval.evaluation.report.pair_board import (
+    CAPTION,
+    board_forest,
+    board_sentences,
+    board_tables,
+)
 from dramaeval.evaluation.report.pair_tables import (
-    AGREEMENT,
-    BETWEEN_RATERS,
     CALIBRATION,
-    NUMBERS,
     ORDER,
     TRIPLES,
+    agreement,
     gain_sentence,
     metric_table,
     pair_sentences,
@@ -27,73 +30,35 @@ from dramaeval.evaluation.report.pair_tables import (
 from dramaeval.evaluation.report.shared_context import (
     MOST_TEXT,
     NO_SOUND,
-    PageSettings,
+    Findings,
     contents,
     page_context,
     reference_clips,
     reference_player,
     render_run_page,
+    worst_cases,
 )
 from dramaeval.evaluation.report.tables import shown
 
-MOST = 10
-"""Maximum number of pairs on the page."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class PairFindings(PageSettings):
-    """The input of a report on pairs.
-
-    Attributes:
-        predictions: the predictions of the last phase on ``split``.
-        titles: titles of the dimensions by key.
-        text_fields: keys of the texts of a record that the page shows.
-    """
-
-    predictions: Sequence[PairPrediction]
-    titles: Mapping[str, str]
-    text_fields: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorstPair:
-    """A pair with its prediction on the dimension on which judge and raters differ most.
-
-    ``gap`` is p_a − p_b minus the mean vote, from −2 to 2.
-    """
-
-    record: Record
-    prediction: PairPrediction
-    gap: float
-
-
-def render_pairs(findings: PairFindings) -> str:
+def render_pairs(findings: Findings) -> str:
     """Render the page (see `render_run_page`)."""
-    worst = worst_pairs(findings.predictions, findings.records)
+    worst = worst_cases(findings.predictions, findings.records, vote_gap)
     return render_run_page(
         "pairs.html.j2",
         _context(findings),
         "worst",
-        lambda clips: [_shown(pair, findings, clips) for pair in worst],
-        [r for pair in worst for r in (*_singles(pair.record), *reference_clips(pair.record))],
+        lambda clips: [_shown(*pair, findings, clips) for pair in worst],
+        [r for record, _ in worst for r in (*_singles(record), *reference_clips(record))],
         findings.max_seconds,
     )
 
 
-def worst_pairs(
-    predictions: Sequence[PairPrediction], records: Sequence[Record], most: int = MOST
-) -> list[WorstPair]:
-    """The pairs with the largest gaps, in falling order, each on the dimension with its largest gap."""
-    by_id = {record.id: record for record in records}
-    pairs = [
-        WorstPair(record=by_id[p.id], prediction=p, gap=p.p_a - p.p_b - p.mean_vote)
-        for p in predictions
-        if p.mean_vote is not None and p.id in by_id
-    ]
-    worst: dict[str, WorstPair] = {}
-    for pair in sorted(pairs, key=lambda pair: (-abs(pair.gap), pair.record.id)):
-        worst.setdefault(pair.record.id, pair)
-    return list(worst.values())[:most]
+def vote_gap(prediction: PairPrediction) -> float | None:
+    """p_a − p_b minus the mean vote, from −2 to 2; None without votes."""
+    if prediction.mean_vote is None:
+        return None
+    return prediction.p_a - prediction.p_b - prediction.mean_vote
 
 
 def _singles(record: Record) -> list[Record]:
@@ -108,7 +73,7 @@ def _clip_id(record: Record, side: str) -> str:
     return f"{record.id}\0{side}"
 
 
-def _context(findings: PairFindings) -> dict[str, Any]:
+def _context(findings: Findings) -> dict[str, Any]:
     metrics, split, titles = findings.metrics, findings.split, findings.titles
     every, phases = metrics["pairs"], metrics["pairs"][split]
     last = list(phases.values())[-1]
@@ -135,18 +100,7 @@ def _context(findings: PairFindings) -> dict[str, Any]:
             *filter(None, (gain_sentence(*gain) for gain in metrics.get("pair_gain", {}).items())),
         ],
         "agreement": [
-            table
-            for name, by_phase in every.items()
-            for table in (
-                metric_table(
-                    f"{name}: agreement with the raters", AGREEMENT, by_phase, titles,
-                    numbers=NUMBERS,
-                ),
-                metric_table(
-                    f"{name}: agreement between raters", BETWEEN_RATERS, by_phase, titles,
-                    ceiling=True,
-                ),
-            )
+            table for name, by_phase in every.items() for table in agreement(name, by_phase, titles)
         ],
         "calibration": metric_table(f"{split}: calibration", CALIBRATION, phases, titles),
         "calibration_plots": _calibration_plots(last, titles),
@@ -173,17 +127,25 @@ def _systems(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, A
     """The template variables of the ranking; they are empty without a board."""
     if "systems" not in board:
         why = [f"The systems are not ranked: {board['undefined']}."] if board else []
-        return {"systems": why, "system_tables": [], "forest": None, "forest_note": ""}
+        return {
+            "systems": why,
+            "system_tables": [],
+            "forest": None,
+            "caption": "",
+            "forest_note": "",
+        }
     return {
         "systems": board_sentences(board),
         "system_tables": list(board_tables(board, titles).values()),
         "forest": board_forest(board),
+        "caption": CAPTION,
         "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
     }
 
 
-def _shown(worst: WorstPair, findings: PairFindings, clips: Mapping[str, str]) -> dict[str, Any]:
-    record, prediction = worst.record, worst.prediction
+def _shown(
+    record: Record, prediction: PairPrediction, findings: Findings, clips: Mapping[str, str]
+) -> dict[str, Any]:
     votes = ", ".join("–" if vote is None else shown(vote, 1) for vote in prediction.votes)
     sides = [
         {

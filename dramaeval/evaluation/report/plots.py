@@ -18,7 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from dramaeval.data.problems import counted
+from dramaeval.data.problems import counted, one_line
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.calibration import CalibrationBin, calibration_curve, rater_shares
 from dramaeval.evaluation.report.svg import embedded
@@ -151,7 +151,7 @@ def forest(
             )
         if zero:
             axes.axvline(0, color="#8a9099", linewidth=0.8, zorder=0)
-        axes.set_yticks(positions, [_cut(row, MOST_LETTERS) for row in rows])
+        axes.set_yticks(positions, [one_line(row, MOST_LETTERS) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -168,11 +168,6 @@ def forest(
     return drawn(name, label, draw, size=(4.6, height))
 
 
-def _cut(text: str, most: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
 def _columns(series: Sequence[str]) -> int:
     """Number of columns of the legend of a forest plot, at about 5 points per letter."""
     longest = max(len(_series_label(name)) for name in series)
@@ -181,7 +176,7 @@ def _columns(series: Sequence[str]) -> int:
 
 def _series_label(text: str) -> str:
     # matplotlib omits labels that begin with an underscore from the legend.
-    label = _cut(text, MOST_SERIES_LETTERS)
+    label = one_line(text, MOST_SERIES_LETTERS)
     return f" {label}" if label.startswith("_") else label
 
 

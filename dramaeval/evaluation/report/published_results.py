@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dramaeval.data.raters import is_missing
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.tasks.rubric import Dimension, Rubric
@@ -22,7 +23,6 @@ from dramaeval.tasks.rubric import Dimension, Rubric
 #: The score that the published scripts write if they find no answer.
 SCRIPTS_DEFAULT = 3.0
 NO_ANSWER = "no answer in the script's output"
-_MISSING = ("", "NA", "N/A")
 _ANSWER = re.compile(r"<answer>.*?\d.*?</answer>", re.DOTALL | re.IGNORECASE)
 _PROBLEMS_SHOWN = 20
 
@@ -195,7 +195,7 @@ def as_number(value: Any) -> float | None:
 
 
 def _rating(value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and value.strip().upper() in _MISSING):
+    if is_missing(value):
         return None
     number = as_number(value)
     if number is None:

@@ -83,7 +83,9 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
     by_split = _by_split(file)
     if split not in by_split:
         raise ResultsError(
-            f"{folder} was not evaluated on {split}; it has {', '.join(by_split) or 'no split'}."
+            f"{folder} was not evaluated on {split}; it has {', '.join(by_split) or 'no predictions'}. "
+            "Set report.split=… to a split of every run, or evaluate the run on it: "
+            f"stages=[evaluate] checkpoint={folder} task.data.test=…"
         )
     config = _config(folder)
     pairs = [p for p in by_split[split] if isinstance(p, PairPrediction)]
@@ -126,7 +128,10 @@ def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
     files = phases_in(folder)
     chosen = phase or list(files)[-1]
     if chosen not in files:
-        raise ResultsError(f"{folder} has no phase {chosen}; it has {', '.join(files)}.")
+        raise ResultsError(
+            f"{folder} has no phase {chosen}; it has {', '.join(files)}. "
+            "Set report.phase=… to a phase of every run, or to null for the last one of each."
+        )
     return chosen, files[chosen]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,20 @@ from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
 from dramaeval.evaluation.drop import drop_text
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import PHASES, Prediction
 from dramaeval.evaluation.report import control_tables, plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import shortened
 from dramaeval.evaluation.report.shared_context import (
     MOST_TEXT,
     NO_SOUND,
-    PageSettings,
+    Findings,
     contents,
     page_context,
     reference_clips,
     reference_player,
     render_run_page,
+    worst_cases,
 )
 from dramaeval.evaluation.report.tables import shown
 from dramaeval.evaluation.score_spread import thought_text, wording_text
@@ -40,69 +40,26 @@ MOST_SCORES = 12
 
 SMALLEST_SHARE = 0.02
 
-PHASES = {"zero_shot": "zero-shot", "final": "final"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Findings(PageSettings):
-    """The input of a report on ratings.
-
-    Attributes:
-        predictions: the predictions of the last phase on ``split``.
-        titles: titles of the dimensions, by key.
-        text_fields: keys of the records' texts that the prompt contains.
-    """
-
-    predictions: Sequence[Prediction]
-    titles: Mapping[str, str]
-    text_fields: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Disagreement:
-    """A clip with its prediction on the dimension on which judge and people differ most.
-
-    ``gap`` is expected score − mean rating, in score units.
-    """
-
-    record: Record
-    prediction: Prediction
-    gap: float
-
-    @property
-    def size(self) -> float:
-        """The absolute gap relative to the range of the scale."""
-        scale = self.prediction.scale
-        return abs(self.gap) / (scale[-1] - scale[0])
-
-
-def worst(
-    predictions: Sequence[Prediction], records: Sequence[Record], most: int = 10
-) -> list[Disagreement]:
-    """The clips with the largest gaps relative to the scale, in falling order, each on its worst dimension."""
-    by_id = {record.id: record for record in records}
-    cases = [
-        Disagreement(record=by_id[p.id], prediction=p, gap=p.expected - p.mean_rating)
-        for p in predictions
-        if p.expected is not None and p.mean_rating is not None and p.id in by_id
-    ]
-    worst_of_clip: dict[str, Disagreement] = {}
-    for case in sorted(cases, key=lambda case: (-case.size, case.record.id)):
-        worst_of_clip.setdefault(case.record.id, case)
-    return list(worst_of_clip.values())[:most]
-
 
 def render(findings: Findings) -> str:
     """Render the page (see `render_run_page`)."""
-    disagreements = worst(findings.predictions, findings.records)
+    disagreements = worst_cases(findings.predictions, findings.records, relative_gap)
     return render_run_page(
         "run.html.j2",
         _context(findings),
         "worst",
-        lambda clips: [_disagreement(case, findings, clips) for case in disagreements],
-        [r for case in disagreements for r in (case.record, *reference_clips(case.record))],
+        lambda clips: [_disagreement(*case, findings, clips) for case in disagreements],
+        [r for record, _ in disagreements for r in (record, *reference_clips(record))],
         findings.max_seconds,
     )
+
+
+def relative_gap(prediction: Prediction) -> float | None:
+    """Expected score − mean rating, in ranges of the scale; None without one of the two."""
+    if prediction.expected is None or prediction.mean_rating is None:
+        return None
+    scale = prediction.scale
+    return (prediction.expected - prediction.mean_rating) / (scale[-1] - scale[0])
 
 
 def _context(findings: Findings) -> dict[str, Any]:
@@ -185,9 +142,8 @@ def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
     if len(phases) > 1:
         series["zero-shot"] = sections.pearson_marks(phases["zero_shot"], keys)
     series["judge"] = sections.pearson_marks(judge, keys)
-    if "ceiling" in judge["macro"]:
-        parts = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
-        series["ceiling"] = [plots.Interval(part["ceiling"]["pearson"]) for part in parts]
+    parts = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
+    series["ceiling"] = [plots.Interval(part["ceiling"]["pearson"]) for part in parts]
     rows = [*(titles.get(key, key) for key in keys), "Macro"]
     label = "Pearson correlation with people by dimension; the table below holds the same figures."
     return plots.forest("forest", label, rows, series, looks, "Pearson")
@@ -251,9 +207,9 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
 
 
 def _disagreement(
-    disagreement: Disagreement, findings: Findings, clips: Mapping[str, str]
+    record: Record, prediction: Prediction, findings: Findings, clips: Mapping[str, str]
 ) -> dict[str, Any]:
-    prediction, record = disagreement.prediction, disagreement.record
+    expected, mean = prediction.expected or 0.0, prediction.mean_rating or 0.0
     shares = prediction.distribution or [None] * len(prediction.scale)
     ratings = np.array([rating for rating in prediction.ratings if rating is not None])
     counts = Counter(nearest_step(ratings, np.array(prediction.scale)).tolist())
@@ -262,9 +218,9 @@ def _disagreement(
         "id": record.id,
         "system": record.system,
         "dimension": findings.titles.get(prediction.dimension, prediction.dimension),
-        "expected": shown(prediction.expected or 0.0),
-        "mean": shown(prediction.mean_rating or 0.0),
-        "gap": f"{shown(abs(disagreement.gap))} too {'high' if disagreement.gap > 0 else 'low'}",
+        "expected": shown(expected),
+        "mean": shown(mean),
+        "gap": f"{shown(abs(expected - mean))} too {'high' if expected > mean else 'low'}",
         "sound": clips.get(record.id),
         "reference": reference_player(record, clips),
         "no_sound": NO_SOUND if record.seconds > 0 else no_audio,

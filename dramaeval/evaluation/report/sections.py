@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from dramaeval.config.task_schema import test_splits
+from dramaeval.evaluation.agreement_table import interval_notes, missing_notes
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -15,7 +16,6 @@ from dramaeval.evaluation.report.tables import (
     Table,
     count,
     count_of,
-    interval_note,
     number,
     table_of,
     with_interval,
@@ -59,7 +59,7 @@ def agreement(
             metric_cell(values, "pearson"),
             *([metric_cell(part(before), "pearson")] if before else []),
             *([difference_cell(part(gain).get("pearson"))] if gain else []),
-            number((values.get("ceiling") or {}).get("pearson")),
+            number(values["ceiling"]["pearson"]),
             *(metric_cell(values, name) for name in ("spearman", "kendall", "mse")),
             *(count(values[name]) for name in ("n", "unscored", "missing")),
         ]
@@ -94,7 +94,7 @@ def test_sets(metrics: Summary, phase: str) -> Table | None:
                 Cell(split),
                 metric_cell(macro, "pearson"),
                 difference_cell(drop.get("pearson"), missing),
-                number((macro.get("ceiling") or {}).get("pearson")),
+                number(macro["ceiling"]["pearson"]),
                 metric_cell(macro, "spearman"),
                 metric_cell(macro, "mse"),
                 difference_cell(drop.get("mse"), missing),
@@ -194,10 +194,8 @@ def _metrics(
     return table_of(caption, "Dimension", columns, rows, [("Macro", summary["macro"])])
 
 
-def people(summary: Summary, titles: Titles) -> Table | None:
-    """The agreement between raters; None if it was not computed."""
-    if "ceiling" not in summary["macro"]:
-        return None
+def people(summary: Summary, titles: Titles) -> Table:
+    """The agreement between raters."""
     columns = [
         DIMENSION,
         CEILING,
@@ -291,30 +289,15 @@ def _slice_cell(part: Summary, name: str) -> Cell:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Notes below a table: the intervals, and undefined or missing values."""
-    bootstrap, macro = summary["bootstrap"], summary["macro"]
-    lines = []
-    if bootstrap["draws"] or bootstrap.get("undefined"):
-        units = f" of {bootstrap['clusters']:,} groups of records"
-        lines.append(interval_note(bootstrap, units, bootstrap.get("undefined")))
-    if units := macro.get("units"):
+    """Notes below a table: the intervals, other units, and undefined or missing values."""
+    lines = interval_notes(summary["bootstrap"])
+    if units := summary["macro"].get("units"):
         shown_names = " and ".join(name.upper() for name in units if name in ("mse", "mae"))
         lines.append(
             f"The scales have different ranges: {shown_names or 'errors'} and bias of the macro are counted in ranges "
             "of the scales."
         )
-    undefined = macro["dimensions_undefined"].get("pearson") or {}
-    if undefined:
-        lines.append(
-            f"The macro is over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions; "
-            + "; ".join(f"{key}: {reason}" for key, reason in undefined.items())
-            + "."
-        )
-    if macro["unscored"]:
-        lines.append(f"{macro['unscored']:,} of {macro['records']:,} questions were not scored.")
-    if macro["missing"]:
-        lines.append(f"{macro['missing']:,} of {macro['records']:,} questions have no rating.")
-    return lines
+    return lines + missing_notes(summary)
 
 
 def metric_columns(

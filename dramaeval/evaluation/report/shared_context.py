@@ -15,6 +15,7 @@ import soundfile
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
+from dramaeval.evaluation.predictions import OfRecord
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.evaluation.report.tables import Cell, Column, Table, first_rows
@@ -24,6 +25,9 @@ LIMIT = 2_950_000
 
 MOST_TEXT = 2_000
 """Maximum number of characters of one text of a record."""
+
+MOST_CASES = 10
+"""Maximum number of records with clips on the page."""
 
 NO_SOUND = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
 
@@ -39,14 +43,17 @@ VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageSettings:
-    """The input of every page of a run.
+class Findings:
+    """The input of a page of a run: a page on ratings, on pairs or on multiple-choice questions.
 
     Attributes:
         name: name of the run, for the title.
         metrics: the content of metrics.json.
         split: the split that the page shows in full.
+        predictions: the predictions of the last phase on ``split``, all of one kind.
         records: the records of ``split``, for clips and texts.
+        titles: titles of the dimensions by key.
+        text_fields: keys of the records' texts that the prompt contains.
         config: the resolved configuration, as YAML.
         environment: the content of environment.json.
         tensorboard: folder of the TensorBoard files.
@@ -57,7 +64,10 @@ class PageSettings:
     name: str
     metrics: Mapping[str, Any]
     split: str
+    predictions: Sequence[Any]
     records: Sequence[Record]
+    titles: Mapping[str, str]
+    text_fields: Sequence[str]
     config: str
     environment: Mapping[str, Any]
     tensorboard: Path
@@ -95,6 +105,32 @@ def render_run_page(
         return render_page(template, {**variables, variable: items(clips)})
 
     return render_with_clips(page, records, max_seconds)
+
+
+def worst_cases(
+    predictions: Sequence[OfRecord],
+    records: Sequence[Record],
+    gap: Callable[[OfRecord], float | None],
+    most: int = MOST_CASES,
+) -> list[tuple[Record, OfRecord]]:
+    """The records with the largest gaps, in falling order, each with its prediction of the largest gap.
+
+    Args:
+        predictions: the predictions on the records.
+        records: the records with a place on the page.
+        gap: the gap between judge and people, of any sign, comparable between predictions; None leaves it out.
+        most: maximum number of records.
+    """
+    by_id = {record.id: record for record in records}
+    cases = [
+        (abs(size), prediction)
+        for prediction in predictions
+        if prediction.id in by_id and (size := gap(prediction)) is not None
+    ]
+    worst: dict[str, OfRecord] = {}
+    for _, prediction in sorted(cases, key=lambda case: (-case[0], case[1].id)):
+        worst.setdefault(prediction.id, prediction)
+    return [(by_id[name], prediction) for name, prediction in worst.items()][:most]
 
 
 def render_with_clips(
@@ -174,19 +210,19 @@ def _reference_id(record: Record) -> str:
     return f"{record.id}\0reference"
 
 
-def page_context(settings: PageSettings) -> dict[str, Any]:
+def page_context(findings: Findings) -> dict[str, Any]:
     """The template variables of every page of a run."""
     return {
-        "title": f"{settings.name}: judge of acted speech",
+        "title": f"{findings.name}: judge of acted speech",
         "kind": "dramaeval report",
-        "heading": settings.name,
-        "facts": settings.facts,
-        "warnings": warnings(settings.metrics),
-        "curves": curves(settings.tensorboard),
-        "environment": environment(settings.environment),
-        "remarks": remarks(settings.metrics),
-        "skipped": skipped(settings.metrics),
-        "config": settings.config,
+        "heading": findings.name,
+        "facts": findings.facts,
+        "warnings": warnings(findings.metrics),
+        "curves": curves(findings.tensorboard),
+        "environment": environment(findings.environment),
+        "remarks": remarks(findings.metrics),
+        "skipped": skipped(findings.metrics),
+        "config": findings.config,
     }
 
 

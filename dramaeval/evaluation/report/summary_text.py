@@ -9,9 +9,6 @@ from typing import Any
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.report.tables import shown, with_interval
 
-#: Controls that measure how much scores change; a gain over them says nothing about the use of audio.
-CHANGES = ("phrasing", "invariance", "text_bias")
-
 
 def summary(
     split: str,
@@ -71,7 +68,7 @@ def _change(gain: Mapping[str, Any] | None) -> str:
 
 
 def _ceiling(macro: Mapping[str, Any]) -> list[str]:
-    ceiling = macro.get("ceiling", {}).get("pearson")
+    ceiling = macro["ceiling"]["pearson"]
     if ceiling is None:
         return []
     text = f"The human ceiling is {shown(ceiling)}: the correlation of one rater with the mean of the others"
@@ -130,23 +127,27 @@ def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
         name: control["gain"]["macro"]["pearson"] if control.get("gain") else None
         for name, control in controls.items()
     }
+    known = {name: control_named(name) for name in controls}
     verdicts = {
         name: position(gain["interval"])
         for name, gain in gains.items()
-        if gain is not None and control_named(name).removes_sound
+        if gain is not None and known[name].removes_sound
     }
     sentences = [_use_of_audio(verdicts)]
     sentences += [
-        _gain(name, controls[name], gain) for name, gain in gains.items() if name not in CHANGES
+        _gain(name, controls[name], gain)
+        for name, gain in gains.items()
+        if known[name].further_results is None
     ]
     if spread := controls.get("phrasing", {}).get("spread"):
         sentences.append(_phrasing(spread))
     elif "phrasing" in controls:
         sentences.append(f"Phrasing: {controls['phrasing']['reason']}.")
-    for name in ("invariance", "text_bias"):
-        if name in controls:
-            sentences.append(_largest_change(name, controls[name]))
-    return sentences
+    return sentences + [
+        _largest_change(name, control)
+        for name, control in controls.items()
+        if known[name].further_results == "changes"
+    ]
 
 
 def _use_of_audio(verdicts: Mapping[str, str]) -> str:

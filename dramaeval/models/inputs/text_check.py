@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dramaeval.data.jsonl import SURROGATE, has_surrogate
-from dramaeval.data.problems import Problem, printable
+from dramaeval.data.problems import Problem, cut, printable
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
 from dramaeval.tasks.task import Task
@@ -82,7 +82,7 @@ class TextCheck:
     def task_problems(self, task: Task) -> list[str]:
         """The problems of a task's own texts, each as a sentence with its setting."""
         return [
-            f"{setting}: {_short(text)!r} {reason.problem}: {reason.fix}."
+            f"{setting}: {cut(text, 60)!r} {reason.problem}: {reason.fix}."
             for setting, texts in task.wording_texts().items()
             for text in dict.fromkeys(texts)
             if (reason := self.problem_of(text, tags=False))
@@ -111,7 +111,3 @@ def control_tokens(tokenizer: Any) -> dict[str, int]:
     bracketed = [name for name in added if name.startswith("<") and name.endswith(">")]
     distinct = [name for name in dict.fromkeys([*names, *bracketed]) if name.strip()]
     return dict(zip(distinct, tokenizer.convert_tokens_to_ids(distinct), strict=True))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -23,21 +23,21 @@ def test_the_test_with_two_raters_by_hand() -> None:
     p_a = stats.t.cdf((-0.5 - 0.15) / math.sqrt(30 / 39 / 40), df=39)
     p_b = stats.t.cdf((0.25 - 0.15) / math.sqrt(7.5 / 39 / 40), df=39)
     # Benjamini-Yekutieli with m = 2: p(1)·2·(1 + 1/2)/1 and p(2)·2·(1 + 1/2)/2, at most 1.
-    assert test.p_values == pytest.approx((p_a * 3, min(1, p_b * 1.5)))
-    assert test.winning_rate == 1 / 2  # A is beaten, B is not
-    assert test.advantage_probability == pytest.approx(
+    assert test["p_values"] == pytest.approx((p_a * 3, min(1, p_b * 1.5)))
+    assert test["winning_rate"] == 1 / 2  # A is beaten, B is not
+    assert test["advantage_probability"] == pytest.approx(
         30 / 40
     )  # for both raters: as close in 30 of 40 records
-    assert test.passed
-    assert (test.raters_tested, test.raters_skipped) == (2, 0)
+    assert test["passed"]
+    assert (test["raters_tested"], test["raters_skipped"]) == (2, 0)
 
 
 def test_a_judge_that_always_or_never_agrees_with_the_raters() -> None:
     ratings = np.tile(np.arange(1.0, 6.0), 8)[:, None].repeat(3, axis=1)  # all raters agree
     same = alternative_annotator_test(ratings[:, 0], ratings)
-    assert (same.winning_rate, same.advantage_probability) == (1, 1)
+    assert (same["winning_rate"], same["advantage_probability"]) == (1, 1)
     off = alternative_annotator_test(6 - ratings[:, 0] + 0.5, ratings)
-    assert (off.winning_rate, off.advantage_probability, off.passed) == (0, 0, False)
+    assert (off["winning_rate"], off["advantage_probability"], off["passed"]) == (0, 0, False)
 
 
 def test_it_equals_the_procedure_of_the_paper() -> None:
@@ -64,9 +64,9 @@ def test_it_equals_the_procedure_of_the_paper() -> None:
     bound = 0.05 / sum(1 / i for i in range(1, 6))
     passing = [i for i, p in enumerate(sorted(p_values), start=1) if p <= i / 5 * bound]
     test = alternative_annotator_test(predicted, ratings, epsilon=0.1)
-    assert test.winning_rate == (max(passing) if passing else 0) / 5
-    assert 0 < test.winning_rate < 1  # so that some raters are beaten and some are not
-    assert test.advantage_probability == pytest.approx(sum(advantages) / 5)
+    assert test["winning_rate"] == (max(passing) if passing else 0) / 5
+    assert 0 < test["winning_rate"] < 1  # so that some raters are beaten and some are not
+    assert test["advantage_probability"] == pytest.approx(sum(advantages) / 5)
 
 
 def test_missing_ratings_are_left_out_and_raters_with_few_records_skipped() -> None:
@@ -75,7 +75,7 @@ def test_missing_ratings_are_left_out_and_raters_with_few_records_skipped() -> N
     ratings[29:, 2] = NAN  # the third shares 29 records: one too few
     ratings[:9, 0] = NAN
     test = alternative_annotator_test(np.nanmean(ratings, axis=1), ratings)
-    assert (test.raters_tested, test.raters_skipped) == (2, 1)
-    assert [p is None for p in test.p_values] == [False, False, True]
+    assert (test["raters_tested"], test["raters_skipped"]) == (2, 1)
+    assert [p is None for p in test["p_values"]] == [False, False, True]
     with pytest.raises(UndefinedError, match="no rater shares 30 records"):
         alternative_annotator_test(np.full(29, 3.0), ratings[:29])

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import NotApplicableError, UndefinedError
@@ -31,6 +33,23 @@ def test_balanced_accuracy_by_hand(mixed: DimensionArrays) -> None:
 def test_f1_by_hand(mixed: DimensionArrays) -> None:
     # TP 1 (0.9), FP 1 (0.6), FN 1 (0.4): 2 / (2 + 1 + 1).
     assert F1()(mixed) == pytest.approx(1 / 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_metrics_equal_those_of_scikit_learn(
+    make_arrays: Callable[..., DimensionArrays], seed: int
+) -> None:
+    """Scores are rounded, so that some are tied; so are the raters of some records."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.random(60).round(1)
+    ratings = (rng.random((60, 4)) < 0.3 + 0.5 * predicted[:, None]).astype(float)
+    of = make_arrays(predicted.tolist(), ratings=ratings.tolist(), scale=(0, 1))
+    clear = ratings.mean(axis=1) != 0.5
+    truth, scores = ratings.mean(axis=1)[clear] > 0.5, predicted[clear]
+    assert not clear.all()
+    assert Auroc()(of) == pytest.approx(roc_auc_score(truth, scores))
+    assert BalancedAccuracy()(of) == pytest.approx(balanced_accuracy_score(truth, scores >= 0.5))
+    assert F1()(of) == pytest.approx(f1_score(truth, scores >= 0.5))
 
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy()])

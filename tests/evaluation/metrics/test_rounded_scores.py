@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, nearest_step
 from dramaeval.evaluation.metrics.metric import UndefinedError
@@ -26,6 +27,18 @@ def test_kappa_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # raters' 1 2 0: (1·2 + 1·1 + 4·1 + 1·2) / 3 = 3. kappa = 1 - 1/3.
     of = make_arrays([1, 2, 3], [1, 2, 2], scale=(1, 2, 3))
     assert QuadraticWeightedKappa()(of) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kappa_equals_that_of_scikit_learn(
+    make_arrays: Callable[..., DimensionArrays], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rated = rng.integers(1, 6, 50)
+    judged = np.clip(rated + rng.integers(-1, 3, 50), 1, 5)
+    expected = cohen_kappa_score(judged, rated, labels=[1, 2, 3, 4, 5], weights="quadratic")
+    of = make_arrays(judged.tolist(), rated.tolist())
+    assert QuadraticWeightedKappa()(of) == pytest.approx(expected)
 
 
 def test_kappa_is_undefined_if_judge_and_raters_give_only_one_score(

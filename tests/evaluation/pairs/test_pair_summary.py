@@ -74,7 +74,7 @@ def test_scored_pairs_have_no_position_bias(make_pair):
 
 def test_a_repeated_or_unknown_pair_is_named(make_pair):
     p = make_pair("p", (0.6, 0.1, 0.3), (1.0,))
-    with pytest.raises(ValueError, match="pair 'p' is predicted twice on 'overall'"):
+    with pytest.raises(ValueError, match="record 'p' is predicted twice on 'overall'"):
         summarise_pairs([p, p], ["overall"], seed=0)
     with pytest.raises(ValueError, match="'overall', which is not among the dimensions pitch"):
         summarise_pairs([p], ["pitch"], seed=0)

@@ -9,7 +9,7 @@ from browser import chromium
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.report.run_page import Findings
+from dramaeval.evaluation.report.shared_context import Findings
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 

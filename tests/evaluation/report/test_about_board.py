@@ -85,7 +85,14 @@ def test_the_page_has_players_of_the_best_and_the_worst_prompt(scored, records):
     tables = page.tables_of(board, {})
     html = render_with_clips(
         lambda sounds: page.render_board(
-            board, tables, "Voices", [], "", about.with_sounds(sounds)
+            board,
+            tables,
+            "Voices",
+            [],
+            "",
+            about.with_sounds(sounds),
+            sentences=page.sentences(board),
+            forest=page.board_forest(board),
         ),
         [record for record in records if record.id in {"new/0", "old/0", "old/2"}],
         30,

@@ -57,10 +57,14 @@ def body_rows(text, at):
 
 
 @pytest.mark.slow
+def look(board):
+    return {"sentences": board_page.sentences(board), "forest": board_page.board_forest(board)}
+
+
 def test_a_leaderboard_shows_the_pairs_at_the_top_and_its_csv_has_all(board):
     full = board_page.tables_of(board, {})
     shown = board_page.shown_tables(board, full)
-    text = board_page.render_board(board, shown, "large", [], "")
+    text = board_page.render_board(board, shown, "large", [], "", **look(board))
     assert [body_rows(text, at) for at in range(3)] == [150, 150, 32 * 31 // 2]
     assert len(text.encode()) < 1_000_000
     first = set(list(board["systems"])[:32])
@@ -82,7 +86,7 @@ def test_a_small_leaderboard_shows_all_pairs(board):
     }
     full = board_page.tables_of(small, {})
     assert board_page.shown_tables(small, full)["pairs"] is full["pairs"]
-    assert "has all" not in board_page.render_board(small, full, "small", [], "")
+    assert "has all" not in board_page.render_board(small, full, "small", [], "", **look(small))
 
 
 def test_sentences_and_cells_name_a_few_systems(board):
@@ -110,7 +114,7 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
     monkeypatch.setattr(plots, "MOST_ROWS", 3)
     keys = [f"d{at}" for at in range(8)]
     built = predictions(keys, 60)
-    summary = summarise(built, keys, seed=0, draws=0, ceiling=False)
+    summary = summarise(built, keys, seed=0, draws=0)
     pearson = {key: summary["dimensions"][key]["pearson"] for key in keys}
     ordered = sorted(keys, key=lambda key: pearson[key])
     chosen = sorted([*ordered[:2], *ordered[-2:]])

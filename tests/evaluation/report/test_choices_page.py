@@ -1,17 +1,13 @@
 """The page of multiple-choice questions: its sentences and mistakes, in a real Chromium."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
 from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction
-from dramaeval.evaluation.report.choices_page import (
-    ChoiceFindings,
-    render_choices,
-    sentences,
-    surest_mistakes,
-)
+from dramaeval.evaluation.report.choices_page import render_choices, sentences, sureness
+from dramaeval.evaluation.report.shared_context import worst_cases
 
 OPTIONS = ("happy", "sad & <i>low</i>", "calm")
 
@@ -38,17 +34,14 @@ def choices(findings):
     ]
     predictions = answers(records, [0.9, -0.5, -0.8, *[0.7] * (len(records) - 3)])
     summary = summarise_options(predictions, seed=0, draws=100)
-    names = {field.name for field in fields(ChoiceFindings)}
-    given = {key: value for key, value in vars(findings).items() if key in names}
     metrics = {"choices": {"test": {"final": summary}}, "about": findings.metrics["about"]}
-    given |= {"metrics": metrics, "predictions": predictions, "records": records}
-    return ChoiceFindings(**given)
+    return replace(findings, metrics=metrics, predictions=predictions, records=records)
 
 
 def test_the_surest_mistakes_come_first(choices):
-    result = surest_mistakes(choices.predictions, choices.records)
-    assert [entry.id for entry, _ in result] == [choices.records[2].id, choices.records[1].id]
-    assert all(record.id == entry.id for entry, record in result)
+    result = worst_cases(choices.predictions, choices.records, sureness)
+    assert [entry.id for _, entry in result] == [choices.records[2].id, choices.records[1].id]
+    assert all(record.id == entry.id for record, entry in result)
 
 
 def test_the_sentences_on_accuracy(choices):

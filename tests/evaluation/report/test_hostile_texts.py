@@ -3,7 +3,7 @@
 import hashlib
 import re
 from base64 import b64encode
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page
 from dramaeval.evaluation.report import leaderboard_page as board_page
-from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
+from dramaeval.evaluation.report.choices_page import render_choices
 from dramaeval.evaluation.report.read_results import Results
 from dramaeval.evaluation.report.run_page import render
 from dramaeval.evaluation.report.side_by_side import side_by_side
@@ -63,7 +63,15 @@ def pages_without_records():
     result = side_by_side(runs, **SETTINGS)
     compared = comparison_page.shown_tables(comparison_page.tables_of(result))
     return {
-        "leaderboard": board_page.render_board(board, shown, HOSTILE, [HOSTILE], HOSTILE),
+        "leaderboard": board_page.render_board(
+            board,
+            shown,
+            HOSTILE,
+            [HOSTILE],
+            HOSTILE,
+            sentences=board_page.sentences(board),
+            forest=board_page.board_forest(board),
+        ),
         "comparison": comparison_page.render_comparison(
             result, compared, HOSTILE, [HOSTILE], HOSTILE
         ),
@@ -149,10 +157,8 @@ def choices_page(findings):
         "choices": {HOSTILE: {"final": summarise_options(predictions, **SETTINGS)}},
         "about": findings.metrics["about"],
     }
-    own = {field.name for field in fields(ChoiceFindings)}
-    given = {key: value for key, value in vars(findings).items() if key in own}
-    given |= {"metrics": metrics, "predictions": predictions, "records": records, "split": HOSTILE}
-    return render_choices(ChoiceFindings(**given))
+    own = {"metrics": metrics, "predictions": predictions, "records": records, "split": HOSTILE}
+    return render_choices(replace(findings, **own))
 
 
 def check(page, least):

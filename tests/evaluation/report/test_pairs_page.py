@@ -11,10 +11,12 @@ import soundfile
 from dramaeval.data.records import Record
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_ranking import rank_pairs
-from dramaeval.evaluation.pairs.pair_summary import pair_text, summarise_pairs
+from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.report.pair_board import board_sentences
 from dramaeval.evaluation.report.pair_tables import gain_sentence, pair_sentences
-from dramaeval.evaluation.report.pairs_page import PairFindings, render_pairs, worst_pairs
+from dramaeval.evaluation.report.pairs_page import render_pairs, vote_gap
+from dramaeval.evaluation.report.shared_context import Findings, worst_cases
+from dramaeval.stages.metrics_file import further_tables
 
 SETTINGS = {"seed": 0, "draws": 60, "level": 0.95}
 HOSTILE = "<b>s0</b> & 'x'"
@@ -58,7 +60,7 @@ def page(paired, tmp_path):
         "pair_systems": {"test": rank_pairs(predictions, **SETTINGS)},
         "about": {"overlaps": [], "skipped": {}},
     }
-    return PairFindings(
+    return Findings(
         name="run", metrics=metrics, split="test", records=records, config="seed: 0", environment={},
         tensorboard=tmp_path, max_seconds=30.0, facts=["seed 0"], predictions=predictions,
         titles={"pitch_dynamics": "Pitch dynamics"}, text_fields=["scene"],
@@ -67,14 +69,14 @@ def page(paired, tmp_path):
 
 def test_the_worst_pair_has_the_largest_difference_of_judge_and_raters(paired):
     records, predictions = paired
-    worst = worst_pairs(predictions, records)
+    worst = worst_cases(predictions, records, vote_gap)
     first = predictions[0]
-    assert worst[0].prediction is first
-    assert worst[0].gap == pytest.approx(first.p_a - first.p_b + 1)
-    gaps = [abs(each.gap) for each in worst]
+    assert worst[0][1] is first
+    assert vote_gap(first) == pytest.approx(first.p_a - first.p_b + 1)
+    gaps = [abs(vote_gap(prediction)) for _, prediction in worst]
     assert gaps == sorted(gaps, reverse=True)
     unvoted = [replace(p, votes=()) for p in predictions]
-    assert worst_pairs(unvoted, records) == []
+    assert worst_cases(unvoted, records, vote_gap) == []
 
 
 def test_the_page_plays_both_clips_and_escapes_all_names(page):
@@ -130,7 +132,16 @@ def test_sentences_name_values_intervals_and_bias(page):
     assert "in 100% of these pairs" in lines[2]  # both raters of a pair always agree
     assert "bias to the first clip is +0.20, which is not chance" in lines[3]
     assert "2 comparisons could not be scored" in lines[4]
-    assert "| mean | final | 0.60 [" in pair_text("test", {"final": summary})
+
+
+def test_the_log_has_the_agreement_with_the_raters_and_between_them(page):
+    judge, raters = further_tables(page.metrics)
+    values = page.metrics["pairs"]["test"]["final"]["macro"]
+    low, high = values["interval"]["accuracy"]
+    assert f"| mean | final | {values['accuracy']:.2f} [{low:.2f}, {high:.2f}] |" in judge
+    assert judge.startswith("### test: agreement with the raters")
+    assert raters.startswith("### test: agreement between raters")
+    assert "| mean | final | 1.00 " in raters  # both raters of a pair always agree
 
 
 def test_the_sentence_on_the_gain():

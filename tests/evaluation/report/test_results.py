@@ -236,6 +236,19 @@ def test_other_clips_for_the_same_record_are_refused(runs, tmp_path):
         side_by_side([first, second], seed=0, draws=20, level=0.95)
 
 
+def test_a_missing_split_or_phase_is_reported_with_the_setting_to_change(tmp_path, make_prediction):
+    line = {"split": "val", **make_prediction("a", 3.0, (4,)).to_json()}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(
+        ResultsError, match=r"not evaluated on test; it has val\. Set report\.split="
+    ):
+        read_run(tmp_path, "a", "test", None)
+    with pytest.raises(
+        ResultsError, match=r"no phase zero_shot; it has final\. Set report\.phase="
+    ):
+        read_run(tmp_path, "a", "val", "zero_shot")
+
+
 def test_scores_without_ratings_are_not_results(tmp_path, make_prediction):
     line = make_prediction("a", 3.0, ()).to_json()
     (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from dramaeval.evaluation.report import shared_context
-from dramaeval.evaluation.report.run_page import render, worst
-from dramaeval.evaluation.report.shared_context import sounds
+from dramaeval.evaluation.report.run_page import relative_gap, render
+from dramaeval.evaluation.report.shared_context import sounds, worst_cases
 
 
 @pytest.mark.slow
@@ -103,13 +103,13 @@ def test_unscored_questions_are_counted(findings, make_prediction):
     only = {"test": {"final": summary}, "about": {}}
     page = render(replace(findings, metrics=only, predictions=unscored))
     assert "no correlation with people" in page
-    assert "28 of 28 questions were not scored" in page
+    assert "28 of 28 answers unscored (" in page
 
 
 def test_the_worst_answers_have_the_largest_gaps_one_for_each_clip(findings):
-    result = worst(findings.predictions, findings.records, most=5)
-    assert len({entry.record.id for entry in result}) == 5
-    differences = [abs(entry.gap) for entry in result]
+    result = worst_cases(findings.predictions, findings.records, relative_gap, most=5)
+    assert len({record.id for record, _ in result}) == 5
+    differences = [abs(p.expected - p.mean_rating) for _, p in result]
     assert differences == sorted(differences, reverse=True)
     largest = max(abs(p.expected - p.mean_rating) for p in findings.predictions)
     assert differences[0] == pytest.approx(largest)
@@ -121,7 +121,8 @@ def test_the_worst_answers_are_ordered_relative_to_the_range_of_the_scale(
     record = findings.records
     five = make_prediction(record[0].id, 4.0, (2,))  # half of 1-5
     two = make_prediction(record[1].id, 0.9, (0,), scale=(0.0, 1.0))  # nine tenths of 0-1
-    assert [disagreement.prediction for disagreement in worst([five, two], record)] == [two, five]
+    result = worst_cases([five, two], record, relative_gap)
+    assert [prediction for _, prediction in result] == [two, five]
 
 
 def test_a_clip_in_the_page_has_the_sound_of_its_file(findings, tmp_path):
