@@ -279,7 +279,11 @@ def test_with_by_direct_both_orders_are_asked_in_scoring_and_one_in_training(tas
         ("task.derive.margin=much", "must be a number of 0 or more"),
         ("+task.derive.margins=1", "margins is not known.*Did you mean margin"),
         ("task.shots=2", "no examples"),
-        ("task.clip_label='{clip}'", "not a valid template"),
+        ("task.clip_label='{title}'", r"clip_label holds \{title\}; it may hold \{name\}"),
+        (
+            "task.comparison='{name'",
+            r"comparison is not a valid template.*\{title\}, \{description\}",
+        ),
     ],
 )
 def test_bad_settings_are_refused(task, setting, problem):
