@@ -173,9 +173,10 @@ def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: boo
     all_bad = [problem for problems in bad.values() for problem in problems]
     if not all_bad:
         return splits
-    lines = {(problem.file, problem.line) for problem in all_bad}
+    # With the id, since derived pairs of one clip have the same line.
+    refused = {(problem.file, problem.line, problem.id) for problem in all_bad}
     records = {
-        name: [record for record in split if (record.file, record.line) not in lines]
+        name: [record for record in split if (record.file, record.line, record.id) not in refused]
         for name, split in splits.records.items()
     }
     if not skips or not all(records.values()):

@@ -20,6 +20,7 @@ from dramaeval.data.pair_format import CLIP_A, CLIP_B, SYSTEMS, VOTES, is_pair, 
 from dramaeval.data.problems import BadRecordsError, Problem, counted
 from dramaeval.data.records import ReadResult, Record, RecordFormat, checked_lines, read_records
 from dramaeval.tasks.derived_pairs import PairRule, derive_pairs
+from dramaeval.tasks.listeners import EMBED, NONE
 from dramaeval.tasks.question import AnswerField, PairPlace, Question
 from dramaeval.tasks.reference import clips_of_question, content_before
 from dramaeval.tasks.rubric import Dimension, text_problem
@@ -79,6 +80,8 @@ class PairTask(SpeechTask):
             )
         if by == DIRECT and kwargs.get("prompt_layout") == "rubric_first":
             problems.append("task.prompt_layout=rubric_first needs task.by=score")
+        if by == DIRECT and kwargs.get("listeners") == EMBED:
+            problems.append(f"task.listeners={EMBED} needs task.by=score")
         if problems:
             raise ValueError("; ".join(problems) + ".")
         super().__init__(**kwargs)
@@ -112,6 +115,7 @@ class PairTask(SpeechTask):
             prompt_layout=self.prompt_layout,
             dimensions=[dimension.key for dimension in self.dimensions],
             turns=self.turns,
+            listeners=EMBED if self.has_listeners else NONE,
         )
 
     @property
