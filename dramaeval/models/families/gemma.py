@@ -99,6 +99,7 @@ class GemmaLogMel(LogMel):
 class GemmaFamily(Family):
     """A Gemma with an audio encoder; see `Family` for the arguments."""
 
+    own_log_mel = GemmaLogMel
     #: Why a checkpoint whose configuration has no ``audio_config`` is refused; the sentence begins with its name.
     without_audio: str = ""
     #: A clip in a prompt: the mark before it, the placeholder, and the mark after it.
@@ -153,10 +154,6 @@ class GemmaFamily(Family):
             "audio_eos_token": "eoa_token",
         }
         return audio_processor(self.files(checkpoint), tokens)
-
-    def log_mel(self, processor: Any) -> LogMel:
-        """The transform of Gemma's feature extractor; there is no other, so that ``plain`` does not name it."""
-        return GemmaLogMel(processor.feature_extractor, self.longest_clip)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text, with the marks that Gemma's processor writes around a clip."""

@@ -81,6 +81,8 @@ class WaveformFrames(LogMel):
 class Gemma4Unified(GemmaFamily):
     """Any Gemma 4 checkpoint without encoders; see `Family` for the arguments."""
 
+    judge_class = Gemma4UnifiedForConditionalGeneration
+    own_log_mel = WaveformFrames
     #: Neither transformers' feature extractor nor its processor cuts a clip, whatever its ``audio_seq_length``.
     longest_clip = 600.0
     names_windows = False
@@ -96,10 +98,6 @@ class Gemma4Unified(GemmaFamily):
         "audio": "It has no audio encoder: the waveform goes into the projector, see model.train_projector and "
         "adapt=projector."
     }
-
-    def model_class(self) -> Any:
-        """The judge's Gemma 4 without encoders."""
-        return Gemma4UnifiedForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""
@@ -124,10 +122,6 @@ class Gemma4Unified(GemmaFamily):
                 "checkpoint."
             )
         return processor
-
-    def log_mel(self, processor: Any) -> LogMel:
-        """The waveform in the place of a log-mel; there is no other transform, so that ``plain`` does not name it."""
-        return WaveformFrames(processor.feature_extractor, self.longest_clip)
 
     def shape(self, configuration: Any) -> Shape:
         """The sizes with means over the layers, and a projector without an encoder before it."""
