@@ -13,7 +13,13 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.task_schema import SPLITS, held_out_splits, kind_of_split, split_files
+from dramaeval.config.task_schema import (
+    SPLITS,
+    held_out_splits,
+    kind_of_split,
+    split_files,
+    text_of,
+)
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
@@ -129,9 +135,9 @@ def read_splits(
                 reads_audio=takes_audio,
                 annotated=not is_input,
                 audio_root=data.audio_root or source.audio_root,
-                on_bad=data.on_bad.value,
+                on_bad=text_of(data.on_bad),
                 max_seconds=data.max_seconds,
-                on_long=data.on_long.value,
+                on_long=text_of(data.on_long),
                 workers=data.workers,
                 **(input_options if is_input else {}),
             )

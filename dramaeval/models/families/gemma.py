@@ -78,8 +78,6 @@ class GemmaLogMel(LogMel):
         self._extractor = extractor
         self.sampling_rate: int = extractor.sampling_rate
         self.hop: int = extractor.hop_length
-        self.n_fft: int = extractor.fft_length
-        self.mel_bins: int = extractor.feature_size
         self.max_samples = int(seconds * self.sampling_rate)
         values = json.dumps(extractor.to_dict(), default=np.ndarray.tolist, sort_keys=True)
         digest = hashlib.blake2b(values.encode(), digest_size=8).hexdigest()
@@ -99,7 +97,7 @@ class GemmaLogMel(LogMel):
 class GemmaFamily(Family):
     """A Gemma with an audio encoder; see `Family` for the arguments."""
 
-    own_log_mel = GemmaLogMel
+    own_log_mel: type[LogMel] = GemmaLogMel
     #: Why a checkpoint whose configuration has no ``audio_config`` is refused; the sentence begins with its name.
     without_audio: str = ""
     #: A clip in a prompt: the mark before it, the placeholder, and the mark after it.

@@ -53,7 +53,7 @@ class Gemma4UnifiedForConditionalGeneration(CappedJudge, PlainGemma4Unified):
 class WaveformFrames(LogMel):
     """The samples that Gemma 4's feature extractor gives for a clip alone, as columns of 10 ms.
 
-    They stand in the place of a log-mel: ``mel_bins`` is the number of samples in a column, and silence is 0.
+    They stand in the place of a log-mel; silence is 0.
 
     Args:
         extractor: cuts the waveform into positions of 40 ms.
@@ -64,7 +64,6 @@ class WaveformFrames(LogMel):
         self._extractor = extractor
         self.sampling_rate: int = extractor.sampling_rate
         self.hop: int = self.sampling_rate // FRAMES_PER_SECOND
-        self.mel_bins: int = self.hop
         self.max_samples = int(seconds * self.sampling_rate)
         #: Identifies the transform: equal names give equal values.
         self.name = f"gemma4 unified {VERSION} {self.max_samples} {self.sampling_rate}"

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, decode
-from dramaeval.data.feature_cache import FeatureCache, content_key
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.data.files import content_key
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
