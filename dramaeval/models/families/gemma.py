@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class GemmaLogMel(LogMel):
 class GemmaFamily(Family):
     """A Gemma with an audio encoder; see `Family` for the arguments."""
 
-    own_log_mel: type[LogMel] = GemmaLogMel
+    own_log_mel: ClassVar[type[LogMel]] = GemmaLogMel
     #: Why a checkpoint whose configuration has no ``audio_config`` is refused; the sentence begins with its name.
     without_audio: str = ""
     #: A clip in a prompt: the mark before it, the placeholder, and the mark after it.
