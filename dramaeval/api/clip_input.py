@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import near_match_hint
+from dramaeval.config.task_schema import text_of
 from dramaeval.data.durations import MIN_SECONDS, beside
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.records import Record
@@ -253,7 +254,7 @@ def check_length(clip: str, seconds: float, data: DictConfig) -> None:
         raise ValueError(
             f"{clip} lasts {beside(seconds, MIN_SECONDS)} s, less than {MIN_SECONDS:g} s."
         )
-    trims = str(getattr(data.on_long, "value", data.on_long)) == "trim"
+    trims = text_of(data.on_long) == "trim"
     if seconds > data.max_seconds and not trims:
         raise ValueError(
             f"{clip} lasts {beside(seconds, data.max_seconds)} s, more than {data.max_seconds:g} s: cut it, or "

@@ -18,7 +18,7 @@ from dramaeval.api.clip_input import (
     texts_of,
     turns_of,
 )
-from dramaeval.api.judge_location import base_folder, locate
+from dramaeval.api.judge_location import full_model_folder, locate
 from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
 from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
@@ -28,7 +28,7 @@ from dramaeval.config.judge_config import neutral_labels
 from dramaeval.config.judge_file import SavedJudge, read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.task_schema import split_files
+from dramaeval.config.task_schema import split_files, text_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -137,7 +137,7 @@ class Judge(RewardsClips):
                 f"{problem}. Install the version of dramaeval that the file names, or evaluate with "
                 "checkpoint_override=true on the command line."
             )
-        base = base_folder(start) if start else None
+        base = full_model_folder(start) if start else None
         adapter = start.folder if start and start.adapter else None
         is_full_model = start is not None and adapter is None
         quantization = None if is_full_model else build_quantization(config)
@@ -208,9 +208,9 @@ class Judge(RewardsClips):
             jsonl_of(config, "train", file),
             reads_audio=self.family.takes_audio,
             audio_root=data.audio_root,
-            on_bad=getattr(data.on_bad, "value", data.on_bad),
+            on_bad=text_of(data.on_bad),
             max_seconds=data.max_seconds,
-            on_long=getattr(data.on_long, "value", data.on_long),
+            on_long=text_of(data.on_long),
             workers=data.workers,
         )
         expected = self._saved.examples if self._saved else None

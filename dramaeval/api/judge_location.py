@@ -65,7 +65,7 @@ def _judge_beside(
     return judge_config(judge, trust, remote_code=remote_code), start
 
 
-def base_folder(start: Checkpoint) -> Path | None:
+def full_model_folder(start: Checkpoint) -> Path | None:
     """The folder of the full model: the checkpoint, or the base of its adapter; None if the base is on the hub."""
     base = Path(base_of(start.folder) or "") if start.adapter else start.folder
     return base if (base / "config.json").is_file() else None

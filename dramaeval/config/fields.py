@@ -198,19 +198,22 @@ def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
             yield replace(declared, key=key)
 
 
-def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
+def problems(
+    schema: type, node: Mapping[Any, Any], where: str = "", *, only_keys: bool = False
+) -> list[str]:
     """Report unknown keys, wrong types and values outside their limits, in a node and its nested nodes.
 
     Args:
         schema: the dataclass that declares the settings. An `OpenNode` accepts any further key.
         node: a configuration node or a mapping; settings may be absent.
         where: the node's key.
+        only_keys: whether only unknown keys are reported.
     """
     messages = _unknown_here(schema, node, where)
     for declared, key, value in _values(schema, node, where):
         if declared.nested and isinstance(value, Mapping):
-            messages += problems(declared.nested, value, key)
-        elif problem := declared.problem(key, value):
+            messages += problems(declared.nested, value, key, only_keys=only_keys)
+        elif not only_keys and (problem := declared.problem(key, value)):
             messages.append(problem)
     return messages
 
@@ -219,15 +222,6 @@ def invalid_keys(schema: type, node: Mapping[Any, Any]) -> set[str]:
     """The names of a node's settings whose values `problems` reports."""
     values = _values(schema, node, "")
     return {name for declared, name, value in values if declared.problem(name, value)}
-
-
-def unknown_keys(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
-    """Report the unknown keys in a node and its nested nodes; see `problems`."""
-    messages = _unknown_here(schema, node, where)
-    for declared, key, value in _values(schema, node, where):
-        if declared.nested and isinstance(value, Mapping):
-            messages += unknown_keys(declared.nested, value, key)
-    return messages
 
 
 def _values(

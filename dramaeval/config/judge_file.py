@@ -27,7 +27,7 @@ _NOT_OF_TASK = ("label_policies", "data", "tasks")
 #: Settings of a model that the file omits: they describe a machine or a training.
 NOT_OF_MODEL = frozenset(
     {"dtype", "attention", "device_map", "offload_folder", "trust_remote_code", "architecture"}
-    | {"freeze_audio", "train_projector", "plain"}
+    | {"freeze_audio", "freeze_llm", "train_projector", "plain"}
 )
 #: Settings of the data that also apply to other data that the judge scores.
 DATA = ("max_seconds", "on_long")

@@ -99,3 +99,9 @@ def not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any
     """The message about a value that is not among the choices."""
     hint = near_match_hint(str(value), choices, 0.6)
     return f"{key}={value} is not known; choose one of {', '.join(choices)}.{hint}"
+
+
+def require_choice(key: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ValueError if the value of a setting is not one of its choices."""
+    if value not in choices:
+        raise ValueError(not_among(key, value, choices))

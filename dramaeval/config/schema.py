@@ -1,7 +1,8 @@
 """The schema of a run: every setting of this project with its type, default, limits and a line of help.
 
-Other arguments of libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes under a
-``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' signatures.
+The common arguments of libraries are declared in `dramaeval.config.library_schema`. Their other arguments, ``trainer.args``
+and the arguments of classes under a ``_target_`` are not: `dramaeval.stages.checks` compares them with the constructors'
+signatures.
 ``--help`` and shell completion import this module, so it imports no heavy library. `dramaeval.config.registration`
 registers the schema with Hydra.
 """
@@ -208,7 +209,9 @@ class LaunchConfig:
         help="return after the jobs are submitted; stages=[report] sweep=FOLDER collects results",
     )
     trust: bool = setting(
-        False, help="with resume=true: also run a sweep whose settings another account wrote"
+        False,
+        help="with resume=true: also run a sweep whose settings another account wrote; with from=RUN: also build the run's "
+        "classes from outside dramaeval",
     )
 
 

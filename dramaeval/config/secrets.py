@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.literal import plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.distributed.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +106,8 @@ def mask_file(file: Path, also: Iterable[str] = ()) -> None:
     values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     safe = masked(values, also=also)
     if safe != values:
-        unfinished = file.with_name(file.name + ".unfinished")
-        unfinished.write_text(OmegaConf.to_yaml(OmegaConf.create(safe)), encoding="utf-8")
-        unfinished.replace(file)
+        with replacing(file) as unfinished:
+            unfinished.write_text(OmegaConf.to_yaml(OmegaConf.create(safe)), encoding="utf-8")
 
 
 def guard(config: DictConfig, hydra: Any = None) -> None:

@@ -37,6 +37,11 @@ class OnLong(Enum):
     segments = "segments"
 
 
+def text_of(value: OnBad | OnLong | str) -> str:
+    """The text of ``on_bad`` or ``on_long``: an enum in a composed configuration, a text in a saved one."""
+    return str(getattr(value, "value", value))
+
+
 @dataclass(kw_only=True)
 class DataConfig:
     """``task.data``: the records, and the treatment of bad ones."""
@@ -146,7 +151,7 @@ def long_clip_problems(data: Any, where: str) -> list[str]:
     seconds, on_long = data.get("max_seconds", WINDOW_SECONDS), data.get("on_long", OnLong.error)
     if not isinstance(seconds, int | float):
         return []
-    segments = getattr(on_long, "value", on_long) == OnLong.segments.value
+    segments = text_of(on_long) == OnLong.segments.value
     if segments == (seconds > WINDOW_SECONDS):
         return []
     if not segments:

@@ -13,15 +13,18 @@ from typing import Any
 from dramaeval.config.secrets import without_secrets
 from dramaeval.data.manifest import damage_in, seal, set_aside, write_listed
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.distributed.replacing import replacing
 
 log = logging.getLogger(__name__)
 
 
 def write_text_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
-    """Write a text file by renaming a complete temporary file; secrets are masked, except with `verbatim`."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text if verbatim else without_secrets(text), encoding="utf-8")
-    os.replace(unfinished, path)
+    """Replace a text file in one step; secrets are masked, except with `verbatim`.
+
+    Several processes and threads may write the file at the same time; one of their texts remains.
+    """
+    with replacing(path) as unfinished:
+        unfinished.write_text(text if verbatim else without_secrets(text), encoding="utf-8")
 
 
 def write_json_atomic(path: Path, value: Any, *, listed: bool = False) -> None:

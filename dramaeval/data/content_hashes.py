@@ -9,15 +9,14 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import xxhash
 
 from dramaeval.data.files import map_files
 from dramaeval.data.manifest import DamagedFileError, digest, read_sealed, sealed
+from dramaeval.distributed.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +109,9 @@ def _settled(hashes: dict[Path, str], statuses: dict[Path, Status]) -> dict[str,
 
 
 def _write(store: Path, hashes: dict[str, Any]) -> None:
-    unfinished = store.with_name(f"{store.name}.{os.getpid()}-{uuid4().hex}.tmp")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(sealed({"hashes": hashes}), encoding="utf-8")
-        unfinished.replace(store)
+        with replacing(store) as unfinished:
+            unfinished.write_text(sealed({"hashes": hashes}), encoding="utf-8")
     except (OSError, UnicodeEncodeError) as error:
         log.debug("Hashes of files are not kept: %s", error)
-        with suppress(OSError):
-            unfinished.unlink()

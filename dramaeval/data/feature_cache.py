@@ -9,7 +9,7 @@ The folder may contain only the cache: a new or empty folder is marked at the fi
 other content and no mark is not used. Only files that have the name of an entry and the same owner are
 removed; symbolic links are not followed.
 
-An entry's key includes everything that determines the value (`content_key` and the version of the transform),
+An entry's key includes everything that determines the value (`dramaeval.data.files.content_key` and the version of the transform),
 so that entries never become invalid.
 """
 
@@ -24,12 +24,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
-from dramaeval.data.files import open_regular, read_regular
+from dramaeval.data.files import read_regular
 
 if TYPE_CHECKING:
     import torch
@@ -228,24 +227,6 @@ class FeatureCache:
                     continue  # another process has removed it
                 if stat.S_ISREG(status.st_mode) and status.st_uid == owner:
                     yield path, status
-
-
-def content_key(clip: str | Path) -> str:
-    """A digest of a clip's content, whatever its name; each file is read once per process.
-
-    Raises:
-        OSError: the file does not exist, or `open_regular` rejects it.
-    """
-    path = os.path.abspath(clip)
-    status = os.stat(path)
-    # mtime can be set back after a change, ctime cannot.
-    return _content_key(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-@lru_cache(maxsize=200_000)
-def _content_key(path: str, size: int, *changed: int) -> str:
-    with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "blake2b").hexdigest()[:40]
 
 
 def _names(folder: Path) -> list[str]:

@@ -16,10 +16,6 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd --keep"),
     b"PK\x03\x04": ("a zip archive (or a spreadsheet)", "unzip"),
 }
-_COLUMNS = {
-    b"PAR1": ("Parquet", "read_parquet"),
-    b"ARROW1": ("Arrow (Feather)", "read_feather"),
-}
 _OTHER = {
     b"RIFF": "a WAV clip",
     b"fLaC": "a FLAC clip",
@@ -32,6 +28,7 @@ _OTHER = {
     b"<": "a page in HTML or XML",
 }
 _LINES = "the path of a JSONL file, with one record per line"
+_IMPORT = "import it: python launch.py stages=[import] importer={} importer.file=FILE"
 
 
 def foreign_kind(file: Path, head: bytes) -> tuple[str, str] | None:
@@ -41,9 +38,11 @@ def foreign_kind(file: Path, head: bytes) -> tuple[str, str] | None:
         if head.startswith(magic):
             fix = f"unpack it ({command} {name}) and give the JSONL file"
             return f"the file is compressed: {kind}", fix
-    for magic, (kind, reader) in _COLUMNS.items():
-        if head.startswith(magic):
-            return f"the file is {kind}, not JSON Lines", _converted(file, reader)
+    if head.startswith(b"PAR1"):
+        return "the file is Parquet, not JSON Lines", _IMPORT.format("parquet")
+    if head.startswith(b"ARROW1"):
+        fix = f"save it as Parquet and {_IMPORT.format('parquet')}"
+        return "the file is Arrow (Feather), not JSON Lines", fix
     for magic, kind in _OTHER.items():
         if head.startswith(magic):
             return f"the file is {kind}, not JSON Lines", f"give {_LINES}"
@@ -52,9 +51,7 @@ def foreign_kind(file: Path, head: bytes) -> tuple[str, str] | None:
         return f"the file is {encoding}, not UTF-8", fix
     if separator := _separator(file, head):
         kind = "TSV" if separator == "\t" else "CSV"
-        option = "" if separator == "," else f", sep={separator!r}"
-        fix = _converted(file, "read_csv", option)
-        return f"the file is {kind}, not JSON Lines", fix
+        return f"the file is {kind}, not JSON Lines", _IMPORT.format("csv")
     if _is_binary(head):
         return "the file is no text, so not JSON Lines", f"give {_LINES}"
     return None
@@ -67,17 +64,6 @@ def _is_binary(head: bytes) -> bool:
         return False  # a damaged line is reported with its number
     text = head.decode("utf-8-sig", errors="replace").lstrip()
     return "\0" in text or text.startswith("\ufffd") or first < b" "
-
-
-def _converted(file: Path, reader: str, option: str = "") -> str:
-    source, target = file.name, f"{file.stem}.jsonl"
-    if source == target:
-        target = f"{file.stem}.records.jsonl"
-    code = (
-        f"import pandas; pandas.{reader}({source!r}{option})"
-        f".to_json({target!r}, orient='records', lines=True, force_ascii=False)"
-    )
-    return f"convert it: python -c {quote(code)}; each field of ratings must be a list"
 
 
 def _wide_encoding(head: bytes) -> str | None:

@@ -13,6 +13,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,7 +111,7 @@ def same_content(clips: Iterable[Path], workers: int = WORKERS) -> dict[Path, Pa
     sizes = map_files(lambda clip: clip.stat().st_size, distinct, workers)
     counts = Counter(sizes.values())
     candidates = [clip for clip in distinct if counts[sizes[clip]] > 1]
-    digests = map_files(content_digest, candidates, workers)
+    digests = map_files(content_key, candidates, workers)
     first: dict[str, Path] = {}
     return {
         clip: first.setdefault(digests[clip], clip) if clip in digests else clip
@@ -118,7 +119,19 @@ def same_content(clips: Iterable[Path], workers: int = WORKERS) -> dict[Path, Pa
     }
 
 
-def content_digest(clip: Path) -> str:
-    """BLAKE2b of the file's bytes, 32 hex digits."""
-    with open_regular(clip) as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def content_key(clip: str | Path) -> str:
+    """A digest of a clip's content, whatever its name; each file is read once per process.
+
+    Raises:
+        OSError: the file does not exist, or `open_regular` rejects it.
+    """
+    path = os.path.abspath(clip)
+    status = os.stat(path)
+    # mtime can be set back after a change, ctime cannot.
+    return _content_key(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=200_000)
+def _content_key(path: str, size: int, *changed: int) -> str:
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()[:40]

@@ -20,6 +20,7 @@ from typing import Any
 import xxhash
 
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.distributed.replacing import replacing
 from dramaeval.errors import UserFacingError
 
 NAME = "dramaeval_manifest.json"
@@ -137,14 +138,13 @@ def write_listed(path: Path, text: str) -> None:
     right if the process is killed in between.
     """
     content = text.encode("utf-8")
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(content)
     entry: Entry = {"size": len(content), HASH: xxhash.xxh3_128_hexdigest(content)}
     before = listed_entry(path)
     if before is not None and path.is_file():
         entry["before"] = {key: before[key] for key in ("size", HASH)}
-    list_file(path, entry)
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+        list_file(path, entry)
 
 
 def list_file(path: Path, entry: Entry) -> None:
@@ -224,10 +224,9 @@ def _read_or_forget(folder: Path) -> dict[str, Entry]:
 
 
 def _write(folder: Path, listed: Mapping[str, Entry], *, finished: bool = True) -> None:
-    unfinished = folder / (NAME + ".unfinished")
     values = {"files": dict(sorted(listed.items())), "finished": finished}
-    unfinished.write_text(sealed(values), encoding="utf-8")
-    os.replace(unfinished, folder / NAME)
+    with replacing(folder / NAME) as unfinished:
+        unfinished.write_text(sealed(values), encoding="utf-8")
 
 
 def _wrong_size(folder: Path, name: str, entry: Entry) -> str | None:

@@ -115,11 +115,6 @@ class Record:
         return self.text("character")
 
     @property
-    def scene(self) -> str | None:
-        """The local scene."""
-        return self.text("local_scene")
-
-    @property
     def system(self) -> str | None:
         """The system that produced the clip."""
         return self.text("system")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from dramaeval.data.csv_text import csv_text
 from dramaeval.data.jsonl import json_lines
+from dramaeval.distributed.replacing import replacing
 from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
 from dramaeval.evaluation.predictions import SCORED, Prediction
 
@@ -86,7 +86,6 @@ def write_scores(
         dimensions: keys of the dimensions, which become columns.
         clips: the paths of the clips, by id.
     """
-    unfinished = output.with_name(output.name + ".unfinished")
     first = next((json.loads(line) for _, line in json_lines(file)), None)
     if is_pair_line(first):
         outcomes = (f"{key}.{name}" for key in dimensions for name in _OF_PAIR)
@@ -97,17 +96,17 @@ def write_scores(
         spreads = [f"{key}.spread" for key in dimensions]
         columns = ["id", "clip", *dimensions, *spreads, "unscored"]
         rows = (row_of(group, dimensions, clips.get(group[0].id)) for group in by_clip(file))
-    if output.suffix == ".jsonl":
-        shutil.copyfile(file, unfinished)
-    elif output.suffix == ".parquet":
-        _write_parquet(unfinished, rows, columns)
-    else:
-        with unfinished.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(csv_text([columns]))
-            for row in rows:
-                values = ["" if value is None else value for value in row.values()]
-                stream.write(csv_text([values]))
-    os.replace(unfinished, output)
+    with replacing(output) as unfinished:
+        if output.suffix == ".jsonl":
+            shutil.copyfile(file, unfinished)
+        elif output.suffix == ".parquet":
+            _write_parquet(unfinished, rows, columns)
+        else:
+            with unfinished.open("w", encoding="utf-8", newline="") as stream:
+                stream.write(csv_text([columns]))
+                for row in rows:
+                    values = ["" if value is None else value for value in row.values()]
+                    stream.write(csv_text([values]))
 
 
 def pair_row_of(predictions: Sequence[PairPrediction], dimensions: Sequence[str]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def plain_text(value: Any) -> str:
     """A cell as text: a whole float without decimals, a missing value as an empty text."""
     if value is None or value != value:
         return ""
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()
 

@@ -21,6 +21,7 @@ from dramaeval.data.import_formats import ENDINGS, OTHER_FORMATS, folder_format,
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import entry_of
 from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.distributed.replacing import UNFINISHED
 from dramaeval.importing.importer import read_import, records_text, write_own_splits
 from dramaeval.importing.problems import BadSourceError
 
@@ -189,7 +190,10 @@ def _write_state(converted: Converted, content: str) -> None:
 def _clips(folder: Path) -> int:
     """The number of clips that were extracted from the source."""
     clips = folder / "clips"
-    return sum(1 for _ in clips.iterdir()) if clips.is_dir() else 0
+    if not clips.is_dir():
+        return 0
+    # Another process that converts the source may be writing a clip.
+    return sum(path.suffix != UNFINISHED for path in clips.iterdir())
 
 
 def _earlier(folder: Path, source: Path, content: str) -> Converted | None:

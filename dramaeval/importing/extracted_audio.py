@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
+
+from dramaeval.distributed.replacing import replacing
 
 _SIGNS = (
     (b"RIFF", ".wav"), (b"RF64", ".wav"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"),
@@ -31,9 +32,8 @@ class AudioFolder:
         self._taken.add(unique.casefold())
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / unique
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)  # another process may be reading the old file
+        with replacing(path) as unfinished:  # another process may be reading the old file
+            unfinished.write_bytes(content)
         return str(path.absolute())
 
 

@@ -26,7 +26,8 @@ _DATE = re.compile(
 _DATE_FIX = "format the column as a number or text, and enter it again"
 _RANGE = re.compile(r"\s*([+-]?[\d.]+)\s*\.\.\s*([+-]?[\d.]+?)\s*(?:/\s*([\d.]+)\s*)?")
 _BOOLEANS = {"true": True, "false": False}
-#: The largest number of points of a scale.
+#: The largest number of points of a scale. The draft of a rubric with more than `dramaeval.tasks.scale.MOST_POINTS`
+#: needs ``bins`` before a judge can be trained, see `dramaeval.importing.draft_rubric.cannot_train`.
 MAX_POINTS = 1001
 
 
@@ -66,7 +67,9 @@ class ScoreReader:
         if isinstance(cell, bool):
             return cell
         if isinstance(cell, int | float):
-            return _number(float(cell))
+            return _number(
+                float(str(cell))
+            )  # infinite for a whole number beyond the range of floats
         if isinstance(cell, datetime.date | datetime.time):
             problem = f"{cell.isoformat()} is a date: a spreadsheet may have changed 1.5 into 1 May"
             raise ScoreError(problem, _DATE_FIX)
@@ -114,9 +117,12 @@ class ScoreReader:
 
 
 def looks_numeric(cell: Any) -> bool:
-    """Whether a cell looks like a number, with a decimal point or comma; numbers with leading zeros are codes."""
-    if isinstance(cell, bool) or not isinstance(cell, str):
-        return isinstance(cell, int | float)
+    """Whether a cell looks like a number, with a decimal point or comma.
+
+    Numbers with leading zeros are codes, and truth values are marks of clips more often than ratings.
+    """
+    if not isinstance(cell, str):
+        return isinstance(cell, int | float) and not isinstance(cell, bool)
     text = cell.strip()
     if re.fullmatch(r"0\d+", text):
         return False

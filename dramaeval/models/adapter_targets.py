@@ -22,7 +22,7 @@ _SHOWN = 3
 def name_problems(
     settings: Mapping[str, Any], model: Any, family: Family, adapt: str | Sequence[str]
 ) -> list[str]:
-    """Problems of names in PEFT's settings that match no module of a model.
+    """Problems of names in PEFT's settings that match no module of a model, and of patterns that are not valid.
 
     Args:
         settings: the values of ``peft``, as the user wrote them.
@@ -39,6 +39,9 @@ def name_problems(
     problems = []
     for key in OF_MODULES:
         value = settings.get(key)
+        if isinstance(value, str) and (reason := _pattern_problem(value)):
+            problems.append(f"peft.{key}: {reason}")
+            continue
         for wanted in _names(value):
             if wanted.lower() == ALL_LINEAR or _matching(value, wanted, reached):
                 continue
@@ -50,7 +53,9 @@ def name_problems(
             problems.append(f"peft.modules_to_save: {wanted} matches no module of the model.{hint}")
     for key in OF_KEYS:
         for pattern in settings.get(key) or {}:
-            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in reached):
+            if reason := _pattern_problem(pattern):
+                problems.append(f"peft.{key}: {reason}")
+            elif not any(re.match(rf"(.*\.)?({pattern})$", name) for name in reached):
                 hint = near_match_hint(pattern, _endings(reached))
                 problems.append(
                     f"peft.{key}: {pattern} matches no layer of {', '.join(parts)}.{hint}"
@@ -100,6 +105,18 @@ def _remedy(settings: Mapping[str, Any], part: str) -> str:
 def _names(value: Any) -> list[str]:
     """The value of a setting as a list of names: one text, or several."""
     return [value] if isinstance(value, str) else [str(name) for name in value or ()]
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    """Why a text is not a pattern for module names; None if it is one."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return (
+            f"{pattern} is not a regular expression ({error}): give one, in which .* stands for any text, such as "
+            r".*\.q_proj, or give names, such as q_proj."
+        )
+    return None
 
 
 def _matching(setting: Any, wanted: str, names: Sequence[str]) -> bool:

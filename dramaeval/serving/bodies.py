@@ -47,7 +47,7 @@ async def _form(
     A field that occurs once is one text for all clips; other fields are lists.
 
     Raises:
-        RequestError: the form cannot be read, or a file is in a field that is not among ``names``.
+        RequestError: the form cannot be read, has too many files, or a file is in a field that is not among ``names``.
     """
     files: list[tuple[str, Upload]] = []
     texts: dict[str, list[str]] = {}
@@ -60,6 +60,9 @@ async def _form(
                 else:
                     texts.setdefault(name, []).append(value)
     except HTTPException as error:
+        if error.detail.startswith("Too many files"):
+            text = f"More than {max_files} clips in one request (serve.max_clips)."
+            raise RequestError([text], status=413) from None
         raise RequestError([f"The form cannot be read: {error.detail}"], 422) from None
     dimensions = None
     if "dimensions" in texts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dramaeval.config.problems import near_match_hint
+from dramaeval.config.task_schema import text_of
 from dramaeval.serving.batching import Job
 from dramaeval.serving.clips import ClipReader, RequestError, Upload
 from dramaeval.tasks.pair import DIRECT, PairTask
@@ -58,7 +59,7 @@ class Intake:
             if judge.family.takes_audio
             else 16_000,
             max_seconds=float(data.max_seconds),
-            trims=str(getattr(data.on_long, "value", data.on_long)) == "trim",
+            trims=text_of(data.on_long) == "trim",
         )
         names = all_names(self.task)
         self.required = list(required_names(self.task).values())

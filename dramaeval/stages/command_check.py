@@ -95,7 +95,7 @@ def _words(config: DictConfig) -> list[str]:
 def _early_problems(config: DictConfig) -> list[str]:
     """The unknown keys; if there are any, together with other problems that need no heavy library to find."""
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    unknown = fields.unknown_keys(Root, settings) + unknown_arguments(settings)
+    unknown = fields.problems(Root, settings, only_keys=True) + unknown_arguments(settings)
     unknown += training.refused_arguments(settings)
     unknown = [problem for problem in unknown if not names_secret(problem.partition(" ")[0])]
     problems = [*unknown, *_stage_problems(settings)]

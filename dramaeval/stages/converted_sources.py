@@ -18,7 +18,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.registration import node_of
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
-from dramaeval.config.task_schema import OnBad
+from dramaeval.config.task_schema import OnBad, text_of
 from dramaeval.data.import_formats import is_source
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.importing import settings as importer_settings
@@ -138,7 +138,7 @@ def _settings(config: DictConfig, source: Source) -> ImporterConfig:
         source.file,
         importer,
         audio_root=data.audio_root or source.audio_root,
-        skips=data.on_bad in (OnBad.skip, OnBad.skip.value),
+        skips=text_of(data.on_bad) == OnBad.skip.value,
         rated=source.split != INPUT,
     )
 

@@ -180,7 +180,7 @@ class _Longest:
         if self.record_encoder is None or self.positions is None:
             return
         last = self.too_long[-1] if self.too_long else None
-        if last and (last.file, last.line) == (record.file, record.line):
+        if last and (last.file, last.line, last.id) == (record.file, record.line, record.id):
             return  # one problem per record
         length = question_tokens(self.record_encoder, record, question, self.positions)
         if length > self.positions:

@@ -13,7 +13,13 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.task_schema import SPLITS, held_out_splits, kind_of_split, split_files
+from dramaeval.config.task_schema import (
+    SPLITS,
+    held_out_splits,
+    kind_of_split,
+    split_files,
+    text_of,
+)
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
@@ -129,9 +135,9 @@ def read_splits(
                 reads_audio=takes_audio,
                 annotated=not is_input,
                 audio_root=data.audio_root or source.audio_root,
-                on_bad=data.on_bad.value,
+                on_bad=text_of(data.on_bad),
                 max_seconds=data.max_seconds,
-                on_long=data.on_long.value,
+                on_long=text_of(data.on_long),
                 workers=data.workers,
                 **(input_options if is_input else {}),
             )
@@ -173,9 +179,10 @@ def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: boo
     all_bad = [problem for problems in bad.values() for problem in problems]
     if not all_bad:
         return splits
-    lines = {(problem.file, problem.line) for problem in all_bad}
+    # With the id, since derived pairs of one clip have the same line.
+    refused = {(problem.file, problem.line, problem.id) for problem in all_bad}
     records = {
-        name: [record for record in split if (record.file, record.line) not in lines]
+        name: [record for record in split if (record.file, record.line, record.id) not in refused]
         for name, split in splits.records.items()
     }
     if not skips or not all(records.values()):

@@ -20,13 +20,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.config.problems import require_choice
 from dramaeval.data.raters import RaterKey
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import sample
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question, Target
 from dramaeval.tasks.reference import clips_of_question
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Task, require_choice
+from dramaeval.tasks.task import Task
 from dramaeval.tasks.wordings import PhrasingsError
 
 ORDERS = ("fixed", "shuffled")

@@ -14,7 +14,10 @@ from dramaeval.data.turns import NONE
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, text_problems
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.templates import template_problem
 
+#: The names that the templates of the rubric may hold in braces.
+_NAMES = {"question": ("question", "options"), "option_line": ("number", "option")}
 ANSWER = "answer"
 SCORING = ("likelihood", "generation")
 
@@ -57,6 +60,11 @@ class ChoiceTask(Task):
         ]
         problems += text_problems(rubric, allowed, "task.rubric")
         problems += [f"task.rubric.{key} is not known" for key in set(rubric) - allowed]
+        problems += [
+            f"task.rubric.{key} {problem}"
+            for key, names in _NAMES.items()
+            if (problem := template_problem(str(rubric.get(key) or ""), names))
+        ]
         problems += [
             f"task.scoring: {method} is not known; choose from {', '.join(SCORING)}"
             for method in scoring

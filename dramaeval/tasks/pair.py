@@ -15,15 +15,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.config.problems import require_choice
 from dramaeval.data.pair_format import CLIP_A, CLIP_B, SYSTEMS, VOTES, is_pair, vote_field
 from dramaeval.data.problems import BadRecordsError, Problem, counted
 from dramaeval.data.records import ReadResult, Record, RecordFormat, checked_lines, read_records
 from dramaeval.tasks.derived_pairs import PairRule, derive_pairs
+from dramaeval.tasks.listeners import EMBED, NONE
 from dramaeval.tasks.question import AnswerField, PairPlace, Question
 from dramaeval.tasks.reference import clips_of_question, content_before
 from dramaeval.tasks.rubric import Dimension, text_problem
 from dramaeval.tasks.speech import SpeechTask
-from dramaeval.tasks.task import Task, require_choice
+from dramaeval.tasks.task import Task
+from dramaeval.tasks.templates import template_problem
 
 SCORE, DIRECT = "score", "direct"
 #: The answers in a direct comparison: the second clip is better, tie, the first clip is better.
@@ -64,14 +67,21 @@ class PairTask(SpeechTask):
         require_choice("task.by", by, (SCORE, DIRECT))
         problems = [] if slope > 0 else [f"task.slope={slope} must be above 0"]
         problems += [] if tie_weight >= 0 else [f"task.tie_weight={tie_weight} must be 0 or more"]
-        for key, template in (("clip_label", clip_label), ("comparison", comparison)):
-            problems += _template_problems(f"task.{key}", template)
+        templates = {
+            "task.clip_label": (clip_label, ("name",)),
+            "task.comparison": (comparison, ("title", "description")),
+        }
+        for key, (template, names) in templates.items():
+            if problem := text_problem(template) or template_problem(template, names):
+                problems.append(f"{key} {problem}")
         if kwargs.get("shots"):
             problems.append(
                 f"task.shots={kwargs['shots']}: a pair has no examples before it. Set task.shots=0"
             )
         if by == DIRECT and kwargs.get("prompt_layout") == "rubric_first":
             problems.append("task.prompt_layout=rubric_first needs task.by=score")
+        if by == DIRECT and kwargs.get("listeners") == EMBED:
+            problems.append(f"task.listeners={EMBED} needs task.by=score")
         if problems:
             raise ValueError("; ".join(problems) + ".")
         super().__init__(**kwargs)
@@ -105,6 +115,7 @@ class PairTask(SpeechTask):
             prompt_layout=self.prompt_layout,
             dimensions=[dimension.key for dimension in self.dimensions],
             turns=self.turns,
+            listeners=EMBED if self.has_listeners else NONE,
         )
 
     @property
@@ -263,16 +274,6 @@ def outcome_shares(votes: np.ndarray) -> np.ndarray:
     """
     b, slightly_b, tie, slightly_a, a = votes
     return np.array([b + slightly_b / 2, tie + (slightly_a + slightly_b) / 2, a + slightly_a / 2])
-
-
-def _template_problems(key: str, template: Any) -> list[str]:
-    if problem := text_problem(template):
-        return [f"{key} {problem}"]
-    try:
-        template.format(name="A", title="", description="")
-    except (KeyError, IndexError, ValueError) as error:
-        return [f"{key}={template!r} is not a valid template: {error}"]
-    return []
 
 
 def _has_preference(record: Record, task: Task) -> bool:

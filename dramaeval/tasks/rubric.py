@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from string import Formatter
 from typing import Any
 
 from dramaeval.data.record_format import AnnotationField
 from dramaeval.tasks.scale import number_text, read_meanings, read_scale, shortened
+from dramaeval.tasks.templates import template_problem
 
 CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
@@ -20,6 +20,13 @@ WORDING = (
     "question", "short_question", "score_line", "item", "together", "any_order", "reference_label", "candidate_label",
     "turns_label", "mean_rater_line", "rater_line",
 )  # fmt: skip
+_OF_DIMENSION = ("title", "label", "description", "scores", "low", "high")
+_OF_ALL = ("items", "form")
+#: The names that each template may hold in braces; the other texts of `WORDING` are no templates.
+_NAMES = {
+    "question": _OF_DIMENSION, "short_question": _OF_DIMENSION, "item": _OF_DIMENSION, "score_line": ("score", "meaning"),
+    "together": _OF_ALL, "any_order": _OF_ALL, "rater_line": ("rater",),
+}  # fmt: skip
 
 
 class RubricError(ValueError):
@@ -159,7 +166,8 @@ class Rubric:
 
     ``question`` asks for one dimension, ``short_question`` for one that the prompt has explained before,
     ``together`` and ``any_order`` for several dimensions in one question, each as
-    an ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
+    an ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults, which
+    hold the names that a template of their kind may hold, besides ``{label}``.
     ``reference_label`` and ``candidate_label`` are the labels of the two clips of a dimension with a reference.
     ``turns_label`` is before the turns of a conversation, and ``candidate_label`` after them. ``mean_rater_line`` and
     ``rater_line``, a template with ``{rater}``, are the lines of a listener model; the defaults are in
@@ -263,16 +271,21 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     ``added_dimensions`` follow ``dimensions``: a file can extend the dimensions of another file in its defaults.
 
     Raises:
-        RubricError: a key is missing or unknown, a text has another YAML type, a dimension appears twice, a key is
-            not an identifier, a scale does not rise, or an explained score is not on the scale. All problems are
-            listed.
+        RubricError: a key is missing or unknown, a text has another YAML type, a template holds unknown names, a
+            dimension appears twice, a key is not an identifier, a scale does not rise, or an explained score is not on
+            the scale. All problems are listed.
     """
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
     problems += text_problems(data, texts, "rubric")
-    line = data.get("rater_line")
-    if isinstance(line, str) and line and _placeholders(line) != {"rater"}:
-        problems.append("rubric.rater_line must hold {rater} and no other {…}")
+    templates = {key: text for key in _NAMES if isinstance(text := data.get(key), str) and text}
+    problems += [
+        f"rubric.{key} {problem}"
+        for key, text in templates.items()
+        if (problem := template_problem(text, _NAMES[key]))
+    ]
+    if (line := templates.get("rater_line")) and template_problem(line, ()) is None:
+        problems.append("rubric.rater_line lacks {rater}, the name of the rater")
     dimensions = _read_dimensions(data, "dimensions", problems)
     dimensions += _read_dimensions(data, "added_dimensions", problems)
     keys = [dimension.key for dimension in dimensions]
@@ -289,19 +302,6 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     return Rubric(
         name=data["name"], version=data["version"], dimensions=tuple(dimensions), **wording
     )
-
-
-def _placeholders(template: str) -> set[str] | None:
-    """The names in the braces of a template; None if its braces do not match."""
-    try:
-        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError:
-        return None
-
-
-def names_in(template: str) -> tuple[str, ...]:
-    """The names in the braces of a template, without repetition."""
-    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name))
 
 
 def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from dramaeval.data.records import Record, RecordFormat
-from dramaeval.tasks.rubric import names_in, text_problem
+from dramaeval.tasks.rubric import text_problem
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.templates import names_in
 
 
 class SpeechTask(Task):
@@ -29,7 +30,8 @@ class SpeechTask(Task):
                 f"task.optional_context={optional_context} must be a list of texts, such as "
                 '["Transcript: {transcript}"].'
             )
-        self.optional_lines = {line: names_in(line) for line in optional_context}
+        where = "task.optional_context"
+        self.optional_lines = {line: names_in(line, where) for line in optional_context}
         names = [name for names in self.optional_lines.values() for name in names]
         self.optional_text_fields = tuple(
             name for name in dict.fromkeys(names) if name not in self.text_fields

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.config.problems import require_choice
 from dramaeval.data.raters import POSITIONAL, POSITIONS, RATERS, UNKNOWN, RaterInfo, RaterKey
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
 from dramaeval.data.turns import MODES, NONE
@@ -37,7 +38,8 @@ from dramaeval.tasks.labels import (
 )
 from dramaeval.tasks.question import AnswerField, Question, Target
 from dramaeval.tasks.reference import clips_of_question, content_before, reference_field
-from dramaeval.tasks.rubric import Dimension, Rubric, names_in, read_rubric, text_problems, texts_in
+from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
+from dramaeval.tasks.templates import names_in
 from dramaeval.tasks.turns import turn_remarks, turn_texts
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
@@ -137,7 +139,7 @@ class Task:
         explanation = {"type": "text", "text": self.rubric.explanation(self.dimensions) + "\n"}
         #: The first parts of a user message, the same for all records.
         self.first_parts = [explanation] if prompt_layout == "rubric_first" else []
-        self.text_fields = names_in(context)
+        self.text_fields = names_in(context, "task.context")
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """The keys and ratings of a record of this task."""
@@ -392,9 +394,3 @@ class Task:
         """The targets by dimension key; a dimension without ratings has none."""
         targets = {d.key: self.target(record, d, rng) for d in dimensions}
         return {key: Target(target) for key, target in targets.items() if target is not None}
-
-
-def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError if the value of a setting is not one of its choices."""
-    if value not in choices:
-        raise ValueError(f"{key}={value} is not known; choose one of {', '.join(choices)}.")

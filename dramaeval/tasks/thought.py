@@ -8,10 +8,11 @@ from typing import Any
 
 from numpy.random import Generator
 
+from dramaeval.config.problems import require_choice
 from dramaeval.data.records import Record, RecordFormat
 from dramaeval.tasks.question import Question, ThoughtSampling
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Task, require_choice
+from dramaeval.tasks.task import Task
 
 SCORING = ("generate", "given", "skip")
 

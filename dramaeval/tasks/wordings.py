@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from dramaeval.tasks.rubric import Dimension, Rubric, text_problem, text_problems
+from dramaeval.tasks.templates import template_problem
 
-#: The kinds of templates, each with an example of the values that fill its braces.
-TEMPLATES: Mapping[str, Mapping[str, Any]] = {
-    "headers": {"title": "", "description": ""},
-    "scales": {"score": 1, "meaning": ""},
-    "closings": {"low": 1, "high": 5},
+#: The kinds of templates, each with the names that it may hold in braces.
+TEMPLATES: Mapping[str, Sequence[str]] = {
+    "headers": ("title", "description"),
+    "scales": ("score", "meaning"),
+    "closings": ("low", "high"),
 }
 LEAST = 30
 """The smallest number of distinct wordings that shows how scores depend on the wording."""
@@ -62,14 +63,13 @@ def check_parts(data: Mapping[str, Any], rubric: Rubric) -> None:
     problems += text_problems(data, ("language", "rubric"), "phrasings")
     for key, texts in descriptions.items():
         problems += _list_problems(texts, f"phrasings.descriptions.{key}")
-    for key, fields in TEMPLATES.items():
+    for key, names in TEMPLATES.items():
         problems += _list_problems(data.get(key), f"phrasings.{key}")
-        for index, template in enumerate(data.get(key) or []):
-            try:
-                str(template).format(**fields)
-            except (KeyError, ValueError, IndexError) as error:
-                names = ", ".join(f"{{{name}}}" for name in fields)
-                problems.append(f"phrasings.{key}[{index}]: {error}; it may hold {names}")
+        problems += [
+            f"phrasings.{key}[{index}] {problem}"
+            for index, template in enumerate(data.get(key) or [])
+            if (problem := template_problem(str(template), names))
+        ]
     if problems:
         raise PhrasingsError("The phrasings cannot be used:\n  " + "\n  ".join(sorted(problems)))
 

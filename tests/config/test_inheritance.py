@@ -12,6 +12,7 @@ from dramaeval.config.judge_file import judge_text
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.user_keys import override_keys
+from dramaeval.models.settings import PART_SETTINGS
 from dramaeval.stages.run_folder import as_yaml, saved_form
 
 TINY = str(PACKAGE / "models" / "tiny")
@@ -162,6 +163,15 @@ def test_a_full_model_replaces_the_model_path_and_an_adapter_keeps_it(words_of, 
     adapter = save("model=qwen2_audio", "model.path=org/one", "model.revision=v2")
     assert inherit(words_of(adapter)).model.path == "org/one"
     assert inherit(words_of(adapter)).model.revision == "v2"
+
+
+def test_parts_that_were_frozen_in_training_are_not_frozen_in_the_next_training(words_of, save):
+    frozen = [f"model.{key}={str(value).lower()}" for _, key, value in PART_SETTINGS]
+    aligned = save("task=role_transcript", "peft=none", *frozen, adapter=False)
+    words = (aligned, "checkpoint_override=true", "task=role", "peft=none", RECORDS)
+    config = inherit(words_of(*words))
+    assert [config.model[key] for _, key, _ in PART_SETTINGS] == [False, False, True]
+    assert inherit(words_of(*words, "model.freeze_llm=true")).model.freeze_llm
 
 
 def test_the_settings_of_an_older_run_are_read_from_config_yaml(words_of, tmp_path):

@@ -17,8 +17,7 @@ from wav_by_hand import pcm16, riff, sine
 
 from dramaeval.data import audio, files, jsonl
 from dramaeval.data.audio import UnreadableClipError, decode, read_header
-from dramaeval.data.feature_cache import content_key
-from dramaeval.data.files import MAX_FILE_BYTES, content_digest, read_regular
+from dramaeval.data.files import MAX_FILE_BYTES, content_key, read_regular
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
 
 RATE = 16_000
@@ -84,7 +83,6 @@ READERS: list[Callable[[Path], Any]] = [
     read_header,
     lambda path: decode(path, RATE, max_seconds=1.0),
     content_key,
-    content_digest,
     read_lines,
     read_regular,
 ]

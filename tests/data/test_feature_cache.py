@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dramaeval.data import feature_cache
-from dramaeval.data.feature_cache import FeatureCache, content_key
-from dramaeval.data.files import MAX_FILE_BYTES
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.data.files import MAX_FILE_BYTES, content_key
 
 OLD = (time.time() - 7200,) * 2
 

@@ -7,7 +7,8 @@ import xxhash
 
 from dramaeval.data import content_hashes
 from dramaeval.data.content_hashes import ContentHashes
-from dramaeval.data.feature_cache import FeatureCache, content_key
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.data.files import content_key
 from dramaeval.data.fingerprint import differences, read_prints, record_prints, write_prints
 from dramaeval.data.records import Record
 

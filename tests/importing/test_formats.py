@@ -3,6 +3,7 @@
 import datetime
 import io
 import json
+import math
 import tarfile
 from pathlib import Path
 
@@ -186,6 +187,43 @@ def test_a_folder_of_audio_with_ratings_from_a_table(tmp_path, clip):
     settings |= {"joins": {"scores.csv": {"on": "name"}}, "dimensions": ["pace"]}
     rated = read(tmp_path / "in", **settings)
     assert annotations(rated) == {"a": {"pace": [4]}, "b": {"pace": [2]}}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "xlsx"])
+def test_truth_values_and_infinity_are_not_guessed_to_be_ratings(tmp_path, clip, ending):
+    """A column of truth values is a rating only if the settings name it; infinity is a text like any other."""
+    infinite = math.inf if ending == "parquet" else "inf"
+    rows = [
+        {"clip": clip("a.wav"), "pace": 4, "native": True, "snr": infinite},
+        {"clip": clip("b.wav"), "pace": 2, "native": False, "snr": 3.5},
+    ]
+    path = tmp_path / f"ratings.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        book = openpyxl.Workbook()
+        for row in (rows[0], *(row.values() for row in rows)):
+            book.active.append(list(row))
+        book.save(path)
+    guessed = read(path)
+    assert annotations(guessed) == {"a": {"pace": [4]}, "b": {"pace": [2]}}
+    lines = list(map(json.loads, records_text(guessed.records).splitlines()))
+    assert [line["native"] for line in lines] == [True, False]
+    assert lines[0]["snr"] == "inf"
+    named = read(path, dimensions=["native"])
+    assert annotations(named) == {"a": {"native": [True]}, "b": {"native": [False]}}
+    assert [dimension.scale for dimension in named.dimensions] == [[0, 1]]
+
+
+@pytest.mark.parametrize("value", ["1e400", str(10**400)])
+def test_a_number_beyond_the_range_of_floats_is_no_rating(tmp_path, clip, value):
+    path = tmp_path / "ratings.jsonl"
+    path.write_text(f'{{"clip": "{clip("a.wav")}", "rater": "r1", "score": {value}}}\n')
+    with pytest.raises(BadSourceError) as raised:
+        read(path, dimensions=["score"])
+    assert "inf is not a finite number" in raised.value.problems[0].problem
 
 
 def test_damaged_audio_inside_parquet_is_reported(tmp_path, clip):

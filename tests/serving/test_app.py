@@ -217,6 +217,10 @@ def test_too_large_too_many_and_too_long_clips_are_refused(client):
     few = [{"audio": wav_in_base64(0, 0.1), "texts": texts(0)}] * 9
     text = problems(client.post("/v1/score", json={"clips": few}), 413)
     assert "9 clips in one request; at most 8 (serve.max_clips)" in text
+    for route, names in (("score", ["file"] * 9), ("compare", ["a", "b"] * 5)):
+        files = [(name, ("clip.wav", b"x")) for name in names]
+        text = problems(client.post(f"/v1/{route}", files=files, data=texts(0)), 413)
+        assert "More than 8 clips in one request (serve.max_clips)" in text
     file = io.BytesIO()
     soundfile.write(file, np.zeros(RATE * 400) + 0.1, RATE, format="FLAC")
     text = problems(client.post("/v1/score", files={"file": file.getvalue()}, data=texts(0)), 413)

@@ -1,6 +1,7 @@
 """The lengths of questions, compared with the batches of a run, and records that are too long."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,9 @@ def test_a_question_may_fill_all_positions_but_not_exceed_them(context_of):
     refused = lengths_of(context, length - 1).too_long
     assert refused
     assert f"has {length:,} tokens, clips and answer included" in refused[0].problem
+    same_line = [replace(record, line=1) for record in context.splits.records["test"]]
+    context.splits.records["test"] = same_line
+    assert {each.id for each in lengths_of(context, 1).too_long} == {each.id for each in same_line}
 
 
 @pytest.mark.parametrize(

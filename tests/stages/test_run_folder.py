@@ -1,13 +1,16 @@
 """The run folder: files are written completely or not at all, and it holds one configuration."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_folder_atomic, write_json_atomic, write_text_atomic
-from dramaeval.data.manifest import NAME, read_manifest
+from dramaeval.data.manifest import NAME, read_manifest, write_listed
+from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.stages.run_folder import RunFolder
 
 
@@ -20,6 +23,38 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     write_json_atomic(file, {"name": "Ä"})
     assert json.loads(file.read_text(encoding="utf-8")) == {"name": "Ä"}
     assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: write_text_atomic(file, "whole"),
+        lambda file: write_listed(file, "whole"),
+        lambda file: AudioFolder(file.parent).write(file.name, b"whole"),
+    ],
+    ids=["text", "listed", "clip"],
+)
+def test_two_processes_may_write_a_file_at_the_same_time(tmp_path, monkeypatch, write):
+    """The second process writes the whole file just before the first one replaces it."""
+    file, replace, others = tmp_path / "one.wav", os.replace, [1]
+
+    def replace_later(source, target):
+        if others and Path(target) == file:
+            others.clear()
+            write(file)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_later)
+    write(file)
+    assert file.read_text() == "whole"
+    assert not others
+    assert {one.name for one in tmp_path.iterdir()} <= {file.name, NAME}
+
+
+def test_a_file_that_cannot_be_written_leaves_no_temporary_file(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomic(tmp_path / "one", "\udc80", verbatim=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_complete_or_absent(tmp_path):

@@ -1,6 +1,7 @@
 """The task pair: files of pairs, pairs derived from rated clips, and the questions and targets of pairs."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 import soundfile
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import PACKAGE
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 
 PROMPT = "You are a calm pilot. You say:"
@@ -242,6 +246,46 @@ def test_with_by_score_each_clip_gets_the_question_of_a_single_clip(task, compos
         )
 
 
+def test_a_single_clip_is_judged_by_the_mean_rater_if_pairs_are(task, clips):
+    pairs = task("+task.listeners=embed")
+    (record,) = pairs.read(write(clips, [pair(1)])).records
+    singles = pairs.for_single_clips()
+    assert singles.has_listeners
+    for listener, line in ((None, "the mean of all raters"), ("ann", 'that of rater "ann"')):
+        of_listener = replace(record, listener=listener)
+        asked = pairs.questions(of_listener, pairs.dimensions)
+        (first, _) = of_listener.single_clips()
+        (single,) = singles.questions(first, singles.dimensions)
+        assert f"Rating wanted: {line}." in single.messages[1]["content"][1]["text"]
+        assert single.messages in [question.messages for question in asked]
+    assert not task().for_single_clips().has_listeners
+
+
+def test_pairs_of_one_clip_have_their_own_prompts(task, clips):
+    """Pairs derived from rated clips have the line of their clip a, and only the texts that both clips share."""
+    settings = ("task.derive.prompt=scene", "task.optional_context=['Transcript: {transcript}']")
+    pairs = task(*settings)
+    spoken = {"one": "Yes.", "two": "No.", "three": "Yes.", "four": "Now."}
+    records = [
+        rated(name, name, [number], clip, scene="harbour", transcript=text)
+        for number, ((name, text), clip) in enumerate(zip(spoken.items(), "xyzx", strict=True), 1)
+    ]
+    derived = pairs.read(write(clips, records)).records
+    of_three = [record.text("transcript") for record in derived if record.line == 3]
+    assert sorted(map(str, of_three)) == ["None", "None", "Yes."]
+    family = Qwen2Audio(path=str(PACKAGE / "models" / "tiny"))
+
+    def encoder():
+        return RecordEncoder(pairs, family.processor(), family, max_seconds=30, cache_clips=8)
+
+    def tokens(encoder, record):
+        encoded = encoder.encode_with_clips(record, None, pairs.dimensions)
+        return [labelled.question for labelled in encoded.all_questions]
+
+    shared = encoder()
+    assert all(tokens(shared, record) == tokens(encoder(), record) for record in derived)
+
+
 def test_with_by_direct_both_orders_are_asked_in_scoring_and_one_in_training(task, clips):
     direct = task(name="pair_direct")
     (record,) = direct.read(write(clips, [pair(1)])).records
@@ -279,9 +323,14 @@ def test_with_by_direct_both_orders_are_asked_in_scoring_and_one_in_training(tas
         ("task.derive.margin=much", "must be a number of 0 or more"),
         ("+task.derive.margins=1", "margins is not known.*Did you mean margin"),
         ("task.shots=2", "no examples"),
-        ("task.clip_label='{clip}'", "not a valid template"),
+        ("task.by=direct +task.listeners=embed", "task.listeners=embed needs task.by=score"),
+        ("task.clip_label='{title}'", r"clip_label holds \{title\}; it may hold \{name\}"),
+        (
+            "task.comparison='{name'",
+            r"comparison is not a valid template.*\{title\}, \{description\}",
+        ),
     ],
 )
 def test_bad_settings_are_refused(task, setting, problem):
     with pytest.raises(ConfigError, match=problem):
-        task(("+" if "shots" in setting else "") + setting)
+        task(*(("+" if "shots" in setting else "") + setting).split(" "))

@@ -54,6 +54,29 @@ def changed_rubric(**changes):
             changed_rubric(key='k"><img src=x>'),
             ["""rubric.dimensions[0] (k"><img src=x>).key must be of letters"""],
         ),
+        (
+            {
+                **REALISM,
+                "question": "{titel}: {description}",
+                "short_question": "{title.x}",
+                "item": '{"label": 1}',
+                "score_line": "{title}",
+                "together": "{items} {form",
+                "any_order": "{}",
+                "reference_label": "{no template}",
+                "rater_line": "{rater} {title}",
+            },
+            [
+                "rubric.question holds {titel}; it may hold {title}, {label}, {description}, {scores}, {low}, {high}",
+                "rubric.short_question holds {title.x}; it may hold {title}",
+                """rubric.item holds {"label"}; it may hold {title}""",
+                "is written twice, {{ or }}",
+                "rubric.score_line holds {title}; it may hold {score}, {meaning}",
+                "rubric.together is not a valid template (expected '}' before end of string); it may hold {items}, {form}",
+                "rubric.any_order holds {}; it may hold {items}, {form}",
+                "rubric.rater_line holds {title}; it may hold {rater}",
+            ],
+        ),
         (changed_rubric(key="a\\d"), ["got 'a\\\\d'"]),
         (changed_rubric(key="two words"), ["got 'two words'"]),
         (changed_rubric(key="1st"), ["got '1st'"]),
@@ -133,6 +156,12 @@ def test_words_and_numbers_that_yaml_reads_as_its_own_types_are_refused():
     assert len(str(raised.value).splitlines()) == len(expected) + 1
 
 
+def test_braces_that_are_written_twice_are_texts():
+    rubric = read_rubric({**changed_rubric(), "item": '{{"{label}": score}}'})
+    label = rubric.dimensions[0].label
+    assert rubric.explanation(rubric.dimensions[:1]) == f'{{"{label}": score}}'
+
+
 def test_such_words_in_quotes_are_kept_as_texts():
     quoted = {"version": "1.10", "language": "no"}
     words = {"title": "On", "scale": [0, 1], "scores": {0: "No", 1: "Yes"}}
@@ -149,13 +178,20 @@ def test_such_words_in_quotes_are_kept_as_texts():
         ("role", {"context": 3}, "task.context is the number 3"),
         ("avqa", {"rubric.language": False}, "task.rubric.language is a truth value (false)"),
         ("avqa", {"rubric.version": 1.1}, "task.rubric.version is the number 1.1"),
+        ("avqa", {"rubric.option_line": "{score}"}, "option_line holds {score}; it may hold {number}, {option}"),
+        ("avqa", {"rubric.question": "{title}"}, "rubric.question holds {title}; it may hold {question}, {options}"),
+        ("role", {"context": "{a"}, "task.context='{a' is not a valid template"),
+        ("role", {"context": "{}"}, "write keys of records in braces"),
+        ("speech", {"optional_context": ["{a.b}"]}, "task.optional_context='{a.b}' is not a valid template"),
         ("role_variation", {"phrasings.headers": [True]}, "phrasings.headers[0] is a truth value"),
         ("role_variation", {"phrasings.scales": "{score}"}, "phrasings.scales is not a list"),
         ("role_variation", {"phrasings.language": False}, "phrasings.language is a truth value"),
         ("role_variation", {"phrasings.descriptions.pitch_dynamics": [1]}, "pitch_dynamics[0] is the number 1"),
     ],
 )  # fmt: skip
-def test_other_types_than_text_are_refused_in_the_texts_of_a_task(composed, task, change, message):
+def test_other_types_than_text_and_unknown_names_are_refused_in_the_texts_of_a_task(
+    composed, task, change, message
+):
     config = composed(f"task={task}")
     for key, value in change.items():
         OmegaConf.update(config.task, key, value)

@@ -135,7 +135,7 @@ def test_all_problems_of_the_parts_of_phrasings_are_reported(composed):
     with pytest.raises(PhrasingsError) as raised:
         check_parts(bad, build_task(composed()).rubric)
     for message in (
-        "headers[0]: 'titel'; it may hold {title}, {description}",
+        "headers[0] holds {titel}; it may hold {title}, {description}",
         "scales is missing",
         "closings[0]",
         "extra is not known",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dramaeval.data.durations import duration
 from dramaeval.data.jsonl import json_lines, read_object
 from dramaeval.data.manifest import damage_of
 from dramaeval.data.problems import counted
+from dramaeval.distributed.replacing import replacing
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import DONE, change_state, read_state
 from dramaeval.stages.progress import FILE as PROGRESS
@@ -104,26 +104,27 @@ def _write(
     seen: set[str] = set()
     dimensions: dict[str, None] = {}
     counts, unscored = [0] * len(files), 0
-    unfinished = joined.with_name(joined.name + ".unfinished")
-    with unfinished.open("wb") as output:
-        for turn in itertools.zip_longest(*map(_clips, files)):
-            for number, clip in enumerate(turn):
-                if clip is None:
-                    continue
-                name, lines, questions = clip
-                if name in seen:
-                    raise ConfigError(f"{files[number]}: the clip {name} is in another shard too.")
-                seen.add(name)
-                counts[number] += 1
-                dimensions |= dict.fromkeys(question["dimension"] for question in questions)
-                # Predictions of pairs have no state.
-                states = [question.get("state", SCORED) for question in questions]
-                unscored += sum(state != SCORED for state in states)
-                output.writelines(lines)
-    for file, count, total in zip(files, counts, totals, strict=True):
-        if total is not None and count != total:
-            raise _unfinished(file, f"{count} of {total} clips are there")
-    os.replace(unfinished, joined)
+    with replacing(joined) as unfinished:
+        with unfinished.open("wb") as output:
+            for turn in itertools.zip_longest(*map(_clips, files)):
+                for number, clip in enumerate(turn):
+                    if clip is None:
+                        continue
+                    name, lines, questions = clip
+                    if name in seen:
+                        raise ConfigError(
+                            f"{files[number]}: the clip {name} is in another shard too."
+                        )
+                    seen.add(name)
+                    counts[number] += 1
+                    dimensions |= dict.fromkeys(question["dimension"] for question in questions)
+                    # Predictions of pairs have no state.
+                    states = [question.get("state", SCORED) for question in questions]
+                    unscored += sum(state != SCORED for state in states)
+                    output.writelines(lines)
+        for file, count, total in zip(files, counts, totals, strict=True):
+            if total is not None and count != total:
+                raise _unfinished(file, f"{count} of {total} clips are there")
     return len(seen), list(dimensions), unscored
 
 

@@ -16,8 +16,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.jsonl import read_object
-from dramaeval.launch.sweeps.state import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def sign(folder: Path, names: Iterable[str]) -> None:
         )
         return
     signatures = {name: _signature(key, folder / name) for name in names}
-    write_atomic(folder / FILE, json.dumps(signatures, indent=1) + "\n")
+    write_text_atomic(folder / FILE, json.dumps(signatures, indent=1) + "\n")
 
 
 def unsigned(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -6,8 +6,6 @@ its state.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,7 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dramaeval.config.secrets import masked, without_secrets
+from dramaeval.config.secrets import masked
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
 from dramaeval.distributed.lock_holder import ProcessIdentity
 
@@ -157,20 +156,7 @@ def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunSta
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     """Write values and their hash to a JSON file; secrets are masked before the hash is computed."""
-    write_atomic(path, sealed(masked(dict(values))), verbatim=True)
-
-
-def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
-    """Replace a file in one step; processes on several machines may write it at the same time.
-
-    Args:
-        text: the content, in which secrets are masked.
-        verbatim: whether secrets are not masked.
-    """
-    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    content = text if verbatim else without_secrets(text)
-    unfinished.write_text(content, encoding="utf-8", newline="")
-    os.replace(unfinished, path)
+    write_text_atomic(path, sealed(masked(dict(values))), verbatim=True)
 
 
 def error_summary(error: BaseException) -> str:

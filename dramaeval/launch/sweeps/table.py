@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.table import Table as Grid
 from rich.text import Text
 
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.csv_text import csv_text
 from dramaeval.data.durations import duration
 from dramaeval.data.problems import counted
@@ -20,7 +21,6 @@ from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.joining import join_shards, progress_text
 from dramaeval.launch.sweeps.result_rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
-from dramaeval.launch.sweeps.state import write_atomic
 
 FILES = ("sweep.csv", "sweep.json", "sweep.html")
 
@@ -38,7 +38,7 @@ def write_tables(
         groups = seed_groups(table)
         texts = (as_csv(table), as_json(table, groups), as_html(table, groups))
         for name, text in zip(FILES, texts, strict=True):
-            write_atomic(path / name, text)
+            write_text_atomic(path / name, text)
         # Several runs may write at the same time; the last write must not leave an older table.
         newer = collect(SweepFolder(path), queue_states, running=running)
         if [row.state for row in newer.rows] == [row.state for row in table.rows]:

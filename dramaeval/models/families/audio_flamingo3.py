@@ -7,7 +7,6 @@ prompt has up to 20 for a clip, one after the other in the place of one placehol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from transformers import AudioFlamingo3ForConditionalGeneration as PlainAudioFlamingo3
@@ -33,12 +32,9 @@ class AudioFlamingo3ForConditionalGeneration(FlamingoJudge, PlainAudioFlamingo3)
 class AudioFlamingo3(Qwen2Audio):
     """Any Audio Flamingo 3 checkpoint in transformers' format; see `Family` for the arguments."""
 
+    judge_class = AudioFlamingo3ForConditionalGeneration
     names_windows = False
     projections: Mapping[str, Sequence[str]] = {
         **PROJECTIONS,
         "projector": ("linear_1", "linear_2"),
     }
-
-    def model_class(self) -> Any:
-        """The judge's Audio Flamingo 3."""
-        return AudioFlamingo3ForConditionalGeneration

@@ -5,7 +5,7 @@ A new architecture is one file beside this one, with two classes, and one YAML:
 - the judge's model inherits from `JudgeModel` and then from the transformers class, and has the name of that class. It
   overrides `JudgeModel.encode_audio` and `JudgeModel.project_audio`, and the properties `JudgeModel.audio_token` and
   `JudgeModel.decoder` where the transformers class has other names for them;
-- the `Family` defines ``parts``, ``projections``, `Family.model_class` and `Family.audio_tokens`. Every other method has
+- the `Family` defines ``parts``, ``projections``, ``judge_class`` and `Family.audio_tokens`. Every other method has
   a default that suits an architecture with a chat template and a processor;
 - ``configs/model/NAME.yaml`` has the family as ``_target_``.
 
@@ -23,7 +23,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import init_empty_weights
@@ -80,6 +80,8 @@ class Family(ABC):
     parts: Mapping[str, str]
     #: For each part the names of the linear layers that get adapters by default.
     projections: Mapping[str, Sequence[str]]
+    #: The judge's class, a `JudgeModel` and a transformers class; not needed if `model_class` is overridden.
+    judge_class: ClassVar[Any]
 
     # These have defaults.
 
@@ -94,6 +96,9 @@ class Family(ABC):
     names_windows: bool = True
     #: The steps that ``plain`` may name: those that the judge computes in another way than transformers.
     plain_options: Sequence[str] = ("log_mel", "encoder", "head")
+    #: The transform in the place of Whisper's, a `LogMel` that is built from a feature extractor and the longest clip in
+    #: seconds; ``plain_options`` then lacks ``log_mel``.
+    own_log_mel: ClassVar[Any] = None
     #: The text with which the chat format ends an answer; see `end_of_turn`.
     turn_end: str = "<|im_end|>"
     #: Full names, or their ends, of weights that are constants of the architecture and never trained.
@@ -144,10 +149,6 @@ class Family(ABC):
     # What an architecture defines
 
     @abstractmethod
-    def model_class(self) -> Any:
-        """The judge's class, a `JudgeModel` and a transformers class; called before a model is built or loaded."""
-
-    @abstractmethod
     def audio_tokens(self, frames: int) -> int:
         """Number of prompt positions of a clip of so many mel frames (10 ms each).
 
@@ -156,6 +157,10 @@ class Family(ABC):
         """
 
     # What has a default
+
+    def model_class(self) -> Any:
+        """The class `judge_class`; overridden if the class depends on the checkpoint. Called before a model is built."""
+        return self.judge_class
 
     def configuration(self, values: Mapping[str, Any]) -> Any:
         """A transformers configuration from the setting ``architecture``; called for a plan without files."""
@@ -189,7 +194,9 @@ class Family(ABC):
         return self.files(checkpoint).read(AutoProcessor.from_pretrained)
 
     def log_mel(self, processor: Any) -> LogMel:
-        """The transform of a clip into the audio tower's input: Whisper's; called once per run."""
+        """The transform of a clip into the audio tower's input: Whisper's or `own_log_mel`; called once per run."""
+        if self.own_log_mel is not None:
+            return self.own_log_mel(processor.feature_extractor, self.longest_clip)
         transform = PaddedLogMel if "log_mel" in self.plain else LogMel
         return transform(processor.feature_extractor)
 
@@ -209,20 +216,12 @@ class Family(ABC):
         """The text with which the chat format ends an answer; called once per run."""
         return self.turn_end
 
-    def problems(self, *, shared_prefix: bool) -> list[str]:
-        """Problems of the settings that only this architecture knows; called before weights are loaded.
-
-        Args:
-            shared_prefix: whether questions are to share their prefix.
+    def shared_prefix_problem(self) -> str | None:
+        """Why questions of this model cannot share a prefix, as a sentence; None where they can.
 
         Raises:
             ModelError: the model's configuration cannot be read.
         """
-        reason = self.shared_prefix_problem() if shared_prefix else None
-        return [f"{reason} Set batch.shared_prefix=false: one row a question."] if reason else []
-
-    def shared_prefix_problem(self) -> str | None:
-        """Why questions of this model cannot share a prefix, as a sentence; None where they can."""
         return prefix_support.problem(self.read_configuration().get_text_config())
 
     def write_files(self) -> bool:

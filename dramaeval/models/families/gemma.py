@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -78,8 +78,6 @@ class GemmaLogMel(LogMel):
         self._extractor = extractor
         self.sampling_rate: int = extractor.sampling_rate
         self.hop: int = extractor.hop_length
-        self.n_fft: int = extractor.fft_length
-        self.mel_bins: int = extractor.feature_size
         self.max_samples = int(seconds * self.sampling_rate)
         values = json.dumps(extractor.to_dict(), default=np.ndarray.tolist, sort_keys=True)
         digest = hashlib.blake2b(values.encode(), digest_size=8).hexdigest()
@@ -99,6 +97,7 @@ class GemmaLogMel(LogMel):
 class GemmaFamily(Family):
     """A Gemma with an audio encoder; see `Family` for the arguments."""
 
+    own_log_mel: ClassVar[type[LogMel]] = GemmaLogMel
     #: Why a checkpoint whose configuration has no ``audio_config`` is refused; the sentence begins with its name.
     without_audio: str = ""
     #: A clip in a prompt: the mark before it, the placeholder, and the mark after it.
@@ -153,10 +152,6 @@ class GemmaFamily(Family):
             "audio_eos_token": "eoa_token",
         }
         return audio_processor(self.files(checkpoint), tokens)
-
-    def log_mel(self, processor: Any) -> LogMel:
-        """The transform of Gemma's feature extractor; there is no other, so that ``plain`` does not name it."""
-        return GemmaLogMel(processor.feature_extractor, self.longest_clip)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text, with the marks that Gemma's processor writes around a clip."""

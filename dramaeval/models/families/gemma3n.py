@@ -89,15 +89,12 @@ class Gemma3nForConditionalGeneration(GemmaJudge, PlainGemma3n):
 class Gemma3n(GemmaFamily):
     """Any Gemma 3n checkpoint; see `Family` for the arguments. The image encoder is neither built nor saved."""
 
+    judge_class = Gemma3nForConditionalGeneration
     unused = ("model.embed_vision.",)
     clip_format = "\n\n{}{}{}\n\n"
     turn_end = "<end_of_turn>"
     #: transformers clips these layers' weights in training, which packed weights do not allow.
     unquantised: Sequence[str] = (".altup.",)
-
-    def model_class(self) -> Any:
-        """The judge's Gemma 3n."""
-        return Gemma3nForConditionalGeneration
 
     @cached_property
     def _positions(self) -> int:

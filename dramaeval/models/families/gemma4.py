@@ -61,6 +61,7 @@ class Gemma4ForConditionalGeneration(GemmaJudge, PlainGemma4):
 class Gemma4(GemmaFamily):
     """Any Gemma 4 checkpoint with an audio encoder; see `Family` for the arguments."""
 
+    judge_class = Gemma4ForConditionalGeneration
     unused = ("model.vision_tower.", "model.embed_vision.")
     clip_format = "{}{}{}"
     turn_end = "<turn|>"
@@ -70,10 +71,6 @@ class Gemma4(GemmaFamily):
         **GemmaFamily.projections,
         "audio": (*(f"{name}.linear" for name in GemmaFamily.projections["audio"]), "output_proj"),
     }
-
-    def model_class(self) -> Any:
-        """The judge's Gemma 4."""
-        return Gemma4ForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""

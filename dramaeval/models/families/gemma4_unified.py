@@ -53,7 +53,7 @@ class Gemma4UnifiedForConditionalGeneration(CappedJudge, PlainGemma4Unified):
 class WaveformFrames(LogMel):
     """The samples that Gemma 4's feature extractor gives for a clip alone, as columns of 10 ms.
 
-    They stand in the place of a log-mel: ``mel_bins`` is the number of samples in a column, and silence is 0.
+    They stand in the place of a log-mel; silence is 0.
 
     Args:
         extractor: cuts the waveform into positions of 40 ms.
@@ -64,7 +64,6 @@ class WaveformFrames(LogMel):
         self._extractor = extractor
         self.sampling_rate: int = extractor.sampling_rate
         self.hop: int = self.sampling_rate // FRAMES_PER_SECOND
-        self.mel_bins: int = self.hop
         self.max_samples = int(seconds * self.sampling_rate)
         #: Identifies the transform: equal names give equal values.
         self.name = f"gemma4 unified {VERSION} {self.max_samples} {self.sampling_rate}"
@@ -81,6 +80,8 @@ class WaveformFrames(LogMel):
 class Gemma4Unified(GemmaFamily):
     """Any Gemma 4 checkpoint without encoders; see `Family` for the arguments."""
 
+    judge_class = Gemma4UnifiedForConditionalGeneration
+    own_log_mel = WaveformFrames
     #: Neither transformers' feature extractor nor its processor cuts a clip, whatever its ``audio_seq_length``.
     longest_clip = 600.0
     names_windows = False
@@ -96,10 +97,6 @@ class Gemma4Unified(GemmaFamily):
         "audio": "It has no audio encoder: the waveform goes into the projector, see model.train_projector and "
         "adapt=projector."
     }
-
-    def model_class(self) -> Any:
-        """The judge's Gemma 4 without encoders."""
-        return Gemma4UnifiedForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""
@@ -124,10 +121,6 @@ class Gemma4Unified(GemmaFamily):
                 "checkpoint."
             )
         return processor
-
-    def log_mel(self, processor: Any) -> LogMel:
-        """The waveform in the place of a log-mel; there is no other transform, so that ``plain`` does not name it."""
-        return WaveformFrames(processor.feature_extractor, self.longest_clip)
 
     def shape(self, configuration: Any) -> Shape:
         """The sizes with means over the layers, and a projector without an encoder before it."""

@@ -7,7 +7,6 @@ includes the silence after a clip. Windows of a longer clip follow each other in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from transformers import GlmAsrForConditionalGeneration as PlainGlmAsr
@@ -50,6 +49,7 @@ class GlmAsrForConditionalGeneration(JudgeModel, PlainGlmAsr):
 class GlmAsr(Qwen2Audio):
     """Any GLM-ASR checkpoint in transformers' format; see `Family` for the arguments."""
 
+    judge_class = GlmAsrForConditionalGeneration
     names_windows = False
     plain_options = ("log_mel", "head")
     fixed = ()
@@ -58,10 +58,6 @@ class GlmAsr(Qwen2Audio):
         "audio": ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
         "projector": ("linear_1", "linear_2"),
     }
-
-    def model_class(self) -> Any:
-        """The judge's GLM-ASR."""
-        return GlmAsrForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
         """12.5 per second."""

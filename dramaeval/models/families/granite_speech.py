@@ -177,6 +177,7 @@ class GraniteLogMel(LogMel):
 class GraniteSpeech(Family):
     """Any Granite Speech checkpoint; see `Family` for the arguments."""
 
+    judge_class = GraniteSpeechForConditionalGeneration
     #: The encoder has no limit; this one bounds the prompt (ten tokens per second) and the memory.
     longest_clip = 600.0
     names_windows = False
@@ -192,10 +193,6 @@ class GraniteSpeech(Family):
         "audio": ("to_q", "to_kv", "to_out", "up_proj", "down_proj"),
         "projector": ("query", "key", "value", "dense", "linear"),
     }
-
-    def model_class(self) -> Any:
-        """The judge's Granite Speech."""
-        return GraniteSpeechForConditionalGeneration
 
     @cached_property
     def _block(self) -> tuple[int, int]:
@@ -257,6 +254,4 @@ class GraniteSpeech(Family):
 class GraniteSpeechPlus(GraniteSpeech):
     """Any Granite Speech Plus checkpoint; see `Family` for the arguments."""
 
-    def model_class(self) -> Any:
-        """The judge's Granite Speech Plus."""
-        return GraniteSpeechPlusForConditionalGeneration
+    judge_class = GraniteSpeechPlusForConditionalGeneration

@@ -48,9 +48,7 @@ def _rotated(clip: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 class MusicFlamingo(AudioFlamingo3):
     """Any Music Flamingo or Audio Flamingo Next checkpoint in transformers' format; see `Family` for the arguments."""
 
-    def model_class(self) -> Any:
-        """The judge's Music Flamingo."""
-        return MusicFlamingoForConditionalGeneration
+    judge_class = MusicFlamingoForConditionalGeneration
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text; the marks around a clip come from the processor, not from the template."""

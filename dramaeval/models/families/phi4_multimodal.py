@@ -112,6 +112,8 @@ class Phi4Multimodal(Family):
     The projector belongs to ``audio``.
     """
 
+    judge_class = Phi4MultimodalForCausalLM
+    own_log_mel = PhiLogMel
     #: The encoder takes longer clips. Above 4,096 positions the language model takes other rotary frequencies for a
     #: whole batch, so that the scores of a clip would depend on others; a clip of this length has 3,000.
     longest_clip = 240.0
@@ -137,10 +139,6 @@ class Phi4Multimodal(Family):
             "down_proj_for_speech",
         ),
     }
-
-    def model_class(self) -> Any:
-        """The judge's Phi-4-multimodal."""
-        return Phi4MultimodalForCausalLM
 
     def audio_tokens(self, frames: int) -> int:
         """12.5 per second."""
@@ -187,10 +185,6 @@ class Phi4Multimodal(Family):
     def processor(self, checkpoint: Path | None = None) -> Any:
         """A processor without images, which writes the same prompts; Phi-4-multimodal's own needs torchvision."""
         return audio_processor(self.files(checkpoint), {"audio_token": "audio_token"})
-
-    def log_mel(self, processor: Any) -> LogMel:
-        """Phi-4-multimodal's own transform; there is no other, so that ``plain`` does not name it."""
-        return PhiLogMel(processor.feature_extractor, self.longest_clip)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text: the chat template takes texts, in which a clip is its placeholder."""

@@ -50,6 +50,7 @@ class Qwen25Omni(Family):
     The last layer of the encoder is its projector, and belongs to ``audio``.
     """
 
+    judge_class = Qwen2_5OmniThinkerForConditionalGeneration
     #: The input of its feature extractor, so that every clip is one window.
     longest_clip = 300.0
     names_windows = False
@@ -61,10 +62,6 @@ class Qwen25Omni(Family):
         "llm": PROJECTIONS["llm"],
         "audio": (*PROJECTIONS["audio"], "proj"),
     }
-
-    def model_class(self) -> Any:
-        """The judge's thinker."""
-        return Qwen2_5OmniThinkerForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""

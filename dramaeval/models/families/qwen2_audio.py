@@ -125,6 +125,7 @@ class Qwen2AudioForConditionalGeneration(PooledWhisperJudge, PlainQwen2Audio):
 class Qwen2Audio(Family):
     """Any Qwen2-Audio checkpoint; see `Family` for the arguments."""
 
+    judge_class = Qwen2AudioForConditionalGeneration
     parts: Mapping[str, str] = {
         "llm": "model.language_model",
         "audio": "model.audio_tower",
@@ -139,10 +140,6 @@ class Qwen2Audio(Family):
         """`PROJECTIONS`, with every linear layer of the checkpoint's own language model."""
         decoder = self.skeleton().get_submodule(self.parts["llm"])
         return {**PROJECTIONS, "llm": linear_layers(decoder)}
-
-    def model_class(self) -> Any:
-        """The judge's Qwen2-Audio."""
-        return Qwen2AudioForConditionalGeneration
 
     def audio_tokens(self, frames: int) -> int:
         """25 per second."""

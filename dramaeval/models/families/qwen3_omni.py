@@ -89,6 +89,8 @@ class Qwen3Omni(Qwen25Omni):
     balances the experts (``router_aux_loss_coef`` is not used).
     """
 
+    judge_class = Qwen3OmniMoeThinkerForConditionalGeneration
+    own_log_mel = UnpaddedLogMel
     #: The encoder has no limit; this one bounds the prompt (13 tokens per second) and the memory.
     longest_clip = 600.0
     plain_options = ("head",)
@@ -98,18 +100,10 @@ class Qwen3Omni(Qwen25Omni):
         "audio": (*PROJECTIONS["audio"], "conv_out", "proj1", "proj2"),
     }
 
-    def model_class(self) -> Any:
-        """The judge's thinker."""
-        return Qwen3OmniMoeThinkerForConditionalGeneration
-
     def audio_tokens(self, frames: int) -> int:
         """13 per second, after three convolutions of stride 2."""
         full, rest = divmod(frames, CHUNK)
         return full * CHUNK_TOKENS + (rest + 7) // 8
-
-    def log_mel(self, processor: Any) -> LogMel:
-        """Whisper's transform without padding, as transformers' processor calls it."""
-        return UnpaddedLogMel(processor.feature_extractor, self.longest_clip)
 
     def shape(self, configuration: Any) -> Shape:
         """The sizes with the feed-forward width of the experts that a token passes."""

@@ -65,6 +65,7 @@ class VoxtralForConditionalGeneration(JudgeModel, PlainVoxtral):
 class Voxtral(Family):
     """Any Voxtral checkpoint in transformers' format; see `Family` for the arguments."""
 
+    judge_class = VoxtralForConditionalGeneration
     turn_end = "</s>"
     plain_options = ("log_mel", "head")
     parts: Mapping[str, str] = Qwen2Audio.parts
@@ -74,10 +75,6 @@ class Voxtral(Family):
     }
     fixed = Qwen2Audio.fixed
 
-    def model_class(self) -> Any:
-        """The judge's Voxtral."""
-        return VoxtralForConditionalGeneration
-
     def audio_tokens(self, frames: int) -> int:
         """The same number for every clip."""
         return POSITIONS
@@ -85,11 +82,6 @@ class Voxtral(Family):
     def encoded_frames(self, frames: int) -> int:
         """A window for every clip."""
         return WINDOW
-
-    def problems(self, *, shared_prefix: bool) -> list[str]:
-        """Whether Mistral's package is installed, and what holds for every family."""
-        missing = [_MISSING] if find_spec("mistral_common") is None else []
-        return [*missing, *super().problems(shared_prefix=shared_prefix)]
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor around Mistral's tokenizer.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, decode
-from dramaeval.data.feature_cache import FeatureCache, content_key
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.data.files import content_key
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
@@ -219,7 +220,9 @@ class RecordEncoder:
     ) -> list[EncodedQuestion]:
         """The tokens of a question for each field of its answer, from memory if they are there."""
         order = tuple(field.lead for field in question.answer_fields)
-        key = (str(record.file), record.line, record.listener, question.key, order, counts)
+        # Pairs that are derived from rated clips have the line of their clip a, which is in several pairs.
+        of_record = (str(record.file), record.line, record.id, record.listener)
+        key = (*of_record, question.key, order, counts)
         if key not in self._prompts:
             if len(self._prompts) >= self.prompts_kept:
                 self._prompts.clear()

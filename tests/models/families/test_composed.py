@@ -166,7 +166,7 @@ def test_models_that_the_class_cannot_hold_are_refused_before_weights_load(
 ):
     family = Composed(audio=str(encoder), text=str(text_of(kind)))
     with pytest.raises(ModelError, match=rf"model\.text=.* {kind}.*cannot hold.*{reason}"):
-        family.problems(shared_prefix=True)
+        family.shared_prefix_problem()
 
 
 def test_parts_that_do_not_fit_are_named(encoder, text_of, tmp_path):

@@ -290,7 +290,7 @@ def test_a_checkpoint_of_another_gemma_names_its_family(folders, written, kind, 
     """transformers would read it, and draw the weights that are missing."""
     family = kind.family(path=str(folders[written]))
     with pytest.raises(ModelError, match=rf"is a {written.name}, and not a .*: choose {choice}\."):
-        family.problems(shared_prefix=True)
+        family.shared_prefix_problem()
 
 
 def test_another_architecture_is_refused(folders, tmp_path):
