@@ -222,6 +222,8 @@ def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: 
         advice.append(
             f"batch.eval_clips={batch.clips // 2}: the same scores, fewer clips at a time"
         )
-    advice.append("model.dtype=bfloat16 on a GPU: half the weights, scores rounded")
+    weight = next(model.parameters())
+    if weight.device.type == "cuda" and weight.dtype == torch.float32:
+        advice.append("model.dtype=bfloat16: half the weights, scores rounded")
     advice.append("task.data.max_seconds=15 task.data.on_long=trim: longer clips are cut")
     return failure_message("Out of memory while scoring.", facts, advice)
