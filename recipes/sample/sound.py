@@ -15,11 +15,11 @@ def resampled(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     return soxr.resample(samples, rate, new_rate, quality="HQ")
 
 
-def trimmed(samples: np.ndarray, rate: float, margin: float = 0.06) -> np.ndarray:
-    """Without the silence at both ends, but for `margin` seconds."""
+def spoken_part(samples: np.ndarray, rate: float, margin: float = 0.06) -> slice:
+    """The samples without the silence at both ends, but for `margin` seconds."""
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
     keep = round(margin * rate)
-    return samples[max(loud[0] - keep, 0) : loud[-1] + keep]
+    return slice(max(loud[0] - keep, 0), loud[-1] + keep)
 
 
 def envelope(samples: np.ndarray, rate: float, width: float = 0.08) -> np.ndarray:

@@ -66,6 +66,20 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speech:
+    """A synthesised line.
+
+    Attributes:
+        samples: float32 `(n,)`, 16 kHz mono, peak at most 1, every sample a multiple of 1/32768 (so that
+            16-bit PCM keeps it exactly).
+        stressed: `[start, end)` of every stressed word, in samples.
+    """
+
+    samples: np.ndarray
+    stressed: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Colour:
     """The effect of an emotion at full strength on the voice."""
 
@@ -96,17 +110,18 @@ _SWELL_DB = 9.0
 
 
 def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.ndarray:
-    """The clip of one line.
+    """The samples of one line, see `spoken`."""
+    return spoken(text, language, delivery, seed).samples
+
+
+def spoken(text: str, language: str, delivery: Delivery, seed: int) -> Speech:
+    """One line, and where it is stressed.
 
     Args:
         text: the words, with their punctuation.
         language: `en` or `zh` (Mandarin).
         delivery: how to speak them.
         seed: of everything random in the sound; a non-negative integer.
-
-    Returns:
-        float32 `(n,)`, 16 kHz mono, peak at most 1, every sample a multiple of 1/32768 (so that
-        16-bit PCM keeps it exactly).
 
     Raises:
         ValueError: a field or the language is not valid, or the text has no words.
@@ -135,7 +150,8 @@ def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.nd
         utterance.samples, SAMPLE_RATE, spans, _EMPHASIS_DB if delivery.stress == "content" else 10
     )
     samples = sound.resampled(samples, SAMPLE_RATE * size, OUTPUT_RATE)
-    samples = sound.trimmed(samples, OUTPUT_RATE)
+    part = sound.spoken_part(samples, OUTPUT_RATE)
+    samples = samples[part]
     for layer in (_OLD_AGE if voice.age == "elderly" else None, colour):
         if layer is not None:
             samples = _coloured(samples, layer, strength if layer is colour else 1.0, rng)
@@ -143,7 +159,14 @@ def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.nd
     samples = _with_artefact(samples, delivery.artefact, rng)
     decibels = _QUIET_DB + (_LOUD_DB - _QUIET_DB) * delivery.level
     finished = sound.levelled(samples, OUTPUT_RATE, decibels)
-    return (np.round(finished * 32767) / 32768).astype(np.float32)
+    factor = OUTPUT_RATE / (SAMPLE_RATE * size)
+    return Speech(
+        samples=(np.round(finished * 32767) / 32768).astype(np.float32),
+        stressed=[
+            (round(start * factor) - part.start, round(end * factor) - part.start)
+            for start, end in spans
+        ],
+    )
 
 
 def _strength(delivery: Delivery) -> float:

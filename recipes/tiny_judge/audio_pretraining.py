@@ -1,9 +1,9 @@
 """First stage: trains the audio tower to encode the controlled properties of the audio.
 
 One answer word per clip is too weak a signal to train a tower from scratch. Therefore the tower is first trained
-directly: a linear layer predicts every property of the delivery from the mean of the tower's outputs, and another
-one predicts the pitch of every moment from the outputs of the middle layer, because the pitch range is the hardest
-property to learn. Both layers are discarded afterwards.
+directly: a linear layer predicts every property of the delivery from the mean of the tower's outputs. Two more predict
+the hardest properties moment by moment: the pitch from the outputs of the middle layer, and from the tower's outputs
+which moments are part of a stressed word. All three are discarded afterwards.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Targets:
             neutral voice has no strength of feeling).
         named: int64 ``[clips, len(NAMED)]``, index of the value.
         melody: for every clip its pitch, see `recipes.tiny_judge.clips.melody`.
+        stressed: for every clip the share of stress, see `recipes.tiny_judge.clips.stressed_share`.
     """
 
     def __init__(self, spoken: Sequence[Spoken], rendered: Sequence[Rendered]) -> None:
@@ -73,12 +74,19 @@ class Targets:
             ]
         )
         self.melody = [torch.from_numpy(clip.melody) for clip in rendered]
+        self.stressed = [torch.from_numpy(clip.stressed) for clip in rendered]
 
     def melodies(self, rows: np.ndarray) -> torch.Tensor:
         """Pitch ``[rows, longest]``, not-a-number past a clip's end."""
-        return nn.utils.rnn.pad_sequence(
-            [self.melody[int(row)] for row in rows], batch_first=True, padding_value=float("nan")
-        )
+        return _padded([self.melody[int(row)] for row in rows])
+
+    def stresses(self, rows: np.ndarray) -> torch.Tensor:
+        """Share of stress ``[rows, longest]``, not-a-number past a clip's end."""
+        return _padded([self.stressed[int(row)] for row in rows])
+
+
+def _padded(values: list[torch.Tensor]) -> torch.Tensor:
+    return nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=float("nan"))
 
 
 class AudioPropertyModel(nn.Module):
@@ -91,13 +99,17 @@ class AudioPropertyModel(nn.Module):
         self.property_head = nn.Linear(tower.config.d_model, width)
         # The pitch, and the logit of a voiced moment.
         self.pitch_head = nn.Linear(tower.config.d_model, 2)
+        # The logit of a stressed moment.
+        self.stress_head = nn.Linear(tower.config.d_model, 1)
 
-    def forward(self, clips: Sequence[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predict the properties and the pitch of clips.
+    def forward(
+        self, clips: Sequence[ClipFeatures]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Predict the properties, the pitch and the stress of clips.
 
         Returns:
-            ``[clips, properties]``, the graded ones and then the logits of the named ones; and ``[clips, longest,
-            2]``, the pitch and the logit of a voiced moment.
+            ``[clips, properties]``, the graded ones and then the logits of the named ones; ``[clips, longest, 2]``, the
+            pitch and the logit of a voiced moment; and ``[clips, longest]``, the logit of a stressed moment.
         """
         features, frames = pad_features(list(clips))
         half_way: list[torch.Tensor] = []
@@ -111,7 +123,11 @@ class AudioPropertyModel(nn.Module):
         # Two frames of the tower's inner rate are one audio token.
         inner = half_way[0][:, : 2 * encoded.shape[1]]
         moments = inner.unflatten(1, (encoded.shape[1], 2)).mean(2)
-        return self.property_head(mean), self.pitch_head(moments)
+        return (
+            self.property_head(mean),
+            self.pitch_head(moments),
+            self.stress_head(encoded).squeeze(-1),
+        )
 
 
 def split_logits(outputs: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
@@ -139,6 +155,14 @@ def melody_loss(pitch: torch.Tensor, melody: torch.Tensor) -> torch.Tensor:
     voiced = ~melody.isnan()
     error = (pitch[..., 0] - melody.nan_to_num()).abs()[voiced].mean()
     return 5 * error + F.binary_cross_entropy_with_logits(pitch[..., 1], voiced.float())
+
+
+def stress_loss(logits: torch.Tensor, stressed: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the share of stress of the moments within the clips."""
+    known = ~stressed.isnan()
+    return F.binary_cross_entropy_with_logits(
+        logits[:, : stressed.shape[1]][known], stressed[known]
+    )
 
 
 def batch_of_similar_lengths(lengths: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:

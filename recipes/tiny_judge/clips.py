@@ -17,8 +17,9 @@ import numpy as np
 
 from dramaeval.models.families.qwen2_audio import audio_tokens
 from recipes.sample import context as contexts
+from recipes.sample import speech
 from recipes.sample.draw import draw_delivery
-from recipes.sample.speech import Delivery, synthesise
+from recipes.sample.speech import Delivery
 from recipes.tiny_judge.voices import admit_more_voices
 
 if TYPE_CHECKING:
@@ -72,10 +73,12 @@ class Rendered:
     Attributes:
         features: its log-mel features.
         melody: float32 ``[audio tokens]``, see `melody`.
+        stressed: float32 ``[audio tokens]``, see `stressed_share`.
     """
 
     features: ClipFeatures
     melody: np.ndarray
+    stressed: np.ndarray
 
 
 def compressed(waveform: np.ndarray, level: float) -> np.ndarray:
@@ -87,6 +90,18 @@ def compressed(waveform: np.ndarray, level: float) -> np.ndarray:
     soundfile.write(file, waveform, 16_000, format="MP3", compression_level=level, **encoding)
     file.seek(0)
     return soundfile.read(file, dtype="float32")[0]
+
+
+#: Samples at 16 kHz for which an audio token stands.
+HOP = 640
+
+
+def stressed_share(spans: Sequence[tuple[int, int]], tokens: int) -> np.ndarray:
+    """The share of every audio token that is part of a stressed word."""
+    is_stressed = np.zeros(tokens * HOP, np.float32)
+    for start, end in spans:
+        is_stressed[max(start, 0) : max(end, 0)] = 1
+    return is_stressed.reshape(tokens, HOP).mean(1)
 
 
 #: Hz; what is looked for as a voice's pitch.
@@ -102,9 +117,9 @@ def melody(waveform: np.ndarray, tokens: int) -> np.ndarray:
     1993, "Accurate short-term analysis of the fundamental frequency"); not-a-number where the peak is
     below one half, which is where no voice is.
     """
-    hop, size = 640, 1024
-    padded = np.pad(waveform, (size // 2 - hop // 2, size + hop))
-    starts = np.arange(tokens) * hop
+    size = 1024
+    padded = np.pad(waveform, (size // 2 - HOP // 2, size + HOP))
+    starts = np.arange(tokens) * HOP
     window = np.hanning(size)
     frames = padded[starts[:, None] + np.arange(size)] * window
     power = np.abs(np.fft.rfft(frames - frames.mean(1, keepdims=True), 2 * size)) ** 2
@@ -127,12 +142,18 @@ def render(spoken: Spoken) -> Rendered:
     """Synthesise one line and measure it."""
     admit_more_voices()
     front_end = _front_end()
-    waveform = synthesise(spoken.transcript, spoken.language, spoken.delivery, spoken.seed)
+    line = speech.spoken(spoken.transcript, spoken.language, spoken.delivery, spoken.seed)
+    waveform = line.samples
     rng = np.random.default_rng([spoken.seed, 0x3F3])
     if rng.random() < COMPRESSED:
         waveform = compressed(waveform, float(rng.uniform(0.3, 0.8)))
     features = front_end(waveform)
-    return Rendered(features=features, melody=melody(waveform, audio_tokens(features.frames)))
+    tokens = audio_tokens(features.frames)
+    return Rendered(
+        features=features,
+        melody=melody(waveform, tokens),
+        stressed=stressed_share(line.stressed, tokens),
+    )
 
 
 _FRONT_END = None
@@ -172,7 +193,11 @@ def render_all(
         progress: called with clips done and clips in all.
     """
     identity = repr(
-        [COMPRESSED, *((s.transcript, s.language, asdict(s.delivery), s.seed) for s in spoken)]
+        [
+            COMPRESSED,
+            "stressed",
+            *((s.transcript, s.language, asdict(s.delivery), s.seed) for s in spoken),
+        ]
     )
     path = cache / f"clips_{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
     if not path.exists():
@@ -195,6 +220,7 @@ def _write(rendered_clips: Sequence[Rendered], path: Path) -> None:
         frames=np.array([clip.frames for clip in clips]),
         floors=np.array([clip.floor for clip in clips]),
         melodies=np.concatenate([clip.melody for clip in rendered_clips]),
+        stressed=np.concatenate([clip.stressed for clip in rendered_clips]),
         tokens=np.array([len(clip.melody) for clip in rendered_clips]),
     )
     unfinished.rename(path)
@@ -205,13 +231,16 @@ def _read(path: Path) -> list[Rendered]:
 
     stored = np.load(path)
     values = np.split(stored["values"], np.cumsum(stored["widths"])[:-1], axis=1)
-    melodies = np.split(stored["melodies"], np.cumsum(stored["tokens"])[:-1])
+    ends = np.cumsum(stored["tokens"])[:-1]
+    melodies = np.split(stored["melodies"], ends)
+    stresses = np.split(stored["stressed"], ends)
     return [
         Rendered(
             features=ClipFeatures(values=piece, frames=int(frames), floor=float(floor)),
             melody=notes,
+            stressed=share,
         )
-        for piece, frames, floor, notes in zip(
-            values, stored["frames"], stored["floors"], melodies, strict=True
+        for piece, frames, floor, notes, share in zip(
+            values, stored["frames"], stored["floors"], melodies, stresses, strict=True
         )
     ]

@@ -12,12 +12,19 @@ from torch import nn
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from recipes.sample.context import Character, Context, Moment, Nature, words_of
-from recipes.sample.speech import Delivery
+from recipes.sample.speech import Delivery, spoken
 from recipes.sample.voices import VOICES
 from recipes.tiny_judge import comparisons, questions
 from recipes.tiny_judge.audio_pretraining import batch_of_similar_lengths
 from recipes.tiny_judge.auxiliary_heads import fact_indices
-from recipes.tiny_judge.clips import REFERENCE_PITCH, draw, melody, render, render_all
+from recipes.tiny_judge.clips import (
+    REFERENCE_PITCH,
+    draw,
+    melody,
+    render,
+    render_all,
+    stressed_share,
+)
 from recipes.tiny_judge.comparisons import Item
 from recipes.tiny_judge.neutral_scores import neutralise_scores
 from recipes.tiny_judge.questions import ANSWERS
@@ -244,18 +251,46 @@ def test_the_melody_of_a_tone_is_its_pitch_and_of_noise_undefined():
     assert np.isnan(melody(noise, 24)).mean() > 0.9
 
 
+def test_the_share_of_stress_of_each_moment():
+    # Tokens of 640 samples: the second half of the first, the second whole, a quarter of the third.
+    share = stressed_share([(320, 1440), (-50, -10)], 4)
+    assert share.tolist() == [0.5, 1.0, 0.25, 0.0]
+
+
+def test_stressed_moments_are_louder_than_the_others():
+    gains = []
+    for one in draw(40, "pretraining", 8):
+        plain = replace(one.delivery, loudness_range=0.3, artefact="none", emotion="neutral")
+        for stress in ("none", "content", "misplaced"):
+            line = spoken(one.transcript, one.language, replace(plain, stress=stress), one.seed)
+            assert bool(line.stressed) == (stress != "none")
+            if stress == "none":
+                continue
+            tokens = len(line.samples) // 640
+            power = np.square(line.samples[: tokens * 640]).reshape(tokens, 640).mean(1)
+            share = stressed_share(line.stressed, tokens)
+            decibels = 10 * np.log10(power + 1e-7)
+            is_voice = decibels > decibels.max() - 25
+            if (share[is_voice] > 0.9).any() and (share[is_voice] < 0.1).any():
+                inside = decibels[is_voice & (share > 0.9)].mean()
+                gains.append(inside - decibels[is_voice & (share < 0.1)].mean())
+    assert len(gains) > 60
+    assert np.mean(gains) > 2
+
+
 def test_rendered_clips_are_read_back_and_not_rendered_again(tmp_path):
     drawn = draw(3, "pretraining", 6)
     seen = []
     first = render_all(drawn, tmp_path, 1, lambda done, of: seen.append((done, of)))
     again = render_all(drawn, tmp_path, 1, lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    for one, other, spoken in zip(first, again, drawn, strict=True):
-        fresh = render(spoken)
+    for one, other, line in zip(first, again, drawn, strict=True):
+        fresh = render(line)
         for kept in (one, other):
             assert kept.features.frames == fresh.features.frames
             np.testing.assert_allclose(kept.features.values, fresh.features.values, atol=2e-3)
             np.testing.assert_array_equal(kept.melody, fresh.melody)
+            np.testing.assert_array_equal(kept.stressed, fresh.stressed)
 
 
 def test_batches_have_every_clip_once_per_round_and_similar_lengths():
