@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--work",
         type=Path,
         default=Path("outputs/tiny_pretraining"),
-        help="synthesised clips (about 1.5 GB) and snapshots; an interrupted recipe resumes from them",
+        help="synthesised clips (about 2.5 GB) and snapshots; an interrupted recipe resumes from them",
     )
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--processes", type=int, default=cores(), help="processors to use")

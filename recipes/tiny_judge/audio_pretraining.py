@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
@@ -179,15 +180,25 @@ def batch_of_similar_lengths(lengths: np.ndarray, size: int, step: int, seed: in
 def property_scores(
     property_model: AudioPropertyModel, clips: list[ClipFeatures], targets: Targets, size: int = 64
 ) -> dict[str, float]:
-    """Correlation for each graded property and accuracy for each named one."""
+    """Correlation for each graded property, accuracy for each named one, and how well stressed moments are told.
+
+    The last, ``stressed_moments``, is the area under the ROC curve of the moments of all clips.
+    """
     property_model.eval()
     order = np.argsort([clip.frames for clip in clips])
     outputs = torch.empty(len(clips), property_model.property_head.out_features)
+    shares, logits_of_stress = [], []
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        outputs[rows] = property_model([clips[i] for i in rows])[0].float()
+        properties, _, stress = property_model([clips[i] for i in rows])
+        outputs[rows] = properties.float()
+        known = targets.stresses(rows)
+        inside = ~known.isnan()
+        shares.append(known[inside])
+        logits_of_stress.append(stress[:, : known.shape[1]][inside].float())
     property_model.train()
-    scores = {}
+    stressed = torch.cat(shares) > 0.5
+    scores = {"stressed_moments": float(roc_auc_score(stressed, torch.cat(logits_of_stress)))}
     for column, name in enumerate(GRADED):
         known = ~targets.graded[:, column].isnan()
         pair = torch.stack([outputs[known, column], targets.graded[known, column]])

@@ -89,8 +89,8 @@ class Plan:
 
     seed: int = 0
     processes: int = 2
-    audio_clips: int = 12_000
-    lesson_clips: int = 6_000
+    audio_clips: int = 24_000
+    lesson_clips: int = 12_000
     checked_clips: int = 600
     audio_steps: int = 4_000
     audio_batch: int = 32
@@ -195,9 +195,7 @@ class Recipe:
         scores = property_scores(
             property_model, [clip.features for clip in rendered], Targets(spoken, rendered)
         )
-        self.say(
-            "accuracy in unknown voices: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items())
-        )
+        self.say("check in unknown voices: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         return scores
 
     def train_language_model(self, judge: Any, processor: Any) -> dict[str, float]:
