@@ -61,7 +61,7 @@ class Sort:
     under_rubric: bool = False
 
 
-READING = Sort(records=32, questions=1)
+READING = Sort(records=32, questions=4)
 PLAIN = Sort(records=14, questions=10)
 UNDER_RUBRIC = Sort(records=10, questions=8, under_rubric=True)
 #: The share of each sort after the first lessons, all of which are `READING`.
@@ -80,8 +80,8 @@ class Plan:
             are those of unseen clips.
         checked_clips: number of clips in voices and words of the sample's split for the final check.
         audio_steps: steps of the audio tower, of `audio_batch` clips each.
-        reading_steps: lessons of many records with one plain question each. They are cheap and train the auxiliary
-            heads, which teach to compare.
+        reading_steps: lessons of many records with a few plain questions each, which teach to compare. Comparing is
+            learnt late: after 2,000 steps with one question each most kinds of comparison are right in a third of the cases.
         mixed_steps: lessons of all sorts after them, most under the rubric's text.
         tokenizer_lines: drawn lines in the tokenizer's corpus.
         score_records: records for which the judge's states before a score are collected, see `neutral_scores`.
@@ -96,8 +96,8 @@ class Plan:
     audio_batch: int = 32
     audio_learning_rate: float = 1.5e-3
     lesson_learning_rate: float = 2e-3
-    reading_steps: int = 2_000
-    mixed_steps: int = 700
+    reading_steps: int = 3_000
+    mixed_steps: int = 1_000
     tokenizer_lines: int = 4_000
     score_records: int = 120
 

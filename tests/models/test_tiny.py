@@ -159,13 +159,29 @@ QUESTIONS = (
 )
 
 
+#: The words for what is stressed.
+STRESS = {"content": "key words", "none": "none", "misplaced": "small words"}
+UNSEEN = sorted(
+    key for key, voice in VOICES.items() if voice.split == "sample" and voice.age == "adult"
+)
+
+
+@pytest.mark.slow
+def test_the_judge_hears_which_words_unseen_voices_stress(model, processor):
+    correct = []
+    for seed, voice in enumerate(UNSEEN):
+        for stress, words in STRESS.items():
+            waveform = synthesise(TEXT, "en", delivery(voice, stress=stress), seed)
+            correct.append(ask(model, processor, waveform, "Which words are stressed?") == words)
+    # A random guess is correct in a third of the cases.
+    assert len(correct) == 12
+    assert sum(correct) >= 8
+
+
 @pytest.mark.slow
 def test_the_judge_recognises_deliveries_of_unseen_voices(model, processor):
-    voices = [
-        key for key, voice in VOICES.items() if voice.split == "sample" and voice.age == "adult"
-    ]
     correct = []
-    for seed, voice in enumerate(sorted(voices)[::2]):  # a man and a woman
+    for seed, voice in enumerate(UNSEEN[::2]):  # a man and a woman
         for changes, question, words in QUESTIONS:
             waveform = synthesise(TEXT, "en", delivery(voice, **changes), seed)
             correct.append(ask(model, processor, waveform, question) in words)
