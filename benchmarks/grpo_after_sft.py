@@ -121,7 +121,7 @@ NAMES = {
 ABOUT = """# Supervised training, then GRPO
 
 The bundled judge is first trained with supervision on the bundled sample, for 10 of the 330 steps of a complete
-training (which reaches about 0.61 with the weights of these runs). GRPO with the `distance` reward then continues from this judge, with
+training (about 0.61 with the weights of these runs). GRPO with the `distance` reward then continues from this judge, with
 the same number of steps and the same questions for both estimators. Figures are from the test split; the gain of a
 seed is the difference from the supervised judge of the same seed. Intervals are {level:.0%} percentile intervals of {draws:,}
 paired bootstrap draws that resample characters. "Reward, test" is the expected `distance` of an answer that is drawn from
