@@ -67,9 +67,8 @@ class ScoreReader:
         if isinstance(cell, bool):
             return cell
         if isinstance(cell, int | float):
-            return _number(
-                float(str(cell))
-            )  # infinite for a whole number beyond the range of floats
+            # Through a text, a whole number beyond the range of floats is infinite in place of an OverflowError.
+            return _number(float(str(cell)))
         if isinstance(cell, datetime.date | datetime.time):
             problem = f"{cell.isoformat()} is a date: a spreadsheet may have changed 1.5 into 1 May"
             raise ScoreError(problem, _DATE_FIX)

@@ -115,7 +115,7 @@ def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.nd
 
 
 def spoken(text: str, language: str, delivery: Delivery, seed: int) -> Speech:
-    """One line, and where it is stressed.
+    """Synthesise one line, and tell which of its samples are stressed.
 
     Args:
         text: the words, with their punctuation.

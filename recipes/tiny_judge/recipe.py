@@ -47,7 +47,7 @@ from recipes.tiny_judge.lessons import (
 from recipes.tiny_judge.tokenizer import train_tokenizer
 from recipes.tiny_judge.training_stage import StageSettings, train_stage
 
-#: Of the loss of stressed moments in the first stage; a guess costs about 0.5.
+#: The weight of the loss of stressed moments in the first stage; a guess costs about 0.5.
 STRESS_WEIGHT = 4.0
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -1,10 +1,13 @@
 """Controls that are fitted on the training split: its mean, and a ridge regression on prosody."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 
+from dramaeval.config.schema import CONTROLS
+from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.prosody import NAMES, RATE, features, prosody
 from dramaeval.evaluation.controls.training_mean import training_mean
@@ -38,6 +41,14 @@ def test_a_dimension_without_ratings_stays_unscored(build_context):
     }
     assert states["pitch_dynamics"] == "scored"
     assert states["trait_embodiment"] == "no training record is rated on this dimension"
+
+
+def test_controls_that_are_fitted_depend_on_the_number_of_training_clips():
+    """A control whose setting has changed is computed again, see `dramaeval.stages.controls`."""
+    modules = {name: import_module(f"dramaeval.evaluation.controls.{name}") for name in CONTROLS}
+    fitted = {name for name, module in modules.items() if hasattr(module, "fitted_predictions")}
+    assert fitted == {"prosody", "encoder_probe", "duration"}
+    assert {name for name in CONTROLS if "prosody_clips" in control_named(name).settings} == fitted
 
 
 def test_without_a_training_split_these_controls_are_not_possible(build_context):
