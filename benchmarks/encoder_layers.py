@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class Tower:
     @torch.no_grad()
     def layers(self, wave: np.ndarray) -> np.ndarray:
         """The average of each layer's outputs and of the normalised output: ``[layers + 1, width]``."""
+        return torch.stack([states.mean(0) for states in self.states(wave)]).numpy()
+
+    def states(self, wave: np.ndarray) -> list[torch.Tensor]:
+        """The outputs of each layer, and at the end the normalised output that a judge reads: ``[frames, width]``."""
         rate = self.extractor.sampling_rate
         mel = self.extractor(
             wave, sampling_rate=rate, return_tensors="pt", return_attention_mask=True
@@ -49,41 +53,41 @@ class Tower:
         states = torch.nn.functional.gelu(self.tower.conv1(mel.input_features[:, :, :frames]))
         states = torch.nn.functional.gelu(self.tower.conv2(states)).permute(0, 2, 1)
         states = states + self.tower.embed_positions.weight[: states.shape[1]]
-        averages = []
+        outputs = []
         for layer in self.tower.layers:
             out = layer(states, None)
             states = out[0] if isinstance(out, tuple) else out
-            averages.append(states[0].mean(0))
+            outputs.append(states[0])
         pooled = self.tower.avg_pooler(states.permute(0, 2, 1)).permute(0, 2, 1)
-        averages.append(self.tower.layer_norm(pooled)[0].mean(0))
-        return torch.stack(averages).numpy()
+        return [*outputs, self.tower.layer_norm(pooled)[0]]
 
 
-def read(folder: Path, split: str, tower: Tower) -> dict[str, Any]:
-    """Features ``[clips, layers + 1, width]``, length and rate ``[clips, 2]``, and mean ratings by dimension."""
-    features, lengths, ratings = [], [], []
+def read(
+    folder: Path, split: str, features: Callable[[np.ndarray], Any], rate: int
+) -> dict[str, Any]:
+    """The features of each clip, its length and rate ``[clips, 2]``, and its mean ratings by dimension."""
+    found, lengths, ratings = [], [], []
     for line in (folder / f"{split}.jsonl").read_text("utf-8").splitlines():
         record = json.loads(line)
-        rate = tower.extractor.sampling_rate
         wave = decode(folder / record["wav_path"], rate)
         seconds = len(wave) / rate
-        features.append(tower.layers(wave))
+        found.append(features(wave))
         lengths.append([seconds, len(record["transcript"]) / seconds])
         given = {
             name: [each for each in scores if each is not None]
             for name, scores in record["annotations"].items()
         }
         ratings.append({name: float(np.mean(scores)) for name, scores in given.items()})
-        if len(features) % 200 == 0:
-            print(f"{split}: {len(features)} clips", flush=True)
-    return {"features": np.stack(features), "lengths": np.array(lengths), "ratings": ratings}
+        if len(found) % 200 == 0:
+            print(f"{split}: {len(found)} clips", flush=True)
+    return {"features": found, "lengths": np.array(lengths), "ratings": ratings}
 
 
 def correlations(data: dict[str, Any], layers: Sequence[int], split: str) -> dict[str, float]:
     """Pearson correlation of each dimension: a ridge regression on the averaged outputs of these layers."""
 
     def inputs(part: dict[str, Any]) -> np.ndarray:
-        chosen = part["features"][:, list(layers)]
+        chosen = np.stack(part["features"])[:, list(layers)]
         return np.hstack([chosen.reshape(len(chosen), -1), part["lengths"]])
 
     found = {}
@@ -105,8 +109,9 @@ def main() -> None:
     parser.add_argument("judge", type=Path)
     given = parser.parse_args()
     tower = Tower(given.judge)
-    data = {split: read(given.corpus, split, tower) for split in SPLITS}
-    count = data["train"]["features"].shape[1] - 1
+    rate = tower.extractor.sampling_rate
+    data = {split: read(given.corpus, split, tower.layers, rate) for split in SPLITS}
+    count = len(tower.tower.layers)
     rows = [(f"layer {number + 1}", [number]) for number in range(count)]
     rows += [("normalised output", [count]), ("all layers", list(range(count + 1)))]
     print("| features | val | test | test by dimension |\n| --- | ---: | ---: | --- |")

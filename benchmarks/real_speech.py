@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import yaml
 
 from benchmarks.labels_and_objectives import DRAWS, LEVEL
@@ -47,6 +48,8 @@ SHORT = "so762_short"
 """The rubric of speechocean762 without the texts of the scores, made by `prepare`: half the tokens."""
 RAW = "so762_raw"
 """The rubric of speechocean762's own scores from 0 to 10, made by `prepare`."""
+NOISE_DB, TALKERS = 10.0, 6
+"""Signal-to-noise ratio of the noisy copy of `test`, and the number of other test clips whose sum is the noise."""
 HIGHEST = {
     "accuracy": {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
     "fluency": {1: 3, 2: 5, 3: 7, 4: 10},
@@ -66,7 +69,8 @@ SMALL = (
 )  # fmt: skip
 LARGE = (
     "experiment=composed", "model.audio={judges}/judge-whisper-base-tiny",
-    "model.text={judges}/smollm2-135m-instruct", "trainer.args.bf16=true",
+    "model.text={judges}/smollm2-135m-instruct", "trainer.args.bf16=true", "batch.per_device=null",
+    "batch.max_tokens=2300", "trainer.args.eval_steps=0.5", "trainer.args.save_steps=0.5",
 )  # fmt: skip
 COMMON = ("task=role", "evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
 
@@ -77,13 +81,15 @@ class Experiment:
 
     Attributes:
         name: of its row and of its run folders.
-        overrides: of launch.py, with `{judges}` and `{runs}` for folders.
+        overrides: of launch.py, with `{judges}` and `{runs}` for folders, and `{seed}`.
         corpus: folder of the records in REAL.
         rubric: of the questions.
         share: one of this many training clips is used.
         seeds: number of seeds.
-        controls: whether the first seed's run is compared with controls.
+        controls: what the first seed's run is compared with.
+        zero_shot: whether the first seed's judge is scored before its training.
         trains: whether it trains; otherwise it evaluates another run's judge.
+        noisy: whether the test clips are those of `noisy_copy`.
     """
 
     name: str
@@ -92,8 +98,10 @@ class Experiment:
     rubric: str = "so762"
     share: int = 1
     seeds: int = 3
-    controls: bool = False
+    controls: tuple[str, ...] = ()
+    zero_shot: bool = False
     trains: bool = True
+    noisy: bool = False
 
     @property
     def variant(self) -> str:
@@ -103,21 +111,21 @@ class Experiment:
         return "raw" if self.rubric == RAW else ""
 
     @property
-    def targets(self) -> str:
-        """The scale of the ratings, on which two experiments can be compared: that of the bands, or of the raw scores."""
-        return "raw" if self.variant == "raw" else "bands"
+    def tested_on(self) -> tuple[str, bool, bool]:
+        """Experiments with equal values have the same test clips and the same scale: they can be compared."""
+        return self.corpus, self.noisy, self.variant == "raw"
 
 
 def experiments() -> list[Experiment]:
     """All experiments, in the order in which they run: a judge is trained before it is transferred."""
     listed = [
-        Experiment("small", SMALL, controls=True),
-        Experiment("small, scores of 0-10", SMALL, rubric=RAW, controls=True),
-        Experiment("composed", LARGE, rubric=SHORT, controls=True, seeds=1),
+        Experiment("small", SMALL, controls=CONTROLS, zero_shot=True),
+        Experiment("small, scores of 0-10", SMALL, rubric=RAW, controls=CONTROLS, zero_shot=True),
+        Experiment("composed", LARGE, rubric=SHORT, controls=CONTROLS[:2], seeds=1),
         Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), rubric=SHORT, seeds=1),
         Experiment("small, short rubric", SMALL, rubric=SHORT),
         # Four actors are too few to resample: intervals by clip.
-        Experiment("small, EMO-DB", (*SMALL, "evaluation.group_by=id"), "emodb", "emodb", controls=True),
+        Experiment("small, EMO-DB", (*SMALL, "evaluation.group_by=id"), "emodb", "emodb", controls=CONTROLS, zero_shot=True),
     ]  # fmt: skip
     listed += [Experiment(f"small, 1/{share} of the clips", SMALL, share=share) for share in SHARES]
     recipes = {
@@ -134,6 +142,11 @@ def experiments() -> list[Experiment]:
     }
     listed += [Experiment(f"small, {name}", (*SMALL, *more)) for name, more in recipes.items()]
     transferred = "checkpoint_override=true"
+    for name in ("small", "small, augment=light", "small, augment=strong"):
+        judge = f"checkpoint={{runs}}/{_folder_name(name)}.{{seed}}"
+        listed.append(
+            Experiment(f"{name}, noisy test clips", (judge, transferred), trains=False, noisy=True)
+        )
     return [
         *listed,
         Experiment(
@@ -149,31 +162,37 @@ def experiments() -> list[Experiment]:
 def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: Path) -> list[str]:
     """The arguments of `python` for one run."""
     folder = real / experiment.corpus
-    files = {split: folder / f"{split}.jsonl" for split in SPLITS}
+    files: dict[str, Path | str] = {split: folder / f"{split}.jsonl" for split in SPLITS}
     if experiment.share > 1:
         files["train"] = runs / f"{experiment.corpus}.{experiment.share}.jsonl"
     if experiment.variant:
         name = f"{experiment.corpus}.{experiment.variant}"
         files = {split: runs / f"{name}.{split}.jsonl" for split in SPLITS}
+    if experiment.noisy:
+        files = {"train": "null", "val": "null", "test": runs / "noisy" / "test.jsonl"}
     stages = ["train", "evaluate"] if experiment.trains else ["evaluate"]
-    is_first = experiment.controls and seed == 0
-    if is_first:
+    if experiment.controls and seed == 0:
         stages.append("controls")
+    zero_shot = experiment.zero_shot and seed == 0
     return [
         "launch.py", f"--config-dir={runs / 'configs'}",  # argparse reads options before the overrides alone
-        f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(CONTROLS)}]",
-        f"evaluation.zero_shot={'true' if is_first else 'false'}",
+        f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(experiment.controls)}]",
+        f"evaluation.zero_shot={'true' if zero_shot else 'false'}",
         f"task/rubric={experiment.rubric}",
         *(f"task.data.{split}={file}" for split, file in files.items()), f"task.data.audio_root={folder}", f"seed={seed}",
-        *(word.format(judges=judges, runs=runs) for word in (*COMMON, *experiment.overrides)),
+        *(word.format(judges=judges, runs=runs, seed=seed) for word in (*COMMON, *experiment.overrides)),
         f"hydra.run.dir={run_folder(experiment, seed, runs)}",
     ]  # fmt: skip
 
 
 def run_folder(experiment: Experiment, seed: int, runs: Path) -> Path:
     """The folder of one run."""
-    name = "".join(c if c.isalnum() or c in "-." else "_" for c in experiment.name)
-    return runs / f"{'_'.join(filter(None, name.split('_')))}.{seed}"
+    return runs / f"{_folder_name(experiment.name)}.{seed}"
+
+
+def _folder_name(name: str) -> str:
+    plain = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+    return "_".join(filter(None, plain.split("_")))
 
 
 def prepare(real: Path, runs: Path) -> None:
@@ -206,6 +225,28 @@ def prepare(real: Path, runs: Path) -> None:
             lines = (real / corpus / f"{split}.jsonl").read_text("utf-8").splitlines()
             changed = (json.dumps(VARIANTS[variant](json.loads(line))) + "\n" for line in lines)
             (runs / f"{corpus}.{variant}.{split}.jsonl").write_text("".join(changed), "utf-8")
+    noisy_copy(real / "speechocean762", runs / "noisy")
+
+
+def noisy_copy(corpus: Path, folder: Path) -> None:
+    """Write the test clips with other people's talk at `NOISE_DB`: the sum of `TALKERS` random other clips, repeated."""
+    records = [json.loads(line) for line in (corpus / "test.jsonl").read_text("utf-8").splitlines()]
+    lines = []
+    for index, record in enumerate(records):
+        rng = np.random.default_rng(index)
+        file = folder / Path(record["wav_path"]).with_suffix(".wav").name
+        if not file.is_file():
+            clip, rate = soundfile.read(corpus / record["wav_path"])
+            others = [each for each in records if each["character"] != record["character"]]
+            talk = np.zeros_like(clip)
+            for other in rng.choice(others, TALKERS, replace=False):
+                voice, _ = soundfile.read(corpus / other["wav_path"])
+                talk += np.resize(voice / np.sqrt(np.mean(voice**2)), clip.shape)
+            level = np.sqrt(np.mean(clip**2) / np.mean(talk**2)) * 10 ** (-NOISE_DB / 20)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(file, clip + level * talk, rate, subtype="FLOAT")
+        lines.append(json.dumps(record | {"wav_path": str(file)}) + "\n")
+    (folder / "test.jsonl").write_text("".join(lines), "utf-8")
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -250,11 +291,7 @@ def measured(runs: Path) -> dict[str, Rows]:
     listed = experiments()
     rows = {}
     for experiment in listed:
-        first = next(
-            each
-            for each in listed
-            if (each.corpus, each.targets) == (experiment.corpus, experiment.targets)
-        )
+        first = next(each for each in listed if each.tested_on == experiment.tested_on)
         folders, bases = _finished(experiment, runs), _finished(first, runs)
         if folders:
             shared = sorted(set(folders) & set(bases)) if first is not experiment else []
