@@ -102,6 +102,12 @@ def _check_token_budget(config: DictConfig) -> None:
                 f"their lengths: give one of them. trainer.args.{ACCUMULATION}=N sets N "
                 "such batches per step and process."
             )
+    if obstacle := token_budget_obstacle(config):
+        raise BatchError(obstacle)
+
+
+def token_budget_obstacle(config: DictConfig) -> str:
+    """Why ``batch.max_tokens`` is impossible whatever the number of clips; empty if it is possible."""
     reasons = {
         "zero": config.zero is not None and "DeepSpeed needs a fixed number of clips",
         "task.tasks": bool(config.task.get("tasks"))
@@ -111,15 +117,14 @@ def _check_token_budget(config: DictConfig) -> None:
     }
     for key, reason in reasons.items():
         if reason:
-            raise BatchError(
-                f"batch.max_tokens does not work with this {key}: {reason}. Leave it out."
-            )
-    steps = (args.get("max_steps") or 0) > 0 or (config.peft or {}).get("total_step")
+            return f"batch.max_tokens does not work with this {key}: {reason}. Leave it out."
+    steps = (config.trainer.args.get("max_steps") or 0) > 0 or (config.peft or {}).get("total_step")
     if is_a(config.peft, "AdaLoraConfig") and not steps:
-        raise BatchError(
+        return (
             "batch.max_tokens makes the number of steps depend on the clips' lengths, but peft=adalora needs "
             "it in advance: set trainer.args.max_steps."
         )
+    return ""
 
 
 def _divide(total: int, per_device: int | None, processes: int) -> StepSize:

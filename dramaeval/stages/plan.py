@@ -11,6 +11,30 @@ from dramaeval.models.planning.machine import Capacity
 from dramaeval.models.planning.memory import KINDS, MemoryEstimate, readable
 from dramaeval.stages.thought_cost import ThoughtCost
 
+PADDING = 0.1
+"""The plan names the padding from this share of the positions on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Padding:
+    """The padding of training passes.
+
+    Attributes:
+        share: the share of the positions that the language model computes for nothing.
+        budget: a value of ``batch.max_tokens`` for passes of about as many clips; None if it cannot be used.
+    """
+
+    share: float
+    budget: int | None
+
+    def text(self) -> str:
+        """The padding in words, and how to avoid it."""
+        advice = (
+            f"; batch.max_tokens={self.budget} instead of a number of clips puts clips of similar length "
+            "together"
+        )
+        return f"about {self.share:.0%} of the positions{advice if self.budget else ''}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -30,7 +54,8 @@ class Plan:
         memory: the memory of one process.
         packed: the number of quantised parameters.
         max_tokens: the largest number of tokens per training pass; None if ``batch.max_tokens`` is not set.
-        operations: the number of floating-point operations of a step; 0 if unknown.
+        operations: the number of floating-point operations of a step, padding included; 0 if unknown.
+        padding: the padding of training passes; None if unknown or without training.
         device, dtype: the device and the data type of the weights.
         in_full: the parts with new weights that are trained in full together with an adapter.
         untrained: the parts with new weights that are not trained.
@@ -51,6 +76,7 @@ class Plan:
     packed: int = 0
     max_tokens: int | None = None
     operations: float = 0.0
+    padding: Padding | None = None
     device: str = "cpu"
     dtype: str = "float32"
     longest_record: str = ""
@@ -118,6 +144,8 @@ class Plan:
                 f"  {'compute':<10} about {self.operations / 1e12:,.3g} TFLOP a step, "
                 f"{self.operations * self.steps / 1e15:,.3g} PFLOP in all"
             )
+        if self.steps and self.padding is not None and self.padding.share >= PADDING:
+            lines.append(f"  {'padding':<10} {self.padding.text()}")
         if self.thoughts is not None:
             lines.append(f"  {'thoughts':<10} {self.thoughts.text()}")
         return lines

@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dramaeval.config.batch_size import StepSize
+from omegaconf import DictConfig
+
+from dramaeval.config.batch_size import StepSize, token_budget_obstacle
 from dramaeval.config.schema import Stage
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
@@ -18,14 +20,14 @@ from dramaeval.distributed.zero import offloads, zero_stage
 from dramaeval.models.adapters import count_parameters, read_adapter
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.generation import supports_cache
-from dramaeval.models.planning.flops import Shape, training_step
+from dramaeval.models.planning.flops import Shape, Work, training_step, with_padding
 from dramaeval.models.planning.generation_time import measure_generation
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.models.planning.memory import PROGRAM_BYTES, MemoryEstimate, estimate
 from dramaeval.models.quantization import packed_bytes
 from dramaeval.stages.compatibility import attach_checked
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.plan import Plan
+from dramaeval.stages.plan import Padding, Plan
 from dramaeval.stages.question_lengths import QuestionLengths, question_lengths
 from dramaeval.stages.read_splits import scores_input
 from dramaeval.stages.thought_cost import ThoughtCost, thought_cost
@@ -63,6 +65,7 @@ def make_plan(context: RunContext) -> Plan:
     if lengths.too_long:
         raise BadRecordsError(lengths.too_long)
     shape, dtype = family.shape(skeleton.config), context.dtype
+    padding = None
     if args is None:
         steps, clips, operations, trained = 0, None, 0.0, 0
         scored = min(batch.eval_clips, max(map(len, splits.values()), default=1))
@@ -86,7 +89,11 @@ def make_plan(context: RunContext) -> Plan:
             pass_clips = batch.max_tokens * len(lengths.training) / max(tokens, 1)
             if args.max_steps <= 0:
                 steps = planned_steps(math.ceil(tokens / batch.max_tokens), args, processes)
-        operations = _operations(shape, parts, lengths, args)
+        work = lengths.training
+        if batch.max_tokens is None:
+            work = with_padding(work, clips.per_device, config.seed)
+            padding = _padding(config, lengths.training, work, clips.per_device)
+        operations = _operations(shape, parts, work, args)
         operations *= pass_clips * clips.accumulation * clips.processes
         memory = _training_memory(context, shape, parts, lengths, pass_clips)
     if context.planned_device.type == "cpu":
@@ -114,6 +121,7 @@ def make_plan(context: RunContext) -> Plan:
         packed=packed,
         max_tokens=batch.max_tokens,
         operations=operations,
+        padding=padding,
         device=context.planned_device.type,
         dtype=str(dtype).removeprefix("torch."),
         longest_record=lengths.longest_record,
@@ -229,7 +237,7 @@ def _sums(parts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
 
 
 def _operations(
-    shape: Shape, parts: Mapping[str, tuple[int, int]], lengths: QuestionLengths, args: Any
+    shape: Shape, parts: Mapping[str, tuple[int, int]], work: Sequence[Work], args: Any
 ) -> float:
     """The floating-point operations per training clip; 0 for GRPO, since the formula does not include sampling."""
     if hasattr(args, "num_generations"):
@@ -238,13 +246,26 @@ def _operations(
     is_adapter = trained * 2 <= total
     step = training_step(
         shape,
-        lengths.training,
+        work,
         rank=max(1, round(trained / shape.adapter_weights(1))) if is_adapter else 0,
         trains_audio=bool(parts.get("audio", (0, 0))[0]),
         trains_inputs=any(count for part, (count, _) in parts.items() if part != "llm"),
         checkpointing=args.gradient_checkpointing,
     )
-    return step.total / max(len(lengths.training), 1)
+    return step.total / max(len(work), 1)
+
+
+def _padding(
+    config: DictConfig, work: Sequence[Work], padded: Sequence[Work], clips: int
+) -> Padding | None:
+    """The padding of passes of this many clips; None without clips to train on."""
+    positions = sum(each.tokens for each in padded)
+    if not positions:
+        return None
+    tokens = sum(each.tokens for each in work)
+    fitting = max(tokens / len(work) * clips, 1.1 * max(each.tokens for each in work))
+    budget = None if token_budget_obstacle(config) else 100 * math.ceil(fitting / 100)
+    return Padding(share=1 - tokens / positions, budget=budget)
 
 
 def _training_memory(

@@ -8,8 +8,10 @@ operations of a forward pass, and the gradients of trained weights need as many 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from dramaeval.models.forward.shared_prefix import CHUNK
 
@@ -138,6 +140,20 @@ class Work:
             for start in range(0, self.width, chunk or 1)
         )
         return self.prefix**2 + self.branches * (self.width * self.prefix + within)
+
+
+def with_padding(work: Sequence[Work], clips: int, seed: int) -> list[Work]:
+    """The sizes with the padding of passes of some clips in a random order: a clip is padded to the largest of its pass."""
+    order = np.random.default_rng(seed).permutation(len(work))
+    padded = []
+    for start in range(0, len(order), clips):
+        group = [work[number] for number in order[start : start + clips]]
+        names = ["prefix", "width", "frames"]
+        if all(each.shared for each in group):
+            names.append("branches")  # otherwise each branch is a row of its own
+        largest = {name: max(getattr(each, name) for each in group) for name in names}
+        padded += [replace(each, **largest) for each in group]
+    return padded
 
 
 @dataclass(frozen=True, kw_only=True)

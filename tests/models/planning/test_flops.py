@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dramaeval.models.families.base import Family
-from dramaeval.models.planning.flops import Shape, Work, forward, training_step
+from dramaeval.models.planning.flops import Shape, Work, forward, training_step, with_padding
 from dramaeval.models.planning.memory import estimate
 from dramaeval.stages.builders import build_family
 from dramaeval.stages.checks import check
@@ -123,6 +123,19 @@ def test_a_shared_prefix_is_counted_once():
     assert (separate.tokens, shared.tokens) == (7000, 1600)
     assert shared.pairs == 600**2 + 10 * 100 * 700
     assert (separate.copied, shared.copied) == (0, 7000)
+
+
+def test_padding_makes_all_clips_of_a_pass_as_large_as_the_largest():
+    small = Work(prefix=100, branches=2, width=30, frames=200, answers=2)
+    large = Work(prefix=300, branches=3, width=20, frames=900)
+    assert set(with_padding([small, large], 1, seed=0)) == {small, large}
+    padded = with_padding([small, large], 2, seed=0)
+    assert [each.tokens for each in padded] == [300 + 3 * 30] * 2
+    assert sorted(each.answers for each in padded) == [1, 2]
+    assert [each.frames for each in padded] == [900, 900]
+    # Separate rows are as wide as the widest, and stay as many as they are.
+    rows = [Work(prefix=0, branches=2, width=10), Work(prefix=0, branches=5, width=40)]
+    assert sorted(each.tokens for each in with_padding(rows, 2, seed=0)) == [80, 200]
 
 
 def test_the_plan_shows_the_operations_of_a_step(composed, make_clips, tmp_path):

@@ -1,6 +1,7 @@
 """Batches by length: each epoch has every record once, each batch is within the budget, and resuming repeats them."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -128,17 +129,32 @@ def test_a_resumed_training_is_bit_identical(run_of):
 
 @pytest.mark.slow
 def test_the_logged_share_of_padding_is_smaller_with_batches_by_length(run_of):
-    shares = {}
+    shares, planned = {}, {}
     for name, overrides in {
         "by length": SHORT,
         "fixed number": (SHORT[0], "batch.max_tokens=null", "batch.per_device=2"),
     }.items():
-        trainer = make_trainer(run_of(*overrides, "trainer.args.num_train_epochs=1"))
+        run = run_of(*overrides, "trainer.args.num_train_epochs=1")
+        planned[name] = make_plan(run).padding
+        trainer = make_trainer(run)
         trainer.train()
         logged = [one for one in trainer.state.log_history if "padding_share" in one]
         assert all(0 <= one["padding_share"] < 1 for one in logged)
         shares[name] = sum(one["padding_share"] for one in logged) / len(logged)
     assert shares["by length"] < shares["fixed number"]
+    # The plan estimates it for another order of the clips.
+    assert planned["by length"] is None
+    assert planned["fixed number"].share == pytest.approx(shares["fixed number"], abs=0.06)
+
+
+def test_the_plan_advises_a_token_budget_where_it_works(run_of):
+    fixed = (SHORT[0], "batch.max_tokens=null", "batch.per_device=4")
+    [line] = [line for line in make_plan(run_of(*fixed)).lines() if line.startswith("  padding")]
+    budget = int(re.search(r"batch\.max_tokens=(\d+) instead of a number of clips", line)[1])
+    assert len(make_trainer(run_of(SHORT[0], f"batch.max_tokens={budget}")).budget_batches) < 14
+    without = make_plan(run_of(*fixed, "peft=adalora"))
+    assert without.padding.budget is None
+    assert "max_tokens" not in "\n".join(without.lines())
 
 
 @pytest.mark.parametrize(
