@@ -19,6 +19,7 @@ from dramaeval.api.clip_input import (
     turns_of,
 )
 from dramaeval.api.judge_location import full_model_folder, locate
+from dramaeval.api.own_tasks import NO_SCORES, own_tasks, task_of_scores
 from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
 from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
@@ -43,9 +44,6 @@ from dramaeval.tasks.pair import DIRECT, PairTask
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
-
-#: Tasks without scores of clips: they ask for options, or their records contain the questions.
-NO_SCORES = {"avqa", "mixed", "processed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +218,7 @@ class Judge(RewardsClips):
     def score(
         self,
         audio: Clip | Sequence[Clip],
-        task: str = "role",
+        task: str | None = None,
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
@@ -236,7 +234,8 @@ class Judge(RewardsClips):
         Args:
             audio: a file path, a float array ``[samples]`` (mono, about −1 to 1), a mapping with ``array`` and
                 ``sampling_rate`` (an audio column), or a list of these.
-            task: name of the task.
+            task: name of the task; None means the task of the judge's run, and ``role`` if the run has several tasks
+                with ``role`` among them, or none with scores.
             dimensions: keys of the dimensions to score; None means all dimensions of the task.
             sampling_rate: sampling rate of arrays, in Hz; None means the rate of the model.
             sample_rate: another name of ``sampling_rate``.
@@ -269,6 +268,7 @@ class Judge(RewardsClips):
         clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
         if not clips:
             return ScoreList()
+        task = task or task_of_scores(self.config)
         scored_task = self.task_of_clips(task, dimensions)
         if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
@@ -355,8 +355,8 @@ class Judge(RewardsClips):
 
     def _task_of_pairs(self) -> str:
         """The name of the run's task of pairs; ``pair`` if the run has none."""
-        names = [name for name in parts_of(self.config.task) if name not in NO_SCORES]
-        return next((name for name in names if isinstance(self.task(name), PairTask)), "pair")
+        own = (name for name in own_tasks(self.config) if isinstance(self.task(name), PairTask))
+        return next(own, "pair")
 
     def _encoder(self, task: Task, clips: int, array_rate: int | None) -> WaveformEncoder:
         """An encoder of a task's records that caches the features of this number of records."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dramaeval.api.own_tasks import task_of_scores
 from dramaeval.evaluation.score_table import score_columns
 from dramaeval.models.devices import input_device
 
@@ -53,6 +54,7 @@ class RewardsClips:
     model: Any
     score: Any
     task_of_clips: Any
+    config: Any
 
     def reward(
         self,
@@ -60,7 +62,7 @@ class RewardsClips:
         sample_rate: int | None = None,
         texts: Mapping[str, str | Sequence[str]] | None = None,
         *,
-        task: str = "role",
+        task: str | None = None,
         dimensions: Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
         per_dimension: bool = False,
@@ -76,7 +78,7 @@ class RewardsClips:
             batch: clips as floats ``[samples]``, or an array ``[clips, samples]`` of clips with the same length.
             sample_rate: sampling rate of the clips, in Hz; None means the rate of the model.
             texts: the texts of the task by name, each one text for all clips or a list; see `score`.
-            task: name of the task.
+            task: name of the task; None means the same task as for `score`.
             dimensions: keys of the dimensions to score; None means all dimensions of the task.
             weights: weights of the dimensions by key; a missing key has weight 0. None means equal weights.
             per_dimension: return the scaled scores ``[clips, dimensions]`` instead of their mean.
@@ -88,6 +90,7 @@ class RewardsClips:
         Raises:
             ValueError: as for `score`; also if the weights are not valid.
         """
+        task = task or task_of_scores(self.config)
         scores = self.score(
             list(batch),
             task,

@@ -91,10 +91,8 @@ SET_BY_RUN_GRPO = {
 
 _OWN_VALIDATION = "nothing: validation scores the val records with the project's own loop"
 _OWN_LOADER = "nothing: the project's loader divides the clips over batches and processes"
-_NO_HUB = (
-    "nothing: runs upload nothing; write the judge with stages=[export] and upload that folder"
-)
-_NO_TRACKIO = "logger=tensorboard|wandb"
+_NO_HUB = "stages=[train,evaluate,export] export.push_to_hub=owner/name"
+_NO_TRACKIO = "nothing: with logger=trackio the curves stay on this machine"
 _FULL_PRECISION = "model.dtype=… for all passes"
 _NO_COMPILATION = "nothing: every batch has other lengths and would be compiled anew"
 _NO_LIGER = "nothing: a judge has its own forward pass, which computes logits at answers only"

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from omegaconf import OmegaConf
 
 from dramaeval import Judge
+from dramaeval.api.own_tasks import own_tasks, task_of_scores
 from dramaeval.config.composition import compose
 from dramaeval.config.inheritance import inherit
 from dramaeval.config.judge_file import judge_text
@@ -273,6 +275,45 @@ def test_an_unscored_question_has_a_reason(tiny, lines):
     for scores in judge.score([path, path], task="role_caption", **texts):
         assert scores["pitch_dynamics"].expected is None
         assert "did not end within 1 token" in scores["pitch_dynamics"].state
+
+
+def judge_of(tiny, *overrides):
+    """The tiny judge as if it were trained on another task."""
+    return Judge(tiny.model, tiny.family, tiny.processor, compose(*overrides))
+
+
+def test_a_judge_scores_with_its_own_task(tiny, lines):
+    file, records = lines
+    clip = file.parent / records[0]["wav_path"]
+    own = judge_of(tiny, "task=speech")
+    scores = own.score(clip)
+    named = tiny.score(clip, task="speech")
+    assert scores.keys() == named.keys() == {"naturalness"}
+    assert scores["naturalness"].expected == pytest.approx(named["naturalness"].expected, abs=1e-5)
+    wave = np.sin(np.arange(16000, dtype=np.float32))
+    assert own.reward([wave], 16000) == pytest.approx(tiny.reward([wave], 16000, task="speech"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ("task=archetype", "archetype"),
+        ("task=mixed", "role"),
+        ("task=processed", "role"),
+        ("task=avqa", "role"),
+    ],
+)
+def test_the_task_of_scores(tasks, expected):
+    assert task_of_scores(compose(tasks)) == expected
+
+
+def test_a_judge_of_several_tasks_without_role_asks_for_a_name():
+    config = OmegaConf.create({"task": {"tasks": {"archetype": {}, "speech": {}, "avqa": {}}}})
+    assert own_tasks(config) == ["archetype", "speech"]
+    with pytest.raises(
+        ValueError, match=r"tasks archetype, speech: name one, as in task='archetype'"
+    ):
+        task_of_scores(config)
 
 
 @pytest.fixture(scope="module")
