@@ -23,6 +23,7 @@ from dramaeval.evaluation.endpoint.client import ChatClient, NoReplyError, Refus
 from dramaeval.evaluation.endpoint.reply import Completion, Reply
 from dramaeval.evaluation.record_reply import AnyPrediction, RecordReply
 from dramaeval.tasks.processed import inline_audio
+from dramaeval.tasks.processed_records import audio_of
 from dramaeval.tasks.question import LEAD, Question
 
 log = logging.getLogger(__name__)
@@ -173,21 +174,29 @@ class EndpointJudge:
 
     def _messages(self, record: Record, question: Question) -> list[dict[str, Any]]:
         """The question's chat messages in the form of the protocol."""
+        # A single audio part is the record's clip. The prompt of a processed record may leave its path out, or name it
+        # relative to the JSONL file.
+        single = record.clip_b is None and len(audio_of(question.messages)) == 1
+        clip = str(record.clip) if single else None
         return [
-            {**message, "content": self._content(record, message["content"])}
+            {**message, "content": self._content(record, message["content"], clip)}
             for message in question.messages
         ]
 
-    def _content(self, record: Record, content: Any) -> Any:
+    def _content(self, record: Record, content: Any, clip: str | None) -> Any:
+        """The content of a message; ``clip`` is the path of its audio part, None if the parts name their own."""
         if isinstance(content, str):
             return content
         return [
-            {"type": "text", "text": part["text"]}
-            if part["type"] == "text"
-            else {
+            {
                 "type": "input_audio",
-                "input_audio": {"data": self._clip(record, part["audio_url"]), "format": "wav"},
+                "input_audio": {
+                    "data": self._clip(record, clip or part["audio_url"]),
+                    "format": "wav",
+                },
             }
+            if part.get("type") == "audio"
+            else {"type": "text", "text": part["text"]}
             for part in content
         ]
 

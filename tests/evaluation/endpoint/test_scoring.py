@@ -1,5 +1,9 @@
 """Predictions of a judge behind an endpoint."""
 
+import base64
+import io
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -137,3 +141,37 @@ def test_a_restart_after_a_stop_requests_only_the_missing_replies(
     predictions = score(judge, records, encoder_of(RHYTHM))
     assert (judge.client.usage.from_cache, judge.client.usage.requests) == (3, 1)
     assert len(predictions) == len(endpoint.bodies) == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "audio"),
+    [
+        ({"audio_url": "test0.wav"}, None),
+        ({"audio": "test0.wav"}, None),
+        ({"path": "test0.wav"}, None),
+        ({"audio_url": ""}, "test0.wav"),
+        ({}, "test0.wav"),
+        ({}, "samples"),
+        ({"audio_url": ""}, "samples"),
+    ],
+)
+def test_every_form_of_a_processed_record_sends_the_records_clip(
+    endpoint, judge_of, encoder_of, make_clips, tmp_path, part, audio
+):
+    """The JSONL is not in the working folder, so that its relative paths lead to no file there."""
+    make_clips("test", 2)
+    samples, _ = soundfile.read(tmp_path / "test0.wav", dtype="float32")
+    content = [{"type": "audio", **part}, {"text": "How loud is it?"}]
+    line = {"prompt": [{"role": "user", "content": content}], "solution": "<answer>4</answer>"}
+    if audio is not None:
+        line["audio"] = samples.tolist() if audio == "samples" else audio
+    file = tmp_path / "processed.jsonl"
+    file.write_text(json.dumps(line) + "\n")
+    encoder = encoder_of("task=processed")
+    (prediction,) = score(judge_of(), encoder.task.read(file).records, encoder)
+    assert prediction.scored, prediction.state
+    (body,) = endpoint.bodies
+    sent, text = body["messages"][0]["content"]
+    assert text == {"type": "text", "text": "How loud is it?"}
+    data = io.BytesIO(base64.b64decode(sent["input_audio"]["data"]))
+    np.testing.assert_allclose(soundfile.read(data)[0], samples, atol=2**-15)
