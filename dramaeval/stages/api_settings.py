@@ -9,6 +9,7 @@ from dramaeval.config.literal import plain
 from dramaeval.config.schema import Stage
 from dramaeval.models.api_model import ApiModel
 from dramaeval.tasks.all_dimensions import AllDimensionsTask
+from dramaeval.tasks.choice import ChoiceTask
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 
@@ -18,6 +19,7 @@ _NEEDS_WEIGHTS = {
     Stage.train: "the weights behind an endpoint cannot be trained",
     Stage.controls: "its controls change the judge's inputs, and each would be paid for",
     Stage.export: "there are no weights to export",
+    Stage.serve: "it loads the judge",
 }
 
 
@@ -61,22 +63,28 @@ def _model_problems(config: DictConfig) -> list[str]:
 
 
 def task_problems(task: Task) -> list[str]:
-    """Problems of tasks that begin the judge's answer, since a chat endpoint writes its answers from the beginning."""
+    """Problems of settings that have no effect at a chat endpoint, which writes its answers from the beginning."""
     problems: list[str] = []
-    for part in task.parts.values() or [task]:
+    for name, part in task.parts.items() or [("", task)]:
+        where = f"task.tasks.{name}" if name else "task"
         if isinstance(part, ThoughtTask) and part.thought_in_scoring != "generate":
             problems.append(
-                f"task.thought_in_scoring={part.thought_in_scoring} begins the judge's answer, which an endpoint does "
-                "not take: set task.thought_in_scoring=generate."
+                f"{where}.thought_in_scoring={part.thought_in_scoring} begins the judge's answer, which an endpoint does "
+                f"not take: set {where}.thought_in_scoring=generate."
             )
         if isinstance(part, ThoughtTask) and part.thought_sampling is not None:
             problems.append(
-                "task.thought_samples: an endpoint samples thoughts with their answers: leave it out, and set "
+                f"{where}.thought_samples: an endpoint samples thoughts with their answers: leave it out, and set "
                 "model.answers=samples model.samples=N."
             )
         if isinstance(part, AllDimensionsTask) and part.earlier != "own":
             problems.append(
-                f"task.earlier={part.earlier} begins the judge's answer with a dimension, which an endpoint does not "
-                "take: set task.earlier=own."
+                f"{where}.earlier={part.earlier} begins the judge's answer with a dimension, which an endpoint does not "
+                f"take: set {where}.earlier=own."
+            )
+        if isinstance(part, ChoiceTask) and "generation" in part.scored_by:
+            problems.append(
+                f"{where}.scoring has generation, which an endpoint is not asked for: set "
+                f"{where}.scoring=[likelihood]."
             )
     return problems

@@ -8,6 +8,8 @@ from chat_endpoint import chat_endpoint
 from dramaeval.config.problems import ConfigError
 from dramaeval.evaluation.predictions import read_predictions
 from dramaeval.stages.api_context import context_of
+from dramaeval.stages.api_settings import task_problems
+from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.pipeline import check_context, run_in_folder
 from dramaeval.stages.run_folder import RunFolder
@@ -89,7 +91,7 @@ def test_the_plan_states_the_number_of_calls_and_the_seconds_of_audio(
     assert endpoint.bodies == []
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "controls", "export"])
+@pytest.mark.parametrize("stage", ["prepare", "train", "controls", "export", "serve"])
 def test_stages_that_need_weights_are_refused(problems_of, stage):
     stages = f"stages=[{stage}]" if stage != "controls" else "stages=[evaluate,controls]"
     problems = problems_of(*API_MODEL, "model.base_url=http://127.0.0.1:1/v1", stages)
@@ -125,6 +127,7 @@ def test_invalid_settings_of_an_endpoint_are_refused(problems_of, monkeypatch, s
             ["task=role_all", "task.earlier=left_out", "task.order=shuffled"],
             "task.earlier=left_out",
         ),
+        (["task=avqa"], r"set task\.scoring=\[likelihood\]"),
     ],
 )
 def test_task_settings_that_an_endpoint_does_not_support_are_refused(
@@ -139,3 +142,12 @@ def test_task_settings_that_an_endpoint_does_not_support_are_refused(
     )
     with pytest.raises(ConfigError, match=problem):
         context_of(config, RunFolder(tmp_path / "run"))
+
+
+def test_the_advice_names_the_task_of_a_mixture(composed):
+    (problem,) = task_problems(build_task(composed("task=mixed")))
+    assert problem.startswith("task.tasks.avqa.scoring has generation")
+    assert problem.endswith("set task.tasks.avqa.scoring=[likelihood].")
+    assert not task_problems(
+        build_task(composed("task=mixed", "task.tasks.avqa.scoring=[likelihood]"))
+    )

@@ -129,7 +129,7 @@ class ChatClient:
             )
         except httpx2.TimeoutException:
             return None, f"no reply within {self.model.timeout:g} s", 0.0
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return None, self._safe(f"{type(error).__name__}: {error}"), 0.0
         status = response.status_code
         if status == 200:

@@ -83,8 +83,8 @@ def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
         bounds = likelihood["interval"]
         against = "chance"
         if bounds and chance is not None:
-            above = bounds[0] > chance
-            against += "; the difference is shown" if above else "; the difference may be chance"
+            clear = bounds[0] > chance or bounds[1] < chance
+            against += "; the difference is shown" if clear else "; the difference may be chance"
         lines.append(
             f"On {split}, {PHASES[phase]}: the right option of {likelihood['accuracy']:.0%} of "
             f"{counted(likelihood['n'], 'question')} is the likeliest, against {chance or 0:.0%} by {against}."

@@ -37,6 +37,7 @@ def ask(client, text="Rate it.", **fields):
         ["{"],
         ['{"choices": []}', "<html>busy</html>"],
         ["timeout"],
+        [(200, "not compressed", {"Content-Encoding": "gzip"})],
         [(429, "slow down", {"Retry-After": "0.05"}), 500],
     ],
 )

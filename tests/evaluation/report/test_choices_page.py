@@ -55,6 +55,8 @@ def test_the_sentences_on_accuracy(choices):
     (sentence,) = sentences("test", {"zero_shot": summary})
     assert "50% of 6 questions" in sentence
     assert sentence.endswith("by chance; the difference may be chance.")
+    summary["overall"]["likelihood"]["interval"] = [0.1, 0.3]
+    assert sentences("test", {"zero_shot": summary})[0].endswith("the difference is shown.")
     nothing = [replace(half[0], distribution=None, state="torn")]
     (sentence,) = sentences("test", {"final": summarise_options(nothing, seed=0, draws=0)})
     assert sentence == "On test, final: no question was scored."
