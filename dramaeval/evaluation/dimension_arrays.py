@@ -103,7 +103,10 @@ def cluster_names(predictions: Iterable[Grouped]) -> dict[tuple[str, str], int]:
 
 
 def cluster_key(prediction: Grouped) -> tuple[str, str]:
-    """`("group", name)`; `("id", id)` for a record without a group, which is a cluster of one record."""
+    """`("group", name)`; `("id", id)` for a record without a group, which is a cluster of one record.
+
+    Records of two tasks of a mixture that have the same id are one cluster, because they may be the same recording.
+    """
     if prediction.group is None:
         return ("id", prediction.id)
     return ("group", prediction.group)

@@ -64,6 +64,7 @@ def slices(
         "macro": {metric: value}, "interval": {metric: [low, high] or None}}}}``. A macro is the mean over the
         dimensions on which the metric is defined in the slice; ``dimensions`` counts these dimensions.
     """
+    mixed = any(record.part is not None for record in records)
     results: dict[str, Any] = {}
     for name in names:
         try:
@@ -71,18 +72,28 @@ def slices(
         except NoSliceError as error:
             results[name] = {"undefined": str(error)}
             continue
-        value_by_id = {record.id: value for record, value in zip(records, values, strict=True)}
+        value_of = {
+            (record.part, record.id): value for record, value in zip(records, values, strict=True)
+        }
         by_value: dict[str, list[Prediction]] = {}
         for prediction in predictions:
-            by_value.setdefault(value_by_id[prediction.id], []).append(prediction)
+            by_value.setdefault(value_of[_record_key(prediction, mixed)], []).append(prediction)
         results[name] = {
             "values": {
-                value: _slice(by_value[value], seed, draws, level)
+                value: {
+                    "records": len({_record_key(each, mixed) for each in by_value[value]}),
+                    **_slice(by_value[value], seed, draws, level),
+                }
                 for value in _in_order(name, values)
                 if value in by_value
             }
         }
     return results
+
+
+def _record_key(prediction: Prediction, mixed: bool) -> tuple[str | None, str]:
+    """The task, None without a mixture, and the id of a prediction's record; ids may repeat between tasks."""
+    return (prediction.dimension.partition("/")[0] if mixed else None, prediction.id)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
@@ -118,7 +129,6 @@ def _slice(
         for (name, arrays), metric_draws in zip(defined, by_metric, strict=True):
             in_draws[name].append(divided(metric_draws, by[name][arrays.dimension]))
     return {
-        "records": len({prediction.id for prediction in predictions}),
         "n": sum(map(len, by_dimension.values())),
         "unscored": sum(not prediction.scored for prediction in predictions),
         "clusters": len(clusters),

@@ -193,11 +193,13 @@ class ControlFile:
         self.extra = self.predictions.with_suffix(".extra.json")
 
     def is_complete(self, settings: Mapping[str, int]) -> bool:
-        """Whether undamaged files with these settings exist; damaged files are renamed."""
+        """Whether undamaged predictions with these settings exist; damaged files are renamed.
+
+        A reason is not enough: the restart may have the setting or the file that was missing, and finding the reason
+        again costs no scoring.
+        """
         if self._rename_damaged():
             return False
-        if self.reason.is_file():
-            return True
         exist = self.predictions.is_file() and self.settings.is_file()
         return exist and _read_json(self.settings) == settings
 
@@ -205,6 +207,7 @@ class ControlFile:
         self, predictions: Sequence[Prediction], extra: Any, settings: Mapping[str, int]
     ) -> None:
         """Write all files. The predictions are last, so that their existence shows that all files exist."""
+        self._delete_results()
         self.predictions.parent.mkdir(exist_ok=True)
         if extra is not None:
             write_json_atomic(self.extra, extra, listed=True)
@@ -214,8 +217,14 @@ class ControlFile:
 
     def write_reason(self, reason: str) -> None:
         """Write the reason why the control has no predictions."""
+        self._delete_results()
         self.predictions.parent.mkdir(exist_ok=True)
         write_json_atomic(self.reason, reason, listed=True)
+
+    def _delete_results(self) -> None:
+        """Delete earlier results, which may have other settings."""
+        for file in (self.predictions, self.reason, self.extra):
+            file.unlink(missing_ok=True)
 
     def read(self) -> tuple[list[Prediction], str | None]:
         """The predictions, or no predictions and the reason."""

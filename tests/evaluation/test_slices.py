@@ -119,3 +119,31 @@ def test_a_slice_with_few_groups_has_no_interval_and_counts_unscored_answers(mak
     assert part["interval"] == {"pearson": None, "mse": None, "bias": None}
     assert (part["records"], part["n"], part["unscored"]) == (4, 3, 1)
     assert part["macro"]["pearson"] == pytest.approx(1)
+
+
+def test_records_of_a_mixture_with_the_same_id_are_in_their_own_slices(make_prediction):
+    """Each task has the ids clip-0 to clip-9, and only records of one task are in a slice."""
+    parts = {"role": "en", "archetype": "zh"}
+    records = [
+        replace(record(number, language=language), part=part)
+        for part, language in parts.items()
+        for number in range(10)
+    ]
+    predictions = [
+        make_prediction(
+            each.id, 3 + (each.part == "role"), (3,), dimension=f"{each.part}/pitch/mean"
+        )
+        for each in records
+    ]
+    values = sliced(predictions, records, ["language"])["language"]["values"]
+    figures = {name: (part["records"], part["macro"]["bias"]) for name, part in values.items()}
+    assert figures == {"en": (10, 1), "zh": (10, 0)}
+    together = [replace(each, fields={"studio": "A"}) for each in records]
+    (part,) = sliced(predictions, together, ["studio"])["studio"]["values"].values()
+    assert part["records"] == 20
+
+
+def test_a_key_with_a_slash_is_no_mixture(make_prediction):
+    records = [record(0, studio="A")]
+    predictions = [make_prediction("clip-0", 3, (3,), dimension="voice/pitch")]
+    assert sliced(predictions, records, ["studio"])["studio"]["values"]["A"]["records"] == 1
