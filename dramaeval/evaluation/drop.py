@@ -13,7 +13,7 @@ from dramaeval.evaluation.comparison import (
     metric_differences,
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
-from dramaeval.evaluation.predictions import PHASES, Prediction
+from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.units import span
 
 
@@ -35,32 +35,6 @@ def drops(
         split: {"from": first, **drop(by_split[split], by_split[first], dimensions, **settings)}
         for split in others
     }
-
-
-def drop_text(split: str, phase: str, figure: Mapping[str, Any]) -> str:
-    """Describe the drop in macro Pearson on one test set in a sentence.
-
-    Args:
-        split: name of the test set.
-        phase: phase of the judge.
-        figure: the entry of `drops` for this test set.
-    """
-    entry, first = figure["macro"]["pearson"], figure["from"]
-    head = f"{split} against {first}, {PHASES[phase]}"
-    if entry is None:
-        return (
-            f"{head}: the difference is undefined, because no dimension has a correlation on both."
-        )
-    bounds = entry["interval"]
-    text = f"{head}: macro Pearson {entry['difference']:+.2f}"
-    if bounds is None:
-        return f"{text}; there are too few groups for an interval."
-    verdict = "no difference is shown"
-    if bounds[1] < 0:
-        verdict = "agreement is lower"
-    elif bounds[0] > 0:
-        verdict = "agreement is higher"
-    return f"{text} [{bounds[0]:+.2f}, {bounds[1]:+.2f}]; {verdict}."
 
 
 def drop(

@@ -13,7 +13,7 @@ from dramaeval.evaluation.metrics.calibration import RaterSpread
 from dramaeval.evaluation.metrics.metric import mean_of_defined, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.units import divisors
+from dramaeval.evaluation.units import divisors, unit_text
 
 
 def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def wording_text(summary: Mapping[str, Any]) -> str | None:
     macro = summary["macro"].get("wording")
     if macro is None:
         return None
-    text = f"Over {macro['wordings']} wordings a score varies by {macro['spread']:.3f} (standard deviation)"
+    spread = f"{macro['spread']:.3f}{unit_text(summary['macro'])}"
+    text = f"Over {macro['wordings']} wordings a score varies by {spread} (standard deviation)"
     if macro["pearson_range"] is not None:
         text += f", a dimension's Pearson by {macro['pearson_range']:.3f} (highest minus lowest)"
     return text + "."
@@ -92,7 +93,8 @@ def thought_text(summary: Mapping[str, Any]) -> str | None:
         return None
     parts = []
     if macro["spread"] is not None:
-        parts.append(f"a score varies by {macro['spread']:.3f} (standard deviation)")
+        spread = f"{macro['spread']:.3f}{unit_text(summary['macro'])}"
+        parts.append(f"a score varies by {spread} (standard deviation)")
     if macro["pearson_single"] is not None:
         parts.append(f"the macro Pearson with a single thought is {macro['pearson_single']:.3f}")
     parts.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,11 @@ def divisors(metric: Metric, spans: Mapping[str, float]) -> dict[str, float]:
     if not power or len({value for value in spans.values() if value}) < 2:
         return dict.fromkeys(spans, 1.0)
     return {key: value**power if value else 1.0 for key, value in spans.items()}
+
+
+def unit_text(macro: Mapping[str, Any]) -> str:
+    """What follows a figure in score units of a macro: nothing, or the unit if the ranges of the scales differ."""
+    return " of a scale's range" if macro.get("units") else ""
 
 
 def divided(draws: np.ndarray | None, divisor: float) -> np.ndarray | None:

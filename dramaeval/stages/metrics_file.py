@@ -12,7 +12,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import evidence_splits, held_out_splits
 from dramaeval.evaluation.agreement_table import agreement_text
 from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.drop import drop_text, drops
+from dramaeval.evaluation.drop import drops
 from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.pair_gain import pair_gain
@@ -24,6 +24,7 @@ from dramaeval.evaluation.published_convention import (
     published_text,
     written_by_raters,
 )
+from dramaeval.evaluation.report.summary_text import drop_text
 from dramaeval.evaluation.report.tables import Table, markdown
 from dramaeval.evaluation.score_spread import (
     thought_text,

@@ -1,6 +1,7 @@
 """Several sampled thoughts per question: the mean score over them, reproducibility, metrics and cost."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.evaluation import record_reply, scoring
 from dramaeval.evaluation.prediction_stream import resume, stream
 from dramaeval.evaluation.predictions import Prediction, read_predictions
-from dramaeval.evaluation.score_spread import deviation, thought_text, with_thoughts
+from dramaeval.evaluation.score_spread import (
+    deviation,
+    thought_text,
+    with_thoughts,
+    with_wordings,
+    wording_text,
+)
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
@@ -193,6 +200,21 @@ def test_spread_and_correlation_of_thoughts_by_hand():
     text = thought_text(summary)
     assert text.startswith("Over 3 sampled thoughts a score varies by 0.894")
     assert "4 of 12 thoughts have no score" in text
+
+
+def test_a_spread_over_different_scales_is_stated_in_ranges():
+    """The scores deviate by 0.4 on the scale 1-5 and by 0.2 on 1-3: a tenth of either range."""
+    predictions = []
+    for key, scale, deviates in (("a", (1.0, 5.0), 0.4), ("b", (1.0, 2.0, 3.0), 0.2)):
+        for rating in (1.0, 2.0, 2.5):
+            scores = (rating, rating + deviates * 2**0.5)
+            one = prediction(rating, scores, rating)
+            predictions.append(replace(one, dimension=key, scale=scale))
+    wordings = [replace(one, thoughts=None, wordings=one.thoughts) for one in predictions]
+    text = "a score varies by 0.100 of a scale's range (standard deviation)"
+    summary = summarise(predictions, ["a", "b"], seed=0, draws=0)
+    assert f"Over 2 sampled thoughts {text}" in thought_text(with_thoughts(summary, predictions))
+    assert f"Over 2 wordings {text}" in wording_text(with_wordings(summary, wordings))
 
 
 def test_the_spread_between_thoughts_excludes_the_spread_between_wordings():

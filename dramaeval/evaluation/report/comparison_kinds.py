@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dramaeval.evaluation.report import plots, sections
-from dramaeval.evaluation.report.pair_tables import AGREEMENT, CALIBRATION, UNDEFINED, pair_notes
+from dramaeval.evaluation.report.pair_tables import AGREEMENT, CALIBRATION, pair_notes
 from dramaeval.evaluation.report.side_by_side import MAIN, Comparison, PairComparison
 from dramaeval.evaluation.report.tables import Column, Columns, Table, count_of, number
 
@@ -31,7 +31,6 @@ class ComparisonKind:
         counts: columns of the overview after the differences; the tables by dimension have the first of them too.
         metrics: titles of the metrics with a table by dimension, by key.
         beside: further columns of the tables by dimension, by key of the metric.
-        reason: why a metric has no value, if the results give no reason.
         notes: makes the notes below the overview from the results of the first run.
         each_run: makes tables of every single run, by the prefix of their key.
         marks: makes the marks of the forest plot from the results of a run; None for no plot.
@@ -49,7 +48,6 @@ class ComparisonKind:
     counts: Columns
     metrics: Mapping[str, str]
     beside: Mapping[str, Columns] = field(default_factory=dict)
-    reason: str
     notes: Callable[[Values], list[str]]
     each_run: Mapping[str, Callable[[Values, Mapping[str, str]], Table]] = field(
         default_factory=dict
@@ -78,7 +76,6 @@ SCORES = ComparisonKind(
         "ccc": "CCC",
     },
     beside={"pearson": {sections.CEILING: lambda values: number(values["ceiling"]["pearson"])}},
-    reason="does not apply to this scale",
     notes=sections.notes,
     each_run={"further": sections.further, "calibration": sections.calibration},
     marks=sections.pearson_marks,
@@ -105,7 +102,7 @@ PAIRS = ComparisonKind(
     mean=("Mean over the dimensions", "Mean"),
     overview={
         **sections.metric_columns(
-            {**_PAIR_METRICS, "auroc": AGREEMENT["auroc"], "ece": CALIBRATION["ece"]}, UNDEFINED
+            {**_PAIR_METRICS, "auroc": AGREEMENT["auroc"], "ece": CALIBRATION["ece"]}
         ),
         Column("Raters without ties", help="each vote against the other votes of the same pair"): (
             lambda values: number(values["ceiling"][MAIN])
@@ -113,7 +110,6 @@ PAIRS = ComparisonKind(
     },
     counts={Column("Pairs"): count_of("pairs")},
     metrics={name: column.title for name, column in _PAIR_METRICS.items()},
-    reason=UNDEFINED,
     notes=pair_notes,
 )  # fmt: skip
 

@@ -218,7 +218,7 @@ def by_dimension(comparison: Comparison, metric: str) -> Table:
         differences = [part(comparison.against_first[name]) for name in others]
         return [
             Cell(title),
-            *(sections.metric_cell(summary, metric, kind.reason) for summary in summaries),
+            *(sections.metric_cell(summary, metric) for summary in summaries),
             *(sections.difference_cell(entries.get(metric)) for entries in differences),
             *(cell(summaries[0]) for cell in last.values()),
         ]

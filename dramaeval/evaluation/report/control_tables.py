@@ -40,15 +40,17 @@ def controls(controls_by_name: Mapping[str, Any]) -> Table:
             rows.append([Cell(title), description, *undefined, count(0)])
             continue
         pearson, error = gain["macro"]["pearson"], gain["macro"]["mse"]
-        constant = "the correlation of a constant is undefined"
+        missing = "the correlation of a constant is undefined"
+        if error is None:  # without a score there is no error either
+            missing = "no clip is scored by both"
         rows.append(
             [
                 Cell(title),
                 Cell(control["what"]),
-                number(pearson and pearson["b"], missing=constant),
-                difference_cell(pearson, missing=constant),
-                number(pearson and pearson["p"], 4, missing=constant),
-                difference_cell(error),
+                number(pearson and pearson["b"], missing=missing),
+                difference_cell(pearson, missing=missing),
+                number(pearson and pearson["p"], 4, missing=missing),
+                difference_cell(error, missing),
                 count(gain["records"]),
             ]
         )

@@ -74,7 +74,6 @@ NUMBERS: Columns = {
     Column("Ties of raters"): count_of("raters_tie"),
     Column("Ties of judge"): count_of("judge_ties"),
 }
-UNDEFINED = "not defined on any dimension"
 
 
 def metric_table(
@@ -98,7 +97,7 @@ def metric_table(
     """
     columns: Columns = {
         Column("Judge's phase", numeric=False): lambda part: Cell(PHASES[part["phase"]]),
-        **metric_columns(metrics, UNDEFINED),
+        **metric_columns(metrics),
         **(numbers or {}),
     }
 
@@ -133,7 +132,7 @@ def pair_notes(summary: Mapping[str, Any]) -> list[str]:
 def slice_table(split: str, name: str, slices: Mapping[str, Any]) -> Table:
     """The mean agreement over dimensions, by slice."""
     columns: Columns = {
-        **metric_columns(SLICES, "not defined"),
+        **metric_columns(SLICES),
         Column("Prompts"): count_of("prompts"),
         Column("Pairs"): count_of("pairs"),
     }

@@ -13,7 +13,6 @@ from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
-from dramaeval.evaluation.drop import drop_text
 from dramaeval.evaluation.predictions import PHASES, Prediction
 from dramaeval.evaluation.report import control_tables, plots, sections
 from dramaeval.evaluation.report import summary_text as words
@@ -75,7 +74,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge), thought_text(judge)]),
-            *(drop_text(*drop) for drop in words.drops_of(metrics, split, phase)),
+            *(words.drop_text(*drop) for drop in words.drops_of(metrics, split, phase)),
         ],
         "scales": [
             note for key, note in (metrics["about"].get("scales") or {}).items() if key in titles

@@ -300,23 +300,20 @@ def notes(summary: Summary) -> list[str]:
     return lines + missing_notes(summary)
 
 
-def metric_columns(
-    columns: Mapping[str, Column], reason: str = "does not apply to this scale"
-) -> Columns:
+def metric_columns(columns: Mapping[str, Column]) -> Columns:
     """Columns of `metric_cell`, from columns by the key of the metric."""
-    return {
-        column: partial(metric_cell, name=name, reason=reason) for name, column in columns.items()
-    }
+    return {column: partial(metric_cell, name=name) for name, column in columns.items()}
 
 
-def metric_cell(values: Summary, name: str, reason: str = "does not apply to this scale") -> Cell:
-    """The cell of a metric with its interval; without a value, of a dash with the reason.
-
-    ``reason`` is used if the results do not state one.
-    """
+def metric_cell(values: Summary, name: str) -> Cell:
+    """The cell of a metric with its interval; without a value, of a dash with the reason."""
     bounds = (values.get("interval") or {}).get(name)
-    undefined = values.get("undefined") or {}
-    reason = undefined.get(name, reason) if values else "not evaluated"
+    reason = "does not apply to this scale"
+    if not values:
+        reason = "not evaluated"
+    elif "dimensions_defined" in values:  # a mean over dimensions
+        reason = "not defined on any dimension"
+    reason = (values.get("undefined") or {}).get(name, reason)
     return with_interval(values.get(name), bounds, missing=str(reason))
 
 

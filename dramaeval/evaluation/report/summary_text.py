@@ -7,7 +7,9 @@ from operator import itemgetter
 from typing import Any
 
 from dramaeval.evaluation.controls import control_named
+from dramaeval.evaluation.predictions import PHASES
 from dramaeval.evaluation.report.tables import shown, with_interval
+from dramaeval.evaluation.units import unit_text
 
 
 def summary(
@@ -37,6 +39,29 @@ def drops_of(
         for other, by_phase in (metrics.get("drop") or {}).items()
         if split in (other, by_phase[phase]["from"])
     ]
+
+
+def drop_text(split: str, phase: str, figure: Mapping[str, Any]) -> str:
+    """Describe the drop in macro Pearson on one test set in a sentence.
+
+    Args:
+        split: name of the test set.
+        phase: phase of the judge.
+        figure: the entry of `dramaeval.evaluation.drop.drops` for this test set.
+    """
+    entry, head = figure["macro"]["pearson"], f"{split} against {figure['from']}, {PHASES[phase]}"
+    if entry is None:
+        return (
+            f"{head}: the difference is undefined, because no dimension has a correlation on both."
+        )
+    meaning = {
+        "above": "agreement is higher",
+        "below": "agreement is lower",
+        "open": "no difference is shown",
+        "unknown": "there are too few groups for an interval",
+    }[position(entry["interval"])]
+    change = _value(entry["difference"], entry["interval"], sign=True)
+    return f"{head}: macro Pearson {change}; {meaning}."
 
 
 def _agreement(split: str, phase: str, macro: Mapping[str, Any]) -> str:
@@ -106,7 +131,8 @@ def _bias_and_variance(macro: Mapping[str, Any]) -> list[str]:
     bias, bounds = macro["bias"], macro["interval"].get("bias")
     if bias is not None and position(bounds) in ("above", "below"):
         direction = "above" if bias > 0 else "below"
-        sentences.append(f"Its scores are on average {shown(abs(bias))} {direction} people's.")
+        size = shown(abs(bias)) + unit_text(macro)
+        sentences.append(f"Its scores are on average {size} {direction} people's.")
     ratio = macro["variance_ratio"]
     if ratio is not None and ratio < 0.5:
         share = shown(ratio) if ratio >= 0.005 else "less than 0.01"
@@ -170,7 +196,9 @@ def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None)
     error = control["gain"]["macro"]["mse"]
     text = f"{title} ({control['what']}): "
     if gain is None:
-        text += "no correlation, because it is constant"
+        # Without a score there is no error either.
+        reason = "no clip is scored by both" if error is None else "it is constant"
+        text += f"no correlation, because {reason}"
     else:
         text += f"gain in correlation {_value(gain['difference'], gain['interval'], sign=True)}"
     if error is not None:

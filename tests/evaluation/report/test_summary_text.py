@@ -4,7 +4,10 @@ import copy
 
 import pytest
 
-from dramaeval.evaluation.report.summary_text import audio_use, summary
+from dramaeval.evaluation.report.control_tables import controls
+from dramaeval.evaluation.report.sections import agreement, metric_cell
+from dramaeval.evaluation.report.summary_text import audio_use, drop_text, summary
+from dramaeval.evaluation.summary import summarise
 
 
 def gain(difference, low, high, mse=0.0):
@@ -57,6 +60,44 @@ def test_a_constant_control_has_an_error_but_no_correlation():
     constant["gain"]["macro"]["pearson"] = None
     (_, sentence) = audio_use({"training_mean": constant})
     assert "no correlation, because it is constant, difference in squared error" in sentence
+    row = cells(controls({"training_mean": constant}))
+    assert row["Gain"].missing == "the correlation of a constant is undefined"
+    assert row["Difference in MSE"].text == "0.00"
+
+
+def test_a_control_without_scores_is_not_called_constant():
+    """As prosody with fewer than ten rated training records."""
+    unscored = copy.deepcopy(BEATEN)
+    unscored["gain"] = {"macro": {"pearson": None, "mse": None}, "records": 0}
+    (_, sentence) = audio_use({"prosody": unscored})
+    assert sentence == "Prosody (a control): no correlation, because no clip is scored by both."
+    row = cells(controls({"prosody": unscored}))
+    for column in ("Pearson of the control", "Gain", "p", "Difference in MSE"):
+        assert row[column].missing == "no clip is scored by both"
+
+
+def cells(table):
+    """The cells of a table's only row, by the title of their column."""
+    (row,) = table.rows
+    return dict(zip((column.title for column in table.columns), row, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("difference", "interval", "text"),
+    [
+        (-0.3, [-0.5, -0.1], "−0.30 [−0.50, −0.10]; agreement is lower."),
+        (0.3, [0.1, 0.5], "+0.30 [+0.10, +0.50]; agreement is higher."),
+        (-0.001, [-0.2, -0.0], "0.00 [−0.20, 0.00]; no difference is shown."),
+        (0.1, None, "+0.10; there are too few groups for an interval."),
+    ],
+)
+def test_the_sentence_on_a_drop(difference, interval, text):
+    entry = {"difference": difference, "interval": interval}
+    figure = {"from": "test_studio", "macro": {"pearson": entry}}
+    head = "test_wild against test_studio, final: "
+    assert drop_text("test_wild", "final", figure) == f"{head}macro Pearson {text}"
+    figure["macro"]["pearson"] = None
+    assert drop_text("test_wild", "final", figure).startswith(f"{head}the difference is undefined")
 
 
 @pytest.fixture
@@ -91,3 +132,38 @@ def test_the_sentence_about_the_change_in_training(phases, findings, interval, c
     change = copy.deepcopy(findings.metrics["gain"]["test"])
     change["macro"]["pearson"]["interval"] = interval
     assert conclusion in summary("test", phases, change, findings.titles)[1]
+
+
+def test_a_bias_over_different_scales_is_stated_in_ranges(make_prediction):
+    """The scores are 0.8 too high on the scale 1-5 and 0.4 on 1-3: a fifth of either range."""
+
+    def biased(dimensions):
+        predictions = [
+            make_prediction(
+                f"r{number}", number % 2 + 1 + bias, (number % 2 + 1,), dimension=key, scale=scale
+            )
+            for number in range(20)
+            for key, (scale, bias) in dimensions.items()
+        ]
+        judge = summarise(predictions, list(dimensions), seed=0, draws=50)
+        return " ".join(summary("test", {"final": judge}, None, {}))
+
+    five, three = tuple(map(float, range(1, 6))), (1.0, 2.0, 3.0)
+    assert "on average 0.20 of a scale's range above people's." in biased(
+        {"a": (five, 0.8), "b": (three, 0.4)}
+    )
+    assert "on average 0.60 above people's." in biased({"a": (five, 0.8), "b": (five, 0.4)})
+
+
+def test_a_missing_value_has_the_reason_of_its_row(make_prediction):
+    """On the dimension a all scores are equal; b has no predictions."""
+    predictions = [make_prediction(f"r{n}", 3.0, (n % 5 + 1,), dimension="a") for n in range(9)]
+    judge = summarise(predictions, ["a", "b"], seed=0, draws=0)
+    own = judge["dimensions"]["a"]["undefined"]["pearson"]
+    table = agreement({"final": judge}, None, {}, "Agreement")
+    missing = [row[1].missing for row in [*table.rows, *table.foot]]
+    assert missing[0] == own
+    assert missing[2] == "not defined on any dimension"
+    assert metric_cell(judge["macro"], "auroc").missing == "not defined on any dimension"
+    assert metric_cell(judge["dimensions"]["a"], "auroc").missing == "does not apply to this scale"
+    assert metric_cell({}, "auroc").missing == "not evaluated"
