@@ -16,17 +16,17 @@ import yaml
 from dramaeval.config.composition import choices, compose
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
-from dramaeval.data.audio import decode
 from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.dataset_names import TASKS, lines_by_name
 from dramaeval.data.import_formats import is_source
+from dramaeval.data.inline_audio import clip_samples
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, checked_lines
 from dramaeval.data.turns import AUDIO
 from dramaeval.importing.direct import Converted
 from dramaeval.stages.builders import build_mixture, build_task, check_listeners
 from dramaeval.stages.converted_sources import converted_source, with_importer
-from dramaeval.tasks.processed import ProcessedTask, inline_audio
+from dramaeval.tasks.processed import ProcessedTask
 from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.reference import uses_reference
@@ -228,9 +228,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             UnreadableClipError: the clip cannot be decoded.
         """
         record = self.records[index]
-        wave = inline_audio(record)
-        if wave is None:
-            wave = decode(record.clip, self.sample_rate, max_seconds=MAX_SECONDS)
+        wave = clip_samples(record, self.sample_rate, MAX_SECONDS)
         if not self.is_perturb:
             return wave
         dimensions, _ = self.draw(index, epoch)

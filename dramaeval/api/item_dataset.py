@@ -12,11 +12,11 @@ import numpy as np
 from dramaeval.api.clip_input import waveform_of
 from dramaeval.data.audio import UnreadableClipError, decode, read_header
 from dramaeval.data.durations import length_problem
+from dramaeval.data.inline_audio import INLINE
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.processed import ProcessedTask
-from dramaeval.tasks.processed_records import INLINE
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.training.question_sampler import sample_questions

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from dramaeval.data.files import same_content
+from dramaeval.data.inline_audio import INLINE, inline_audio
 from dramaeval.data.records import Record
 
 CLIP = "clip"
@@ -47,7 +49,8 @@ def group_records(records: Sequence[Record], key: str) -> list[str | None]:
     """
     if key != CLIP:
         return [group_of(record, key) for record in records]
-    contents = same_content([clip for record in records for clip in record.clips])
+    with_files = [record for record in records if record.clip != INLINE]
+    contents = same_content([clip for record in with_files for clip in record.clips])
     joined: dict[Path, Path] = {}
 
     def root(clip: Path) -> Path:
@@ -55,10 +58,16 @@ def group_records(records: Sequence[Record], key: str) -> list[str | None]:
             clip = joined[clip]
         return clip
 
-    for record in records:
+    for record in with_files:
         first, *others = (root(contents[clip]) for clip in record.clips)
         joined.update((other, first) for other in others if other != first)
-    return [str(root(contents[record.clip])) for record in records]
+    return [sample_group(record) or str(root(contents[record.clip])) for record in records]
+
+
+def sample_group(record: Record) -> str | None:
+    """The group of records with the same samples in the line; None for a record with a file."""
+    samples = inline_audio(record)
+    return None if samples is None else f"samples {hashlib.sha256(samples).hexdigest()}"
 
 
 def same_clip(record: Record, other: Record) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.data.shared_content import group_of
+from dramaeval.data.shared_content import group_of, sample_group
 from dramaeval.evaluation.consistent_answers import AnswerValues
 from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
 from dramaeval.evaluation.pair_predictions import PairPrediction
@@ -240,7 +240,7 @@ class RecordReply:
             state=reason or SCORED,
             category=self.task.category(self.record),
             # Questions about the same clip are drawn together.
-            group=self.group or str(self.record.clip),
+            group=self.group or sample_group(self.record) or str(self.record.clip),
             system=self.record.system,
         )
         if self.written is None:

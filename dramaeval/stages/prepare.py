@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of, parts_of, where_of
 from dramaeval.data.atomic_files import write_text_atomic
+from dramaeval.data.inline_audio import INLINE
 from dramaeval.data.raters import RATERS
 from dramaeval.data.records import Record
 from dramaeval.data.turns import AUDIO
@@ -133,14 +134,17 @@ def line_of(
             raters = task.rater_info(record, place.dimension).to_json()
             entry.update({RATERS: raters} if raters is not None else {})
         places.append(entry)
-    clip = str(record.clip.resolve())
+    prompt, audio = list(question.messages), record.fields.get("audio")
+    if record.clip != INLINE:
+        audio = str(record.clip.resolve())
+        prompt = _with_clip_path(question.messages, audio)
     prefix = "" if record.part is None else f"{record.part}/"
     single = len(places) == 1
     return {
         "id": f"{record.id}/{places[0]['dimension']}" if single else f"{prefix}{record.id}",
-        "prompt": _with_clip_path(question.messages, clip),
+        "prompt": prompt,
         "solution": question.solution(tuple(answers)),
-        "audio": clip,
+        "audio": audio,
         "places": places,
         "record": record.id,
         **{key: record.fields[key] for key in COPIED if key in record.fields},

@@ -19,7 +19,6 @@ from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.labels import sample
 from dramaeval.tasks.processed_records import (
     ANSWER,
-    INLINE,
     ProcessedReader,
     prompt_text,
     solution_parts,
@@ -204,13 +203,6 @@ class ProcessedTask(Task):
         """The number of records that are trained but cannot be scored."""
         count = sum(not self.questions(record, self.dimensions_for(record)) for record in records)
         return {"have a text as answer and no options, and are not scored": count} if count else {}
-
-
-def inline_audio(record: Record) -> np.ndarray | None:
-    """The audio samples in the line of a processed record; None if the record has a file."""
-    if record.clip != INLINE:
-        return None
-    return np.asarray(record.fields["audio"], dtype=np.float32)
 
 
 def _differs(scale: Mapping[float, str], score: float, text: str) -> bool:

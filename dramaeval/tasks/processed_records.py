@@ -23,6 +23,7 @@ import numpy as np
 from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.durations import length_problem
+from dramaeval.data.inline_audio import INLINE
 from dramaeval.data.jsonl import Line
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
@@ -33,8 +34,6 @@ from dramaeval.tasks.scale import number_text
 
 ANSWER = "answer"
 """Dimension key of an answer without a name in the line."""
-INLINE = Path("audio")
-"""The path of the clip of a record that contains audio samples."""
 _SOLUTION = re.compile(
     r"(?P<lead>(?:<think>(?P<thought>.*)</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
 )

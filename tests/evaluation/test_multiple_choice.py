@@ -2,13 +2,16 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dramaeval.evaluation.multiple_choice import credit, summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
+from dramaeval.evaluation.record_reply import RecordReply
 from dramaeval.stages.metrics_file import further_tables
+from dramaeval.tasks.processed import ProcessedTask
 
 
 def prediction_of(at, share, answer, **more):
@@ -87,3 +90,24 @@ def test_lines_are_read_back_and_the_table_has_every_category():
     )
     assert "| all | zero-shot | 0.50 | – | 0.33 | 3 | 1 | – |" in text
     assert np.all([name in text for name in ("| x |", "| y |", "without a category")])
+
+
+def test_questions_about_the_same_samples_are_one_group(tmp_path):
+    """A clip is the default group, here of processed records with the samples in their lines."""
+    content = [{"type": "audio"}, {"type": "text", "text": "What?"}]
+    lines = [
+        {
+            "prompt": [{"role": "user", "content": content}], "solution": "<answer>rain</answer>",
+            "places": [{"options": ["rain", "a dog"]}], "audio": [level] * 1600,
+        }
+        for level in (0.25, 0.5, 0.25)
+    ]  # fmt: skip
+    file = tmp_path / "lines.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    task = ProcessedTask()
+    groups = []
+    for record in task.read(file).records:
+        reply = RecordReply(record, SimpleNamespace(task=task), "character")
+        reply.reason = "not asked"
+        groups += [prediction.group for prediction in reply.predictions()]
+    assert groups[0] == groups[2] != groups[1]

@@ -7,12 +7,13 @@ import pytest
 import scaled_clips
 from clips import write_clips
 
+from dramaeval.data.inline_audio import inline_audio
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.records import checked_lines
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.prepare import write_questions
-from dramaeval.tasks.processed import ProcessedTask, inline_audio
+from dramaeval.tasks.processed import ProcessedTask
 from dramaeval.tasks.processed_records import ProcessedReader
 from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
@@ -311,3 +312,13 @@ def test_the_raters_of_a_place_are_read(tmp_path):
     assert [(problem.line, problem.key) for problem in reader.problems] == [
         (number, "places") for number in (5, 6, 7, 8)
     ]
+
+
+def test_samples_in_the_line_are_prepared_unchanged(read, tmp_path):
+    wave = (0.5 * np.sin(np.arange(8_000) / 6)).tolist()
+    task, records = read(line("", "<answer>4</answer>", audio=wave, id="a"))
+    write_questions(task, {"train": records}, tmp_path / "prepared", 0)
+    (record,) = ProcessedTask().read(tmp_path / "prepared" / "train.jsonl").records
+    assert (record.clip, record.seconds) == (records[0].clip, 0.5)
+    assert record.fields["audio"] == wave
+    assert record.fields["prompt"] == records[0].fields["prompt"]

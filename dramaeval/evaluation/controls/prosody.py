@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dramaeval.compat.librosa import compiled_librosa
-from dramaeval.data.audio import UnreadableClipError, decode
+from dramaeval.data.audio import UnreadableClipError
+from dramaeval.data.inline_audio import clip_samples
 from dramaeval.data.records import Record
 from dramaeval.evaluation.controls.control_context import ControlContext, require_clips
 from dramaeval.evaluation.controls.ridge import fitted_predictions
@@ -52,7 +53,7 @@ def prosody(context: ControlContext) -> list[Prediction]:
 def _clip_features(record: Record, context: ControlContext) -> np.ndarray | str:
     """The clip's features, or the reason why there are none."""
     try:
-        values = features(decode(record.clip, RATE, max_seconds=context.record_encoder.max_seconds))
+        values = features(clip_samples(record, RATE, context.record_encoder.max_seconds))
     except UnreadableClipError as error:
         return f"unreadable clip: {error.reason}"
     context.progress(1)

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dramaeval.data.inline_audio import INLINE
 from dramaeval.data.records import Record
+from dramaeval.data.shared_content import sample_group
 from dramaeval.evaluation.controls.control_context import (
     ControlContext,
     NotPossibleError,
@@ -38,14 +40,20 @@ def exchanged(records: Sequence[Record], seed: int) -> list[Record]:
     Raises:
         NotPossibleError: there are not two different clips.
     """
-    if len({record.clip for record in records}) < 2:
+    sounds = [sample_group(record) or str(record.clip) for record in records]
+    if len(set(sounds)) < 2:
         raise NotPossibleError("there are not two different clips to exchange")
     cycle = np.random.default_rng([seed, 2]).permutation(len(records)).tolist()
     shuffled = list(records)
     for position, index in enumerate(cycle):
         step = 1
-        while records[cycle[(position + step) % len(cycle)]].clip == records[index].clip:
+        while sounds[cycle[(position + step) % len(cycle)]] == sounds[index]:
             step += 1
         other = records[cycle[(position + step) % len(cycle)]]
-        shuffled[index] = replace(records[index], clip=other.clip, seconds=other.seconds)
+        fields = records[index].fields
+        if other.clip == INLINE:
+            fields = {**fields, "audio": other.fields["audio"]}
+        shuffled[index] = replace(
+            records[index], clip=other.clip, seconds=other.seconds, fields=fields
+        )
     return shuffled

@@ -16,13 +16,13 @@ import numpy as np
 import soundfile
 
 from dramaeval.data.audio import UnreadableClipError, decode
+from dramaeval.data.inline_audio import INLINE, clip_samples
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.endpoint.answers import UnreadableAnswerError, from_logprobs, from_samples
 from dramaeval.evaluation.endpoint.client import ChatClient, NoReplyError, RefusedRequestError
 from dramaeval.evaluation.endpoint.reply import Completion, Reply
 from dramaeval.evaluation.record_reply import AnyPrediction, RecordReply
-from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.processed_records import audio_of
 from dramaeval.tasks.question import LEAD, Question
 
@@ -202,8 +202,8 @@ class EndpointJudge:
 
     def _clip(self, record: Record, path: str) -> str:
         """A clip as WAV in base64."""
-        if path == str(record.clip) and (waveform := inline_audio(record)) is not None:
-            return _encoded(waveform[: int(self.max_seconds * RATE)])
+        if record.clip == INLINE:
+            return _encoded(clip_samples(record, RATE, self.max_seconds))
         try:
             return self._clips(path)
         except UnreadableClipError as error:

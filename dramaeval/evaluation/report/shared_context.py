@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from dramaeval.data.audio import UnreadableClipError, decode
+from dramaeval.data.audio import UnreadableClipError
+from dramaeval.data.inline_audio import clip_samples
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import OfRecord
@@ -159,7 +160,7 @@ def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str
     waves = {}
     for record in records:
         try:
-            waves[record.id] = decode(record.clip, RATE, max_seconds=max_seconds)
+            waves[record.id] = clip_samples(record, RATE, max_seconds)
         except UnreadableClipError:
             continue
     uris: dict[str, str] = {}

@@ -14,6 +14,7 @@ import numpy as np
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.files import content_key
+from dramaeval.data.inline_audio import clip_samples, inline_audio
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
@@ -31,7 +32,6 @@ from dramaeval.models.inputs.windows import (
     window_frames,
     with_audio_parts,
 )
-from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
@@ -278,12 +278,8 @@ class RecordEncoder:
         Raises:
             BadRecordsError: the clip cannot be decoded.
         """
-        rate = self.logmel.sampling_rate
-        waveform = inline_audio(record)
-        if waveform is not None:
-            return waveform[: int(self.max_seconds * rate)]
         try:
-            return decode(record.clip, rate, max_seconds=self.max_seconds)
+            return clip_samples(record, self.logmel.sampling_rate, self.max_seconds)
         except UnreadableClipError as error:
             raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from dramaeval.data.audio import decode
+from dramaeval.data.inline_audio import INLINE, clip_samples
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.duration import duration
@@ -106,3 +108,19 @@ def test_controls_without_sound_are_refused_with_given_thoughts(build_context, c
     task = build_task(composed("task=role_caption", "task.thought_in_scoring=given"))
     with pytest.raises(NotPossibleError, match="describes the right sound"):
         control(build_context(task=task))
+
+
+def test_samples_in_lines_are_exchanged_as_files_are(build_context):
+    """The first three records have their samples in the line; two of these have the same samples."""
+    records = build_context().records
+    waves = [decode(record.clip, 16_000) for record in records]
+    waves[1] = waves[0]
+    mixed = [
+        replace(record, clip=INLINE, fields={**record.fields, "audio": wave.tolist()})
+        for record, wave in zip(records[:3], waves, strict=False)
+    ] + records[3:]
+    for some in (mixed, mixed[:3]):
+        new = [clip_samples(record, 16_000, 30) for record in exchanged(some, 0)]
+        assert not any(map(np.array_equal, new, waves))
+    with pytest.raises(NotPossibleError, match="two different clips"):
+        exchanged(mixed[:2], 0)

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from dramaeval.config.schema import CONTROLS
+from dramaeval.data.audio import decode
+from dramaeval.data.inline_audio import INLINE
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.controls.control_context import NotPossibleError
-from dramaeval.evaluation.controls.prosody import NAMES, RATE, features, prosody
+from dramaeval.evaluation.controls.prosody import (
+    NAMES,
+    RATE,
+    _clip_features,
+    features,
+    prosody,
+)
 from dramaeval.evaluation.controls.training_mean import training_mean
 
 
@@ -110,3 +118,11 @@ def test_features_without_a_value_are_nan():
     assert np.isnan(values["f0_median"])
     assert values["voiced_share"] < 0.2
     assert np.isfinite(features(np.zeros(400, dtype=np.float32))[-1])
+
+
+def test_the_features_of_samples_in_the_line_are_those_of_a_file(build_context):
+    context = build_context()
+    record = context.records[0]
+    samples = {"audio": decode(record.clip, RATE).tolist()}
+    inline = replace(record, clip=INLINE, fields={**record.fields, **samples})
+    np.testing.assert_array_equal(_clip_features(inline, context), _clip_features(record, context))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from dramaeval.data.audio import decode
+from dramaeval.data.inline_audio import INLINE
 from dramaeval.evaluation.report import shared_context
 from dramaeval.evaluation.report.run_page import relative_gap, render
 from dramaeval.evaluation.report.shared_context import sounds, worst_cases
@@ -138,3 +140,10 @@ def test_a_clip_in_the_page_has_the_sound_of_its_file(findings, tmp_path):
     assert len(result) == pytest.approx(len(original), abs=3000)
     # White noise at 41 kbit/s loses its high frequencies but keeps its level.
     assert np.std(result) == pytest.approx(np.std(original), rel=0.3)
+
+
+def test_samples_in_a_line_have_the_sound_of_a_file(findings):
+    record = findings.records[2]
+    samples = decode(record.clip, 16_000).tolist()
+    inline = replace(record, clip=INLINE, fields={**record.fields, "audio": samples})
+    assert sounds([inline], 10**6, 30) == sounds([record], 10**6, 30)
