@@ -67,7 +67,7 @@ def group_records(records: Sequence[Record], key: str) -> list[str | None]:
 def sample_group(record: Record) -> str | None:
     """The group of records with the same samples in the line; None for a record with a file."""
     samples = inline_audio(record)
-    return None if samples is None else f"samples {hashlib.sha256(samples).hexdigest()}"
+    return None if samples is None else f"samples {hashlib.sha256(samples.tobytes()).hexdigest()}"
 
 
 def same_clip(record: Record, other: Record) -> bool:
