@@ -35,6 +35,7 @@ from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page
+from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.leaderboard_page import (
     board_forest,
     render_board,
@@ -190,6 +191,7 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
     with clock("page"):
         page = render_board(
             ranking, shown, "large", ["task role"], "seed: 0\n",
+            AboutBoard(date="", agreement="", report=None, dimensions=[]),
             sentences=sentences(ranking), forest=board_forest(ranking),
         )  # fmt: skip
         (folder / "report.html").write_text(page, encoding="utf-8")

@@ -80,7 +80,7 @@ class DimensionArrays:
 
 
 def nearest_step(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Index into `scale` (K,) of the score nearest to each value, (n,); halfway goes up."""
+    """Index into `scale` (K,) of the score nearest to each value; halfway goes up. NaN gets the last index."""
     return np.searchsorted((scale[1:] + scale[:-1]) / 2, values, side="right")
 
 

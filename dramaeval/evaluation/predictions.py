@@ -271,9 +271,14 @@ def read_prediction_lines(
 
 
 def _report(path: str | os.PathLike[str], problems: list[str]) -> str:
-    shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
-    if len(problems) > PROBLEMS_SHOWN:
-        shown.append(f"  … and {len(problems) - PROBLEMS_SHOWN:,} more")
     head = f"{os.fspath(path)}: {len(problems):,} bad line{'s' if len(problems) > 1 else ''}"
     fix = "Remove these lines, or evaluate again to replace the file."
-    return "\n".join([head, *shown, fix])
+    return "\n".join([head, first_problems(problems), fix])
+
+
+def first_problems(problems: Sequence[str]) -> str:
+    """The first problems, one a line, and the number of the others."""
+    lines = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    if len(problems) > PROBLEMS_SHOWN:
+        lines.append(f"  … and {len(problems) - PROBLEMS_SHOWN:,} more")
+    return "\n".join(lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import Stage
+from dramaeval.config.schema import LeaderboardConfig, Stage
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.data.pair_format import SYSTEMS
 from dramaeval.data.problems import first_of
@@ -55,14 +55,22 @@ def check_records(context: RunContext) -> list[str]:
 
 
 def _prompt_problems(context: RunContext) -> list[str]:
-    """The problem of ``leaderboard.prompt`` if records lack the key, or if the task ignores it."""
-    key = context.config.leaderboard.prompt
+    """The problems of settings about prompts: records lack the key, or the task ignores them."""
+    settings = context.config.leaderboard
+    key = settings.prompt
+    if isinstance(context.task, PairTask):
+        problems = []
+        if key is not None:
+            problems.append(
+                f"leaderboard.prompt={key}: pairs have their prompts already (task={context.task.name}): leave it out."
+            )
+        if settings.examples not in (0, LeaderboardConfig().examples):
+            problems.append(
+                f"leaderboard.examples={settings.examples}: a ranking from pairs shows no prompts: leave it out."
+            )
+        return problems
     if key is None:
         return []
-    if isinstance(context.task, PairTask):
-        return [
-            f"leaderboard.prompt={key}: pairs have their prompts already (task={context.task.name}): leave it out."
-        ]
     without = [record.id for record in context.splits[INPUT] if record.text(key) is None]
     if not without:
         return []

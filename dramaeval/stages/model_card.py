@@ -16,6 +16,7 @@ import yaml
 from dramaeval.config.judge_file import names_records
 from dramaeval.config.literal import parse_plain
 from dramaeval.config.task_schema import SPLITS, held_out_splits, split_files, test_splits
+from dramaeval.config.weights import MODEL, weights_folder
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import damage_of
 from dramaeval.evaluation.report.markup import in_markdown
@@ -127,10 +128,9 @@ def _base(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str | None:
     if named := adapter.get("base_model_name_or_path"):
         return str(named)
     if config.get("checkpoint"):
-        start = Path(config["checkpoint"]).expanduser()
-        for folder in (start, start / "model", start / "export"):
-            if (folder / "config.json").is_file():
-                return str(folder)
+        folder = weights_folder(config["checkpoint"])
+        if folder and (folder / MODEL).is_file():
+            return str(folder)
     return model.get("path")
 
 

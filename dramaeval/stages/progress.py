@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 #: The name of the file with the progress of a run, in its folder.
 FILE = "progress.json"
+#: Seconds between two lines.
+EVERY = 10.0
 
 
 class Progress:
@@ -22,7 +24,6 @@ class Progress:
         work: the name of the work, with which each line begins.
         total: the number of pieces.
         unit: the name of the pieces, in the plural.
-        every: seconds between two lines.
         file: a JSON file that gets the same figures, for other processes; None: no file.
         before: the number of pieces that an earlier start has finished, for the file.
     """
@@ -32,12 +33,11 @@ class Progress:
         work: str,
         total: int,
         unit: str,
-        every: float = 10.0,
         *,
         file: Path | None = None,
         before: int = 0,
     ) -> None:
-        self.work, self.total, self.unit, self.every = work, total, unit, every
+        self.work, self.total, self.unit = work, total, unit
         self.file, self.before = file, before
         self.done = 0
         self.began = self.logged = time.monotonic()
@@ -46,7 +46,7 @@ class Progress:
         """Count newly finished pieces."""
         self.done += pieces
         now = time.monotonic()
-        if now - self.logged >= self.every and self.done < self.total:
+        if now - self.logged >= EVERY and self.done < self.total:
             self.logged = now
             left = duration((now - self.began) / self.done * (self.total - self.done))
             log.info(

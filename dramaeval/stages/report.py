@@ -49,7 +49,11 @@ def check(config: DictConfig) -> list[str]:
     if Stage.report not in config.stages:
         if config.runs:
             problems.append("runs=[…] is read by stages=[report] only.")
-        return problems
+        return problems + [
+            f"report.{key}=… is read by stages=[report] only."
+            for key, value in config.report.items()
+            if value is not None
+        ]
     problems += [
         f"runs: {run} is neither a folder nor a file."
         for run in config.runs

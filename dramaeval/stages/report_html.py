@@ -128,9 +128,9 @@ def _page(
 def _curves(context: RunContext) -> Path:
     """The folder of the training curves of this run, or of the run in ``checkpoint`` if this run has no training."""
     curves = context.folder.tensorboard
-    if context.trains or not context.config.checkpoint:
+    if context.trains or context.checkpoint is None:
         return curves
-    earlier = Path(context.config.checkpoint).expanduser() / curves.name
+    earlier = context.checkpoint.folder.parent / curves.name
     return earlier if earlier.is_dir() else curves
 
 

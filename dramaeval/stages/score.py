@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dramaeval.config.schema import Stage
+from dramaeval.config.schema import LeaderboardConfig, Stage
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
@@ -30,13 +31,20 @@ log = logging.getLogger(__name__)
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of the stages ``score`` and ``leaderboard``."""
     stages = [stage.name for stage in (Stage.score, Stage.leaderboard) if stage in config.stages]
+    problems = []
+    if Stage.leaderboard not in config.stages:
+        problems += [
+            f"leaderboard.{key}=… is read by stages=[leaderboard] only."
+            for key, default in asdict(LeaderboardConfig()).items()
+            if config.leaderboard[key] != default
+        ]
     if not stages:
-        return shards.problems(config) + [
+        return [*problems, *shards.problems(config)] + [
             f"{key}=… is read by stages=[score] and stages=[leaderboard] only."
             for key in ("input", "texts", "output")
             if config[key]
         ]
-    problems = [
+    problems += [
         *score_input.problems(config),
         *output_problems(config.output),
         *shards.problems(config),

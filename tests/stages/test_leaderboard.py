@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,3 +85,17 @@ def test_a_given_prompt_key_replaces_the_texts_as_the_prompt(composed, make_clip
         record.fields["line_number"] = "7"
     assert leaderboard.prompt_of(task, first, "line_number") == "7"
     assert leaderboard.prompt_of(task, second, "line_number") == "7"
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [([], []), (["examples=0"], []), (["examples=5"], ["examples=5"]),
+     (["examples=5", "prompt=scene"], ["prompt=scene", "examples=5"])],
+)  # fmt: skip
+def test_settings_about_prompts_are_refused_with_pairs(composed, settings, refused):
+    config = composed("task=pair", *(f"leaderboard.{setting}" for setting in settings))
+    context = SimpleNamespace(config=config, task=build_task(config))
+    problems = leaderboard._prompt_problems(context)
+    assert [problem.partition(":")[0] for problem in problems] == [
+        f"leaderboard.{setting}" for setting in refused
+    ]

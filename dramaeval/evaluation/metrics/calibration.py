@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import Summands, ratio
-from dramaeval.evaluation.dimension_arrays import ONLY_MEANS, DimensionArrays
+from dramaeval.evaluation.dimension_arrays import ONLY_MEANS, DimensionArrays, nearest_step
 from dramaeval.evaluation.metrics.metric import (
     RecordMean,
     SummedMetric,
@@ -98,8 +98,7 @@ def rater_shares(ratings: np.ndarray, scale: np.ndarray) -> np.ndarray:
     A rating halfway between two scores counts for the upper one; missing ratings are left out. A row
     without ratings is NaN.
     """
-    boundaries = (scale[1:] + scale[:-1]) / 2
-    steps = np.searchsorted(boundaries, ratings, side="right")  # NaN sorts last
+    steps = nearest_step(ratings, scale)
     rated = ~np.isnan(ratings)
     counts = np.stack([((steps == k) & rated).sum(axis=1) for k in range(len(scale))], axis=1)
     return ratio(counts, rated.sum(axis=1, keepdims=True))

@@ -40,7 +40,7 @@ def render_board(
     name: str,
     facts: Sequence[str],
     config: str,
-    about: AboutBoard | None = None,
+    about: AboutBoard,
     *,
     sentences: Sequence[str],
     forest: Markup,
@@ -54,7 +54,7 @@ def render_board(
         name: name of the run.
         facts: short facts about the run, for the head of the page.
         config: the resolved configuration, as YAML.
-        about: the parts of the page besides the ranking; None leaves them out.
+        about: the parts of the page besides the ranking.
         sentences: the summary.
         forest: the figure of the systems.
         caption: caption of the figure.
@@ -63,13 +63,13 @@ def render_board(
         "title": f"{name}: leaderboard",
         "kind": "dramaeval leaderboard",
         "heading": name,
-        "facts": [*([about.date] if about else []), *facts],
+        "facts": [about.date, *facts],
         "contents": [
             ("summary", "Summary"),
             ("ranking", "Ranking"),
             ("pairs", "Differences"),
-            *([("examples", "Best and worst prompts")] if about and about.examples else []),
-            *([("judge", "Judge and dimensions")] if about else []),
+            *([("examples", "Best and worst prompts")] if about.examples else []),
+            ("judge", "Judge and dimensions"),
             ("run", "Run"),
         ],
         "summary": sentences,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.data.raters import is_missing
-from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.predictions import SCORED, Prediction, first_problems
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.tasks.rubric import Dimension, Rubric
 
@@ -24,7 +24,6 @@ from dramaeval.tasks.rubric import Dimension, Rubric
 SCRIPTS_DEFAULT = 3.0
 NO_ANSWER = "no answer in the script's output"
 _ANSWER = re.compile(r"<answer>.*?\d.*?</answer>", re.DOTALL | re.IGNORECASE)
-_PROBLEMS_SHOWN = 20
 
 
 def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
@@ -84,12 +83,8 @@ def result_files(path: Path, suffix: str) -> list[Path]:
 
 def require_no_problems(problems: Sequence[str], path: Path) -> None:
     """Raise `ResultsError` with the first problems of a folder or file, if there are problems."""
-    if not problems:
-        return
-    shown = "\n".join(f"  {problem}" for problem in problems[:_PROBLEMS_SHOWN])
-    left = len(problems) - _PROBLEMS_SHOWN
-    rest = f"\n  … and {left:,} more" if left > 0 else ""
-    raise ResultsError(f"{path} cannot be compared:\n{shown}{rest}")
+    if problems:
+        raise ResultsError(f"{path} cannot be compared:\n{first_problems(problems)}")
 
 
 def result_items(file: Path, problems: list[str]) -> Sequence[Any]:

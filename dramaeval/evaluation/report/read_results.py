@@ -33,7 +33,6 @@ class Results:
         pairs: the predictions of a judge of pairs on each pair × dimension.
         titles: titles of the dimensions by key, in the order of the rubric.
         split: the split of the data; None if it is not known.
-        phase: zero_shot or final; None if it is not known.
         config: the settings of the run by dotted key; empty if they are not known.
         clips: hashes of the clips by record; empty if they are not known.
         notes: remarks for the reader.
@@ -46,7 +45,6 @@ class Results:
     pairs: Sequence[PairPrediction] = ()
     titles: Mapping[str, str]
     split: str | None = None
-    phase: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     clips: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -101,7 +99,6 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
         pairs=pairs,
         titles=_titles(config),
         split=split,
-        phase=chosen,
         config=_flat(config),
         clips=_clips(folder / RECORDS, split),
         published=_published(folder / METRICS, split, chosen),

@@ -112,15 +112,13 @@ def worst_cases(
     predictions: Sequence[OfRecord],
     records: Sequence[Record],
     gap: Callable[[OfRecord], float | None],
-    most: int = MOST_CASES,
 ) -> list[tuple[Record, OfRecord]]:
-    """The records with the largest gaps, in falling order, each with its prediction of the largest gap.
+    """The `MOST_CASES` records with the largest gaps, in falling order, each with its prediction of the largest gap.
 
     Args:
         predictions: the predictions on the records.
         records: the records with a place on the page.
         gap: the gap between judge and people, of any sign, comparable between predictions; None leaves it out.
-        most: maximum number of records.
     """
     by_id = {record.id: record for record in records}
     cases = [
@@ -131,7 +129,7 @@ def worst_cases(
     worst: dict[str, OfRecord] = {}
     for _, prediction in sorted(cases, key=lambda case: (-case[0], case[1].id)):
         worst.setdefault(prediction.id, prediction)
-    return [(by_id[name], prediction) for name, prediction in worst.items()][:most]
+    return [(by_id[name], prediction) for name, prediction in worst.items()][:MOST_CASES]
 
 
 def render_with_clips(

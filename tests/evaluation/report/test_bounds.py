@@ -15,6 +15,7 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page, plots, shared_context, tables
 from dramaeval.evaluation.report import leaderboard_page as board_page
 from dramaeval.evaluation.report import run_page as page
+from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.tables import Cell, Column, Table, comma_separated, first_rows
 from dramaeval.evaluation.summary import summarise
 
@@ -56,11 +57,15 @@ def body_rows(text, at):
     return text.split("<tbody>")[at + 1].split("</tbody>")[0].count("<tr>")
 
 
-@pytest.mark.slow
 def look(board):
-    return {"sentences": board_page.sentences(board), "forest": board_page.board_forest(board)}
+    return {
+        "about": AboutBoard(date="", agreement="", report=None, dimensions=[]),
+        "sentences": board_page.sentences(board),
+        "forest": board_page.board_forest(board),
+    }
 
 
+@pytest.mark.slow
 def test_a_leaderboard_shows_the_pairs_at_the_top_and_its_csv_has_all(board):
     full = board_page.tables_of(board, {})
     shown = board_page.shown_tables(board, full)

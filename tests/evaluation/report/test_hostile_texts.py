@@ -16,6 +16,7 @@ from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page
 from dramaeval.evaluation.report import leaderboard_page as board_page
+from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.choices_page import render_choices
 from dramaeval.evaluation.report.read_results import Results
 from dramaeval.evaluation.report.run_page import render
@@ -69,6 +70,12 @@ def pages_without_records():
             HOSTILE,
             [HOSTILE],
             HOSTILE,
+            AboutBoard(
+                date=HOSTILE,
+                agreement=HOSTILE,
+                report=None,
+                dimensions=[{"title": HOSTILE, "description": HOSTILE}],
+            ),
             sentences=board_page.sentences(board),
             forest=board_page.board_forest(board),
         ),

@@ -109,8 +109,8 @@ def test_unscored_questions_are_counted(findings, make_prediction):
 
 
 def test_the_worst_answers_have_the_largest_gaps_one_for_each_clip(findings):
-    result = worst_cases(findings.predictions, findings.records, relative_gap, most=5)
-    assert len({record.id for record, _ in result}) == 5
+    result = worst_cases(findings.predictions, findings.records, relative_gap)
+    assert len({record.id for record, _ in result}) == shared_context.MOST_CASES
     differences = [abs(p.expected - p.mean_rating) for _, p in result]
     assert differences == sorted(differences, reverse=True)
     largest = max(abs(p.expected - p.mean_rating) for p in findings.predictions)
