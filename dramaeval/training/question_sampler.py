@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.records import Record
+from dramaeval.errors import UserFacingError
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.inputs.windows import Windows
@@ -132,13 +134,33 @@ class TrainingCollator:
         self.pad = pad
         self.shared_prefix = shared_prefix
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
-        """Make a batch from rows of the form ``{"record": number}``; fillers have negative numbers."""
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Make a batch from rows of the form ``{"record": number}``; fillers have negative numbers.
+
+        A worker of the loader returns an error that the user can fix as ``error``, for `batch_in`: PyTorch would create
+        the error anew from the text of its traceback.
+        """
+        try:
+            return {"batch": self._batch(rows)}
+        except UserFacingError as error:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            return {"error": error}
+
+    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         epoch = int(self.order.epoch)
         numbers = [int(row["record"]) for row in rows]
         encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
         batch = collate(encoded, pad=self.pad, shared_prefix=self.shared_prefix)
-        return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
+        return replace(batch, is_stand_in=min(numbers) < 0)
+
+
+def batch_in(collated: Mapping[str, Any]) -> Batch:
+    """The batch that a `TrainingCollator` made; raises the error of a worker."""
+    if "error" in collated:
+        raise collated["error"]
+    batch: Batch = collated["batch"]
+    return batch
 
 
 def training_record(task: Task, record: Record, key: tuple[int, int, int]) -> Record:

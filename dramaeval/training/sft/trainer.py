@@ -32,6 +32,7 @@ from dramaeval.training.question_sampler import (
     QuestionSampler,
     Sampler,
     TrainingCollator,
+    batch_in,
     sample_questions,
 )
 from dramaeval.training.sft.token_budget import TokenBudgetBatches, TokenBudgetSampler, size_of
@@ -120,7 +121,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         inputs, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not inputs:
             return inputs, None
-        batches = [row["batch"] for row in inputs]
+        batches = list(map(batch_in, inputs))
         count = torch.tensor(
             sum(batch.questions for batch in batches if not batch.is_stand_in), device=device
         )

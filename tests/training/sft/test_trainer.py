@@ -286,6 +286,24 @@ def test_a_truncated_clip_is_named_with_its_record(run_of):
         trainer.data_collator([{"record": 0}])
 
 
+def test_a_loader_process_reports_a_truncated_clip_as_the_training_process_does(run_of):
+    run = run_of(
+        "trainer.args.max_steps=4",  # an epoch
+        "trainer.args.dataloader_num_workers=1",
+        "cache.enabled=false",
+    )
+    clip = run.splits["train"][5].clip
+    clip.write_bytes(clip.read_bytes()[:200])
+    trainer = make_trainer(run)
+    with pytest.raises(BadRecordsError) as by_hand:
+        trainer.data_collator([{"record": 5}])
+    with pytest.raises(BadRecordsError) as in_training:
+        trainer.train()
+    assert "train-5" in str(in_training.value)
+    assert str(in_training.value) == str(by_hand.value)
+    assert in_training.value.problems == by_hand.value.problems
+
+
 @pytest.mark.slow
 def test_loader_processes_prepare_the_same_clips_and_questions(run_of):
     """The training has several epochs, and the sampled questions of a loader process depend on the epoch."""
