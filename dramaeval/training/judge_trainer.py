@@ -356,10 +356,10 @@ class JudgeTrainer(Trainer):
 
 
 class RecordNumbers(torch.utils.data.Dataset[dict[str, int]]):
-    """The numbers of the training records (negative for fillers) with the current epoch.
+    """The rows of the training records, see `EpochOrder.row`.
 
     Args:
-        order: the order of the records, which has the epoch.
+        order: the order of the records.
     """
 
     def __init__(self, order: EpochOrder) -> None:
@@ -369,7 +369,7 @@ class RecordNumbers(torch.utils.data.Dataset[dict[str, int]]):
         return len(self.order)
 
     def __getitem__(self, number: int) -> dict[str, int]:
-        return {"record": number, "epoch": int(self.order.epoch)}
+        return self.order.row(number)
 
 
 def _placeholders(count: int) -> datasets.Dataset:

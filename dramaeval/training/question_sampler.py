@@ -23,7 +23,7 @@ from dramaeval.models.inputs.windows import Windows
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Task
-from dramaeval.training.step_batches import EpochOrder, record_of
+from dramaeval.training.step_batches import record_of
 
 
 @dataclass(frozen=True)
@@ -121,21 +121,17 @@ class TrainingCollator:
 
     Args:
         sampler: gives the questions of a record in an epoch.
-        order: has the current epoch.
         pad: the padding token.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
     """
 
-    def __init__(
-        self, sampler: Sampler, order: EpochOrder, *, pad: int, shared_prefix: bool = True
-    ) -> None:
+    def __init__(self, sampler: Sampler, *, pad: int, shared_prefix: bool = True) -> None:
         self.sampler = sampler
-        self.order = order
         self.pad = pad
         self.shared_prefix = shared_prefix
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Make a batch from rows of the form ``{"record": number}``; fillers have negative numbers.
+        """Make a batch from rows of the form ``{"record": number, "epoch": 0}``; fillers have negative numbers.
 
         A worker of the loader returns an error that the user can fix as ``error``, for `batch_in`: PyTorch would create
         the error anew from the text of its traceback.
@@ -148,9 +144,10 @@ class TrainingCollator:
             return {"error": error}
 
     def _batch(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
-        epoch = int(self.order.epoch)
         numbers = [int(row["record"]) for row in rows]
-        encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
+        epochs = [int(row.get("epoch", 0)) for row in rows]
+        sampled = map(self.sampler, map(record_of, numbers), epochs)
+        encoded = [questions.encoded for questions in sampled]
         batch = collate(encoded, pad=self.pad, shared_prefix=self.shared_prefix)
         return replace(batch, is_stand_in=min(numbers) < 0)
 

@@ -95,7 +95,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             learning_rates=learning_rates,
             processing_class=record_encoder.processor,
             data_collator=TrainingCollator(
-                sampler, order, pad=record_encoder.pad, shared_prefix=batch["shared_prefix"]
+                sampler, pad=record_encoder.pad, shared_prefix=batch["shared_prefix"]
             ),
             callbacks=list(callbacks),
         )
