@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import trl
 
@@ -33,9 +35,13 @@ from dramaeval.training.question_sampler import (
     Sampler,
     TrainingCollator,
     batch_in,
-    sample_questions,
 )
-from dramaeval.training.sft.token_budget import TokenBudgetBatches, TokenBudgetSampler, size_of
+from dramaeval.training.sft.token_budget import (
+    TokenBudgetBatches,
+    TokenBudgetSampler,
+    longest_questions,
+    size_of,
+)
 from dramaeval.training.step_batches import EpochOrder, StepBatchSampler
 
 log = logging.getLogger(__name__)
@@ -202,11 +208,18 @@ def _budget_batches(
     augment: str,
 ) -> TokenBudgetBatches:
     """Make batches of similar length within ``batch.max_tokens``; every process makes the same batches."""
+
+    @cache
+    def length(text: str) -> int:
+        return len(record_encoder.encoder.tokenise(text))
+
     sizes = [
         size_of(
             record,
             record_encoder,
-            *sample_questions(record_encoder.task, record, (seed, 0, number)),
+            *longest_questions(
+                record_encoder.task, record, np.random.default_rng([seed, number]), length
+            ),
             questions_per_clip=batch["questions_per_clip"],
             shared_prefix=batch["shared_prefix"],
             stretch=1.0 if augment == "none" else Augmentation(augment).stretch,
