@@ -112,7 +112,9 @@ class QuestionSampler:
         for record in self.records[number].single_clips():
             waveform = augmentation.waveform(encoder.waveform(record), rate, rng)
             windows = encoder.features(waveform)
-            changed[record.clip] = tuple(augmentation.features(window, rng) for window in windows)
+            if encoder.logmel.has_mel_bins:
+                windows = tuple(augmentation.features(window, rng) for window in windows)
+            changed[record.clip] = windows
         return changed
 
 
