@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from omegaconf import OmegaConf
 
@@ -274,6 +275,23 @@ def test_an_undefined_correlation_selects_no_best_step(run_of, caplog):
     trainer.train()
     assert trainer.state.best_global_step is None
     assert "eval_pearson is undefined" in caplog.text
+
+
+@pytest.mark.parametrize("trainer", ["sft", "grpo"])
+def test_validation_skips_a_clip_that_cannot_be_decoded_as_the_settings_say(run_of, trainer):
+    grpo = ["trainer.args.per_device_train_batch_size=8"] if trainer == "grpo" else []
+    run = run_of(f"trainer={trainer}", "task.data.on_bad=skip", *grpo)
+    clip = run.splits["val"][2].clip
+    expected = make_trainer(run).evaluate([r for r in run.splits["val"] if r.clip != clip])
+    samples, rate = soundfile.read(clip)
+    samples[5] = np.nan
+    soundfile.write(clip, samples, rate, subtype="FLOAT")
+    run = run_of(f"trainer={trainer}", "task.data.on_bad=skip", *grpo)
+    assert len(run.splits["val"]) == 6  # its header is readable
+    figures = make_trainer(run).evaluate()
+    assert figures["eval_mse"] == pytest.approx(expected["eval_mse"], rel=1e-5)
+    with pytest.raises(BadRecordsError, match="val-2"):
+        make_trainer(run_of(f"trainer={trainer}", *grpo)).evaluate()
 
 
 def test_a_truncated_clip_is_named_with_its_record(run_of):
