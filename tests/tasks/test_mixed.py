@@ -4,11 +4,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from repository import ROOT
 
+from dramaeval.config import registration
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.read_splits import read_splits
+from dramaeval.tasks import settings
 from dramaeval.training.question_sampler import sample_questions
 from dramaeval.training.step_batches import EpochOrder, apportion, filler
 
@@ -167,6 +171,41 @@ def test_without_weights_there_is_no_mixture(composed):
 def test_wrong_mixtures_are_refused(composed, overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_task(composed("task=mixed", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("+task.tasks.role.augment=strong", "augment"),
+        ("task.tasks.role.objective=answer_ce", "objective"),
+        ("+task.tasks.archetype.best_by=mse", "best_by"),
+        ("task.tasks.avqa.best_by=mse", "best_by"),
+        ("+task.tasks.avqa.objective=answer_ce", "objective"),
+    ],
+)
+def test_settings_that_the_tasks_have_in_common_are_refused_for_one_task(
+    composed, problems_of, override, key
+):
+    (problem,) = problems_of("task=mixed", "stages=[train]", override)
+    assert problem.startswith(f"{override.lstrip('+')} is not used")
+    assert problem.endswith(f"Set task.{key}.")
+    assert not problems_of("task=mixed", "stages=[evaluate]", override)
+
+
+def test_a_task_of_ones_own_keeps_the_settings_in_its_file(problems_of):
+    """The settings are those of its file, in which they are for a run of this task alone."""
+    own = ("+task.tasks.own=${task.tasks.role}", "+task.weights.own=1", "task.tasks.role.name=own")
+    assert not problems_of("task=mixed", "stages=[train]", *own)
+    objective = "task.tasks.role.objective=answer_ce"
+    assert not problems_of("task=mixed", "stages=[train]", *own, objective)
+    registration.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        words = ["task=mixed", "stages=[train]", *own, objective]
+        config = compose("launch", overrides=words, return_hydra_config=True)
+    assert settings.problems(config) == [
+        "task.tasks.role.objective=answer_ce is not used: the tasks of a mixture are trained together. Set "
+        "task.objective."
+    ]
 
 
 @pytest.mark.slow
