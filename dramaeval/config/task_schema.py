@@ -107,6 +107,8 @@ class TaskConfig(Target):
 
 
 TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective", "augment")
+#: The keys among them that the tasks of a mixture have in common.
+MIXTURE_KEYS = ("best_by", "objective", "augment")
 
 
 def split_files(data: Any) -> dict[str, str]:

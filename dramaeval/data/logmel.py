@@ -70,6 +70,9 @@ class LogMel:
         feature_extractor: a ``WhisperFeatureExtractor``, from which parameters and filters are taken.
     """
 
+    #: Whether the rows of the values are mel bins.
+    has_mel_bins = True
+
     def __init__(self, feature_extractor: Any) -> None:
         import torch
 

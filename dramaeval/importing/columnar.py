@@ -6,7 +6,7 @@ Audio inside them is written to files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ def _load_folder(file: Path) -> Any:
 
     try:
         return datasets.load_from_disk(str(file))
+    except IndexError:
+        problem = (
+            "no rows in it or in one of its splits, so that the library datasets cannot read it"
+        )
+        raise BadSourceError.of_file(file, problem, "save it with rows") from None
     except (OSError, ValueError) as error:
         fix = f"give a folder written by save_to_disk.{hub_hint(file)}"
         raise BadSourceError.of_file(file, f"not a saved dataset ({error})", fix) from None
@@ -119,9 +124,16 @@ def _labels_of_schema(schema: Any, name: str) -> tuple[dict[str, Any], list[str]
 
 def _named(row: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: labels[name].int2str(value) if name in labels and value is not None else value
+        name: _label(labels[name].names, value) if name in labels else value
         for name, value in row.items()
     }
+
+
+def _label(names: Sequence[str], value: int | None) -> str | int | None:
+    """The name of a class label; None for -1, which means no label. Numbers without a name stay numbers."""
+    if value is None or value == -1:
+        return None
+    return names[value] if 0 <= value < len(names) else value
 
 
 def _table(

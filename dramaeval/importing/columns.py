@@ -47,8 +47,12 @@ _NOT_RATINGS = re.compile(
     r"std|sd|var|ci|row|number|num|id|idx|column \d+|unnamed.*|progress|latitude|longitude|snr|key)|__\w+",
     re.IGNORECASE,
 )
+#: A word for a rater with a number, one letter or, after a separator, a name: rater1, raterA, "judge Smith". Longer words,
+#: such as judgement and expertise, are not of raters.
 _RATER_COLUMN = re.compile(
-    r"(?:(?P<field>.+?)[ _.\-]+)?(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)[ _.\-]*\w+)",
+    r"(?:(?P<field>.+?)[ _.\-]+)?"
+    r"(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)"
+    r"(?:[ _.\-]+\w+|\d\w*|[a-z]))",
     re.IGNORECASE,
 )
 #: Columns with a short name and a number, such as r1 or score_2, may belong to raters or to dimensions.

@@ -202,6 +202,8 @@ def _earlier(folder: Path, source: Path, content: str) -> Converted | None:
         state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
         complete = (
             state["content"] == content
+            # A clip that was left out because it could not be read may be readable now.
+            and not any(problem["key"] == "clip" for problem in state["skipped"])
             and state["clips"] == _clips(folder)
             and all(entry_of(folder / name) == entry for name, entry in state["files"].items())
         )

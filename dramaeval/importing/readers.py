@@ -40,7 +40,7 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
     Audio that is stored inside the source's files is written to the folder ``clips``.
 
     Raises:
-        BadSourceError: a file is missing or cannot be read.
+        BadSourceError: a file is missing or cannot be read, or there are no rows.
     """
     audio = AudioFolder(clips)
     table = Table()
@@ -51,6 +51,11 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
         table.add(part)
     if kind := _sharded(settings):
         table.notices.append(folder_notice(files, kind))
+    if not table.rows:
+        no_rows = in_file(
+            source_path(settings), "the source has no rows", "give a source with rows"
+        )
+        raise_all(table.problems or [no_rows])
     _join(table, settings)
     _filter(table, settings)
     _unpivot(table, settings)

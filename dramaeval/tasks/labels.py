@@ -74,9 +74,9 @@ def mean(
     values, shares = present(ratings, weights)
     if values.size == 0:
         return None
-    # The rounding of the weighted sum must not move the mean beyond the end of the scale.
-    average = values.mean() if weights is None else np.clip(values @ shares, scale[0], scale[-1])
-    return between(float(average), scale)
+    average = values.mean() if weights is None else values @ shares
+    # The rounding of the sum must not move the mean of equal ratings beyond the end of the scale.
+    return between(float(np.clip(average, values.min(), values.max())), scale)
 
 
 def median(
@@ -159,11 +159,13 @@ def agreement(table: np.ndarray, rater: int, least: int = 3) -> float:
         rater: the column of the rater.
         least: smallest number of records for a correlation.
     """
-    others = np.delete(table, rater, axis=1)
-    shared = ~np.isnan(table[:, rater]) & ~np.isnan(others).all(axis=1)
+    # Only the rows of the rater are copied: with many raters, each has rated few records.
+    rated = table[~np.isnan(table[:, rater])]
+    others = np.delete(rated, rater, axis=1)
+    shared = ~np.isnan(others).all(axis=1)
     if shared.sum() < least:
         return float("nan")
-    values, mean_of_others = table[shared, rater], np.nanmean(others[shared], axis=1)
+    values, mean_of_others = rated[shared, rater], np.nanmean(others[shared], axis=1)
     if np.ptp(values) == 0 or np.ptp(mean_of_others) == 0:
         return float("nan")
     return float(np.corrcoef(values, mean_of_others)[0, 1])

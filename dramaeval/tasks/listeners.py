@@ -9,7 +9,7 @@ listener is a line of the prompt, so that the model has no further weights, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from numpy.random import Generator
@@ -57,6 +57,15 @@ def listener_line(record: Record, rubric: Rubric) -> str:
         return rubric.mean_rater_line or mean
     name = json.dumps(record.listener, ensure_ascii=False)
     return (rubric.rater_line or named).format(rater=name)
+
+
+def with_longest_line(
+    record: Record, fields: Sequence[str], rubric: Rubric, length: Callable[[str], int]
+) -> Record:
+    """The record, with all ratings, for the listener with the longest `listener_line`; ``length`` is of a text."""
+    names = (None, *names_of(record, fields))
+    variants = [replace(record, listener=name) for name in names]
+    return max(variants, key=lambda variant: length(listener_line(variant, rubric)))
 
 
 def names_of(record: Record, fields: Sequence[str]) -> list[str]:

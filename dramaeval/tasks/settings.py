@@ -10,8 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config import fields
 from dramaeval.config.keys import argument_names, check_arguments, resolve_target
 from dramaeval.config.problems import not_among
+from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of, parts_of, where_of
 from dramaeval.config.task_schema import (
+    MIXTURE_KEYS,
     NAMED_TEST,
     SPLITS,
     TASK_KEYS,
@@ -20,6 +22,7 @@ from dramaeval.config.task_schema import (
     split_files,
     test_set_problems,
 )
+from dramaeval.config.user_keys import default, override_keys
 from dramaeval.data.import_formats import hub_hint, is_hub_name, is_source
 from dramaeval.data.jsonl import FOLDER_FIX
 
@@ -33,7 +36,9 @@ def problems(config: DictConfig) -> list[str]:
         messages += test_set_problems(node.get("data") or {}, f"{where}.data")
         messages += check_arguments(node, where, also=TASK_KEYS)
         messages += _label_problems(node, where) + _dimension_problems(node, where)
-    return messages + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
+    if not task.get("tasks"):
+        return messages + _shot_problems(task)
+    return messages + _mixture_problems(task) + _unused_problems(config)
 
 
 def missing_files(config: DictConfig) -> list[str]:
@@ -93,6 +98,23 @@ def _mixture_problems(task: DictConfig) -> list[str]:
             messages.append(
                 f"{where}.shots={node.shots}: a mixture does not support examples: set it to 0."
             )
+    return messages
+
+
+def _unused_problems(config: DictConfig) -> list[str]:
+    """Problems of settings of one task in a mixture that only the mixture has; the files of the tasks have defaults."""
+    messages: list[str] = []
+    if Stage.train not in config.stages:
+        return messages
+    given = override_keys(config)
+    for part, node in parts_of(config.task).items():
+        bundled = default("task", str(node.get("name"))) or {}
+        for key in MIXTURE_KEYS:
+            where, value = f"{where_of(config.task, part)}.{key}", node.get(key)
+            if where in given or (key in node and key in bundled and value != bundled[key]):
+                messages.append(
+                    f"{where}={value} is not used: the tasks of a mixture are trained together. Set task.{key}."
+                )
     return messages
 
 

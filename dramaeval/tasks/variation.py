@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from numpy.random import Generator
@@ -78,6 +78,12 @@ class VariationTask(Task):
         other.worded = {key: [text] for key, text in criteria.items()}
         other.wordings_in_scoring = 1
         return other
+
+    def in_longest_wording(self, length: Callable[[str], int]) -> Self:
+        """This task with only the longest wording of each dimension; ``length`` is of a text."""
+        return self._with_criteria(
+            {key: max(texts, key=length) for key, texts in self.worded.items()}
+        )
 
     def _numbers(self, dimension: Dimension, rng: Generator | None) -> Sequence[int]:
         if rng is None:

@@ -25,6 +25,7 @@ from dramaeval.compat.peft import adalora_settings, load_ranks, mask_unused_rank
 from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.compat.transformers import checkpoint_hooks
 from dramaeval.compat.trl import adapters_keep_precision
+from dramaeval.config.task_schema import OnBad
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.evaluation.scoring import AnyPrediction, score
@@ -305,12 +306,14 @@ class JudgeTrainer(Trainer):
 
     def predict_records(self, records: Sequence[Record]) -> list[AnyPrediction]:
         """Score records with the current weights."""
+        config = self.run_config
         return score(
             self.model,
             records,
             self.record_encoder,
             clips_a_batch=self.batch_settings["eval_clips"],
             shared_prefix=self.batch_settings["shared_prefix"],
+            skip_unreadable=config is not None and config.task.data.on_bad is OnBad.skip,
             processes=self.processes,
             writes_answers=False,
         )
@@ -356,10 +359,10 @@ class JudgeTrainer(Trainer):
 
 
 class RecordNumbers(torch.utils.data.Dataset[dict[str, int]]):
-    """The numbers of the training records (negative for fillers) with the current epoch.
+    """The rows of the training records, see `EpochOrder.row`.
 
     Args:
-        order: the order of the records, which has the epoch.
+        order: the order of the records.
     """
 
     def __init__(self, order: EpochOrder) -> None:
@@ -369,7 +372,7 @@ class RecordNumbers(torch.utils.data.Dataset[dict[str, int]]):
         return len(self.order)
 
     def __getitem__(self, number: int) -> dict[str, int]:
-        return {"record": number, "epoch": int(self.order.epoch)}
+        return self.order.row(number)
 
 
 def _placeholders(count: int) -> datasets.Dataset:

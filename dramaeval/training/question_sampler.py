@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.records import Record
+from dramaeval.errors import UserFacingError
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.inputs.windows import Windows
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Task
-from dramaeval.training.step_batches import EpochOrder, record_of
+from dramaeval.training.step_batches import record_of
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class QuestionSampler:
         for record in self.records[number].single_clips():
             waveform = augmentation.waveform(encoder.waveform(record), rate, rng)
             windows = encoder.features(waveform)
-            changed[record.clip] = tuple(augmentation.features(window, rng) for window in windows)
+            if encoder.logmel.has_mel_bins:
+                windows = tuple(augmentation.features(window, rng) for window in windows)
+            changed[record.clip] = windows
         return changed
 
 
@@ -119,26 +123,43 @@ class TrainingCollator:
 
     Args:
         sampler: gives the questions of a record in an epoch.
-        order: has the current epoch.
         pad: the padding token.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
     """
 
-    def __init__(
-        self, sampler: Sampler, order: EpochOrder, *, pad: int, shared_prefix: bool = True
-    ) -> None:
+    def __init__(self, sampler: Sampler, *, pad: int, shared_prefix: bool = True) -> None:
         self.sampler = sampler
-        self.order = order
         self.pad = pad
         self.shared_prefix = shared_prefix
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
-        """Make a batch from rows of the form ``{"record": number}``; fillers have negative numbers."""
-        epoch = int(self.order.epoch)
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Make a batch from rows of the form ``{"record": number, "epoch": 0}``; fillers have negative numbers.
+
+        A worker of the loader returns an error that the user can fix as ``error``, for `batch_in`: PyTorch would create
+        the error anew from the text of its traceback.
+        """
+        try:
+            return {"batch": self._batch(rows)}
+        except UserFacingError as error:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            return {"error": error}
+
+    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         numbers = [int(row["record"]) for row in rows]
-        encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
+        epochs = [int(row.get("epoch", 0)) for row in rows]
+        sampled = map(self.sampler, map(record_of, numbers), epochs)
+        encoded = [questions.encoded for questions in sampled]
         batch = collate(encoded, pad=self.pad, shared_prefix=self.shared_prefix)
-        return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
+        return replace(batch, is_stand_in=min(numbers) < 0)
+
+
+def batch_in(collated: Mapping[str, Any]) -> Batch:
+    """The batch that a `TrainingCollator` made; raises the error of a worker."""
+    if "error" in collated:
+        raise collated["error"]
+    batch: Batch = collated["batch"]
+    return batch
 
 
 def training_record(task: Task, record: Record, key: tuple[int, int, int]) -> Record:

@@ -17,6 +17,7 @@ from dramaeval.config.keys import check_arguments, resolve_target
 from dramaeval.config.library_schema import WandbConfig
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.training import trl_arguments
 from dramaeval.training.grpo import settings as grpo
 
@@ -79,6 +80,8 @@ VALIDATED = (
     "pearson", "cross_entropy", "mse", "accuracy", "choice_accuracy", "pair_accuracy",
     "pair_cross_entropy",
 )  # fmt: skip
+#: The schedulers that follow a figure of validation; their default mode is ``min``: a smaller value is better.
+FOLLOWING_SCHEDULERS = ("reduce_lr_on_plateau", "greedy")
 #: The figures of which a smaller value is better.
 SMALLER_IS_BETTER = ("cross_entropy", "mse", "pair_cross_entropy")
 
@@ -105,6 +108,7 @@ def problems(config: DictConfig) -> list[str]:
     if not (isinstance(steps, int) and steps > 0):  # else max_steps replaces it
         limits["num_train_epochs"] = Limits(above=0)
     messages += range_problems(args, "trainer.args", limits) + _best_problems(args)
+    messages += _scheduler_problems(args, validates="val" in files_of(config.task))
     messages += _rate_problems(trainer.get("learning_rates"))
     messages += _optimizer_problems(args) + _checkpointing_problems(args)
     messages += grpo.problems(config) if by_reward else []
@@ -184,7 +188,8 @@ def _checkpointing_problems(args: Mapping[str, Any]) -> list[str]:
 
 
 def _best_problems(args: Mapping[str, object]) -> list[str]:
-    if not args.get("load_best_model_at_end"):
+    follows = args.get("lr_scheduler_type") in FOLLOWING_SCHEDULERS
+    if not (args.get("load_best_model_at_end") or follows):
         return []
     where, best = "trainer.args.metric_for_best_model", args.get("metric_for_best_model")
     name, greater = str(best).removeprefix("eval_"), args.get("greater_is_better")
@@ -208,6 +213,32 @@ def _best_problems(args: Mapping[str, object]) -> list[str]:
         return []
     message = not_among(where, best, VALIDATED)
     return [f"{message} One dimension's correlation is pearson/KEY."]
+
+
+def _scheduler_problems(args: Mapping[str, Any], *, validates: bool) -> list[str]:
+    """Problems of a scheduler that follows ``metric_for_best_model``: without it, or in the wrong direction."""
+    scheduler, strategy = args.get("lr_scheduler_type"), args.get("eval_strategy")
+    if scheduler not in FOLLOWING_SCHEDULERS:
+        return []
+    where = f"trainer.args.lr_scheduler_type={scheduler} follows a figure of validation"
+    # Hydra reads a bare `no` as a text, and a YAML file as false.
+    if strategy in ("no", False, None):
+        return [f"{where}: set trainer.args.eval_strategy=steps, or another scheduler."]
+    if not validates:
+        return [
+            f"{where}, and there is no val split: set task.data.val=FILE, or another scheduler."
+        ]
+    settings, best = args.get("lr_scheduler_kwargs") or {}, args.get("metric_for_best_model")
+    if not isinstance(settings, Mapping):
+        return []  # reported by the check of types
+    smaller = str(best).removeprefix("eval_") in SMALLER_IS_BETTER
+    mode, better = ("min", "smaller") if smaller else ("max", "greater")
+    if settings.get("mode", "min") == mode:
+        return []
+    return [
+        f"{where}, {best}, of which a {better} value is better: set trainer.args.lr_scheduler_kwargs.mode={mode}; the "
+        "learning rate would decrease while the judge improves."
+    ]
 
 
 def _logger_problems(config: DictConfig) -> list[str]:

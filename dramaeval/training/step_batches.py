@@ -21,6 +21,8 @@ from dramaeval.tasks.task import Task
 class EpochOrder(torch.utils.data.Sampler[int]):
     """Yields the records in a new order in each epoch, which is a function of (seed, epoch).
 
+    An epoch of a mixture may have a record several times, so that its numbers also state which visit it is, see `row`.
+
     The epoch is in shared memory, so that the workers of the data loader read its new value.
 
     Args:
@@ -47,6 +49,16 @@ class EpochOrder(torch.utils.data.Sampler[int]):
         """Set the epoch; the trainer calls this at the start of each epoch."""
         self.epoch.fill_(int(epoch))
 
+    def row(self, number: int) -> dict[str, int]:
+        """The record (negative for a filler) with a number of an epoch, and the epoch in which its questions are sampled.
+
+        In a mixture, this ``epoch`` is the number of earlier visits to the record; otherwise these are equal.
+        """
+        if self.mixture is None:
+            return {"record": number, "epoch": int(self.epoch)}
+        visit, record = divmod(record_of(number), self.count)
+        return {"record": record if number >= 0 else filler(record), "epoch": visit}
+
     def __iter__(self) -> Iterator[int]:
         epoch = int(self.epoch)
         rng = np.random.default_rng([self.seed, epoch])
@@ -54,7 +66,7 @@ class EpochOrder(torch.utils.data.Sampler[int]):
         return iter(rng.permutation(records).tolist())
 
     def mixed(self, mixture: Sequence[tuple[list[int], float]], epoch: int) -> list[int]:
-        """The records of an epoch of a mixture, group by group.
+        """The records of an epoch of a mixture, group by group, as numbers for `row`.
 
         Each group has an endless sequence of shuffles of its records, and an epoch continues at the end of the previous
         epoch, so that all records of a group occur equally often.
@@ -66,7 +78,8 @@ class EpochOrder(torch.utils.data.Sampler[int]):
             shuffled: list[int] = []
             while len(shuffled) < begin + share:
                 rng = np.random.default_rng([self.seed, group, turn, 3])
-                shuffled += rng.permutation(records).tolist()
+                # The shuffle with the number ``turn`` has the visit of this number to each record.
+                shuffled += (rng.permutation(records) + self.count * turn).tolist()
                 turn += 1
             mixed += shuffled[begin : begin + share]
         return mixed
@@ -91,7 +104,7 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
 
 
 class EpochBatchSampler(torch.utils.data.Sampler[list[int]]):
-    """Yields the batches of one process in an epoch, as numbers of records; fillers have negative numbers.
+    """Yields the batches of one process in an epoch, as numbers of `EpochOrder`; fillers have negative numbers.
 
     Args:
         order: the order of the records.
@@ -144,9 +157,9 @@ def _accumulated(records: int, step: StepSize) -> int:
     return -(-records // (step.per_device * step.processes))
 
 
-def filler(record: int) -> int:
-    """The negative number of a filler, which repeats this record."""
-    return -1 - record
+def filler(number: int) -> int:
+    """The negative number of a filler, which repeats the record with this number."""
+    return -1 - number
 
 
 def record_of(number: int) -> int:

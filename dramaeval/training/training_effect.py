@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.training.checkpoints import find_moved_best
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,11 @@ class TrainingEffect(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
-        """Remember the step at which training begins or resumes, and sums of the weights, unless ZeRO splits them."""
+        """Remember the step at which training begins or resumes, and sums of the weights, unless ZeRO splits them.
+
+        The best checkpoint of a training that has no further step to take is found here, see `find_moved_best`.
+        """
+        find_moved_best(state, Path(args.output_dir))
         self.first = state.global_step
         self.start = None if args.deepspeed else weight_sums(model)
 

@@ -255,6 +255,46 @@ def test_saved_datasets_with_splits_audio_and_class_labels(tmp_path, clip):
     assert imported.splits == ["train", "val"]
 
 
+@pytest.mark.parametrize("form", ["parquet", "saved"])
+def test_a_class_label_of_minus_one_is_a_missing_rating(tmp_path, clip, form):
+    """The library datasets writes -1 for a row without a label."""
+    labels = datasets.ClassLabel(names=["2", "4"])
+    clips = [str(tmp_path / clip(name)) for name in ("a.wav", "b.wav")]
+    columns = {"clip": clips, "rater": ["r", "r"], "pace": [1, -1], "warmth": [-1, None]}
+    data = datasets.Dataset.from_dict(columns)
+    data = data.cast_column("pace", labels).cast_column("warmth", labels)
+    path = tmp_path / ("x.parquet" if form == "parquet" else "saved")
+    data.to_parquet(path) if form == "parquet" else data.save_to_disk(path)
+    imported = read(path, dimensions=["pace", "warmth"])
+    assert annotations(imported) == {
+        "a": {"pace": [4], "warmth": [None]},
+        "b": {"pace": [None], "warmth": [None]},
+    }
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "saved", "kaldi", "tar", "xlsx"])
+def test_a_source_without_rows_is_reported(tmp_path, form):
+    path = tmp_path / f"x.{form}"
+    columns = {"clip": pa.array([], pa.string()), "score": pa.array([], pa.int64())}
+    if form == "csv":
+        path.write_text("clip,score\n")
+    elif form == "jsonl":
+        path.write_text("\n")
+    elif form == "parquet":
+        pq.write_table(pa.table(columns), path)
+    elif form == "saved":
+        datasets.Dataset(pa.table(columns)).save_to_disk(path)
+    elif form == "kaldi":
+        path.mkdir()
+        (path / "wav.scp").write_text("")
+    elif form == "tar":
+        tarfile.open(path, "w").close()
+    else:
+        openpyxl.Workbook().save(path)
+    with pytest.raises(BadSourceError, match=r"(no|0 sheets with) (rows|records|samples)"):
+        read(path, where={"split": "train"})
+
+
 def test_a_webdataset_archive_is_imported(tmp_path, clip):
     clip("a.wav")
     path = tmp_path / "in" / "shard.tar"

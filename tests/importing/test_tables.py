@@ -65,6 +65,33 @@ def test_a_record_has_its_transcript_raters_and_clip_path(import_text, tmp_path)
     assert first["wav_path"] == str(tmp_path / "a.wav")
 
 
+RATER_COLUMNS = [
+    "rater1", "rater_1", "rater-A", "rater_A", "raterA", "raterb", "judge Smith", "Expert 2", "listener12",
+    "subject3b", "RATER1", "pace_rater1", "pace_rater_1", "pace_raterA", "pace.listener.5f3c",
+]  # fmt: skip
+DIMENSION_COLUMNS = [
+    "judgement", "overall_judgement", "judgment", "expertise", "level of expertise", "subjective", "subjectivity",
+    "subjective_score",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", RATER_COLUMNS + DIMENSION_COLUMNS)
+def test_a_column_belongs_to_a_rater_only_if_its_name_says_which(import_text, column):
+    imported = import_text(f"clip,{column}\na.wav,3\nb.wav,4\nc.wav,1\n", name="x.csv")
+    (field,) = imported.records[0]["annotations"]
+    if column in DIMENSION_COLUMNS:
+        assert field == column
+    else:
+        assert field == ("pace" if column.startswith("pace") else "rating")
+
+
+def test_judgements_are_dimensions(import_text):
+    text = "clip,overall_judgement,clarity_judgement\na.wav,3.42,2.81\nb.wav,4.13,3.07\n"
+    imported = import_text(text, values="means")
+    assert annotations(imported)["b"] == {"overall_judgement": 4.13, "clarity_judgement": 3.07}
+    assert imported.raters == []
+
+
 def test_numbers_of_trials_are_not_ratings(import_text):
     result = import_text("clip,listener,Trial Number,Response\na.wav,r1,1,4\n")
     assert annotations(result) == {"a": {"Response": [4]}}

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.training.callbacks.debug import dump_first_batch
 
 QUICK = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]",
@@ -74,6 +76,24 @@ def test_debug_writes_the_first_batch_and_a_profile_and_changes_no_loss(run_of, 
         events = json.load(file)["traceEvents"]
     steps = [e for e in events if str(e.get("name", "")).startswith("Optimizer.step#")]
     assert len(steps) == 2
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("trainer.args.per_device_train_batch_size=4",),
+        ("trainer.args.per_device_train_batch_size=null", "batch.max_tokens=1500"),
+    ],
+)  # fmt: skip
+def test_the_first_batch_is_the_first_one_of_the_loader(run_of, tmp_path, overrides):
+    trainer = make_trainer(run_of("trainer.args.gradient_accumulation_steps=2", *overrides))
+    dump_first_batch(trainer, tmp_path)
+    text = (tmp_path / "first_batch.txt").read_text(encoding="utf-8")
+    batch = next(iter(trainer.get_train_dataloader()))["batch"]
+    assert text.startswith(f"{batch.clips} clip")
+    shown = re.findall(r"^question \d+: (.+) × (.+)$", text, re.MULTILINE)
+    assert tuple(shown) == batch.question_keys
 
 
 @pytest.mark.slow

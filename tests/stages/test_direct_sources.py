@@ -212,6 +212,20 @@ def test_bad_clips_are_skipped_and_counted(read, folder):
         assert splits.skipped_summary()["train"]["records"] == 1
 
 
+def test_a_skipped_clip_is_read_once_it_is_there(read, folder):
+    records = sample_records()
+    table = write_csv(folder / "a.csv", long_rows(records))
+    clip = folder / records[0]["wav_path"]
+    content = clip.read_bytes()
+    clip.unlink()
+    settings = {"task__data__train": str(table), "task__data__on_bad": "skip"}
+    assert ratings_of(read(**settings)["train"]) == expected(records[1:])
+    clip.write_bytes(content)
+    splits = read(**settings)
+    assert ratings_of(splits["train"]) == expected(records)
+    assert not splits.skipped_summary().get("train")
+
+
 def test_settings_of_the_importer_replace_the_guessed_format_and_columns(read, folder):
     rows = [
         {"x": row.pop("clip"), "y": row.pop("score"), **row} for row in long_rows(sample_records())

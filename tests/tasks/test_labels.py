@@ -72,6 +72,27 @@ def test_a_value_off_the_scale_is_refused():
         between(6, SCALE)
 
 
+@pytest.mark.parametrize(
+    "scale",
+    [(0.1, 0.3, 0.5, 0.7, 0.9), (0.0, 0.7), (-1.1, 0.0, 1.1), (1 / 3, 2 / 3, 1.0), (0.0, 3.3, 9.9), SCALE],
+)  # fmt: skip
+def test_the_mean_of_equal_ratings_at_an_end_is_that_end(scale):
+    for point in (0, -1):
+        expected = np.zeros(len(scale))
+        expected[point] = 1
+        for raters in range(1, 51):
+            ratings = [scale[point]] * raters
+            for weights in (None, np.linspace(0.1, 2.7, raters)):
+                found = mean(ratings, scale, RNG, weights=weights)
+                np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0]])
+def test_the_mean_of_ratings_off_the_scale_is_refused(weights):
+    with pytest.raises(ValueError, match="off the scale"):
+        mean([6, 7], SCALE, RNG, weights=weights)
+
+
 def test_between_keeps_the_mean_on_an_uneven_scale():
     assert between(4, (0, 2, 10)) @ np.array([0, 2, 10]) == pytest.approx(4)
 
@@ -166,6 +187,22 @@ def test_agreement_equals_the_correlation_of_scipy():
     expected = stats.pearsonr([3, 1, 2, 2], [1, 3, 5, 4]).statistic
     assert agreement(table, 2) == pytest.approx(expected)
     assert np.isnan(agreement(table[:2], 2))  # one record is too few
+
+
+def test_agreement_of_many_raters_who_each_rated_few_records():
+    rng = np.random.default_rng(0)
+    table = np.full((60, 12), np.nan)
+    for row in table:
+        row[rng.choice(12, rng.integers(1, 5), replace=False)] = rng.integers(1, 6)
+        row += rng.integers(0, 2, 12)
+    for rater in range(12):
+        pairs = [
+            (row[rater], np.mean([v for at, v in enumerate(row) if at != rater and v == v]))
+            for row in table
+            if row[rater] == row[rater] and np.sum(row == row) > 1
+        ]
+        expected = stats.pearsonr(*zip(*pairs, strict=True)).statistic
+        assert agreement(table, rater) == pytest.approx(expected)
 
 
 def test_raters_are_weighted_by_their_agreement():

@@ -4,13 +4,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from repository import ROOT
 
+from dramaeval.config import registration
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.read_splits import read_splits
+from dramaeval.tasks import settings
 from dramaeval.training.question_sampler import sample_questions
-from dramaeval.training.step_batches import EpochOrder, apportion
+from dramaeval.training.step_batches import EpochOrder, apportion, filler
 
 _mixture = []
 
@@ -74,10 +78,11 @@ def test_weights_set_the_share_of_each_task_in_an_epoch(mixture):
         order.set_epoch(epoch)
         rows = list(order)
         assert len(rows) == len(records) == len(order)
+        assert list(order) == rows
+        rows = [order.row(number)["record"] for number in rows]
+        counts.update(rows)
         by_part = Counter(records[at].part for at in rows)
         assert max(by_part.values()) - min(by_part.values()) <= 1
-        assert list(order) == rows
-        counts.update(rows)
     # How often the records of one task are drawn differs by at most one.
     for part in task.parts:
         visits = [counts[at] for at, record in enumerate(records) if record.part == part]
@@ -105,6 +110,46 @@ def test_the_shares_of_an_epoch_sum_to_its_records_and_none_is_empty(weights):
     assert len(list(order)) == len(order)
 
 
+@pytest.mark.parametrize("small_first", [True, False])
+def test_the_visits_of_a_record_ask_each_dimension_equally_often(composed, make_clips, small_first):
+    task = build_task(
+        composed("task.dimensions=[pitch_dynamics,trait_embodiment,emotion_accuracy]")
+    )
+    records = task.read(make_clips("train", 20)).records
+    groups = [(list(range(2)), 1.0), (list(range(2, 20)), 1.0)]
+    order = EpochOrder(20, 7, groups if small_first else groups[::-1])
+    visits, dimensions = {}, Counter()
+    for epoch in range(18):  # 180 clips of each group: 90 and 10 visits
+        order.set_epoch(epoch)
+        rows = [order.row(number) for number in order]
+        assert Counter(row["record"] < 2 for row in rows) == {True: 10, False: 10}
+        for row in rows:
+            visits.setdefault(row["record"], []).append(row["epoch"])
+            [dimension], _ = sample_questions(
+                task,
+                records[row["record"]],
+                (7, row["epoch"], row["record"]),
+                questions_per_clip=1,
+            )
+            dimensions[row["record"], dimension.key] += 1
+    for record in range(20):
+        times = 90 if record < 2 else 10
+        assert sorted(visits[record]) == list(range(times))
+        asked = [dimensions[record, dimension.key] for dimension in task.dimensions]
+        assert sorted(asked) == ([30, 30, 30] if record < 2 else [3, 3, 4])
+
+
+@pytest.mark.parametrize("mixture", [None, [([0, 1], 1.0), ([2, 3, 4, 5, 6], 1.0)]])
+def test_a_filler_repeats_the_row_of_its_record(mixture):
+    order = EpochOrder(7, 0, mixture)
+    order.set_epoch(4)
+    numbers = list(order)
+    for number in numbers:
+        row, repeated = order.row(number), order.row(filler(number))
+        assert repeated == {"record": filler(row["record"]), "epoch": row["epoch"]}
+        assert mixture or row == {"record": number, "epoch": 4}
+
+
 def test_without_weights_there_is_no_mixture(composed):
     task = build_task(composed("task=mixed", "task.weights=null"))
     assert task.mixture([]) is None
@@ -126,6 +171,41 @@ def test_without_weights_there_is_no_mixture(composed):
 def test_wrong_mixtures_are_refused(composed, overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_task(composed("task=mixed", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("+task.tasks.role.augment=strong", "augment"),
+        ("task.tasks.role.objective=answer_ce", "objective"),
+        ("+task.tasks.archetype.best_by=mse", "best_by"),
+        ("task.tasks.avqa.best_by=mse", "best_by"),
+        ("+task.tasks.avqa.objective=answer_ce", "objective"),
+    ],
+)
+def test_settings_that_the_tasks_have_in_common_are_refused_for_one_task(
+    composed, problems_of, override, key
+):
+    (problem,) = problems_of("task=mixed", "stages=[train]", override)
+    assert problem.startswith(f"{override.lstrip('+')} is not used")
+    assert problem.endswith(f"Set task.{key}.")
+    assert not problems_of("task=mixed", "stages=[evaluate]", override)
+
+
+def test_a_task_of_ones_own_keeps_the_settings_in_its_file(problems_of):
+    """The settings are those of its file, in which they are for a run of this task alone."""
+    own = ("+task.tasks.own=${task.tasks.role}", "+task.weights.own=1", "task.tasks.role.name=own")
+    assert not problems_of("task=mixed", "stages=[train]", *own)
+    objective = "task.tasks.role.objective=answer_ce"
+    assert not problems_of("task=mixed", "stages=[train]", *own, objective)
+    registration.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        words = ["task=mixed", "stages=[train]", *own, objective]
+        config = compose("launch", overrides=words, return_hydra_config=True)
+    assert settings.problems(config) == [
+        "task.tasks.role.objective=answer_ce is not used: the tasks of a mixture are trained together. Set "
+        "task.objective."
+    ]
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from dramaeval.data.records import read_records
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
-from dramaeval.training.question_sampler import QuestionSampler, sample_questions
-from dramaeval.training.sft.token_budget import size_of
+from dramaeval.training.question_sampler import QuestionSampler
+from dramaeval.training.sft.token_budget import longest_questions, size_of
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_an_augmented_clip_is_within_the_planned_number_of_tokens(sampler_with):
         limit = size_of(
             record,
             encoder,
-            *sample_questions(encoder.task, record, (0, 0, 0)),
+            *longest_questions(encoder.task, record, np.random.default_rng(0), len),
             questions_per_clip=None,
             shared_prefix=True,
             stretch=1 / 0.97,

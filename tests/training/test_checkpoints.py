@@ -100,6 +100,37 @@ def test_resuming_a_finished_training_takes_no_further_step(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_a_moved_training_that_resumes_at_its_end_loads_the_best_weights(
+    composed, tmp_path, small_judge, monkeypatch, peft
+):
+    data = [
+        f"task.data.{split}={write_clips(tmp_path, split, 4, seconds=(0.3, 0.5), seed=seed)}"
+        for seed, split in enumerate(("train", "val"))
+    ]
+    config = composed(*SETTINGS, small_judge, *data, f"peft={peft}", "trainer.args.max_steps=3")
+    check(config)
+
+    def weights_of(folder, resume=None):
+        trainer = make_trainer(RunContext(config, RunFolder(folder)), resume)
+        figures = iter((0.2, 0.9, 0.1))  # the second step is the best
+        monkeypatch.setattr(
+            "dramaeval.training.judge_trainer.validation_metrics",
+            lambda predictions: {"pearson": next(figures)},
+        )
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        assert trainer.state.best_global_step == 2
+        return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+
+    weights = weights_of(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    resume = last_checkpoint(RunFolder(tmp_path / "moved").checkpoints, with_best=True)
+    assert resume.name == "checkpoint-3"
+    resumed = weights_of(tmp_path / "moved", resume)
+    assert all(torch.equal(weight, resumed[name]) for name, weight in weights.items())
+
+
+@pytest.mark.slow
 def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
     composed, tmp_path, monkeypatch, small_judge
 ):

@@ -268,3 +268,29 @@ def test_answers_about_pairs_are_rewarded_in_the_order_of_the_prompt(order, bett
     assert rewards[better] == pytest.approx([0.75, 1 - 0.25 / 2, 1])
     assert rewards["tie"] == pytest.approx([0.25, 1 - 0.75 / 2, 0])
     assert rewards[worse] == pytest.approx([0, 1 - 1.75 / 2, 0])
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize("votes", [(2, 2, 2, 2, 0), (2, 2, 0, 0, 0), (2, -2, 0, 0), (-2, -2, 0)])
+def test_mean_votes_are_rewarded_as_the_votes_themselves(order, votes):
+    # Three outcomes have one distribution with a given mean and spread: the shares of the votes.
+    field = AnswerField(dimension=PITCH, choices=ANSWERS, scale=OUTCOMES)
+    question = Question(
+        messages=[], answer_fields=(field,), key=("pitch", order), pair=PairPlace(order=order)
+    )
+    targets = {"pitch": Target(np.array([0.0, 0.25, 0.75]))}
+    listed = _record({"pitch": tuple(map(float, votes))})
+    info = RaterInfo(mean_only=True, std=float(np.std(votes)))
+    as_mean = replace(_record({"pitch": (float(np.mean(votes)),)}), raters={"pitch": info})
+    # The vote that each answer of `ANSWERS` (B, tie, A) stands for.
+    meant = (-2, 0, 2) if order == "ab" else (2, 0, -2)
+    expected = [votes.count(vote) / len(votes) for vote in meant]
+    for record in (listed, as_mean):
+        read = [
+            read_completion(
+                _RatedTask(), record, question, targets, group=0, text=f"<answer>{text}</answer>",
+                tokens=3, finished=True,
+            )
+            for text in ANSWERS
+        ]  # fmt: skip
+        assert Agreement()(read) == pytest.approx(expected, abs=1e-5)

@@ -114,3 +114,45 @@ def test_the_metric_of_the_best_step_needs_its_direction(best, greater, message)
     problems = settings._best_problems(args)
     assert len(problems) == (message is not None)
     assert message is None or message in problems[0]
+
+
+@pytest.mark.parametrize("scheduler", ["reduce_lr_on_plateau", "greedy"])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((), "lr_scheduler_kwargs.mode=max; the learning rate would decrease"),
+        (("trainer.args.lr_scheduler_kwargs.mode=max",), None),
+        (("trainer.args.lr_scheduler_kwargs.mode=min",), "a greater value is better"),
+        (("trainer.args.metric_for_best_model=mse", "trainer.args.greater_is_better=false"), None),
+        (
+            (
+                "trainer.args.metric_for_best_model=eval_mse",
+                "trainer.args.greater_is_better=false",
+                "trainer.args.lr_scheduler_kwargs.mode=max",
+            ),
+            "lr_scheduler_kwargs.mode=min",
+        ),
+        (
+            ("trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false"),
+            "set trainer.args.eval_strategy=steps",
+        ),
+        (("task.data.train=TRAIN",), "there is no val split"),
+        (
+            (
+                "trainer.args.metric_for_best_model=null",
+                "trainer.args.load_best_model_at_end=false",
+                "trainer.args.lr_scheduler_kwargs.mode=max",
+            ),
+            "validation measures no loss",
+        ),
+        (("task=avqa",), "lr_scheduler_kwargs.mode=max"),
+    ],
+)
+def test_a_scheduler_that_follows_validation_needs_its_direction(
+    problems_of, make_clips, scheduler, overrides, message
+):
+    train = str(make_clips("train", 2))
+    words = [word.replace("TRAIN", train) for word in overrides]
+    problems = problems_of(f"trainer.args.lr_scheduler_type={scheduler}", "stages=[train]", *words)
+    assert len(problems) == (message is not None)
+    assert message is None or message in problems[0]

@@ -60,6 +60,8 @@ class WaveformFrames(LogMel):
         seconds: the longest clip.
     """
 
+    has_mel_bins = False
+
     def __init__(self, extractor: Any, seconds: float) -> None:
         self._extractor = extractor
         self.sampling_rate: int = extractor.sampling_rate

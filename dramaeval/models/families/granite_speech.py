@@ -21,7 +21,7 @@ from transformers import GraniteSpeechPlusForConditionalGeneration as PlainGrani
 from transformers.audio_utils import mel_filter_bank
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from dramaeval.data.logmel import ClipFeatures, LogMel
+from dramaeval.data.logmel import VERSION, ClipFeatures, LogMel
 from dramaeval.models.adapters import merge_own_adapter
 from dramaeval.models.chat_templates import end_of_turn, render_as_texts
 from dramaeval.models.families.base import Family
@@ -150,7 +150,7 @@ class GraniteLogMel(LogMel):
         )
         self._mel = torch.from_numpy(filters.T.astype(np.float32))
         #: Identifies the transform: equal names give equal values.
-        self.name = f"granite speech 1 {sorted(values.items())} {self.max_samples}"
+        self.name = f"granite speech {VERSION} {sorted(values.items())} {self.max_samples}"
 
     def __call__(self, waveform: np.ndarray) -> ClipFeatures:
         """Transform one clip; arguments and errors are those of `LogMel`. A clip below 16 ms has no frames."""

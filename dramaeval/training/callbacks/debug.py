@@ -36,8 +36,7 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
     The collator is called directly, because a data loader would advance random states.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    size = trainer.args.per_device_train_batch_size
-    rows = [{"record": number} for number in list(trainer.order)[:size]]
+    rows = [trainer.order.row(number) for number in next(iter(trainer.batch_sampler()))]
     batch = trainer.data_collator(rows)["batch"]
     names = "\n".join(
         f"question {number}: {record} × {dimension}"

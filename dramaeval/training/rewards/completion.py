@@ -219,7 +219,9 @@ def _field_answer(
     if pair is None or pair.is_direct:  # the score of a single clip of a pair has no target
         info = task.rater_info(record, field.dimension)
         if info.mean_only and ratings[0] is not None:
-            shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], info.std)
+            # The votes of a pair are halved above, and so is their spread.
+            std = info.std if pair is None or info.std is None else info.std / 2
+            shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], std)
         wanted = int(distribution.argmax()) if target.written is None else target.written
     return FieldAnswer(
         dimension=field.dimension.key,

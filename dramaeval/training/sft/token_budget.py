@@ -9,7 +9,7 @@ continues after the number of batches that it has used.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from itertools import groupby
@@ -21,8 +21,11 @@ from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import layout_sizes
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.tasks.question import Target
-from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.listeners import with_longest_line
+from dramaeval.tasks.question import Question, Target
+from dramaeval.tasks.task import Task
+from dramaeval.tasks.variation import VariationTask
+from dramaeval.training.question_sampler import trainable_dimensions
 from dramaeval.training.step_batches import EpochBatchSampler, EpochOrder, filler
 
 #: Largest ratio of two sizes in a class; it limits the padding.
@@ -54,23 +57,22 @@ class Size:
 def size_of(
     record: Record,
     record_encoder: RecordEncoder,
-    dimensions: Sequence[Dimension],
+    questions: Sequence[Question],
     targets: Mapping[str, Target],
     *,
     questions_per_clip: int | None,
     shared_prefix: bool,
     stretch: float = 1.0,
 ) -> Size:
-    """The size of a record, for any sample of its questions.
+    """The size of a record, for any sample of ``questions_per_clip`` of its questions.
 
-    The length of the clip comes from its header, without decoding. If each epoch samples another wording, one wording
-    represents all wordings.
+    The length of the clip comes from its header, without decoding.
 
     Args:
         record: the record.
         record_encoder: tokenises the questions.
-        dimensions: all rated dimensions of the record.
-        targets: a sample of their targets, by key.
+        questions: the questions of training about all rated dimensions of the record, see `longest_questions`.
+        targets: a sample of their targets, by the key of the dimension.
         questions_per_clip: number of dimensions in a step; None takes all.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
         stretch: largest ratio of a changed clip's length to the original length.
@@ -81,7 +83,7 @@ def size_of(
             # Resampling may round up, so that there may be one frame more than by the header.
             frames = math.ceil(seconds * stretch * FRAMES_PER_SECOND) + 1
             clips[path] = record_encoder.unread(frames)
-    encoded = record_encoder.encode_with_clips(record, clips, dimensions, targets)
+    encoded = record_encoder.encode_with_clips(record, clips, questions, targets)
     sizes = []
     for part in encoded.parts:
         rows, shared, longest = layout_sizes(part.questions, shared_prefix=shared_prefix)
@@ -90,6 +92,35 @@ def size_of(
         plain = not shared_prefix or rows == 1
         sizes.append(Size(0, rows, longest) if plain else Size(shared, rows, longest - shared))
     return replace(reduce(Size.padded, sizes), rows=len(sizes))
+
+
+def longest_questions(
+    task: Task, record: Record, rng: np.random.Generator, length: Callable[[str], int]
+) -> tuple[list[Question], dict[str, Target]]:
+    """The longest questions of training about a record, and their targets by key.
+
+    They have the longest wording and the listener with the longest line. They are about all rated dimensions, of which a
+    task may sample some in each epoch (`AllDimensionsTask` with ``rater=consistent``).
+
+    Args:
+        task: the task.
+        record: the record.
+        rng: samples the targets.
+        length: the number of tokens of a text.
+    """
+    if isinstance(task, VariationTask):
+        task = task.in_longest_wording(length)
+    if task.has_listeners:
+        fields = [dimension.annotation for dimension in task.dimensions]
+        record = with_longest_line(record, fields, task.rubric, length)
+    dimensions = trainable_dimensions(task, record)
+    targets = {
+        dimension.key: Target(distribution)
+        for dimension in dimensions
+        if (distribution := task.target(record, dimension, rng)) is not None
+    } | task.targets(record, dimensions, rng)
+    dimensions = [dimension for dimension in dimensions if dimension.key in targets]
+    return task.questions(record, dimensions, rng), targets
 
 
 class TokenBudgetBatches:
@@ -113,6 +144,7 @@ class TokenBudgetBatches:
                 f"{self.largest:,} tokens. Set it to {self.largest} or more, or batch.questions_per_clip lower."
             )
         self.seed = seed
+        self.sizes = sizes
         numbers = sorted(range(len(sizes)), key=lambda number: (sizes[number].tokens, number))
         self.classes = [
             list(members)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import trl
 
@@ -32,9 +34,14 @@ from dramaeval.training.question_sampler import (
     QuestionSampler,
     Sampler,
     TrainingCollator,
-    sample_questions,
+    batch_in,
 )
-from dramaeval.training.sft.token_budget import TokenBudgetBatches, TokenBudgetSampler, size_of
+from dramaeval.training.sft.token_budget import (
+    TokenBudgetBatches,
+    TokenBudgetSampler,
+    longest_questions,
+    size_of,
+)
 from dramaeval.training.step_batches import EpochOrder, StepBatchSampler
 
 log = logging.getLogger(__name__)
@@ -94,7 +101,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             learning_rates=learning_rates,
             processing_class=record_encoder.processor,
             data_collator=TrainingCollator(
-                sampler, order, pad=record_encoder.pad, shared_prefix=batch["shared_prefix"]
+                sampler, pad=record_encoder.pad, shared_prefix=batch["shared_prefix"]
             ),
             callbacks=list(callbacks),
         )
@@ -120,7 +127,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         inputs, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not inputs:
             return inputs, None
-        batches = [row["batch"] for row in inputs]
+        batches = list(map(batch_in, inputs))
         count = torch.tensor(
             sum(batch.questions for batch in batches if not batch.is_stand_in), device=device
         )
@@ -201,11 +208,18 @@ def _budget_batches(
     augment: str,
 ) -> TokenBudgetBatches:
     """Make batches of similar length within ``batch.max_tokens``; every process makes the same batches."""
+
+    @cache
+    def length(text: str) -> int:
+        return len(record_encoder.encoder.tokenise(text))
+
     sizes = [
         size_of(
             record,
             record_encoder,
-            *sample_questions(record_encoder.task, record, (seed, 0, number)),
+            *longest_questions(
+                record_encoder.task, record, np.random.default_rng([seed, number]), length
+            ),
             questions_per_clip=batch["questions_per_clip"],
             shared_prefix=batch["shared_prefix"],
             stretch=1.0 if augment == "none" else Augmentation(augment).stretch,

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,15 @@ from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.question import Target
 
 CPU = torch.device("cpu")
+
+
+def test_the_name_of_a_transform_has_the_version_of_the_features(kind, folder, monkeypatch):
+    """The name is a part of the keys of cached features, which a new version must not find."""
+    family = kind.family(path=str(folder))
+    transform = family.log_mel(family.processor())
+    for part in type(transform).__mro__[:-1]:
+        monkeypatch.setattr(sys.modules[part.__module__], "VERSION", 99, raising=False)
+    assert family.log_mel(family.processor()).name != transform.name
 
 
 @pytest.mark.slow

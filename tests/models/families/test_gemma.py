@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BitsAndBytesConfig, Gemma4UnifiedAudioFeatureExtractor
 
+from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.models.adapters import adapted_parts
 from dramaeval.models.errors import ModelError
@@ -21,6 +22,8 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.planning.flops import Work, forward
 from dramaeval.models.quantization import for_language_model, packed_bytes
 from dramaeval.stages.builders import build_task
+from dramaeval.tasks.rubric import changed_kinds
+from dramaeval.training.question_sampler import QuestionSampler
 
 CPU = torch.device("cpu")
 
@@ -179,6 +182,27 @@ def test_waveform_is_cut_as_by_the_feature_extractor(unified, samples, frames, p
     (encoded,) = unified.skeleton().encode_audio(padded, torch.tensor([frames]))
     assert torch.equal(encoded, expected)
     assert len(encoded) == positions
+
+
+def test_strong_augmentation_masks_no_samples(unified, composed, make_clips):
+    """A masked row would be every 160th sample of the waveform, which is loud distortion."""
+    task = build_task(composed())
+    records = task.read(make_clips("clip", 3)).records
+    encoder = RecordEncoder(task, unified.processor(), unified, max_seconds=30, cache_clips=1)
+    sampler = QuestionSampler(records, encoder, 5, augment="strong")
+    extractor = Gemma4UnifiedAudioFeatureExtractor()
+    for number, record in enumerate(records):
+        sampled = sampler(number, 2)
+        kinds = changed_kinds(task.dimensions)
+        changed = Augmentation("strong", kinds, encoder.max_seconds).waveform(
+            encoder.waveform(record), 16_000, np.random.default_rng([5, 2, number, 1])
+        )
+        (clip,) = sampled.encoded.clips
+        samples = extractor([changed], return_tensors="np").input_features[0].reshape(-1)
+        np.testing.assert_array_equal(
+            clip.values.T.reshape(-1)[: len(changed)], samples[: len(changed)]
+        )
+        assert clip.key == ""
 
 
 def test_waveforms_are_kept_on_disk(unified, composed, make_clips, tmp_path):

@@ -170,7 +170,7 @@ def test_estimated_lengths_equal_the_encoded_prompts(records, task, encoder_of):
         size = size_of(
             record,
             encoder,
-            dimensions,
+            task.questions(record, dimensions),
             targets,
             questions_per_clip=None,
             shared_prefix=True,

@@ -1,6 +1,7 @@
 """Batches by length: each epoch has every record once, each batch is within the budget, and resuming repeats them."""
 
 import itertools
+import json
 import re
 
 import pytest
@@ -103,6 +104,78 @@ def test_batches_of_a_trainer_are_within_the_budget_including_padding(run_of, ov
     )
     assert sum(batch.clips for batch in batches) == 14
     assert len(batches) < 14  # some batches have more than one clip
+
+
+def with_captions(line):
+    """A caption that is much longer than a criterion, but for one clip in three."""
+    number = int(line["id"].partition("-")[2])
+    caption = "A tired voice that grows warmer, with long pauses. " * (1 if number % 3 else 12)
+    return {**line, "audio_info": {"audio_caption": caption}}
+
+
+def with_long_names(line):
+    """Names of raters as crowd-sourcing platforms give them."""
+    names = [f"5f3c9a7e{rater:02d}1b2d4c6f8a9b0c" for rater in range(6)]
+    annotations = {
+        field: dict(zip(names, values, strict=True))
+        for field, values in line["annotations"].items()
+    }
+    return {**line, "annotations": annotations}
+
+
+def rated_in_part(line):
+    """Every rater has rated two thirds of the fields."""
+    annotations = {
+        field: {name: value for at, (name, value) in enumerate(values.items()) if (at + place) % 3}
+        for place, (field, values) in enumerate(with_long_names(line)["annotations"].items())
+    }
+    return {**line, "annotations": annotations}
+
+
+def as_processed(line):
+    text = "Describe the voice. " * (1 + int(line["id"].partition("-")[2]) % 4)
+    content = [{"type": "audio", "audio_url": line["wav_path"]}, {"type": "text", "text": text}]
+    prompt = [{"role": "user", "content": content}]
+    return {"id": line["id"], "prompt": prompt, "solution": "<answer>a calm voice</answer>"}
+
+
+CHANGED = [
+    (("task=role",), dict),
+    (("task=role_caption",), with_captions),
+    (("task=role_variation",), dict),
+    (("task=role_variation", "batch.questions_per_clip=1"), dict),
+    (("task=role_variation_caption",), with_captions),
+    (("task=role_all", "task.order=shuffled", "task.rater=consistent"), rated_in_part),
+    (("task=role_all", "task.order=shuffled", "task.earlier=left_out"), dict),
+    (("task=role", "task.listeners=embed"), with_long_names),
+    (("task=role", "task.listeners=embed", "batch.shared_prefix=false"), with_long_names),
+    (("task=processed",), as_processed),
+]
+
+
+@pytest.fixture
+def trainer_of(run_of, tmp_path):
+    """A trainer with a token budget, and with the records of the other tests in a changed form."""
+
+    def build(overrides, changed):
+        lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+        file = tmp_path / "changed.jsonl"
+        file.write_text("".join(f"{json.dumps(changed(line))}\n" for line in lines))
+        data = (f"task.data.train={file}", f"task.data.val={file}")
+        return make_trainer(run_of(*overrides, *data, "batch.max_tokens=40000"))
+
+    return build
+
+
+@pytest.mark.parametrize(("overrides", "changed"), CHANGED)
+def test_no_sample_of_a_records_questions_is_larger_than_its_size(trainer_of, overrides, changed):
+    trainer = trainer_of(overrides, changed)
+    sizes = [size.tokens for size in trainer.budget_batches.sizes]
+    for number, size in list(enumerate(sizes))[:4]:
+        rows = [{"record": number, "epoch": epoch} for epoch in range(12)]
+        batches = [trainer.data_collator([row])["batch"] for row in rows]
+        largest = max(batch.inputs["input_ids"].numel() for batch in batches)
+        assert largest <= size <= 1.35 * largest
 
 
 def losses(trainer):

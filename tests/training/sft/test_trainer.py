@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from omegaconf import OmegaConf
 
@@ -276,6 +277,23 @@ def test_an_undefined_correlation_selects_no_best_step(run_of, caplog):
     assert "eval_pearson is undefined" in caplog.text
 
 
+@pytest.mark.parametrize("trainer", ["sft", "grpo"])
+def test_validation_skips_a_clip_that_cannot_be_decoded_as_the_settings_say(run_of, trainer):
+    grpo = ["trainer.args.per_device_train_batch_size=8"] if trainer == "grpo" else []
+    run = run_of(f"trainer={trainer}", "task.data.on_bad=skip", *grpo)
+    clip = run.splits["val"][2].clip
+    expected = make_trainer(run).evaluate([r for r in run.splits["val"] if r.clip != clip])
+    samples, rate = soundfile.read(clip)
+    samples[5] = np.nan
+    soundfile.write(clip, samples, rate, subtype="FLOAT")
+    run = run_of(f"trainer={trainer}", "task.data.on_bad=skip", *grpo)
+    assert len(run.splits["val"]) == 6  # its header is readable
+    figures = make_trainer(run).evaluate()
+    assert figures["eval_mse"] == pytest.approx(expected["eval_mse"], rel=1e-5)
+    with pytest.raises(BadRecordsError, match="val-2"):
+        make_trainer(run_of(f"trainer={trainer}", *grpo)).evaluate()
+
+
 def test_a_truncated_clip_is_named_with_its_record(run_of):
     run = run_of("trainer.args.max_steps=1")
     record = run.splits["train"][0]
@@ -284,6 +302,24 @@ def test_a_truncated_clip_is_named_with_its_record(run_of):
     trainer = make_trainer(run)
     with pytest.raises(BadRecordsError, match="train-0"):
         trainer.data_collator([{"record": 0}])
+
+
+def test_a_loader_process_reports_a_truncated_clip_as_the_training_process_does(run_of):
+    run = run_of(
+        "trainer.args.max_steps=4",  # an epoch
+        "trainer.args.dataloader_num_workers=1",
+        "cache.enabled=false",
+    )
+    clip = run.splits["train"][5].clip
+    clip.write_bytes(clip.read_bytes()[:200])
+    trainer = make_trainer(run)
+    with pytest.raises(BadRecordsError) as by_hand:
+        trainer.data_collator([{"record": 5}])
+    with pytest.raises(BadRecordsError) as in_training:
+        trainer.train()
+    assert "train-5" in str(in_training.value)
+    assert str(in_training.value) == str(by_hand.value)
+    assert in_training.value.problems == by_hand.value.problems
 
 
 @pytest.mark.slow
