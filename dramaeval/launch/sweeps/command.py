@@ -24,8 +24,6 @@ from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_c
 from dramaeval.launch.sweeps.result_rows import state_of
 from dramaeval.launch.sweeps.state import (
     DONE,
-    FAILED,
-    NEVER,
     PRUNED,
     RUNNING,
     WAITING,
@@ -171,10 +169,10 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
 
 def _is_active(run: SweepRun) -> bool:
     """Whether a process works on an unfinished run, or SLURM will start the run."""
-    state = read_state(run.folder).state
-    if state == RUNNING:
+    state = read_state(run.folder)
+    if state.state == RUNNING:
         return holder_of(run.folder) is not None
-    return state not in (FAILED, NEVER) and (run.folder / "slurm.json").is_file()
+    return not state.final and (run.folder / "slurm.json").is_file()
 
 
 def _reset(runs: Sequence[SweepRun]) -> None:
