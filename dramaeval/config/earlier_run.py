@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dramaeval.config import registration
 from dramaeval.config.config_folder import config_folder
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.keys import is_a, targets_in
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
@@ -45,7 +46,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         )
     user = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     hydra = user.pop("hydra", None)
-    earlier = _read(Path(str(source)).expanduser())
+    earlier = _read(expand_home(str(source)))
     if not config.launch.trust:
         _check_targets(earlier, user, source)
         _check_endpoint(earlier["model"], keys, source)

@@ -15,6 +15,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict, read_write
 
 from dramaeval.compat.hydra import context_of
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
@@ -45,7 +46,7 @@ def run_sweep_command(config: DictConfig) -> None:
     """
     _check(config)
     _remove_hydra_folder()
-    sweep = SweepFolder(Path(config.sweep).expanduser())
+    sweep = SweepFolder(expand_home(config.sweep))
     sweep.require()
     if config.resume:
         with locked(sweep.path, CHOOSE):

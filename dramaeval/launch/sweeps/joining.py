@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.durations import duration
@@ -119,7 +120,7 @@ def _write_output(
         paths |= read_object(file.parent / CLIPS)
     from dramaeval.evaluation.score_table import write_scores
 
-    write_scores(Path(output).expanduser(), joined, dimensions, paths)
+    write_scores(expand_home(output), joined, dimensions, paths)
 
 
 def _write(
