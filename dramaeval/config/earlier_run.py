@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dramaeval.config import registration
 from dramaeval.config.config_folder import config_folder
-from dramaeval.config.keys import targets_in
+from dramaeval.config.home_folder import expand_home
+from dramaeval.config.keys import is_a, targets_in
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.renamed_targets import read_saved
@@ -24,7 +25,8 @@ from dramaeval.config.user_keys import is_given
 _NOT_TAKEN = (
     "from", "plan", "plan_force", "plan_device", "plan_gpus", "plan_memory_gib",
     "debug", "sweep", "resume", "launch", "cache", "logger", "runs",
-    "model.offload_folder", "model.trust_remote_code",
+    "output", "shards", "shard", "importer.output", "model.cache", "model.offload_folder",
+    "model.trust_remote_code", "export.push_to_hub", "serve",
 )  # fmt: skip
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
@@ -35,8 +37,8 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
     ``keys`` are those of the user's overrides; the key of a group (``peft=ia3``) stands for all its settings.
 
     Raises:
-        ConfigError: the folder holds no run, its settings name classes from outside this package, or the user
-            also gives ``experiment=``.
+        ConfigError: the folder holds no run, its settings name classes from outside this package or the address of a
+            model behind an endpoint, or the user also gives ``experiment=``.
     """
     source = config["from"]
     if "experiment" in keys:
@@ -45,9 +47,10 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         )
     user = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     hydra = user.pop("hydra", None)
-    earlier = _read(Path(str(source)).expanduser())
+    earlier = _read(expand_home(str(source)))
     if not config.launch.trust:
         _check_targets(earlier, user, source)
+        _check_endpoint(earlier["model"], keys, source)
     known = {key: value for key, value in earlier.items() if key in user}
     values = _Overlay(earlier, keys).node("", user, known)
     if masked := [key for key, value in leaves(values) if HIDDEN in str(value)]:
@@ -99,6 +102,26 @@ def _check_targets(earlier: Mapping[str, Any], user: Mapping[str, Any], source: 
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _check_endpoint(model: Any, keys: tuple[str, ...], source: Any) -> None:
+    """Refuse an address and the variable of its key that the user has not given.
+
+    The run may be another person's, and its address would get the user's clips and the value of any variable.
+
+    Raises:
+        ConfigError: names the settings that the user has to give.
+    """
+    if not isinstance(model, Mapping) or not is_a(model, "ApiModel"):
+        return
+    missing = [key for key in ("base_url", "key_variable") if not is_given(f"model.{key}", keys)]
+    if missing:
+        variable = model.get("key_variable", "OPENAI_API_KEY")
+        key = f" with the value of the environment variable {variable} as key" if variable else ""
+        raise ConfigError(
+            f"from={source} would send your clips to {model.get('base_url')}{key}: give "
+            f"{' and '.join(f'model.{key}=…' for key in missing)}, or if you trust this run launch.trust=true."
+        )
 
 
 class _Overlay:

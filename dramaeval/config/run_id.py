@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from enum import Enum
 from typing import Any
 
@@ -23,6 +24,8 @@ _PATHS = {
     *(f"importer.{name}" for name in ("file", "output", "audio_root")),
     *(f"task.data.{name}" for name in ("train", "val", "test", "sample", "audio_root")),
 }
+#: The prefix of a task of a mixture; its data are paths as those of a single task.
+_PART = re.compile(r"^task\.tasks\.[^.]+\.")
 #: Settings that name a model, as a folder or on the hub.
 _MODELS = {"model.path", "model.audio", "model.text", "checkpoint"}
 _LENGTH = 8
@@ -48,7 +51,7 @@ def _plain(node: Any, key: str) -> Any:
         values = {
             str(name): _value(node, name, full_key)
             for name, full_key in inner.items()
-            if full_key not in _EXECUTION | _PATHS
+            if full_key not in _EXECUTION and _PART.sub("task.", full_key) not in _PATHS
         }
         return {name: value for name, value in values.items() if value is not _PATH}
     if isinstance(node, ListConfig):

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.literal import read_plain
 from dramaeval.config.problems import ConfigError
 
@@ -77,7 +78,7 @@ def hub_commit(name: str, revision: str | None) -> str | None:
 
 def weights_folder(path: str | os.PathLike[str]) -> Path | None:
     """The folder with the weights in a run folder, a model folder or an adapter folder; None without weights."""
-    root = Path(path).expanduser()
+    root = expand_home(path)
     for folder in (root, root / "model", root / "export"):
         if (folder / ADAPTER).is_file() or (folder / MODEL).is_file():
             return folder
@@ -94,7 +95,7 @@ def model_identity(path: str | os.PathLike[str], revision: str | None = None) ->
     Returns:
         None for an absolute path that is not a folder.
     """
-    folder = Path(path).expanduser()
+    folder = expand_home(path)
     if folder.is_dir():
         return fingerprint(weights_folder(folder) or folder)
     if folder.is_absolute():

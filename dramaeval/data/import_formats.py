@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from dramaeval.config.home_folder import expand_home
+
 AUDIO_ENDINGS = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".aiff", ".aif", ".au", ".sph", ".w64",
 )  # fmt: skip
@@ -75,7 +77,7 @@ def is_source(file: str | Path, importer_format: str | None) -> bool:
 
     ``importer.format`` counts for files whose name does not show the format.
     """
-    path = Path(file).expanduser()
+    path = expand_home(file)
     if is_hub_name(file):
         return True
     if path.is_dir():

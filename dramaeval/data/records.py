@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.data.files import WORKERS
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.pair_format import prompt_findings
@@ -152,7 +153,7 @@ def read_records(
             returned in `skipped`; the error is then raised only if the file cannot be read, no valid record
             remains, or `audio_root` is not a folder.
     """
-    file = Path(file).expanduser()
+    file = expand_home(file)
     root = None if audio_root is None else stored_path(audio_root)
     drafts = [
         Draft(line, findings=list(line.findings))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.data.files import read_regular
 from dramaeval.data.pair_format import CLIP_A, CLIP_B, is_pair
 from dramaeval.data.problems import BadRecordsError, counted, cut, line_list, printable
@@ -323,7 +324,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--audio-root", default=None, help="as task.data.audio_root")
     accept_any_text()
     arguments = parser.parse_args(argv)
-    file = arguments.file.expanduser()
+    file = expand_home(arguments.file)
     try:
         files = split_file(
             file,

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from dramaeval.config.home_folder import expand_home
+
 
 class StoredNames:
     """Finds files by names in either form; lists each folder only once."""
@@ -46,7 +48,7 @@ def composed(name: str) -> str:
 
 def stored_path(path: str | Path) -> Path:
     """The path under which a file or folder is stored; `path` itself if there is none."""
-    path = Path(path).expanduser()
+    path = expand_home(path)
     return path if path.exists() else Path(StoredNames().find(str(path)) or path)
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.task_schema import NAMED_TEST, kind_of_split
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
@@ -99,7 +100,7 @@ def settings_for(
         skips: whether clips with problems are left out.
         rated: whether ratings are read; if not, no column with ratings is searched.
     """
-    path, kind = Path(file).expanduser(), importer.format
+    path, kind = expand_home(file), importer.format
     if is_hub_name(file):
         kind = folder_format(path)
     elif path.is_dir():
@@ -126,7 +127,7 @@ def convert(settings: ImporterConfig, root: Path) -> Converted:
     Raises:
         BadSourceError: lists every problem of the source.
     """
-    source = Path(str(settings.file)).expanduser()
+    source = expand_home(str(settings.file))
     source = source if is_hub_name(source) else source.absolute()
     settings = replace(settings, file=str(source))
     key = json.dumps([VERSION, asdict(settings)], sort_keys=True, default=str)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.audio import UnreadableClipError
@@ -147,7 +148,7 @@ def _record(
 
 def _locate(drafts: Sequence[ClipDraft], file: Path, audio_root: str | None) -> int:
     """Find the clips of each draft and read their headers; returns the number of drafts with a long clip."""
-    root = Path(audio_root).expanduser() if audio_root else None
+    root = expand_home(audio_root) if audio_root else None
     # Clips are looked up in the folder of the given file.
     file_in_folder = file / "source" if file.is_dir() else file
     names = [name for draft in drafts for name in draft.clips]

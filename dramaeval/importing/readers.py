@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.importer_settings import FORMATS, ImporterConfig
 from dramaeval.data.import_formats import ENDINGS, SHARDED, folder_format, hub_hint, is_hub_name
 from dramaeval.importing.columns import plain_text
@@ -73,7 +74,7 @@ def format_of(settings: ImporterConfig) -> str | None:
 
 def source_path(settings: ImporterConfig) -> Path:
     """The path of the source."""
-    return Path(str(settings.file)).expanduser()
+    return expand_home(str(settings.file))
 
 
 def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:

@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from dramaeval.config.sweep_options import LocalOptions
@@ -146,18 +147,30 @@ def visible_gpus() -> list[str] | None:
     return list(takewhile(lambda name: name and not name.startswith("-"), names))
 
 
-def gpu_problems(parallel: Any, gpus_per_run: Any) -> list[str]:
-    """The problem of runs for which CUDA_VISIBLE_DEVICES has no GPU, and which would train on the CPU."""
+def gpu_problems(parallel: Any, gpus_per_run: Any, device_dev: Path = Path("/dev")) -> list[str]:
+    """The problem of runs for which there is no GPU, and which would train on the CPU.
+
+    The GPUs are those that CUDA_VISIBLE_DEVICES names; without the variable, NVIDIA's device files are counted, since
+    asking PyTorch would import it. Without such files the number is unknown.
+    """
     names = visible_gpus()
-    if names is None or not (isinstance(parallel, int) and isinstance(gpus_per_run, int)):
-        return []  # without the variable the number is unknown, since asking for it would import PyTorch
-    if parallel * gpus_per_run <= len(names):
+    count = len(list(device_dev.glob("nvidia[0-9]*"))) if names is None else len(names)
+    is_known = names is not None or count > 0
+    if not is_known or not (isinstance(parallel, int) and isinstance(gpus_per_run, int)):
         return []
-    runs = len(names) // max(gpus_per_run, 1)
+    if parallel * gpus_per_run <= count:
+        return []
+    where = (
+        device_dev
+        if names is None
+        else f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}"
+    )
+    more = "" if names is None else ", or make more GPUs visible"
+    runs = count // max(gpus_per_run, 1)
     fix = f"set hydra.launcher.parallel={runs}" if runs else "leave hydra.launcher.gpus_per_run out"
     return [
         f"hydra.launcher.parallel={parallel} with gpus_per_run={gpus_per_run} needs {parallel * gpus_per_run} GPUs, and "
-        f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']} has {len(names)}: {fix}, or make more GPUs visible."
+        f"{where} has {count}: {fix}{more}."
     ]
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.literal import as_override
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.distributed.signals import ended_by_term
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
@@ -75,8 +76,8 @@ class DetachedSweep(BaseException):
 def command(sweep: SweepFolder, words: str) -> str:
     """The shell command with the given words for an existing sweep."""
     word = str(sweep.path)
-    if not re.fullmatch(r"[\w./-]+", word):
-        word = "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if not re.fullmatch(r"[\w./-]+", word, re.ASCII):
+        word = as_override(word)
     return f"{command_name()} {words} {shlex.quote(f'sweep={word}')}"
 
 

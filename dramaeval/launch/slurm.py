@@ -45,6 +45,8 @@ from dramaeval.launch.sweeps.state import (
 #: Settings in ``hydra.launcher`` with the same name in submitit.
 _UNCHANGED = ("partition", "account", "qos", "constraint", "nodes", "gpus_per_node", "cpus_per_task",
               "array_parallelism", "signal_delay_s")  # fmt: skip
+#: Settings whose default a user may give as a variable of sbatch, such as ``SBATCH_ACCOUNT``.
+_DEFAULTS = ("partition", "account", "qos", "constraint")
 #: Options of sbatch that have a setting in ``hydra.launcher``, each with that setting.
 _ELSEWHERE = {
     "array": "array_parallelism", "output": "nothing: logs go to the sweep's folder", "o": "nothing",
@@ -220,7 +222,7 @@ class SlurmJobRunner(JobRunner):
         executor = make_executor(self.sweep.path, self.options)
         path = [os.path.abspath(folder) for folder in sys.path[:1] if folder]
         try:
-            with _without_job_variables():
+            with _without_job_variables(self.options):
                 jobs = executor.submit_array([SlurmRun(str(run.folder), path) for run in runs])
         except utils.FailedJobError as error:
             raise ConfigError(f"sbatch refuses: {str(error).strip()}") from None
@@ -268,12 +270,14 @@ class SlurmJobRunner(JobRunner):
 
 
 @contextmanager
-def _without_job_variables() -> Iterator[None]:
-    """Remove SLURM's variables inside the block, except the location of SLURM's configuration.
+def _without_job_variables(options: Mapping[str, Any]) -> Iterator[None]:
+    """Remove SLURM's variables inside the block, except the location of SLURM's configuration and the user's defaults.
 
-    New jobs inherit the environment, and this process may itself run in a job.
+    New jobs inherit the environment, and this process may itself run in a job. A default such as ``SBATCH_ACCOUNT`` is
+    kept only for an option that is null, because sbatch prefers it to the option in the script.
     """
-    kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
+    names = {"SLURM_CONF", *(f"SBATCH_{key.upper()}" for key in _DEFAULTS if options[key] is None)}
+    kept = {name: value for name, value in os.environ.items() if name in names}
     with clean_env(), environment_variables(**kept):
         yield
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.weights import ADAPTER, MODEL, weights_folder
 from dramaeval.data.manifest import DamagedFileError, require_undamaged
 from dramaeval.models.errors import ModelError
@@ -34,7 +35,7 @@ def find_checkpoint(path: str) -> Checkpoint:
         check_whole(folder, up_to=_SETTINGS)
         _check_json(folder / (ADAPTER if is_adapter else MODEL))
         return Checkpoint(folder, adapter=is_adapter)
-    there = Path(path).expanduser().exists()
+    there = expand_home(path).exists()
     reason = "holds neither a run nor a model nor an adapter" if there else "does not exist"
     raise ModelError(
         f"checkpoint={path} {reason}. Give a run folder (with model/ in it), a model folder (with config.json) "

@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from dramaeval.compat.transformers import model_class_for
+from dramaeval.config.home_folder import expand_home
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.models.chat_templates import AUDIO_TOKENS, end_of_turn, with_clips
 from dramaeval.models.errors import ModelError
@@ -284,7 +285,7 @@ class JudgeParts:
 
 def _listing(files: ModelFiles) -> list[list[Any]]:
     """Name, size and modification time of the files in a folder; empty for a name on the Hub."""
-    folder = Path(files.source).expanduser()
+    folder = expand_home(files.source)
     if not folder.is_dir():
         return []
     paths = sorted(path for path in folder.iterdir() if path.is_file())

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_schema import SPLITS
 from dramaeval.data.problems import counted
@@ -76,7 +77,7 @@ def _files(words: Iterable[str]) -> list[Path]:
             f"{AUTO} takes one file for each split, and {' '.join(data)} names several."
         )
     values = [override.value() for override in overrides]
-    return [Path(str(value)).expanduser() for value in values if value is not None]
+    return [expand_home(str(value)) for value in values if value is not None]
 
 
 def _of_several_tasks(by_file: Mapping[Path, Mapping[str, Sequence[int]]]) -> str:

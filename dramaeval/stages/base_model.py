@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.judge_file import SavedJudge, read_judge
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE, Stage
@@ -32,7 +33,7 @@ SHAPE = ("r", "lora_alpha", "use_dora", "use_rslora", "init_r", "num_virtual_tok
 
 def check(config: DictConfig) -> list[str]:
     """Problems of ``checkpoint``."""
-    if config.checkpoint is None or Path(config.checkpoint).expanduser().exists():
+    if config.checkpoint is None or expand_home(config.checkpoint).exists():
         return []
     return [f"checkpoint={config.checkpoint} does not exist: give a run, model or adapter folder."]
 

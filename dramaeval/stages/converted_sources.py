@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config import fields
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.literal import plain
 from dramaeval.config.problems import ConfigError
@@ -164,7 +165,7 @@ def jsonl_of(config: DictConfig, split: str, file: str) -> Path:
         BadSourceError: lists every problem of a source in another format.
     """
     converted = converted_source(config, split, file)
-    return Path(file).expanduser() if converted is None else converted.file_of(split)
+    return expand_home(file) if converted is None else converted.file_of(split)
 
 
 def converted_source(config: DictConfig, split: str, file: str) -> Converted | None:

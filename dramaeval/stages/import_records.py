@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
@@ -51,7 +52,7 @@ def check(config: DictConfig) -> list[str]:
         problems.append(
             "stages=[import] needs importer.file=PATH: the table, archive or folder with the ratings."
         )
-    if importer.output and (Path(importer.output).expanduser() / RECORDS).exists():
+    if importer.output and (expand_home(importer.output) / RECORDS).exists():
         problems.append(
             f"importer.output={importer.output} holds {RECORDS} already: choose another folder, or delete it."
         )
@@ -73,7 +74,7 @@ def run(config: DictConfig, folder: RunFolder) -> None:
         BadSourceError: lists every problem of the source.
     """
     settings: Any = OmegaConf.to_object(config.importer)
-    output = Path(settings.output).expanduser() if settings.output else folder.path
+    output = expand_home(settings.output) if settings.output else folder.path
     if (output / RECORDS).exists():
         raise ConfigError(f"{output} holds {RECORDS} already: choose another hydra.run.dir=…")
     imported = read_import(settings, output / "clips")

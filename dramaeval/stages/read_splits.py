@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of
@@ -204,7 +205,7 @@ def raise_together(failures: Sequence[BadRecordsError]) -> None:
 
 def _jsonl(source: Source, converted: Mapping[Source, Converted]) -> Path:
     conversion = converted.get(source)
-    return conversion.file_of(source.split) if conversion else Path(source.file).expanduser()
+    return conversion.file_of(source.split) if conversion else expand_home(source.file)
 
 
 def require_unique_ids(records: Sequence[Record]) -> None:

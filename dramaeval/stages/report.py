@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import held_out_splits, test_splits
@@ -57,7 +58,7 @@ def check(config: DictConfig) -> list[str]:
     problems += [
         f"runs: {run} is neither a folder nor a file."
         for run in config.runs
-        if not (path := Path(run).expanduser()).is_dir() and not path.is_file()
+        if not (path := expand_home(run)).is_dir() and not path.is_file()
     ]
     if config.evaluation.convention:
         problems.append(
@@ -142,7 +143,7 @@ def _write(
 
 def _read(config: DictConfig) -> dict[str, list[Results]]:
     """The results of all runs by split."""
-    folders = [Path(run).expanduser() for run in config.runs]
+    folders = [expand_home(run) for run in config.runs]
     runs = [folder for folder in folders if is_run(folder)]
     split, phase = config.report.split, config.report.phase
     rubric = build_task(config).rubric

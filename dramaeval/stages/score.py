@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.schema import LeaderboardConfig, Stage
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.problems import counted
@@ -63,7 +64,7 @@ def output_problems(output: str | None) -> list[str]:
     """Problems of ``output``."""
     if output is None:
         return []
-    path = Path(output).expanduser()
+    path = expand_home(output)
     if path.suffix not in ENDINGS:
         return [f"output={output} must end with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}."]
     if not path.absolute().parent.is_dir():
@@ -117,7 +118,7 @@ def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
     log.info("%s, %s in %s", counted(pairs, "pair"), counted(compared, "comparison"), file)
     if output := context.config.output:
         keys = [dimension.key for dimension in task.dimensions]
-        write_scores(Path(output).expanduser(), file, keys, {})
+        write_scores(expand_home(output), file, keys, {})
         log.info("The comparisons are in %s", output)
 
 
@@ -143,7 +144,7 @@ def _finish(context: RunContext, task: Task, file: Path) -> None:
     log.info("%s, %s in %s", counted(len(records), "clip"), counted(scored, "score"), file)
     keys = [dimension.key for dimension in task.rated_dimensions]
     if output:
-        path = Path(output).expanduser()
+        path = expand_home(output)
         write_scores(path, file, keys, {record.id: str(record.clip) for record in records})
         log.info("The scores are in %s", path)
     print_scores(by_clip(file), keys)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.problems import require_choice
 from dramaeval.data.pair_format import CLIP_A, CLIP_B, SYSTEMS, VOTES, is_pair, vote_field
 from dramaeval.data.problems import BadRecordsError, Problem, counted
@@ -148,7 +149,7 @@ class PairTask(SpeechTask):
         Raises:
             BadRecordsError: records have problems (all are listed), no pair can be derived, or all votes are ties.
         """
-        file = Path(file).expanduser()
+        file = expand_home(file)
         if any(is_pair(line.fields) for line in checked_lines(file) if line.fields):
             fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
             result = read_records(file, fmt, **options)

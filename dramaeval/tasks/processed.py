@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.data.jsonl import Line
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import ReadResult, Record, checked_lines
@@ -59,7 +60,7 @@ class ProcessedTask(Task):
         **options: Any,
     ) -> ReadResult:
         """Read and check processed records; ``sample_rate`` is the rate of audio samples in the lines."""
-        return self._read(Path(file).expanduser(), reads_audio, **options)
+        return self._read(expand_home(file), reads_audio, **options)
 
     def _read(
         self,

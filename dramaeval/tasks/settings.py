@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config import fields
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.keys import argument_names, check_arguments, resolve_target
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
@@ -53,7 +53,7 @@ def missing_files(config: DictConfig) -> list[str]:
 
 def _file_problem(file: str, importer_format: str | None) -> str | None:
     """Why a data file cannot be opened; problems of pipes and devices are reported when they are read."""
-    path = Path(file).expanduser()
+    path = expand_home(file)
     if path.is_dir() and not is_source(file, importer_format):
         return (
             f"{file} is a folder of no known kind (audio, datasets, Kaldi, Parquet): {FOLDER_FIX}, or name its format with "

@@ -78,6 +78,68 @@ def test_masked_untrusted_or_missing_settings_of_a_run_are_refused(
         assert inherit(config).trainer._target_ == "os.system"
 
 
+ENDPOINT = {
+    "_target_": "dramaeval.models.api_model.ApiModel",
+    "path": "api",
+    "base_url": "http://there.example/v1",
+    "name": "judge",
+    "key_variable": "SECRET_OF_MINE",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ((), ""),
+        (("+model.name=other",), ""),
+        (("+model.base_url=http://mine.example/v1",), "base_url"),
+        (("+model.key_variable=MINE",), "key_variable"),
+        (("+model.base_url=http://mine.example/v1", "+model.key_variable=MINE"), "both"),
+        (("model=api", "model.base_url=http://mine.example/v1", "model.name=x"), "both"),
+        (("model=qwen2_audio",), "both"),
+        (("launch.trust=true",), "trusted"),
+    ],
+    ids=str,
+)
+def test_the_address_and_the_key_of_an_endpoint_are_those_of_the_user(
+    words_of, run, tmp_path, words, given
+):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["model"] = ENDPOINT
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    config = words_of(f"from={tmp_path}", *words)
+    if given not in ("both", "trusted"):
+        with pytest.raises(ConfigError, match="would send your clips to http://there") as raised:
+            inherit(config)
+        advised = str(raised.value).partition("give ")[2]
+        assert [key for key in ("base_url", "key_variable") if key not in advised] == [given][
+            : bool(given)
+        ]
+        assert "SECRET_OF_MINE" in str(raised.value)
+        return
+    model = settings(inherit(config))["model"]
+    if given == "trusted":
+        assert model["base_url"] == ENDPOINT["base_url"]
+    else:
+        assert "there.example" not in str(model)
+        assert "SECRET_OF_MINE" not in str(model)
+
+
+@pytest.mark.parametrize("trust", [(), ("launch.trust=true",)])
+def test_no_file_that_the_run_has_written_is_written_again(words_of, run, tmp_path, trust):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values |= {"output": "/theirs.csv", "shards": 4, "shard": 1}
+    values["importer"] |= {"output": "/theirs"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    inherited = inherit(words_of(f"from={tmp_path}", *trust))
+    assert (inherited.output, inherited.shards, inherited.shard) == (None, 1, None)
+    assert inherited.importer.output is None
+    inherited = inherit(
+        words_of(f"from={tmp_path}", "output=mine.csv", "importer.output=here", *trust)
+    )
+    assert (inherited.output, inherited.importer.output) == ("mine.csv", "here")
+
+
 def test_texts_of_the_run_are_not_interpolated(words_of, run, tmp_path):
     values = yaml.safe_load((run / "config.yaml").read_text())
     values["task"]["system"] = "${oc.env:HOME}"

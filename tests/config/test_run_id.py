@@ -26,6 +26,15 @@ def test_paths_and_execution_settings_do_not_change_the_id(composed, tmp_path):
         assert run_id(composed(*overrides)) == first, overrides
 
 
+@pytest.mark.parametrize("key", ["train", "val", "test", "sample", "audio_root"])
+def test_the_paths_of_the_tasks_of_a_mixture_do_not_change_the_id(composed, key):
+    values = ("null", "a.jsonl", "/x/a.jsonl", "b/a.jsonl")
+    words = [f"task.tasks.role.data.{key}={value}" for value in values]
+    assert len({run_id(composed("task=mixed", word)) for word in words}) == 1
+    other = composed("task=mixed", "task.tasks.role.system=Listen.")
+    assert run_id(other) != run_id(composed("task=mixed"))
+
+
 def test_explicit_defaults_do_not_change_the_id(composed):
     explicit = ["task=role", "peft=lora", "trainer.args.learning_rate=0.002", "seed=0"]
     assert run_id(composed(*explicit)) == run_id(composed())

@@ -1,5 +1,6 @@
 """The scripts that the launchers submit to SLURM, and the errors about invalid options of launchers."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -8,14 +9,17 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from repository import ROOT
 
 from dramaeval.compat.submitit import Executor
 from dramaeval.config import fields, registration
 from dramaeval.config.sweep_options import LocalOptions, SlurmOptions
-from dramaeval.launch.local import LocalJobRunner, LocalLauncher
-from dramaeval.launch.slurm import additional_problems, make_executor
+from dramaeval.launch.local import LocalJobRunner, LocalLauncher, gpu_problems
+from dramaeval.launch.runner import command
+from dramaeval.launch.slurm import _without_job_variables, additional_problems, make_executor
+from dramaeval.launch.sweeps.folder import SweepFolder
 
 GOLDEN = Path(__file__).with_name("golden")
 LAUNCHERS = sorted(path.stem for path in (ROOT / "configs/hydra/launcher").glob("*.yaml"))
@@ -168,16 +172,12 @@ def test_parallel_runs_use_different_gpus(monkeypatch):
         ("", 1, 1, "has 0: leave hydra.launcher.gpus_per_run out"),
         ("0,-1,1", 2, 1, "has 1: set hydra.launcher.parallel=1"),
         ("GPU-1a,GPU-2b", 2, 1, None),
-        (None, 4, 1, None),
         ("", 4, None, None),
         ("0", "two", 1, None),
     ],
 )  # fmt: skip
 def test_runs_without_a_visible_gpu_are_refused(monkeypatch, visible, parallel, gpus_per_run, fix):
-    if visible is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     hydra = {
         "job": {"chdir": False},
         "sweeper": {"_target_": "hydra_plugins.dramaeval_sweeps.Grid"},
@@ -187,6 +187,59 @@ def test_runs_without_a_visible_gpu_are_refused(monkeypatch, visible, parallel, 
     problems = launcher.problems()
     assert len(problems) == (fix is not None)
     assert all(fix in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("files", "parallel", "gpus_per_run", "fix"),
+    [
+        (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], 4, 1, "has 2: set hydra.launcher.parallel=2."),
+        (["nvidia0", "nvidia1"], 2, 1, None),
+        (["nvidia0"], 1, 2, "has 1: leave hydra.launcher.gpus_per_run out."),
+        (["nvidia0"], 4, None, None),
+        (["nvidiactl", "kfd"], 4, 1, None),
+        ([], 4, 1, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_device_files_are_counted_without_cuda_visible_devices(
+    monkeypatch, tmp_path, files, parallel, gpus_per_run, fix
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in files:
+        (tmp_path / name).touch()
+    problems = gpu_problems(parallel, gpus_per_run, tmp_path)
+    assert len(problems) == (fix is not None)
+    assert all(problem.endswith(f"{tmp_path} {fix}") for problem in problems)
+
+
+@pytest.mark.parametrize("name", ["account", "partition", "qos", "constraint"])
+@pytest.mark.parametrize("given", [None, "speech"])
+def test_the_users_defaults_of_sbatch_hold_where_the_option_is_null(monkeypatch, name, given):
+    variables = ("ACCOUNT", "PARTITION", "QOS", "CONSTRAINT", "TIMELIMIT", "EXPORT")
+    for variable in variables:
+        monkeypatch.setenv(f"SBATCH_{variable}", "mine")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    before = dict(os.environ)
+    chosen = dict.fromkeys(("account", "partition", "qos", "constraint"), "theirs") | {name: given}
+    with _without_job_variables(chosen):
+        kept = {key for key in os.environ if key.startswith(("SBATCH_", "SLURM_"))}
+    assert kept == {"SLURM_CONF"} | ({f"SBATCH_{name.upper()}"} if given is None else set())
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "a b", "it's", "a\\b", "a\\'b", "end\\", 'q"q', "${seed}", "\\${seed}", "a=b,c", "é", "#x", "$(ls)"],
+)  # fmt: skip
+def test_the_shown_command_names_the_folder_of_the_sweep(name):
+    shown = command(SweepFolder(Path("/sweeps") / name), "resume=true")
+    word = shlex.split(shown)[-1]
+    (override,) = OverridesParser.create().parse_overrides([word])
+    # As in a configuration, where ${…} would be an interpolation unless it is escaped.
+    node = OmegaConf.create({"seed": 3, "sweep": override.value()})
+    assert node.sweep == f"/sweeps/{name}"
+    assert shown.endswith(" sweep=/sweeps/plain") == (name == "plain")
 
 
 @pytest.fixture

@@ -71,6 +71,13 @@ GROUPS = {
         ("evaluation.controls=[silense]", "evaluation.controls=silense is not known; choose one of training_mean",
          "Did you mean silence?"),
     ],
+    "home folders of accounts that do not exist": [
+        ("checkpoint='~no-account/run'", "checkpoint=~no-account/run does not exist"),
+        ("task.data.train='~no-account/x.jsonl'", "task.data.train: ~no-account/x.jsonl does not exist"),
+        ("stages=[train,score]", ""),
+        ("input='~no-account/x.wav'", "~no-account/x.wav does not exist"),
+        ("output='~no-account/x.csv'", "output=~no-account/x.csv: the folder ~no-account does not exist"),
+    ],
     "names that cannot be imported": [
         ("peft._target_=nope.X", "peft._target_=nope.X cannot be imported: No module named 'nope'"),
         ("task._target_=dramaeval.nope", "task._target_=dramaeval.nope cannot be imported"),
@@ -88,7 +95,7 @@ GROUPS = {
         ("stages=[prepare,train,evaluate,score,report]", "both write predictions.jsonl"),
         ("stages=[prepare,train,evaluate,score,report]", "stages=[score] needs input=FILE, FOLDER or GLOB"),
         ("stages=[prepare,train,evaluate,score,report]", "needs a separate run"),
-        ("runs=[/nowhere]", "/nowhere is neither a folder nor a file"),
+        ("runs=[/nowhere,'~no-account/x']", "/nowhere is neither a folder nor a file", "~no-account/x is neither"),
         ("task.shots=1", "task.shots=1 with stages=[prepare]"),
     ],
     "settings that no stage reads": [

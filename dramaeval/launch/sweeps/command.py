@@ -15,6 +15,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict, read_write
 
 from dramaeval.compat.hydra import context_of
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
@@ -24,8 +25,6 @@ from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_c
 from dramaeval.launch.sweeps.result_rows import state_of
 from dramaeval.launch.sweeps.state import (
     DONE,
-    FAILED,
-    NEVER,
     PRUNED,
     RUNNING,
     WAITING,
@@ -47,7 +46,7 @@ def run_sweep_command(config: DictConfig) -> None:
     """
     _check(config)
     _remove_hydra_folder()
-    sweep = SweepFolder(Path(config.sweep).expanduser())
+    sweep = SweepFolder(expand_home(config.sweep))
     sweep.require()
     if config.resume:
         with locked(sweep.path, CHOOSE):
@@ -171,10 +170,10 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
 
 def _is_active(run: SweepRun) -> bool:
     """Whether a process works on an unfinished run, or SLURM will start the run."""
-    state = read_state(run.folder).state
-    if state == RUNNING:
+    state = read_state(run.folder)
+    if state.state == RUNNING:
         return holder_of(run.folder) is not None
-    return state not in (FAILED, NEVER) and (run.folder / "slurm.json").is_file()
+    return not state.final and (run.folder / "slurm.json").is_file()
 
 
 def _reset(runs: Sequence[SweepRun]) -> None:

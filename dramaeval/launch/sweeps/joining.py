@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.durations import duration
@@ -15,7 +16,8 @@ from dramaeval.data.jsonl import json_lines, read_object
 from dramaeval.data.manifest import damage_of
 from dramaeval.data.problems import counted
 from dramaeval.distributed.replacing import replacing
-from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
+from dramaeval.launch.sweeps.folder import OF_SWEEP, SweepFolder, SweepRun
+from dramaeval.launch.sweeps.signature import unsigned
 from dramaeval.launch.sweeps.state import DONE, change_state, read_state
 from dramaeval.stages.progress import FILE as PROGRESS
 from dramaeval.stages.shards import CLIPS
@@ -31,10 +33,15 @@ def shards_of(runs: Sequence[SweepRun]) -> dict[int, SweepRun]:
     return {int(run.settings["shard"]): run for run in runs if "shard" in run.settings}
 
 
-def join_shards(sweep: SweepFolder) -> str | None:
+def join_shards(sweep: SweepFolder, *, own: bool = False) -> str | None:
     """Join the predictions if all shards are finished and are not joined yet.
 
-    Shard k has every N-th record of the input; the joined predictions have the order of the input.
+    Shard k has every N-th record of the input; the joined predictions have the order of the input. The file in
+    ``output`` is written only if this account has written ``multirun.yaml``, which may come from another person and
+    could name any file.
+
+    Args:
+        own: whether this process has written or checked ``multirun.yaml``; if not, its signature is checked.
 
     Returns:
         a sentence for the user; None for a sweep without shards or with unfinished shards.
@@ -83,15 +90,37 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if unscored:
         text += f"; {counted(unscored, 'question')} unscored"
     if output := sweep.master().get("output"):
-        paths: dict[str, str] = {}
-        for file in files:
-            paths |= read_object(file.parent / CLIPS)
-        from dramaeval.evaluation.score_table import write_scores
-
-        write_scores(Path(output).expanduser(), joined, dimensions, paths)
-        text += f"; the scores are in {output}"
+        if problem := _output_problem(sweep, output, own=own):
+            del summary["made_from"]  # the next call joins again, and writes the scores if it may
+            text += f"; {problem}"
+        else:
+            _write_output(output, joined, files, dimensions)
+            text += f"; the scores are in {output}"
     write_json_atomic(sweep.path / SUMMARY, summary)
     return text
+
+
+def _output_problem(sweep: SweepFolder, output: str, *, own: bool) -> str | None:
+    """Why the scores are not written to ``output``; None if they may be."""
+    if not own and unsigned(sweep.path, OF_SWEEP):
+        return (
+            f"output={output} is not written, because this account has not written multirun.yaml. If you trust it: "
+            f"resume=true sweep={sweep.path} launch.trust=true"
+        )
+    from dramaeval.stages.score import output_problems
+
+    return next(iter(output_problems(output)), None)
+
+
+def _write_output(
+    output: str, joined: Path, files: Sequence[Path], dimensions: Sequence[str]
+) -> None:
+    paths: dict[str, str] = {}
+    for file in files:
+        paths |= read_object(file.parent / CLIPS)
+    from dramaeval.evaluation.score_table import write_scores
+
+    write_scores(expand_home(output), joined, dimensions, paths)
 
 
 def _write(

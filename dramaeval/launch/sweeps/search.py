@@ -49,6 +49,8 @@ class SearchSweeper(SweepRunner):
             ConfigError: a setting is wrong.
             SystemExit: a run has not finished (code 1).
         """
+        if problem := self._parallel_problem():
+            raise ConfigError(problem)
         if self.launcher.is_check:
             study = self._study(None)
             batch = [self._ask(study, arguments) for _ in range(self._batch(0))]
@@ -58,6 +60,22 @@ class SearchSweeper(SweepRunner):
         self._space(arguments)  # problems of the space are reported before a folder is created
         with self.locked_folder():
             self._search(arguments)
+
+    def _parallel_problem(self) -> str | None:
+        """The problem of numbers of runs at the same time that contradict each other.
+
+        It is not one of `problems`, since a resumed sweep may repeat its runs with another ``hydra.launcher.parallel``.
+        """
+        jobs, launcher = self.options["n_jobs"], self.launcher.options
+        key = "parallel" if "parallel" in launcher else "array_parallelism"
+        parallel = launcher[key]
+        # A job array of SLURM may be smaller than the largest number of its jobs.
+        if jobs == parallel or (key != "parallel" and jobs < parallel):
+            return None
+        return (
+            f"hydra.sweeper.n_jobs={jobs} and hydra.launcher.{key}={parallel}: Optuna would choose {jobs} at a time, and "
+            f"{min(jobs, parallel)} would run at the same time. Give both the same value."
+        )
 
     def resume(self, runs: Sequence[SweepRun]) -> None:
         """Start the unfinished runs again, then continue the search.
@@ -70,11 +88,14 @@ class SearchSweeper(SweepRunner):
         study = self._study(self.folder.path)
         # With its original seed the sampler would repeat the settings of the first runs.
         study.sampler.reseed_rng()
+        arguments = list(map(str, self.config.hydra.overrides.task))
+        trials = study.trials
         for run in self.folder.runs():
             number = _trial_of(run)
             if number is None:
                 continue
-            trial = study.trials[number]
+            is_lost = number >= len(trials)  # the journal was removed, and this one is new
+            trial = self._ask_again(study, arguments, run) if is_lost else trials[number]
             is_reported = trial.state is not TrialState.RUNNING
             if run not in runs:
                 if not is_reported and read_state(run.folder).final:
@@ -82,13 +103,12 @@ class SearchSweeper(SweepRunner):
             elif is_reported:
                 # Optuna keeps the failed trial; the repeated run becomes a new trial.
                 study.enqueue_trial(trial.params)
-                repeated = study.ask(trial.distributions)
-                write_sealed(run.folder / "trial.json", {"trial": repeated.number})
+                _write_trial(run, study.ask(trial.distributions))
         if runs:
             self.launcher.run(runs)
         for run in runs:
             _tell(study, run)
-        self._search(list(map(str, self.config.hydra.overrides.task)))
+        self._search(arguments)
 
     def _search(self, arguments: list[str]) -> None:
         study = self._study(self.folder.path)
@@ -97,13 +117,33 @@ class SearchSweeper(SweepRunner):
             batch = [self._ask(study, arguments) for _ in range(count)]
             runs = self.folder.add(self.context, self.config, [job for _, job in batch], first)
             for (trial, _), run in zip(batch, runs, strict=True):
-                write_sealed(run.folder / "trial.json", {"trial": trial.number})
+                _write_trial(run, trial)
             self.launcher.run(runs)
             has_untried = [_tell(study, run) for run in runs]
             if not all(has_untried):
                 print("Every combination was tried.")
                 break
         self.end()
+
+    def _ask_again(self, study: Any, arguments: Sequence[str], run: SweepRun) -> Any:
+        """A new trial with the settings of an existing run, whose trial the study does not have.
+
+        Every such run gets one: the number of its former trial becomes that of another run.
+        """
+        from optuna.distributions import CategoricalDistribution
+
+        space, _ = self._space(arguments)
+        chosen = {key: space[key] for key in run.settings if key in space}
+        values: dict[str, Any] = {}
+        for key, kind in chosen.items():
+            text = run.settings[key]
+            # A category is the text of the override; the others are numbers.
+            is_text = isinstance(kind, CategoricalDistribution)
+            values[key] = text if is_text else kind.to_external_repr(float(text))
+        study.enqueue_trial(values)
+        trial = study.ask(chosen)
+        _write_trial(run, trial)
+        return study.trials[trial.number]
 
     def _batch(self, started: int) -> int:
         """The number of runs in the next batch."""
@@ -207,7 +247,7 @@ def readable_journal(folder: Path | None) -> Iterator[None]:
             raise
         raise DamagedFileError(
             f"{folder / JOURNAL} is damaged: Optuna cannot read it ({type(error).__name__}: {error}). Restore "
-            "it from a copy, or remove it to start a new search; the existing runs keep their results."
+            "it from a copy, or remove it; resume=true then makes a new one from the results of the existing runs."
         ) from error
 
 
@@ -231,6 +271,10 @@ def distribution(override: Override) -> Any:
     if isinstance(value, RangeSweep) and not value.shuffle:
         choices = map(str, choices)
     return CategoricalDistribution(list(choices))
+
+
+def _write_trial(run: SweepRun, trial: Any) -> None:
+    write_sealed(run.folder / "trial.json", {"trial": trial.number})
 
 
 def _trial_of(run: SweepRun) -> int | None:

@@ -96,7 +96,8 @@ class SweepRunner:
         Raises:
             SystemExit: a run has not finished (code 1); the message lists the unfinished runs.
         """
-        table = show_tables(self.folder, running=False)
+        # This process has written multirun.yaml, or has checked its signature before a resume.
+        table = show_tables(self.folder, running=False, own=True)
         lines = [
             f"  {row.run.folder.name} ({settings(row.settings(table.varied))}): {row.description}"
             for row in table.unfinished

@@ -175,16 +175,23 @@ def for_terminal(table: Table) -> Group:
 
 
 def show_tables(
-    sweep: SweepFolder, queue_states: Mapping[int, str] | None = None, *, running: bool
+    sweep: SweepFolder,
+    queue_states: Mapping[int, str] | None = None,
+    *,
+    running: bool,
+    own: bool = False,
 ) -> Table:
-    """As `write_tables`; then print the table, whose lines are wrapped on a terminal only, and join finished shards."""
+    """As `write_tables`; then print the table, whose lines are wrapped on a terminal only, and join finished shards.
+
+    ``own`` is as in `join_shards`.
+    """
     table = write_tables(sweep.path, queue_states, running=running)
     console = Console()
     if not console.is_terminal:
         console = Console(width=400)
     console.print(for_terminal(table))
     print(f"The table is in {sweep.path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
-    if joined := join_shards(sweep):
+    if joined := join_shards(sweep, own=own):
         print(joined, flush=True)
     return table
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.data.atomic_files import is_complete
 from dramaeval.data.manifest import NAME as MANIFEST
 from dramaeval.data.manifest import seal
@@ -159,5 +160,5 @@ class Composed(Qwen2Audio):
 
 def _expanded(source: str) -> str:
     """A path without ``~``, absolute where it is a folder; a name on the hub as it is."""
-    path = Path(source).expanduser()
+    path = expand_home(source)
     return str(path.absolute()) if path.is_dir() or source.startswith(("~", ".", "/")) else source

@@ -11,6 +11,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import DamagedFileError, sealed, write_listed
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.launch.slurm import SlurmJobRunner, job_of
+from dramaeval.launch.sweeps import command
 from dramaeval.launch.sweeps.command import _reset
 from dramaeval.launch.sweeps.folder import SweepFolder, load_config, write_run
 from dramaeval.launch.sweeps.pruning import pruning
@@ -73,6 +74,28 @@ def test_a_damaged_run_is_unreadable_in_the_table(sweep, name, way, listed):
     _reset([table.rows[4].run])
     assert collect(sweep).rows[4].run.problem is None
     assert read_state(folder).state == "waiting"
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "run.json"])
+@pytest.mark.parametrize("state", ["done", "failed", "never started", "interrupted", "waiting"])
+def test_a_damaged_run_of_slurm_is_repeated_unless_slurm_will_start_it(
+    sweep, monkeypatch, capsys, state, name
+):
+    """The five runs have jobs of SLURM; the last one has a damaged file."""
+    for run in sweep.runs():
+        (run.folder / "slurm.json").write_text(sealed({"job": f"12_{run.number}"}))
+    folder = sweep.runs()[4].folder
+    change_state(folder, lambda _: RunState(state=state))
+    damage(folder / name, "cut off")
+    resumed = []
+    sweeper = type("Sweeper", (), {"resume": lambda self, runs: resumed.extend(runs)})()
+    monkeypatch.setattr(command, "_sweeper", lambda sweep, config: sweeper)
+    monkeypatch.setattr(command.shutil, "which", lambda program: None)
+    command.resume(sweep, OmegaConf.create({"launch": {"check": False}}))
+    queued = state in ("interrupted", "waiting")
+    assert [run.number for run in resumed] == ([] if queued else [4])
+    assert ("is not resumed" in capsys.readouterr().out) == queued
+    assert (folder / "slurm.json").exists() == queued
 
 
 def test_a_run_that_failed_keeps_its_reason(add_run, tmp_path):

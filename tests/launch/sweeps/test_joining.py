@@ -10,9 +10,11 @@ import pytest
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.growing_file import GrowingFile
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
-from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun, write_run
+from dramaeval.launch.sweeps.command import report
+from dramaeval.launch.sweeps.folder import OF_SWEEP, SweepFolder, SweepRun, write_run
 from dramaeval.launch.sweeps.joining import join_shards, total_text
 from dramaeval.launch.sweeps.result_rows import collect
+from dramaeval.launch.sweeps.signature import FILE, sign
 from dramaeval.launch.sweeps.state import DONE, FAILED, RUNNING, change_state, read_state
 from dramaeval.launch.sweeps.table import summary
 from dramaeval.stages.fingerprint import NAME
@@ -31,13 +33,19 @@ def lines_of(name):
 
 
 @pytest.fixture
-def sweep(tmp_path):
-    """Three shards of seven clips, all done."""
+def sweep(tmp_path, monkeypatch):
+    """Three shards of seven clips, all done, in a sweep that this account has signed."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
     for shard in range(3):
         names = [f"clip{number}" for number in range(7)][shard::3]
         write_shard(tmp_path, shard, names)
-    (tmp_path / "multirun.yaml").write_text(f"output: {tmp_path / 'scores.csv'}\n")
-    return SweepFolder(tmp_path)
+    return with_output(SweepFolder(tmp_path), tmp_path / "scores.csv")
+
+
+def with_output(sweep, output):
+    (sweep.path / "multirun.yaml").write_text(f"output: {output}\n")
+    sign(sweep.path, OF_SWEEP)
+    return sweep
 
 
 def write_shard(path, shard, names, total=None):
@@ -100,6 +108,36 @@ def test_shards_with_a_common_clip_or_with_other_varying_settings_are_not_joined
     for number in (0, 1):
         write_run(SweepRun(number, "y", sweep.path / f"{number}-x", (f"seed={number}",)))
     assert join_shards(sweep) is None
+
+
+@pytest.mark.parametrize("name", ["target.csv", ".bashrc"])
+def test_the_report_of_a_sweep_of_another_account_writes_no_file_outside_it(
+    sweep, tmp_path, monkeypatch, capsys, name
+):
+    target = tmp_path / "home" / name
+    target.parent.mkdir()
+    target.write_text("mine\n")
+    with_output(sweep, target)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another account"))
+    report(sweep)
+    assert target.read_text() == "mine\n"
+    assert f"output={target} is not written" in capsys.readouterr().out
+    assert len(list(read_predictions(sweep.path / "predictions.jsonl"))) == 14
+    # After the user has signed the settings, a file of scores is written, and a file with another ending is not.
+    sign(sweep.path, OF_SWEEP)
+    report(sweep)
+    if name == ".bashrc":
+        assert target.read_text() == "mine\n"
+        assert "must end with .csv" in capsys.readouterr().out
+    else:
+        assert target.read_text().startswith("id,clip,a,b")
+
+
+def test_a_sweep_of_an_account_without_a_key_writes_its_output_at_its_end(sweep):
+    (sweep.path / FILE).unlink()
+    assert "is not written" in join_shards(sweep)
+    assert "the scores are in" in join_shards(sweep, own=True)
+    assert (sweep.path / "scores.csv").is_file()
 
 
 def test_shards_of_different_inputs_are_not_joined(sweep):

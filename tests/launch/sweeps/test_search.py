@@ -1,17 +1,22 @@
 """Search with Optuna: distributions, pruning, and the records of finished, pruned and failed runs."""
 
 import json
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dramaeval.config.composition import choices
+from dramaeval.config.problems import ConfigError
+from dramaeval.data.manifest import sealed
 from dramaeval.distributed.processes import SINGLE_PROCESS
+from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.pruning import PruningCallback, pruning
-from dramaeval.launch.sweeps.search import STUDY, distribution, journal
-from dramaeval.launch.sweeps.state import Pruned
+from dramaeval.launch.sweeps.search import STUDY, SearchSweeper, distribution, journal
+from dramaeval.launch.sweeps.state import Pruned, RunState, change_state, read_state
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,91 @@ def test_a_run_that_belongs_to_no_search_has_no_pruning_callback(tmp_path):
     assert pruning(tmp_path, SINGLE_PROCESS, None) == []
 
 
+@pytest.fixture
+def sweeper(add_run, tmp_path):
+    """A search of four runs: two are done, one failed, one was pruned; its launcher finishes every run with 0.9."""
+    states = [
+        RunState(state="done", objective=0.1),
+        RunState(state="failed"),
+        RunState(state="pruned", objective=0.3),
+        RunState(state="done", objective=0.4),
+    ]
+    for number, state in enumerate(states):
+        words = ["seed=0", f"rate={number / 4}", f"layers={number + 1}", f"peft={PEFT[number]}"]
+        folder = add_run(number, words, state)
+        (folder / "trial.json").write_text(sealed({"trial": number}))
+    (tmp_path / "multirun.yaml").write_text("hydra: {}\n")
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    search = SearchSweeper(n_trials=4, n_jobs=1, direction="maximize", sampler=sampler, pruner=None)
+    task = [
+        "seed=0",
+        "rate=interval(0.0,1.0)",
+        "layers=int(interval(1,4))",
+        "peft=choice(lora,none)",
+    ]
+    search.config = OmegaConf.create({"hydra": {"overrides": {"task": task}}})
+    search.context = SimpleNamespace(config_loader=None)
+    search.folder = SweepFolder(tmp_path)
+    search.launcher = SimpleNamespace(run=finish, options={"parallel": 1}, is_check=True)
+    return search
+
+
+PEFT = ["lora", "none", "none", "lora"]
+
+
+def finish(runs):
+    for run in runs:
+        change_state(run.folder, lambda state: state.ended("done", objective=0.9))
+
+
+def test_a_search_without_its_journal_continues_from_the_results_of_its_runs(sweeper, tmp_path):
+    """A new journal gets the settings and the results of all runs, and every run has a trial of its own."""
+    expected = [
+        {"rate": number / 4, "layers": number + 1, "peft": PEFT[number]} for number in range(4)
+    ]
+    for _ in range(2):  # without a journal, and with the new one
+        runs = sweeper.folder.runs()
+        sweeper.resume([run for run in runs if read_state(run.folder).state == "failed"])
+        study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path))
+        assert [trial.params for trial in study.trials] == expected
+        assert [type(trial.params["layers"]) for trial in study.trials] == [int] * 4
+        names = ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
+        assert [trial.state.name for trial in study.trials] == names
+        assert [trial.value for trial in study.trials if trial.state.name == "COMPLETE"] == [
+            0.1,
+            0.9,
+            0.4,
+        ]
+        files = [json.loads((run.folder / "trial.json").read_text())["trial"] for run in runs]
+        assert files == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "launcher", "fits"),
+    [
+        (4, {"parallel": 1}, False),
+        (1, {"parallel": 4}, False),
+        (4, {"parallel": 4}, True),
+        (17, {"array_parallelism": 16}, False),
+        (1, {"array_parallelism": 16}, True),
+        (16, {"array_parallelism": 16}, True),
+    ],
+    ids=str,
+)
+def test_runs_at_the_same_time_are_as_many_for_the_search_as_for_its_launcher(
+    sweeper, n_jobs, launcher, fits
+):
+    sweeper.options["n_jobs"] = n_jobs
+    sweeper.launcher.options = launcher
+    if fits:
+        sweeper.launcher.launch = lambda jobs, first: None
+        sweeper.sweep(list(sweeper.config.hydra.overrides.task))
+        return
+    message = f"n_jobs={n_jobs} and hydra.launcher.{next(iter(launcher))}="
+    with pytest.raises(ConfigError, match=message):
+        sweeper.sweep(list(sweeper.config.hydra.overrides.task))
+
+
 @pytest.mark.slow
 def test_a_search_records_a_finished_a_pruned_and_a_failed_run_and_is_resumed(
     launch, tmp_path, make_clips
@@ -113,7 +203,7 @@ def test_the_check_of_each_search_space_shows_two_runs_and_writes_no_file(
     peft = {"lora": "lora", "full": "none"}[space]
     done = launch(
         "-m", "hydra/sweeper=optuna", f"search={space}", f"peft={peft}", "launch.check=true",
-        "hydra.sweeper.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'sweep'}", *data,
+        "hydra.sweeper.n_jobs=2", "hydra.launcher.parallel=2", f"hydra.sweep.dir={tmp_path / 'sweep'}", *data,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trainer.args.learning_rate=") == 2
