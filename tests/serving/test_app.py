@@ -220,6 +220,10 @@ def test_damaged_json_wrong_types_and_wrong_form_fields_are_refused(client):
     assert "belong in file" in problems(client.post("/v1/score", files={"clip": b"x"}), 422)
     weights = {"completions": [wav_in_base64(0)], "texts": texts(0), "weights": {"pitch": 1}}
     assert "weights" in problems(client.post("/v1/reward", json=weights), 422)
+    for number in ("NaN", "Infinity", "1e999"):
+        content = json.dumps(weights).replace('"pitch": 1', f'"{KEY}": {number}')
+        answer = client.post("/v1/reward", content=content, headers=json_type)
+        assert "must be finite" in problems(answer, 422)
 
 
 def test_too_large_too_many_and_too_long_clips_are_refused(client):
