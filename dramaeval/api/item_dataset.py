@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +94,8 @@ class ItemDataset:
         return Problem(file=self.name, line=number + 1, id=None, key=key, problem=problem, fix=fix)
 
     def _seconds(self, audio: Any, number: int) -> float:
-        if isinstance(audio, str):
-            return read_header(stored_path(audio)).seconds
+        if isinstance(audio, str | os.PathLike):
+            return read_header(stored_path(os.fspath(audio))).seconds
         return len(self._array(audio, number)) / self.sample_rate
 
     def _array(self, audio: Any, number: int) -> np.ndarray:
@@ -123,8 +124,10 @@ class ItemDataset:
     def waveform(self, index: int, epoch: int) -> np.ndarray:
         """The clip of an item, float32 ``[samples]`` at ``sample_rate``."""
         audio = self.dataset[index]["audio"]
-        if isinstance(audio, str):
-            return decode(stored_path(audio), self.sample_rate, max_seconds=self.max_seconds)
+        if isinstance(audio, str | os.PathLike):
+            return decode(
+                stored_path(os.fspath(audio)), self.sample_rate, max_seconds=self.max_seconds
+            )
         return self._array(audio, index)
 
 

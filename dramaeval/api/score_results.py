@@ -5,6 +5,7 @@ pandas is always installed, because `datasets` depends on it; it is imported at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def rewards(
     ``weights`` are by dimension key; None means equal weights.
 
     Raises:
-        ValueError: a weight belongs to no dimension or is negative, or all weights are 0.
+        ValueError: a weight belongs to no dimension, is negative or not finite, or all weights are 0.
     """
     scaled = torch.tensor(
         [[_scaled(clip.get(key)) for key in keys] for clip in scores], dtype=torch.float64
@@ -125,9 +126,10 @@ def rewards(
     if weights is None:
         return scaled.mean(dim=1).float()
     unknown = sorted(set(weights) - set(keys))
-    if unknown or min(weights.values(), default=0) < 0 or not any(weights.values()):
+    valid = all(math.isfinite(weight) and weight >= 0 for weight in weights.values())
+    if unknown or not valid or not any(weights.values()):
         raise ValueError(
-            f"weights={dict(weights)} must be 0 or more, not all 0, and of {', '.join(keys)}."
+            f"weights={dict(weights)} must be finite, 0 or more, not all 0, and of {', '.join(keys)}."
         )
     columns = [number for number, key in enumerate(keys) if weights.get(key)]
     shares = torch.tensor([float(weights[keys[number]]) for number in columns], dtype=torch.float64)

@@ -6,6 +6,7 @@ the ``--help`` text (`settings_text`) and the reference page (`dramaeval.config.
 
 from __future__ import annotations
 
+import math
 import operator
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +79,8 @@ class Limits:
             return None if str(value) in self.choices else not_among(key, value, self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{key}={value} must be a finite number."
         within = all(compare(value, bound) for compare, bound, _ in self._bounds())
         return None if within else f"{key}={value} must be {self}."
 

@@ -101,7 +101,7 @@ class _Comparison:
         chosen = "task" in self.keys or name != default("task").get("name")
         parts = judge.get("tasks") or {}
         if chosen and name in parts:
-            judge = parts[name]
+            judge = _with_limits(parts[name], judge.get("data") or {})
         elif chosen and self.replaces and "task" in self.keys:
             return user
         elif chosen and (name, user.get("_target_")) != (judge.get("name"), judge.get("_target_")):
@@ -136,7 +136,7 @@ class _Comparison:
                 name: self._task(
                     f"{where}.tasks.{name}",
                     {"label_policies": user.get("label_policies"), **_part(user, name)},
-                    part,
+                    _with_limits(part, {}),
                     _part(base, name),
                 )
                 for name, part in judge["tasks"].items()
@@ -264,6 +264,12 @@ _OR_OVERRIDE = ", or set checkpoint_override=true if your settings are to replac
 
 def _part(task: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict((task.get("tasks") or {}).get(name) or {})
+
+
+def _with_limits(part: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """A task of a mixture with the settings `DATA` of ``data``; in a mixture, those of its parts have no effect."""
+    kept = {key: value for key, value in (part.get("data") or {}).items() if key not in DATA}
+    return {**part, "data": kept | {key: data[key] for key in DATA if key in data}}
 
 
 def _shown(value: Any) -> str:

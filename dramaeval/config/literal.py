@@ -46,7 +46,9 @@ def as_override(value: Any) -> str:
     if not isinstance(value, str):
         return str(value)
     # A text is quoted if it could be read as another type, or contains characters of the grammar.
-    is_word = value[:1].isalpha() and all(char.isalnum() or char in "_-./" for char in value)
+    # Hydra's words have letters and digits of ASCII only.
+    is_first_letter = value.isascii() and value[:1].isalpha()
+    is_word = is_first_letter and all(char.isalnum() or char in "_-./" for char in value)
     if is_word and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
     return QuotedString(literal(value), Quote.single).with_quotes()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from dramaeval.config.composition import choices
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.literal import as_override
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.unknown_keys import is_setting
+from dramaeval.config.unknown_keys import OPTIONS_WITH_VALUE, is_setting
 
 _USAGE = """Usage: {command} score RUN INPUT … [NAME=TEXT …] [KEY=VALUE …]
 
@@ -36,11 +38,12 @@ def with_settings_of_score(words: Sequence[str]) -> list[str]:
         return list(words)
     usage = _usage(_USAGE, words)
     judge, inputs, settings = None, [], []
-    for word in words[1:]:
+    for before, word in pairwise(words):
         key, _, text = word.partition("=")
-        if word.startswith("-") and word != "-":
+        if _is_of_option(word, before):
             settings.append(word)
-        elif "=" in word and not Path(word).expanduser().exists():
+        # The methods of Path raise for long texts and for words such as ~callbacks.early=1.
+        elif "=" in word and not os.path.exists(os.path.expanduser(word)):
             is_override = not key.isidentifier() or is_setting(key)
             settings.append(word if is_override else f"texts.{key}={as_override(text)}")
         elif judge is None:
@@ -74,13 +77,20 @@ def with_settings_of_serve(words: Sequence[str]) -> list[str]:
     if list(words[:1]) != ["serve"]:
         return list(words)
     usage = _usage(_SERVE_USAGE, words)
-    judges = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
-    settings = [word for word in words[1:] if word not in judges]
+    judges: list[str] = []
+    settings: list[str] = []
+    for before, word in pairwise(words):
+        (settings if "=" in word or _is_of_option(word, before) else judges).append(word)
     if len(judges) > 1:
         raise ConfigError(
             f"{command_name()} serve serves one judge: {', '.join(judges)}.\n\n{usage}"
         )
     return ["stages=[serve]", *map(_setting_of_judge, judges), *settings]
+
+
+def _is_of_option(word: str, before: str) -> bool:
+    """Whether a word is an option of Hydra, or the value of the option before it; ``-`` is standard input."""
+    return (word.startswith("-") and word != "-") or before in OPTIONS_WITH_VALUE
 
 
 def _usage(text: str, words: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from dramaeval.config.source_arguments import arguments_in_source
 from dramaeval.config.task_schema import TASK_KEYS
 
 #: Options of Hydra's command line that take a value.
-_OPTIONS_WITH_VALUE = {
+OPTIONS_WITH_VALUE = {
     *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
     *("--package", "-p", "--cfg", "-c", "--info", "-i", "--experimental-rerun"),
 }
@@ -70,7 +70,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     options: list[str] = []
     overrides: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        is_option = word.startswith("-") or before in _OPTIONS_WITH_VALUE
+        is_option = word.startswith("-") or before in OPTIONS_WITH_VALUE
         (options if is_option else overrides).append(word)
     return options, overrides
 

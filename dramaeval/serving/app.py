@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from dramaeval.serving import bodies, responses
 from dramaeval.serving.batching import BatchScorer, QueueFullError, StoppingError
@@ -53,6 +54,7 @@ class Server:
         self, scorer: BatchScorer, intake: Intake, settings: ServerSettings, metrics: ServerMetrics
     ) -> None:
         self.scorer, self.intake, self.settings, self.metrics = scorer, intake, settings, metrics
+        self._open_requests = 0
         metrics.waiting.set_function(lambda: scorer.waiting_clips)
 
     async def results(self, items: Sequence[Item]) -> list[Any]:
@@ -118,9 +120,26 @@ class Server:
         html, policy = responses.page(self.settings.title, needs_token=needs_token)
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
-    async def admit(self) -> None:
-        """Raise QueueFullError if the queue is full, before the body of a request is read."""
+    async def admit(self) -> AsyncIterator[None]:
+        """Admit a request to the routes that score, before its body is read, until it is answered.
+
+        Open requests are limited too, since a clip is in the queue only after its body was read and decoded.
+
+        Raises:
+            QueueFullError: the queue is full, or as many requests are open as clips can wait and be scored together.
+            StoppingError: see `BatchScorer.submit`.
+        """
         self.scorer.require_room(1)
+        most = self.scorer.queue_clips + self.scorer.batch_clips
+        if self._open_requests >= most:
+            raise QueueFullError(
+                f"{most} requests are open, and no more may be (serve.queue_clips + batch.eval_clips)."
+            )
+        self._open_requests += 1
+        try:
+            yield
+        finally:
+            self._open_requests -= 1
 
     async def authorise(self, request: Request) -> None:
         """Raise RequestError if a request does not have the server's bearer token."""
@@ -128,8 +147,8 @@ class Server:
         if expected is None:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        # Starlette decodes headers as Latin-1.
-        same = hmac.compare_digest(token.strip().encode("latin-1"), expected.encode())
+        # Starlette decodes headers as Latin-1, in which the last byte of a letter such as à is white space.
+        same = hmac.compare_digest(token.strip(" ").encode("latin-1"), expected.encode())
         if scheme.lower() != "bearer" or not same:
             text = "This server needs the header Authorization: Bearer TOKEN."
             raise RequestError([text], status=401)
@@ -178,6 +197,10 @@ def _add_error_responses(app: FastAPI) -> None:
     @app.exception_handler(StoppingError)
     async def stopping(request: Request, error: StoppingError) -> JSONResponse:
         return _error(503, [str(error)])
+
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return _error(499, ["The client ended the connection."])  # nginx's status, for the metrics
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:

@@ -82,7 +82,7 @@ def _texts_of(texts: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
         RequestError: a list has another length.
     """
     lists = {
-        name: [text] * count if isinstance(text, str) else text for name, text in texts.items()
+        name: text if isinstance(text, list) else [text] * count for name, text in texts.items()
     }
     problems = [
         f"texts.{name} has {len(values)} texts for {count} clips: give one for all, or one for each."

@@ -55,7 +55,7 @@ def check_weights(intake: Intake, body: RewardBody) -> None:
     """Check the weights of a request before its clips are scored.
 
     Raises:
-        RequestError: a weight belongs to no dimension or is negative, or all weights are 0.
+        RequestError: a weight belongs to no dimension, is negative or not finite, or all weights are 0.
     """
     try:
         rewards([], intake.keys, body.weights, per_dimension=False)

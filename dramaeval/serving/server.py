@@ -69,11 +69,12 @@ def make_server(context: RunContext) -> Server:
         batch_clips=config.batch.eval_clips,
         on_batch=metrics.batches.observe,
     )
+    token = os.environ.get(TOKEN_VARIABLE)
     settings = ServerSettings(
         title=f"dramaeval: {task}",
         max_mb=config.serve.max_mb,
         timeout_s=config.serve.timeout_s,
-        token=os.environ.get(TOKEN_VARIABLE),
+        token=token and token.strip(),
     )
     return Server(scorer, Intake(judge, task, max_clips=config.serve.max_clips), settings, metrics)
 

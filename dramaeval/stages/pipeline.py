@@ -95,6 +95,7 @@ def run_in_folder(
         config, path, further_callbacks, server: see `run_in_process`.
         starts_processes: whether this process starts the processes of the run; if not, it is one of them.
     """
+    serve.require_server(config, server)
     config = inherit(config)
     if starts_processes and needs_process_group(config) and not config.plan:
         startup.prepare_device(config.device.value)

@@ -52,10 +52,12 @@ def check(config: DictConfig) -> list[str]:
         )
     try:
         listening_socket(settings.host, settings.port).close()
-    except OSError as error:
+    # UnicodeError: a part of the name is empty or longer than 63 characters.
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         problems.append(
             f"serve.host={settings.host} serve.port={settings.port}: the server cannot listen there "
-            f"({error.strerror or error}): choose another port, or serve.port=0 for a free one."
+            f"({reason}): choose another port, or serve.port=0 for a free one."
         )
     return problems
 
@@ -101,15 +103,18 @@ def check_records(context: RunContext) -> list[str]:
     ]
 
 
+def require_server(config: DictConfig, serve: Serve | None) -> None:
+    """Raise ConfigError for a run of this stage whose caller has no server, as the Python API and sweeps have none."""
+    if serve is None and Stage.serve in config.stages and not config.plan:
+        raise ConfigError("stages=[serve] needs the command dramaeval serve RUN.")
+
+
 def run(context: RunContext, serve: Serve | None) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        serve: the function that runs the server.
-
-    Raises:
-        ConfigError: the caller of the pipeline has no server.
+        serve: the function that runs the server; see `require_server`.
     """
-    if serve is None:
-        raise ConfigError("stages=[serve] needs the command dramaeval serve RUN.")
-    serve(context)
+    require_server(context.config, serve)
+    if serve is not None:
+        serve(context)

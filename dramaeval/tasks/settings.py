@@ -83,6 +83,22 @@ def _dimension_problems(node: Any, where: str) -> list[str]:
     return [f"{key}={chosen} must be a list: {key}=[{chosen}]."]
 
 
+def _unused_data_settings(part: Any, mixture: Any, where: str) -> list[str]:
+    """Settings of the data of a mixture's part that the mixture's own replace, and that differ from them."""
+    used = {key: mixture[key] for key in ("max_seconds", "on_long", "on_bad", "workers")}
+    if mixture.audio_root:  # otherwise each part has its own
+        used["audio_root"] = mixture.audio_root
+    invalid = fields.invalid_keys(DataConfig, part)
+    return [
+        f"{where}.{key} has no effect in a mixture: give task.data.{key}."
+        if key != "audio_root"
+        else f"{where}.{key} has no effect beside task.data.{key}: leave out one of them."
+        for key, value in used.items()
+        # The part has the text of an enum.
+        if key not in invalid and part.get(key) not in (None, value, getattr(value, "value", None))
+    ]
+
+
 def _mixture_problems(task: DictConfig) -> list[str]:
     first = next(iter(task.tasks))
     messages = [
@@ -94,6 +110,7 @@ def _mixture_problems(task: DictConfig) -> list[str]:
     for part, node in parts_of(task).items():
         where = where_of(task, part)
         messages += fields.problems(DataConfig, node.get("data") or {}, f"{where}.data")
+        messages += _unused_data_settings(node.get("data") or {}, task.data, f"{where}.data")
         if node.get("shots"):
             messages.append(
                 f"{where}.shots={node.shots}: a mixture does not support examples: set it to 0."

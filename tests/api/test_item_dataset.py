@@ -65,13 +65,15 @@ def in_form(form, items, tmp_path):
         return Items([{**item, "audio": torch.from_numpy(item["audio"])} for item in items])
     if form == "paths":
         return [{**item, "audio": str(tmp_path / f"{n}.wav")} for n, item in enumerate(items)]
+    if form == "path objects":
+        return [{**item, "audio": tmp_path / f"{n}.wav"} for n, item in enumerate(items)]
     if form == "columns":
         rate = {"sampling_rate": 16_000}
         items = [{**item, "audio": {"array": item["audio"], **rate}} for item in items]
     return datasets.Dataset.from_list(items)
 
 
-@pytest.mark.parametrize("form", ["torch", "datasets", "columns", "paths"])
+@pytest.mark.parametrize("form", ["torch", "datasets", "columns", "paths", "path objects"])
 def test_an_item_has_the_question_target_and_clip_of_the_same_line(
     form, items, from_file, tmp_path
 ):

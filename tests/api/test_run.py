@@ -58,3 +58,16 @@ def test_invalid_arguments_raise_one_error_and_start_no_run(
     with pytest.raises(ConfigError, match=message):
         dramaeval.run(arguments)
     assert not list(tmp_path.rglob("predictions*"))
+
+
+@pytest.mark.parametrize("stages", ["serve", "train,serve", "evaluate,export,serve"])
+def test_a_run_that_would_serve_is_refused_before_its_other_stages(stages, tmp_path):
+    words = [f"stages=[{stages}]", "serve.port=0", "trainer.args.max_steps=1", "device=cpu"]
+    with pytest.raises(ConfigError, match="needs the command dramaeval serve RUN"):
+        dramaeval.run([*words, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert not list((tmp_path / "run").glob("[!.]*"))
+
+
+def test_the_plan_of_a_run_that_would_serve_needs_no_server(tmp_path):
+    words = ["stages=[serve]", "serve.port=0", "device=cpu", "plan=true"]
+    assert dramaeval.run([*words, f"hydra.run.dir={tmp_path / 'run'}"]).objective is None

@@ -83,8 +83,9 @@ def test_a_missing_score_is_nan_with_its_reason_and_never_a_number():
     plain = rewards(scores, ["a", "b"], None, False)
     assert (plain[0].item(), math.isnan(plain[1])) == (0.75, True)
     assert rewards(scores, ["a", "b"], {"b": 1}, False).tolist() == [0.5, 0.0]
-    for weights in ({"c": 1}, {"a": -1, "b": 2}, {"a": 0}, {}):
-        with pytest.raises(ValueError, match="must be 0 or more"):
+    no_numbers = [{"a": 1, "b": float(text)} for text in ("nan", "inf", "-inf")]
+    for weights in ({"c": 1}, {"a": -1, "b": 2}, {"a": 0}, {}, *no_numbers, {"a": float("nan")}):
+        with pytest.raises(ValueError, match="must be finite, 0 or more"):
             rewards(scores, ["a", "b"], weights, False)
     assert rewards([], ["a"], None, False).shape == (0,)
     assert ScoreList().to_frame().empty

@@ -8,7 +8,7 @@ import pytest
 from dramaeval.config import fields
 from dramaeval.config.fields import Limits, setting
 from dramaeval.config.schema import Root
-from dramaeval.config.sweep_options import OPTIONS
+from dramaeval.config.sweep_options import OPTIONS, SlurmOptions
 
 
 class Colour(Enum):
@@ -67,6 +67,20 @@ def test_all_problems_are_reported_and_valid_values_are_not():
     valid = {"count": 1, "name": "a b", "kinds": ["red", Colour.blue], "lines": ["a"], "parts": [],
              "options": {"a": 1, "b": "c"}, "mode": "b", "inner": {"size": 9}}  # fmt: skip
     assert fields.problems(Outer, valid) == []
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_one_problem(value):
+    assert fields.problems(Root, {"serve": {"timeout_s": value}, "cache": {"max_gb": value}}) == [
+        f"cache.max_gb={value} must be a finite number.",
+        f"serve.timeout_s={value} must be a finite number.",
+    ]
+    launcher = fields.problems(SlurmOptions, {"mem_gb": value}, "hydra.launcher")
+    assert launcher == [f"hydra.launcher.mem_gb={value} must be a finite number."]
+    rates = fields.range_problems({"rate": value}, "args", {"rate": Limits(above=0)})
+    assert rates == [f"args.rate={value} must be a finite number."]
+    # A whole number may be too large for a float.
+    assert fields.problems(Outer, {"count": 10**400}) == []
 
 
 def test_limits_of_another_librarys_arguments():

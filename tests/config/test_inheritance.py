@@ -14,6 +14,7 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.config.user_keys import override_keys
 from dramaeval.models.settings import PART_SETTINGS
 from dramaeval.stages.run_folder import as_yaml, saved_form
+from dramaeval.tasks import settings as task_settings
 
 TINY = str(PACKAGE / "models" / "tiny")
 RECORDS = "task.data.test=mine.jsonl"
@@ -147,6 +148,22 @@ def test_a_judge_of_a_mixture_is_evaluated_on_one_of_its_tasks(words_of, save):
     config = inherit(words_of(mixture, "task=role", "stages=[evaluate]"))
     assert (config.task.name, config.task.system) == ("role", "Listen.")
     assert "tasks" not in config.task
+
+
+def test_the_limits_of_a_mixture_are_those_of_its_parts(words_of, save):
+    limits = "task.data.max_seconds=15", "task.data.on_long=trim"
+    part = "task.tasks.role.data.max_seconds=20", "task.tasks.role.data.on_long=error"
+    for words in (limits, (*limits, *part)):  # earlier versions ignored those of a part
+        mixture = save("task=mixed", *words)
+        alone = inherit(words_of(mixture, "task=role", "stages=[evaluate]")).task.data
+        assert (alone.max_seconds, alone.on_long.value) == (15.0, "trim")
+        alone = inherit(words_of(mixture, "task=role", "task.data.max_seconds=25")).task.data
+        assert (alone.max_seconds, alone.on_long.value) == (25.0, "trim")
+        for seconds in (15.0, 25.0):
+            longer = [f"task.data.max_seconds={seconds}"] if seconds == 25.0 else []
+            together = inherit(words_of(mixture, *longer)).task
+            assert (together.data.max_seconds, together.data.on_long.value) == (seconds, "trim")
+            assert task_settings.problems(inherit(words_of(mixture, *longer))) == []
 
 
 def test_prepared_records_have_no_label_policy(words_of, save):

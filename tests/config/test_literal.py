@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from repository import ROOT
@@ -100,6 +101,17 @@ def test_the_name_of_a_model_is_not_parsed_as_an_override(text):
     assert (
         compose("model=qwen2_audio", f"model.path={published.as_override(text)}").model.path == text
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["über", "你好", "录音.wav", "é/ü.wav", "a٣", "a²", "ǅ", "naïve_x-1", "plain.wav"]
+)
+def test_a_text_with_letters_of_any_script_is_a_valid_override(text):
+    parser = OverridesParser.create()
+    value = parser.parse_override(f"k={published.as_override(text)}").value()
+    assert getattr(value, "text", value) == text
+    listed = parser.parse_override(f"k={published.as_override([text, 'a'])}").value()
+    assert [getattr(each, "text", each) for each in listed] == [text, "a"]
 
 
 def test_the_trainers_output_folder_is_in_the_run_folder(composed, make_clips, tmp_path):

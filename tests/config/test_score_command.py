@@ -6,7 +6,8 @@ import pytest
 
 from dramaeval.config.composition import compose
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.score_command import with_settings_of_score
+from dramaeval.config.score_command import with_settings_of_score, with_settings_of_serve
+from dramaeval.config.unknown_keys import OPTIONS_WITH_VALUE
 
 
 def test_words_are_read_as_judge_clips_texts_and_settings(tmp_path, monkeypatch):
@@ -46,3 +47,33 @@ def test_other_commands_are_unchanged_and_missing_arguments_are_named(capsys):
         with_settings_of_score(["score", "--help"])
     assert end.value.code == 0
     assert "score tiny demo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "scene", ["a" * 300, "雨夜的" * 100, "über dem Hof", "录音.wav", "~nobody_"]
+)
+def test_long_and_foreign_texts_are_texts_and_not_clips(scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "录音.wav").touch()
+    config = compose(*with_settings_of_score(["score", "tiny", "录音.wav", f"scene={scene}"]))
+    assert config.input == ["录音.wav"]
+    assert dict(config.texts) == {"scene": scene}
+
+
+def test_a_word_that_removes_a_key_is_a_setting():
+    words = ["~callbacks.early=1", "~nobody_/x=1", f"+{'a' * 300}=1"]
+    assert with_settings_of_score(["score", "tiny", "demo", *words])[-3:] == words
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS_WITH_VALUE))
+def test_the_value_of_an_option_is_neither_a_clip_nor_a_judge(option):
+    words = [option, "job", "-m"]
+    expected = ["stages=[score]", "model=tiny", "input=[demo]", *words]
+    assert with_settings_of_score(["score", *words, "tiny", "demo"]) == expected
+    assert with_settings_of_score(["score", "tiny", "demo", *words]) == expected
+    for of_command in (["tiny", *words], [*words, "tiny"]):
+        served = with_settings_of_serve(["serve", *of_command])
+        assert served == ["stages=[serve]", "model=tiny", *words]
+    # The value may have the name of the judge.
+    served = with_settings_of_serve(["serve", "tiny", option, "tiny"])
+    assert served == ["stages=[serve]", "model=tiny", option, "tiny"]

@@ -1,17 +1,20 @@
 """The HTTP interface with a real judge: its answers equal those of `Judge`; limits, authorisation and error messages."""
 
+import asyncio
 import base64
 import io
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from serving_clips import RATE, TASK, texts, wave
+from serving_clips import RATE, TASK, started, texts, wave
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
+import httpx
 from fastapi.testclient import TestClient
 
 from dramaeval.serving.app import Server, ServerSettings, make_app
@@ -163,6 +166,14 @@ def test_rewards_in_the_formats_of_trl_and_verl_equal_the_judge(client, judge):
     }
 
 
+@pytest.mark.parametrize("value", [None, 5, True, {"a": 1}, [None], [5], " ", [[]]])
+def test_values_of_verl_that_are_no_texts_are_refused(client, value):
+    info = texts(1) | {"scene": value, "index": None}
+    body = {"solution_str": wav_in_base64(1), "extra_info": info}
+    text = problems(client.post("/v1/reward", json=body), 422)
+    assert text == "solution_str: scene must be a text that is not empty."
+
+
 def problems(answer, status):
     assert answer.status_code == status, answer.text
     return "\n".join(answer.json()["detail"])
@@ -209,6 +220,10 @@ def test_damaged_json_wrong_types_and_wrong_form_fields_are_refused(client):
     assert "belong in file" in problems(client.post("/v1/score", files={"clip": b"x"}), 422)
     weights = {"completions": [wav_in_base64(0)], "texts": texts(0), "weights": {"pitch": 1}}
     assert "weights" in problems(client.post("/v1/reward", json=weights), 422)
+    for number in ("NaN", "Infinity", "1e999"):
+        content = json.dumps(weights).replace('"pitch": 1', f'"{KEY}": {number}')
+        answer = client.post("/v1/reward", content=content, headers=json_type)
+        assert "must be finite" in problems(answer, 422)
 
 
 def test_too_large_too_many_and_too_long_clips_are_refused(client):
@@ -247,6 +262,70 @@ def test_a_full_queue_gives_429_and_a_late_answer_gives_504(serve, gate):
         thread.join(60)
     assert ["within 0.8 s" in problems(result, 504) for result in results] == [True, True]
     gate.open.set()
+
+
+def test_open_requests_are_limited_before_their_clips_are_decoded(judge):
+    scorer = BatchScorer(judge, TASK, queue_clips=2, batch_clips=3)
+    intake = Intake(judge, TASK, max_clips=2)
+    metrics = ServerMetrics()
+    app = make_app(Server(scorer, intake, ServerSettings(), metrics))
+    decoded, read, enough_refused = [], intake.reader.read, threading.Event()
+
+    def read_after_refusals(upload):
+        decoded.append(upload)
+        enough_refused.wait(10)
+        return read(upload)
+
+    intake.reader = SimpleNamespace(read=read_after_refusals)
+    statuses = []
+
+    async def post(client, body):
+        status = (await client.post("/v1/score", json=body)).status_code
+        statuses.append(status)
+        if statuses.count(429) == 40 - (2 + 3):
+            enough_refused.set()
+
+    async def post_all():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            good, bad = ({"audio": wav_in_base64(0), "texts": each} for each in (texts(0), {}))
+            await asyncio.gather(*(post(client, good) for _ in range(40)))
+            assert len(decoded) <= 2 + 3
+            assert set(statuses) == {200, 429}
+            # Answered requests, also refused ones, are no longer open.
+            statuses.clear()
+            for _ in range(6):
+                await post(client, bad)
+            await post(client, good)
+            assert statuses == [422] * 6 + [200]
+
+    with started(scorer):
+        asyncio.run(post_all())
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("route", ["score", "compare", "reward"])
+def test_a_client_that_hangs_up_is_no_failure_of_the_judge(client, route, kind):
+    messages = iter(
+        [
+            {"type": "http.request", "body": b"--x", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+    sent = []
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    path = f"/v1/{route}"
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": path,
+             "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+             "headers": [(b"content-type", kind.encode())], "client": None, "server": None}  # fmt: skip
+    asyncio.run(client.app(scope, receive, send))  # uvicorn logs an error that is raised here
+    assert sent[0]["status"] == 499
 
 
 def test_with_a_token_only_health_and_page_need_no_authorisation(serve):

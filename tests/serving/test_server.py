@@ -3,12 +3,29 @@
 import pytest
 from serving_clips import TASK, started, texts, wave
 
+from dramaeval.config.serve_settings import TOKEN_VARIABLE
 from dramaeval.serving.batching import Job
 from dramaeval.serving.server import make_server
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
+from fastapi.testclient import TestClient
+
+from dramaeval.serving.app import make_app
+
+
+@pytest.mark.parametrize("token", ["secret", " secret\n", "\tà la carte Å", "Voilà"])
+def test_the_token_is_the_text_without_the_white_space_around_it(
+    composed, tmp_path, monkeypatch, token
+):
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    config = composed("stages=[serve]", "serve.port=0", "device=cpu", "logger=none")
+    client = TestClient(make_app(make_server(RunContext(config, RunFolder(tmp_path / "run")))))
+    for sent, status in ((token.strip(), 200), (f"{token.strip()}x", 401), ("", 401)):
+        headers = {"Authorization": f"Bearer {sent}".encode()}
+        assert client.get("/v1/rubric", headers=headers).status_code == status
 
 
 @pytest.mark.slow

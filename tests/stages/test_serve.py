@@ -43,6 +43,13 @@ def test_all_problems_of_the_settings_are_reported_together(composed, monkeypatc
     assert "serve.host=203.0.113.7 serve.port=0: the server cannot listen there" in text
 
 
+@pytest.mark.parametrize("host", ["a" * 64, f"www.{'ü' * 64}.example", "a..b"])
+def test_a_name_that_no_host_can_have_is_one_problem(composed, host):
+    text = problems(composed, f"serve.host='{host}'")
+    assert text.startswith(f"serve.host={host} serve.port=0: the server cannot listen there (")
+    assert "\n" not in text
+
+
 def test_a_port_in_use_is_named(composed):
     with serve.listening_socket("127.0.0.1", 0) as used:
         used.listen()

@@ -156,6 +156,29 @@ def test_without_weights_there_is_no_mixture(composed):
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [("max_seconds", "15", "30"), ("on_long", "trim", "error"), ("on_bad", "skip", "stop"), ("workers", "2", "8")],
+)  # fmt: skip
+def test_settings_of_the_data_that_a_mixture_has_in_common_are_refused_in_its_tasks(
+    composed, key, value, same
+):
+    words = ["task=mixed", f"+task.tasks.role.data.{key}={value}"]
+    assert settings.problems(composed(*words)) == [
+        f"task.tasks.role.data.{key} has no effect in a mixture: give task.data.{key}."
+    ]
+    assert settings.problems(composed(*words, f"task.data.{key}={value}")) == []
+    assert settings.problems(composed(*words[:1], f"+task.tasks.avqa.data.{key}={same}")) == []
+
+
+def test_each_task_of_a_mixture_has_its_audio_root_unless_the_mixture_has_one(composed):
+    words = ["task=mixed", "+task.tasks.role.data.audio_root=a", "+task.tasks.avqa.data.audio_root=b"]  # fmt: skip
+    assert settings.problems(composed(*words)) == []
+    assert settings.problems(composed(*words, "task.data.audio_root=b")) == [
+        "task.tasks.role.data.audio_root has no effect beside task.data.audio_root: leave out one of them."
+    ]
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["task.weights.role=0"], "task.weights.role=0 must be above 0"),
