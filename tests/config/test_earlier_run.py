@@ -130,10 +130,13 @@ def test_no_file_that_the_run_has_written_is_written_again(words_of, run, tmp_pa
     values = yaml.safe_load((run / "config.yaml").read_text())
     values |= {"output": "/theirs.csv", "shards": 4, "shard": 1}
     values["importer"] |= {"output": "/theirs"}
+    values["export"] |= {"push_to_hub": "them/judge"}
+    values["serve"] |= {"host": "0.0.0.0"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     inherited = inherit(words_of(f"from={tmp_path}", *trust))
     assert (inherited.output, inherited.shards, inherited.shard) == (None, 1, None)
     assert inherited.importer.output is None
+    assert (inherited.export.push_to_hub, inherited.serve.host) == (None, "127.0.0.1")
     inherited = inherit(
         words_of(f"from={tmp_path}", "output=mine.csv", "importer.output=here", *trust)
     )
