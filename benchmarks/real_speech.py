@@ -20,18 +20,24 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import yaml
 
 from benchmarks.labels_and_objectives import DRAWS, LEVEL
 from benchmarks.labels_and_objectives import measured as correlation
 from benchmarks.page import interval_text, mean_text, write_with_remarks
+from benchmarks.real_speech_data import (
+    RAW,
+    SHORT,
+    SPLITS,
+    write_noisy_copy,
+    write_part,
+    write_rubrics,
+    write_variant,
+)
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import cluster_names
 from dramaeval.stages.predictions_file import read_phase
@@ -39,29 +45,8 @@ from dramaeval.stages.predictions_file import read_phase
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "real_speech.md"
 CONTROLS = ("encoder_probe", "duration", "silence")
-SPLITS = ("train", "val", "test")
-EXPERTS = [f"expert{number}" for number in range(1, 6)]
 SHARES = (16, 8, 4, 2)
 """The learning curve trains on every 16th, 8th, 4th, 2nd training clip."""
-
-SHORT = "so762_short"
-"""The rubric of speechocean762 without the texts of the scores, made by `prepare`: half the tokens."""
-RAW = "so762_raw"
-"""The rubric of speechocean762's own scores from 0 to 10, made by `prepare`."""
-NOISE_DB, TALKERS = 10.0, 6
-"""Signal-to-noise ratio of the noisy copy of `test`, and the number of other test clips whose sum is the noise."""
-HIGHEST = {
-    "accuracy": {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
-    "fluency": {1: 3, 2: 5, 3: 7, 4: 10},
-    "prosody": {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
-}
-"""For each band of the corpus' README, the highest score in it."""
-VARIANTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    # Position k is always the same expert.
-    "raters": lambda record: record | {"raters": EXPERTS},
-    "raw": lambda record: record | {"annotations": record["raw_scores_0_10"]},
-}
-"""Changes of the records of speechocean762."""
 
 SMALL = (
     "model=qwen2_audio", "model.path={judges}/judge-whisper-base-tiny", "peft=none", "model.freeze_audio=true",
@@ -89,7 +74,7 @@ class Experiment:
         controls: what the first seed's run is compared with.
         zero_shot: whether the first seed's judge is scored before its training.
         trains: whether it trains; otherwise it evaluates another run's judge.
-        noisy: whether the test clips are those of `noisy_copy`.
+        noisy: whether the test clips are those of `write_noisy_copy`.
     """
 
     name: str
@@ -105,7 +90,7 @@ class Experiment:
 
     @property
     def variant(self) -> str:
-        """The variant of its records, a key of `VARIANTS`; empty for the records of REAL."""
+        """The variant of its records, a key of `real_speech_data.VARIANTS`; empty for the records of REAL."""
         if "task.listeners=embed" in self.overrides:
             return "raters"
         return "raw" if self.rubric == RAW else ""
@@ -196,57 +181,14 @@ def _folder_name(name: str) -> str:
 
 
 def prepare(real: Path, runs: Path) -> None:
-    """Write the folder for ``--config-dir`` with the rubrics, the parts of the training clips, and changed records.
-
-    A part has the first records of a random order that is the same for all parts.
-    """
-    rubrics = runs / "configs" / "task" / "rubric"
-    rubrics.mkdir(parents=True, exist_ok=True)
-    for file in (real / "rubric").glob("*.yaml"):
-        (rubrics / file.name).write_bytes(file.read_bytes())
-    raw = yaml.safe_load((rubrics / "so762.yaml").read_text("utf-8")) | {"name": RAW}
-    for dimension in raw["dimensions"]:
-        highest = HIGHEST[dimension["key"]]
-        dimension["scale"] = {"from": 0, "to": 10}
-        dimension["scores"] = {highest[band]: text for band, text in dimension["scores"].items()}
-    short = yaml.safe_load((rubrics / "so762.yaml").read_text("utf-8")) | {"name": SHORT}
-    for dimension in short["dimensions"]:
-        del dimension["scores"]
-    (rubrics / f"{SHORT}.yaml").write_text(yaml.safe_dump(short, sort_keys=False), "utf-8")
-    (rubrics / f"{RAW}.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), "utf-8")
+    """Write the folder for ``--config-dir`` with the rubrics, the parts of the training clips, and changed records."""
+    write_rubrics(real / "rubric", runs / "configs" / "task" / "rubric")
     for corpus, share in {(each.corpus, each.share) for each in experiments() if each.share > 1}:
-        lines = (real / corpus / "train.jsonl").read_text("utf-8").splitlines()
-        order = np.random.default_rng(0).permutation(len(lines))
-        chosen = sorted(order[: len(lines) // share].tolist())
-        part = "".join(lines[index] + "\n" for index in chosen)
-        (runs / f"{corpus}.{share}.jsonl").write_text(part, "utf-8")
+        write_part(real / corpus / "train.jsonl", share, runs / f"{corpus}.{share}.jsonl")
     for corpus, variant in {(each.corpus, each.variant) for each in experiments() if each.variant}:
         for split in SPLITS:
-            lines = (real / corpus / f"{split}.jsonl").read_text("utf-8").splitlines()
-            changed = (json.dumps(VARIANTS[variant](json.loads(line))) + "\n" for line in lines)
-            (runs / f"{corpus}.{variant}.{split}.jsonl").write_text("".join(changed), "utf-8")
-    noisy_copy(real / "speechocean762", runs / "noisy")
-
-
-def noisy_copy(corpus: Path, folder: Path) -> None:
-    """Write the test clips with other people's talk at `NOISE_DB`: the sum of `TALKERS` random other clips, repeated."""
-    records = [json.loads(line) for line in (corpus / "test.jsonl").read_text("utf-8").splitlines()]
-    lines = []
-    for index, record in enumerate(records):
-        rng = np.random.default_rng(index)
-        file = folder / Path(record["wav_path"]).with_suffix(".wav").name
-        if not file.is_file():
-            clip, rate = soundfile.read(corpus / record["wav_path"])
-            others = [each for each in records if each["character"] != record["character"]]
-            talk = np.zeros_like(clip)
-            for other in rng.choice(others, TALKERS, replace=False):
-                voice, _ = soundfile.read(corpus / other["wav_path"])
-                talk += np.resize(voice / np.sqrt(np.mean(voice**2)), clip.shape)
-            level = np.sqrt(np.mean(clip**2) / np.mean(talk**2)) * 10 ** (-NOISE_DB / 20)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(file, clip + level * talk, rate, subtype="FLOAT")
-        lines.append(json.dumps(record | {"wav_path": str(file)}) + "\n")
-    (folder / "test.jsonl").write_text("".join(lines), "utf-8")
+            changed = runs / f"{corpus}.{variant}.{split}.jsonl"
+            write_variant(real / corpus / f"{split}.jsonl", variant, changed)
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -259,6 +201,8 @@ def measure(given: argparse.Namespace) -> None:
             words = command(experiment, seed, given.real, given.judges, given.folder)
             if _metrics(experiment, seed, given.folder):
                 continue
+            if experiment.noisy:
+                write_noisy_copy(given.real / experiment.corpus, given.folder / "noisy")
             print("python", shlex.join(words), flush=True)
             subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True)
 

@@ -21,7 +21,7 @@ from dramaeval.tasks.task import Task
 class EpochOrder(torch.utils.data.Sampler[int]):
     """Yields the records in a new order in each epoch, which is a function of (seed, epoch).
 
-    An epoch of a mixture may have a record several times, so that its numbers also state which visit it is, see `row`.
+    In a mixture a record may occur several times in an epoch. Its numbers then also count its occurrences, see `row`.
 
     The epoch is in shared memory, so that the workers of the data loader read its new value.
 

@@ -62,7 +62,7 @@ class SearchSweeper(SweepRunner):
             self._search(arguments)
 
     def _parallel_problem(self) -> str | None:
-        """The problem of numbers of runs at the same time that contradict each other.
+        """The problem if Optuna and the launcher have different numbers of runs at the same time.
 
         It is not one of `problems`, since a resumed sweep may repeat its runs with another ``hydra.launcher.parallel``.
         """
