@@ -39,7 +39,7 @@ def refusal(*words, multirun=False):
         (["trainer=grpo", "+trainer.rewards.distance.wieght=1"], "trainer.rewards.distance.wieght is not an argument"),
         (["+evaluation.drawss=1"], "Did you mean draws?"),
         (["+trainer.callbacks=[x]"], "trainer.callbacks is set by the run: use callbacks.NAME._target_="),
-        (["trainer.args.push_to_hub=true"], "trainer.args.push_to_hub has no effect on a judge: use stages=[train,evaluate,export] export.push_to_hub="),
+        (["trainer.args.push_to_hub=true"], "use stages=[train,evaluate,export] export.push_to_hub="),
         (["trainer=grpo", "trainer.args.output_dir=x"], "trainer.args.output_dir is set by the run: use hydra.run.dir"),
         (["trainer.args.early_stopping_patience=3"], "is set by the run: use callbacks=early_stopping callbacks."),
         (["zero=zero2", "+zero.zero_optimization.overlap_com=true"], "DeepSpeed. Did you mean overlap_comm?"),
