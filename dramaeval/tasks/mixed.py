@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -192,6 +193,6 @@ def _weight_problems(weights: Mapping[str, float], tasks: Mapping[str, Task]) ->
             problems.append(f"task.weights.{key} is missing: every task needs a weight")
         elif key not in tasks:
             problems.append(f"task.weights.{key}: there is no such task ({', '.join(tasks)})")
-        elif not weights[key] > 0:
-            problems.append(f"task.weights.{key}={weights[key]} must be above 0")
+        elif not 0 < weights[key] < math.inf:
+            problems.append(f"task.weights.{key}={weights[key]} must be above 0 and finite")
     return problems

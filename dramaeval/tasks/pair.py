@@ -7,6 +7,7 @@ both clips are in one prompt, and the judge answers A, B or tie.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,8 +67,11 @@ class PairTask(SpeechTask):
         **kwargs: Any,
     ) -> None:
         require_choice("task.by", by, (SCORE, DIRECT))
-        problems = [] if slope > 0 else [f"task.slope={slope} must be above 0"]
-        problems += [] if tie_weight >= 0 else [f"task.tie_weight={tie_weight} must be 0 or more"]
+        problems = (
+            [] if 0 < slope < math.inf else [f"task.slope={slope} must be above 0 and finite"]
+        )
+        if not 0 <= tie_weight < math.inf:
+            problems.append(f"task.tie_weight={tie_weight} must be 0 or more and finite")
         templates = {
             "task.clip_label": (clip_label, ("name",)),
             "task.comparison": (comparison, ("title", "description")),

@@ -182,6 +182,8 @@ def test_each_task_of_a_mixture_has_its_audio_root_unless_the_mixture_has_one(co
     ("overrides", "message"),
     [
         (["task.weights.role=0"], "task.weights.role=0 must be above 0"),
+        (["task.weights.role=inf"], "task.weights.role=inf must be above 0 and finite"),
+        (["task.weights.role=nan"], "task.weights.role=nan must be above 0 and finite"),
         (["~task.weights.avqa"], "task.weights.avqa is missing"),
         (["+task.weights.song=1"], "task.weights.song: there is no such task"),
         (

@@ -317,6 +317,10 @@ def test_with_by_direct_both_orders_are_asked_in_scoring_and_one_in_training(tas
     [
         ("task.by=both", "task.by=both is not known"),
         ("task.slope=0", "must be above 0"),
+        ("task.slope=inf", "must be above 0 and finite"),
+        ("task.slope=nan", "must be above 0 and finite"),
+        ("task.tie_weight=inf", "must be 0 or more and finite"),
+        ("task.tie_weight=nan", "must be 0 or more and finite"),
         ("task.tie_weight=-1", "must be 0 or more"),
         ("task.derive.per_prompt=0", "must be 1 or more"),
         ("task.derive.margin=-1", "must be a number of 0 or more"),
