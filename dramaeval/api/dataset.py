@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from dramaeval.config.composition import choices, compose
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.augmentation import Augmentation
@@ -97,10 +98,10 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.seed = seed
         # The epoch is in shared memory, so that workers of a data loader see changes.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        root = None if audio_root is None else Path(audio_root).expanduser()
+        root = None if audio_root is None else expand_home(audio_root)
         converted = _converted(os.fspath(data_file), split, root, importer)
         if converted is None:
-            self.data_file = Path(data_file).expanduser()
+            self.data_file = expand_home(data_file)
             self.task, self.records = self._read(task, root)
             return
         self.data_file = converted.file_of(split)
@@ -262,7 +263,7 @@ def _task_of(name: str, rubric: str | os.PathLike[str] | None = None) -> Task:
     words = [*TASKS[name], "task.labels=sample"]
     if rubric is None:
         return build_task(compose(*words))
-    file = Path(rubric).expanduser()
+    file = expand_home(rubric)
     names = choices("task/rubric")
     if not file.is_file() and str(rubric) in names:
         return build_task(compose(*words, f"task/rubric={rubric}"))

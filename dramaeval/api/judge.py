@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +24,7 @@ from dramaeval.api.saved_judge import require_same_examples
 from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
 from dramaeval.api.waveform_encoder import Clip, WaveformEncoder
 from dramaeval.config.composition import choices, compose
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.judge_config import neutral_labels
 from dramaeval.config.judge_file import SavedJudge, read_judge
 from dramaeval.config.literal import literal
@@ -195,7 +195,7 @@ class Judge(RewardsClips):
             BadRecordsError: the records are not valid.
         """
         file = split_files(config.task.data).get("train")
-        if file is None or not Path(file).expanduser().exists():
+        if file is None or not expand_home(file).exists():
             raise ValueError(
                 f"This judge was run with task.shots={task.shots}: its examples come from "
                 f"{file or 'its training records'}, which are not there: give the run folder, with the records "

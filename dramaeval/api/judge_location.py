@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from yaml import YAMLError
 
 from dramaeval.config.composition import compose_model
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.judge_config import judge_config, read_judge_config
 from dramaeval.config.judge_file import read_judge
 from dramaeval.config.weights import JUDGE, local_folder
@@ -24,7 +25,7 @@ def locate(
 ) -> tuple[DictConfig, Checkpoint | None]:
     """The configuration of a judge and its weights; None stands for the weights that the configuration names."""
     path = local_folder(path)
-    folder = Path(path).expanduser()
+    folder = expand_home(path)
     if not folder.is_dir():
         return compose_model(path), None
     # The settings of RUN/model and RUN/export are those of the run; elsewhere judge.yaml beside the weights has them.

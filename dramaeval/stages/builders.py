@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.composition import chosen_files, compose
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_schema import TASK_KEYS
@@ -124,7 +124,7 @@ def build_cache(config: DictConfig) -> FeatureCache | None:
     settings = config.cache
     if not settings.enabled or not settings.folder:
         return None
-    return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
+    return FeatureCache(expand_home(settings.folder), int(settings.max_gb * 1e9))
 
 
 def build_family(config: DictConfig) -> Family:

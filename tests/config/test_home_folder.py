@@ -5,7 +5,9 @@ import pwd
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
+from dramaeval.api.judge import Judge
 from dramaeval.config.earlier_run import _read
 from dramaeval.config.home_folder import expand_home
 from dramaeval.config.importer_settings import ImporterConfig
@@ -40,8 +42,17 @@ def test_a_path_below_the_home_folder_of_no_account_is_a_file_that_does_not_exis
     [
         (find_checkpoint, ModelError, f"checkpoint={ABSENT} does not exist"),
         (lambda path: _read(expand_home(path)), ConfigError, f"from={ABSENT} holds no run"),
+        (Judge.load, ModelError, f"model.path={ABSENT} is not a folder"),
     ],
 )
 def test_the_message_is_that_of_a_file_that_does_not_exist(read, error, message):
     with pytest.raises(error, match=message):
         read(ABSENT)
+
+
+def test_no_module_expands_paths_by_itself():
+    """`Path.expanduser` raises RuntimeError, which no caller expects."""
+    package = ROOT / "dramaeval"
+    assert [
+        str(file) for file in package.rglob("*.py") if ").expanduser()" in file.read_text("utf-8")
+    ] == []

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.config.secrets import without_secrets
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.problems import one_line
@@ -63,7 +64,7 @@ class ChatClient:
         self._key = model.key()
         self._pace = _Pace(model.requests_per_minute)
         self._failures = 0
-        self._folder = Path(model.cache).expanduser() if model.cache else None
+        self._folder = expand_home(model.cache) if model.cache else None
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx2.Limits(max_connections=model.concurrency)
         self._http = httpx2.Client(headers=headers, timeout=model.timeout, limits=limits)

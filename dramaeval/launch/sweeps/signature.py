@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from dramaeval.config.home_folder import expand_home
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.jsonl import read_object
 
@@ -29,7 +30,7 @@ _BYTES = 32
 def key_file() -> Path:
     """The file with the account's key: ``dramaeval/signing_key`` in ``$XDG_CONFIG_HOME`` or ``~/.config``."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "dramaeval" / "signing_key"
+    return expand_home(base) / "dramaeval" / "signing_key"
 
 
 def sign(folder: Path, names: Iterable[str]) -> None:

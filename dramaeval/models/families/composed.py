@@ -74,7 +74,7 @@ class Composed(Qwen2Audio):
             projector_seed,
         )
         if path == AUTO:
-            cache = Path(os.environ.get(VARIABLE) or CACHE).expanduser()
+            cache = expand_home(os.environ.get(VARIABLE) or CACHE)
             path = str(cache.absolute() / self.judge_parts.identity)
         super().__init__(path=_expanded(path), **kwargs)
 
