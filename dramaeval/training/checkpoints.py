@@ -182,15 +182,18 @@ def _problem_with_best(checkpoint: Path) -> str | None:
     return f"training would return to {best.name}, the best on val, which is damaged: {problem}"
 
 
-def find_moved_best(state: Any, folder: Path) -> None:
-    """Set the best checkpoint in a resumed state whose run was moved: it records the former place.
+def find_own_best(state: Any, folder: Path) -> None:
+    """Set the best checkpoint in a resumed state to that of its own run.
+
+    The state records the place where it was written. A moved run has no checkpoint there, and a copied run has the
+    checkpoint of the run that it was copied from.
 
     Args:
-        state: transformers' state of the training; it has forgotten a best checkpoint that is not in its place.
+        state: transformers' state of the training.
         folder: the folder that contains the checkpoints.
     """
     best = folder / f"{_PREFIX}{state.best_global_step}"
-    if state.best_model_checkpoint is None and state.best_global_step and best.is_dir():
+    if state.best_global_step and best.is_dir():
         state.best_model_checkpoint = str(best)
 
 

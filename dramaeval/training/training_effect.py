@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.training.checkpoints import find_moved_best
+from dramaeval.training.checkpoints import find_own_best
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class TrainingEffect(TrainerCallback):
     ) -> None:
         """Remember the step at which training begins or resumes, and sums of the weights, unless ZeRO splits them.
 
-        The best checkpoint of a training that has no further step to take is found here, see `find_moved_best`.
+        The best checkpoint of a training that has no further step to take is found here, see `find_own_best`.
         """
-        find_moved_best(state, Path(args.output_dir))
+        find_own_best(state, Path(args.output_dir))
         self.first = state.global_step
         self.start = None if args.deepspeed else weight_sums(model)
 

@@ -3,6 +3,8 @@
 The learning rate is constant, so that a further step would change the weights.
 """
 
+import shutil
+
 import pytest
 import torch
 from clips import write_clips
@@ -100,9 +102,11 @@ def test_resuming_a_finished_training_takes_no_further_step(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["lora", "none"])
-def test_a_moved_training_that_resumes_at_its_end_loads_the_best_weights(
-    composed, tmp_path, small_judge, monkeypatch, peft
+@pytest.mark.parametrize(
+    ("peft", "place"), [("lora", shutil.move), ("none", shutil.move), ("lora", shutil.copytree)]
+)
+def test_a_moved_or_copied_training_that_resumes_at_its_end_loads_its_own_best_weights(
+    composed, tmp_path, small_judge, monkeypatch, peft, place
 ):
     data = [
         f"task.data.{split}={write_clips(tmp_path, split, 4, seconds=(0.3, 0.5), seed=seed)}"
@@ -123,7 +127,11 @@ def test_a_moved_training_that_resumes_at_its_end_loads_the_best_weights(
         return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
 
     weights = weights_of(tmp_path / "run")
-    (tmp_path / "run").rename(tmp_path / "moved")
+    place(tmp_path / "run", tmp_path / "moved")
+    if place is shutil.copytree:  # the first run continues with other weights
+        best, last = (tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" for step in (2, 3))
+        shutil.rmtree(best)
+        shutil.copytree(last, best)
     resume = last_checkpoint(RunFolder(tmp_path / "moved").checkpoints, with_best=True)
     assert resume.name == "checkpoint-3"
     resumed = weights_of(tmp_path / "moved", resume)
