@@ -5,6 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from repository import ROOT
 
@@ -31,6 +32,7 @@ def test_a_composition_from_the_cache_equals_one_without_it(composed, monkeypatc
     merge = ConfigLoaderImpl._compose_config_from_defaults_list
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create.__wrapped__)
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge.__wrapped__)
+    monkeypatch.setattr(OverridesParser, "parse_rule", OverridesParser.parse_rule.__wrapped__)
     sources = SourcesRegistry.instance().types
     for scheme in ("file", "pkg"):
         load = sources[scheme].load_config.__wrapped__

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clips, write_pairs
+from small_judge import write_small_judge
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +46,12 @@ def language_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, language_model, run_group):
+def judge(tmp_path_factory):
+    return write_small_judge(tmp_path_factory.mktemp("judge"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, judge, language_model, run_group):
     """The results of all cases, by number of processes and case."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
     # Five clips in steps of four: the second step of an epoch has one clip, and one process has none.
@@ -63,6 +69,7 @@ def trained(tmp_path_factory, language_model, run_group):
             Path(__file__).with_name("training.py"),
             folder,
             *files,
+            judge,
             language_model,
             *cases,
         )
@@ -140,12 +147,10 @@ def test_a_resumed_training_has_the_same_result(trained, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_saved_model_loads_without_deepspeed(trained, language_model, case):
+def test_the_saved_model_loads_without_deepspeed(trained, judge, language_model, case):
     """Plain transformers or PEFT load it, and its weights equal those trained by one process."""
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, Qwen2AudioForConditionalGeneration
-
-    from dramaeval.config.schema import PACKAGE
 
     saved = trained[2]["folder"] / case / "model"
     results_of_one = trained[1]["folder"] / case_of_one_process(case) / "model"
@@ -154,9 +159,7 @@ def test_the_saved_model_loads_without_deepspeed(trained, language_model, case):
     if "-lora" in case:
         from peft import PeftModel
 
-        PeftModel.from_pretrained(
-            plain.from_pretrained(language_model if causal else PACKAGE / "models" / "tiny"), saved
-        )
+        PeftModel.from_pretrained(plain.from_pretrained(language_model if causal else judge), saved)
         name = "adapter_model.safetensors"
     else:
         _, report = plain.from_pretrained(saved, output_loading_info=True)

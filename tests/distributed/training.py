@@ -1,11 +1,11 @@
-"""Trainings for tests with several processes: ``python training.py FOLDER TRAIN VAL LANGUAGE_MODEL CASE …``.
+"""Trainings for tests with several processes: ``python training.py FOLDER TRAIN VAL JUDGE LANGUAGE_MODEL CASE …``.
 
 Every process of a group runs this; the first one writes ``CASE.json`` with losses and predictions, and the folder
 ``CASE`` with the saved model. One start runs all cases, since starting takes longer than training.
 
-A case is ``zero-peft``. ``+causal`` uses the model in LANGUAGE_MODEL, ``+pair`` the pairs of clips in the files beside
-TRAIN and VAL (``train.pairs.jsonl``). ``+resume`` resumes from step 2 of the same case, and ``+other`` from step 2 of
-the same case of the group with another number of processes.
+A case is ``zero-peft`` with the judge in the folder JUDGE. ``+causal`` uses the model in LANGUAGE_MODEL, ``+pair`` the
+pairs of clips in the files beside TRAIN and VAL (``train.pairs.jsonl``). ``+resume`` resumes from step 2 of the same
+case, and ``+other`` from step 2 of the same case of the group with another number of processes.
 ``score`` scores the untrained judge.
 """
 
@@ -46,6 +46,8 @@ SETTINGS = (
     "trainer.args.warmup_steps=0",
     "logger=none",
 )
+#: With this limit ZeRO 3 splits the largest weights of a small judge: embeddings of tokens and positions, and the output.
+SPLIT_FROM = "zero.zero_optimization.stage3_param_persistence_threshold=40000"
 #: Settings that differ from those of every training here.
 ANOTHER = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
@@ -64,16 +66,18 @@ def pairs_beside(data, task):
     return [*pairs, f"task={task}", "task.dimensions=[human_likeness,appropriateness]"]
 
 
-def train(case, folder, data, language_model, processes):
+def train(case, folder, data, judge, language_model, processes):
     """Run one training; return its losses, engine and predictions."""
     name, *more = case.split("+")
+    model = [f"model.path={judge}"]
     if "causal" in more:
         name = f"{name}+causal"
-        data = [*data, "model=causal_lm", f"model.path={language_model}"]
+        model = ["model=causal_lm", f"model.path={language_model}"]
     if "pair" in more:
         data = pairs_beside(data, "pair")
     zero, peft = name.removesuffix("+causal").split("-")
-    run = build([*data, f"zero={zero}", f"peft={peft}"], folder / case, processes)
+    model += [SPLIT_FROM] if zero == "zero3" else []
+    run = build([*data, *model, f"zero={zero}", f"peft={peft}"], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
     resume = source / name / "run" / "checkpoints" / "checkpoint-2" if source else None
@@ -106,7 +110,7 @@ def scored(folder, data, processes):
     return {"predictions": [one.to_json() for one in found]}
 
 
-def main(folder, train_file, val_file, language_model, *cases):
+def main(folder, train_file, val_file, judge, language_model, *cases):
     """Run all cases, one after the other."""
     registration.register()
     startup.prepare_device()
@@ -117,7 +121,7 @@ def main(folder, train_file, val_file, language_model, *cases):
             result = (
                 scored(Path(folder), data, processes)
                 if case == "score"
-                else train(case, Path(folder), data, language_model, processes)
+                else train(case, Path(folder), data, judge, language_model, processes)
             )
             if processes.is_rank_zero:
                 (Path(folder) / f"{case}.json").write_text(json.dumps(result))

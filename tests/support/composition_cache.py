@@ -2,15 +2,18 @@
 
 Composing takes half a second, mostly for reading and merging the same files. With this cache, Hydra applies the values
 of a command to a copy of the merged files. Each file is parsed once, since PyYAML is slow and most files are part of
-many compositions.
+many compositions, and so is each word of a command. All processes of a test session share the merged files.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 import pickle
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 from hydra._internal import config_loader_impl
@@ -18,14 +21,38 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig
 from repository import ROOT
+
+#: The variable with the folder in which the processes of a session share compositions.
+FOLDER = "DRAMAEVAL_TESTS_COMPOSITIONS"
 
 Key = tuple[Any, ...]
 _lists: dict[Key, DefaultsList] = {}
 _merged: dict[Key, bytes] = {}
 _files: dict[Key, bytes] = {}
+_words: dict[Key, bytes] = {}
+
+
+def _shared(kind: str, key: Key, make: Callable[[], Any]) -> bytes:
+    """The pickled value of a key, from the file of the first process that has made it."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return pickle.dumps(make())
+    name = hashlib.sha256(repr(key).encode()).hexdigest()
+    file = Path(folder) / f"{name}.{kind}"
+    if file.is_file():
+        return file.read_bytes()
+    value = pickle.dumps(make())
+    written = file.with_suffix(f".{os.getpid()}")
+    try:
+        written.write_bytes(value)
+        written.replace(file)
+    except OSError:  # a test of another account
+        pass
+    return value
 
 
 def _sources(repo: IConfigRepository) -> Key | None:
@@ -50,7 +77,8 @@ def _kept_lists(create: Callable[..., DefaultsList]) -> Callable[..., DefaultsLi
         groups = [each.input_line for each in overrides_list if id(each) not in values]
         key = (sources, *groups, *more.values())
         if key not in _lists:
-            _lists[key] = create(repo=repo, overrides_list=overrides_list, **more)
+            make = partial(create, repo=repo, overrides_list=overrides_list, **more)
+            _lists[key] = pickle.loads(_shared("list", key, make))
         kept = _lists[key]
         return DefaultsList(
             kept.defaults, kept.defaults_tree, given.config_overrides, kept.overrides
@@ -69,7 +97,8 @@ def _kept_merges(merge: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             return merge(loader, defaults=defaults, repo=repo)
         key = (sources, *map(repr, defaults))
         if key not in _merged:
-            _merged[key] = pickle.dumps(merge(loader, defaults=defaults, repo=repo))
+            make = partial(merge, loader, defaults=defaults, repo=repo)
+            _merged[key] = _shared("config", key, make)
         # Unpickling is faster than a deep copy.
         config: DictConfig = pickle.loads(_merged[key])
         return config
@@ -90,6 +119,19 @@ def _kept_files(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult
         return result
 
     return load_or_copy
+
+
+def _kept_words(parse: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(parse)
+    def parse_or_copy(parser: OverridesParser, s: str, rule_name: str) -> Any:
+        if "(" in s:  # a function, such as shuffle, may have another result at each call
+            return parse(parser, s, rule_name)
+        key = (s, rule_name)
+        if key not in _words:
+            _words[key] = pickle.dumps(parse(parser, s, rule_name))
+        return pickle.loads(_words[key])
+
+    return parse_or_copy
 
 
 def _kept_sources(resolve: Callable[..., type[ConfigSource]]) -> Callable[..., type[ConfigSource]]:
@@ -115,6 +157,7 @@ def install() -> None:
     """Use the cache in this process; forked processes inherit it, newly started ones do not."""
     SourcesRegistry.resolve = _kept_sources(SourcesRegistry.resolve)
     CachingConfigRepository.__init__ = _refer_to
+    OverridesParser.parse_rule = _kept_words(OverridesParser.parse_rule)
     config_loader_impl.create_defaults_list = _kept_lists(config_loader_impl.create_defaults_list)
     ConfigLoaderImpl._compose_config_from_defaults_list = _kept_merges(
         ConfigLoaderImpl._compose_config_from_defaults_list

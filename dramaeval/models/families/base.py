@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 
 import torch
 from accelerate import init_empty_weights
+from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.compat.bitsandbytes import keep_packing
@@ -317,8 +318,10 @@ class Family(ABC):
             checkpoint: a folder with a full model, in place of ``path``.
         """
         configuration = self.read_configuration(checkpoint)
-        with init_empty_weights(), unpartitioned_weights():
+        # Initial values on the meta device have no effect, but take three quarters of the time.
+        with init_empty_weights(), unpartitioned_weights(), no_init_weights():
             model = self.model_class()(configuration)
+        model.tie_weights()  # left out together with the initial values
         self.configure(model)
         return model
 

@@ -43,6 +43,22 @@ def test_the_name_of_a_transform_has_the_version_of_the_features(kind, folder, m
     assert family.log_mel(family.processor()).name != transform.name
 
 
+def test_a_skeleton_has_the_parameters_and_buffers_of_the_loaded_model(kind, folder):
+    """Tied weights are one parameter in both; buffers have their values."""
+    family = kind.family(path=str(folder))
+    skeleton, judge = family.skeleton(), family.load(CPU)
+    assert all(weight.is_meta for weight in skeleton.parameters())
+    shapes, expected = (
+        [(name, weight.shape) for name, weight in model.named_parameters()]
+        for model in (skeleton, judge)
+    )
+    assert shapes == expected
+    buffers = dict(judge.named_buffers())
+    assert dict(skeleton.named_buffers()).keys() == buffers.keys()
+    for name, buffer in skeleton.named_buffers():
+        torch.testing.assert_close(buffer, buffers[name])
+
+
 @pytest.mark.slow
 def test_both_clips_of_a_pair_fit_into_a_prompt(kind, folder, composed, make_clips):
     task = build_task(composed("task=pair_direct", "task.dimensions=[human_likeness]"))
