@@ -92,3 +92,11 @@ def test_the_package_imports_nothing_from_recipes_benchmarks_or_tests():
     for module, path in modules().items():
         others = {target.split(".")[0] for target in imported(path, {})} & OUTSIDE
         assert not others, f"{module} imports {others}"
+
+
+def test_parts_of_scipy_are_imported_when_they_are_used():
+    """``import scipy`` loads its parts at their first use; ``from scipy.stats import …`` takes half a second at once."""
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        at_once = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+        assert not [name for name in at_once if name.startswith("scipy.")], module

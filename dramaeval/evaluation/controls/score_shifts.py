@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from dramaeval.evaluation.bootstrap import draws_for_intervals, interval
 from dramaeval.evaluation.controls.control_context import ControlContext
@@ -64,7 +64,7 @@ def _shift(
     difference = after - before
     correlation = None
     if len(pairs) > 1 and np.ptp(before) > 0 and np.ptp(after) > 0:
-        correlation = float(spearmanr(before, after).statistic)
+        correlation = float(scipy.stats.spearmanr(before, after).statistic)
     unchanged = [a for a, _ in pairs]
     clusters = cluster_names(unchanged)
     draws = draws_for_intervals(len(clusters), context.draws, context.seed)
