@@ -107,7 +107,11 @@ def experiments() -> list[Experiment]:
         Experiment("small", SMALL, controls=CONTROLS, zero_shot=True),
         Experiment("small, scores of 0-10", SMALL, rubric=RAW, controls=CONTROLS, zero_shot=True),
         Experiment("composed", LARGE, rubric=SHORT, controls=CONTROLS[:2], seeds=1),
-        Experiment("composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=5e-4"), rubric=SHORT, seeds=1),
+        Experiment(
+            "composed, LoRA", (*LARGE, "peft=lora", "trainer.args.learning_rate=1e-3"), rubric=SHORT, seeds=1,
+            zero_shot=True,
+        ),
+        Experiment("composed, soft_ce", (*LARGE, "trainer.objective=soft_ce"), rubric=SHORT, seeds=1),
         Experiment("small, short rubric", SMALL, rubric=SHORT),
         # Four actors are too few to resample: intervals by clip.
         Experiment("small, EMO-DB", (*SMALL, "evaluation.group_by=id"), "emodb", "emodb", controls=CONTROLS, zero_shot=True),
