@@ -128,6 +128,11 @@ def draws_for_intervals(clusters: int, draws: int, seed: int) -> BootstrapDraws 
     return bootstrap_draws(clusters, draws, seed) if draws and clusters >= LEAST_CLUSTERS else None
 
 
+def has_few_clusters(cluster: np.ndarray) -> bool:
+    """Whether records in these clusters, (n,), are too few for an interval, although other records may have one."""
+    return len(np.unique(cluster)) < LEAST_CLUSTERS
+
+
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """numerator / denominator, NaN where the denominator is not positive."""
     undefined = np.full(np.broadcast(numerator, denominator).shape, np.nan)

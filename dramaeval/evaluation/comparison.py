@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import scipy
 from dramaeval.evaluation.bootstrap import (
     BootstrapDraws,
     draws_for_intervals,
+    has_few_clusters,
     interval,
     mean_over_draws,
 )
@@ -55,6 +56,10 @@ class Difference:
             exchanged=divided(self.exchanged, divisor),
         )
 
+    def untested(self) -> Difference:
+        """The values without draws."""
+        return replace(self, resampled=None, exchanged=None)
+
     def as_dict(self, level: float) -> dict[str, Any]:
         """Plain values: `a`, `b`, `difference`, `interval` of the bootstrap, `p` of the test."""
         difference = self.a - self.b
@@ -87,7 +92,8 @@ def compare(
 
     Returns:
         `macro` and `dimensions.<key>`, each with one entry per metric (see `Difference.as_dict`), or
-        None with a reason under `undefined`; `records`, their number; `left_out`, the numbers of
+        None with a reason under `undefined`; `interval` and `p` of a dimension with fewer than `LEAST_CLUSTERS`
+        clusters are None; `records`, their number; `left_out`, the numbers of
         predictions that are not compared, by reason; `bootstrap`.
 
     Raises:
@@ -100,6 +106,7 @@ def compare(
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     spans: dict[str, float] = {}
+    few: set[str] = set()
     for key in dimensions:
         arrays_a = dimension_arrays(key, [p for p, _ in pairs[key]], clusters)
         arrays_b = dimension_arrays(key, [p for _, p in pairs[key]], clusters)
@@ -107,11 +114,13 @@ def compare(
             metrics, arrays_a, arrays_b, bootstrap, tests
         )
         spans[key] = span(arrays_a.scale)
+        if has_few_clusters(arrays_a.cluster):
+            few.add(key)
     return {
         "macro": macro_differences(differences, metrics, spans, level),
         "dimensions": {
             key: {**entries, "n": len(pairs[key]), "undefined": undefined[key]}
-            for key, entries in _with_adjusted_p(differences, level).items()
+            for key, entries in _with_adjusted_p(differences, level, few).items()
         },
         "records": sum(map(len, pairs.values())),
         "left_out": left_out,
@@ -324,11 +333,17 @@ def macro_difference(
 
 
 def _with_adjusted_p(
-    differences: Mapping[str, Mapping[str, Difference]], level: float
+    differences: Mapping[str, Mapping[str, Difference]], level: float, few: Collection[str]
 ) -> dict[str, dict[str, Any]]:
-    """The differences as plain values; the p of each metric is adjusted over the dimensions."""
+    """The differences as plain values; the p of each metric is adjusted over the dimensions.
+
+    ``few`` has the dimensions with too few clusters for an interval and a test.
+    """
     plain: dict[str, dict[str, Any]] = {
-        key: {name: difference.as_dict(level) for name, difference in by_metric.items()}
+        key: {
+            name: (difference.untested() if key in few else difference).as_dict(level)
+            for name, difference in by_metric.items()
+        }
         for key, by_metric in differences.items()
     }
     for name in {name for entries in plain.values() for name in entries}:

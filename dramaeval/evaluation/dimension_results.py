@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, BootstrapDraws, interval
+from dramaeval.evaluation.bootstrap import (
+    LEAST_CLUSTERS,
+    BootstrapDraws,
+    has_few_clusters,
+    interval,
+)
 from dramaeval.evaluation.dimension_arrays import (
     DimensionArrays,
     by_rater,
@@ -78,7 +83,8 @@ def dimension_result(
         cluster = clusters_of(rated, settings.clusters)
         by_raters = by_rater(ratings, known)
         draws["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
-        result["ceiling"]["interval"] = {"pearson": interval(draws["ceiling"], settings.level)}
+        bounds = None if has_few_clusters(cluster) else interval(draws["ceiling"], settings.level)
+        result["ceiling"]["interval"] = {"pearson": bounds}
     result["alternative_annotator"] = alternative_annotator(arrays, reason)
     systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:

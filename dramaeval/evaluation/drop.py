@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_draws
+from dramaeval.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_draws, has_few_clusters
 from dramaeval.evaluation.comparison import (
     COMPARED,
     Difference,
@@ -79,11 +79,15 @@ def drop(
         differences[key], undefined[key] = metric_differences(COMPARED, of_a, of_b, drawn)
     spans = {key: span(of_a.scale) or span(of_b.scale) for key, (of_a, of_b) in arrays.items()}
     macro = macro_differences(differences, COMPARED, spans, level)
+    few = {key: any(has_few_clusters(of.cluster) for of in both) for key, both in arrays.items()}
     return {
         "macro": {name: _without_p(entry) for name, entry in macro.items()},
         "dimensions": {
             key: {
-                **{name: _without_p(metric.as_dict(level)) for name, metric in by_metric.items()},
+                **{
+                    name: _without_p((metric.untested() if few[key] else metric).as_dict(level))
+                    for name, metric in by_metric.items()
+                },
                 "undefined": undefined[key],
             }
             for key, by_metric in differences.items()

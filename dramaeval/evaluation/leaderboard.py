@@ -69,9 +69,10 @@ def rank(
         level: confidence level of the intervals.
 
     Returns:
-        ``scale`` (lowest and highest score), ``systems`` from best to worst (``score``, ``interval``, ``rank``,
-        ``ranks`` interval, ``prompts``, ``clips``, ``unscored``, ``people``, ``dimensions``), ``pairs``, and
-        ``left_out`` with numbers of clips. Intervals and p are None with fewer than 5 prompts.
+        ``scale`` (lowest and highest score), ``systems`` from best to worst (``score``, ``interval``, ``rank``, which
+        systems with the same score share, ``ranks`` interval, ``prompts``, ``clips``, ``unscored``, ``people``,
+        ``dimensions``), ``pairs``, and ``left_out`` with numbers of clips. Intervals and p are None with fewer than 5
+        prompts.
 
     Raises:
         ValueError: fewer than two systems have a scored clip.
@@ -84,12 +85,13 @@ def rank(
     resampled = _resampled(table, draws, seed) if enough else None
     order = np.argsort(-np.nanmean(table, axis=1), kind="stable").tolist()
     ranks = None if resampled is None else _ranks(resampled)
+    (whole,) = _ranks(np.nanmean(table, axis=1)[None])
     by_dimension = _dimension_means(predictions)
     systems = {}
-    for system_rank, row in enumerate(order, 1):
+    for row in order:
         name, rated = names[row], people[row][~np.isnan(people[row])]
         systems[name] = {
-            "rank": system_rank,
+            "rank": int(whole[row]),
             "score": float(np.nanmean(table[row])),
             "interval": interval(None if resampled is None else resampled[:, row], level),
             "ranks": interval(None if ranks is None else ranks[:, row], level),
@@ -192,9 +194,13 @@ def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return ratio(counts @ np.where(present, table, 0).T, counts @ present.T)
 
 
-def _ranks(resampled: np.ndarray) -> np.ndarray:
-    """Rank of each system in each draw, 1 for the best; a system without a prompt in the draw is last."""
-    return scipy.stats.rankdata(-np.nan_to_num(resampled, nan=-np.inf), method="min", axis=1)
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """Rank of each system in each row, ``[draws, systems]``, 1 for the best; a system without a score is last.
+
+    Systems with the same score share the better rank; scores that differ only by rounding are the same.
+    """
+    scores = np.round(np.nan_to_num(scores, nan=-np.inf), 9)
+    return scipy.stats.rankdata(-scores, method="min", axis=1)
 
 
 def _pairs(

@@ -12,6 +12,7 @@ from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.library_schema import PeftConfig
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
+from dramaeval.config.user_keys import override_keys
 from dramaeval.models.settings import PART_SETTINGS
 
 #: Initialisations of LoRA that do not change the base, so that a saved adapter has the trained effect on it.
@@ -60,7 +61,7 @@ def problems(config: DictConfig) -> list[str]:
         return messages
     messages += _quantization_problems(config) if quantization else []
     if peft is None:
-        return messages
+        return messages + _unused_problems(config, names)
     arguments = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
     messages += check_arguments(arguments, "peft", reported=invalid_keys(PeftConfig, peft))
     for part, key, fixed in PART_SETTINGS:
@@ -77,6 +78,17 @@ def problems(config: DictConfig) -> list[str]:
         adalora = is_a(peft, "AdaLoraConfig")
         messages += lora_problems(peft, quantised=bool(quantization), adalora=adalora)
     return messages + (_adalora_problems(config) if is_a(peft, "AdaLoraConfig") else [])
+
+
+def _unused_problems(config: DictConfig, names: Sequence[str]) -> list[str]:
+    """The problem of an ``adapt`` that the user gives for a training of all weights."""
+    if "adapt" not in override_keys(config):
+        return []
+    return [
+        f"adapt={shown_parts(names)} names parts for adapters, and peft=none trains every weight: choose an adapter, for "
+        "example peft=lora, or leave adapt out. model.freeze_audio=true, model.freeze_llm=true and "
+        "model.train_projector=false leave a part untrained."
+    ]
 
 
 def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) -> list[str]:

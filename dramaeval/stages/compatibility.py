@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 
 from dramaeval.config.batch_size import step_size
 from dramaeval.config.literal import plain
-from dramaeval.config.problems import ConfigError
+from dramaeval.config.problems import ConfigError, did_you_mean, near_matches
 from dramaeval.config.schema import Stage
+from dramaeval.data.records import Record
 from dramaeval.models.adapter_targets import name_problems, reach_problems
 from dramaeval.models.adapters import adapted_parts, attach
 from dramaeval.models.families.base import Family
@@ -23,6 +24,7 @@ from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.training.grpo.arguments import reward_problems
 from dramaeval.training.grpo.settings import trains_by_reward
 from dramaeval.training.objectives import OF_PAIRS, parse
+from dramaeval.training.settings import FOLLOWING_SCHEDULERS
 
 #: Objectives that need a distribution over answers, which a regression head does not give.
 _OF_DISTRIBUTIONS = {"answer_ce", "soft_ce", "choice_ce", "ordinal"}
@@ -187,3 +189,53 @@ def _clips_per_pass(config: DictConfig) -> float:
     if config.batch.get("max_tokens"):
         return float("inf")
     return step_size(config, config.processes).per_device
+
+
+def check_best_figure(args: Any, task: Task, family: Family, val: Sequence[Record]) -> None:
+    """Check that validation measures the figure by which the best checkpoint is chosen.
+
+    Args:
+        args: the trainer's arguments.
+        val: the validation records.
+
+    Raises:
+        ConfigError: no validation would have the figure, so that no step could be the best.
+    """
+    best = str(args.metric_for_best_model).removeprefix("eval_")
+    uses = args.load_best_model_at_end or args.lr_scheduler_type in FOLLOWING_SCHEDULERS
+    parts = {record.part for record in val}
+    tasks = [of for name, of in task.parts.items() if name in parts] or [task]
+    measured = _validated(tasks, family)
+    rated = {
+        dimension.key: dimension.scale
+        for dimension in task.rated_dimensions
+        if not task.parts or dimension.key.partition("/")[0] in parts
+    }
+    further = {f"pearson/{key}" for key in rated}
+    further |= {f"score_{score:g}/accuracy" for scale in rated.values() for score in scale}
+    if not uses or best in measured or best in further:
+        return
+    hint = did_you_mean(near_matches(best, further, 0.7))
+    raise ConfigError(
+        f"trainer.args.metric_for_best_model={best} (task.best_by): validation of task={task.name} has no such figure, so "
+        f"that no step would be the best: choose one of {', '.join(measured)}"
+        f"{', or pearson/KEY of a dimension' if rated else ''}.{hint}"
+    )
+
+
+def _validated(tasks: Sequence[Task], family: Family) -> list[str]:
+    """The figures of `dramaeval.training.validation_metrics` over all dimensions and scores that tasks have."""
+    pairs = any(isinstance(task, PairTask) for task in tasks)
+    others = [task for task in tasks if not isinstance(task, PairTask)]
+    rated = any(task.rated_dimensions for task in others)
+    choices = any(len(task.rated_dimensions) < len(task.dimensions) for task in others)
+    figures = {
+        "pearson": rated,
+        "cross_entropy": choices or (rated and family.head != REGRESSION),
+        "mse": rated,
+        "accuracy": rated or choices,
+        "choice_accuracy": choices,
+        "pair_accuracy": pairs,
+        "pair_cross_entropy": pairs,
+    }
+    return [name for name, is_measured in figures.items() if is_measured]

@@ -41,7 +41,7 @@ from dramaeval.stages.builders import (
     build_task,
     check_listeners,
 )
-from dramaeval.stages.compatibility import check_family, check_task
+from dramaeval.stages.compatibility import check_best_figure, check_family, check_task
 from dramaeval.stages.converted_sources import conversions_folder
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.progress import Progress
@@ -182,6 +182,8 @@ class RunContext:
     def _build_training(self) -> None:
         config = self.config
         self.args: Any = build_arguments(config, self.folder, self.device, validates=self.validates)
+        if self.args:
+            check_best_figure(self.args, self.task, self.family, self.splits["val"])
         self.callbacks: list[Any] = build_callbacks(config, self.args)
         steps = None
         if self.args and (config.batch.max_tokens is None or self.args.max_steps > 0):

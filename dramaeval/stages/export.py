@@ -15,6 +15,7 @@ from dramaeval.compat.peft import RANK_SCHEDULE
 from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
+from dramaeval.config.weights import ADAPTER
 from dramaeval.data.atomic_files import is_complete, write_folder_atomic
 from dramaeval.data.fingerprint import RECORDS
 from dramaeval.distributed.zero import zero_stage
@@ -76,15 +77,17 @@ def _publish(context: RunContext) -> None:
 
 def _export(context: RunContext) -> None:
     folder = context.folder
-    if is_complete(folder.export):
-        return
-    context.model = None  # free memory for the exported judge
     trained_here = folder.model.is_dir()
     source = find_checkpoint(str(folder.model)) if trained_here else context.checkpoint
     if source is None:
         return
-    check_whole(source.folder)
     merges = context.config.export.merge and source.adapter
+    # An earlier start may have had another export.merge.
+    is_adapter = (folder.export / ADAPTER).is_file()
+    if is_complete(folder.export) and is_adapter == (source.adapter and not merges):
+        return
+    context.model = None  # free memory for the exported judge
+    check_whole(source.folder)
     write_folder_atomic(
         folder.export,
         lambda unfinished: export(

@@ -12,9 +12,11 @@ from omegaconf import DictConfig
 
 from dramaeval.config.home_folder import expand_home
 from dramaeval.config.schema import LeaderboardConfig, Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
+from dramaeval.data.unicode_paths import stored_path
 from dramaeval.evaluation.pair_predictions import read_pair_predictions
 from dramaeval.evaluation.prediction_stream import Streamed, resume, stream
 from dramaeval.evaluation.predictions import SCORED
@@ -48,6 +50,7 @@ def check(config: DictConfig) -> list[str]:
     problems += [
         *score_input.problems(config),
         *output_problems(config.output),
+        *_overwriting_problems(config),
         *shards.problems(config),
     ]
     if not score_input.input_items(config):
@@ -70,6 +73,17 @@ def output_problems(output: str | None) -> list[str]:
     if not path.absolute().parent.is_dir():
         return [f"output={output}: the folder {path.parent} does not exist."]
     return []
+
+
+def _overwriting_problems(config: DictConfig) -> list[str]:
+    """The problem of an ``output`` that is a file with records of this run."""
+    if config.output is None or not (output := expand_home(config.output)).is_file():
+        return []
+    data = [file for files in files_of(config.task).values() for file in files]
+    read = [*score_input.named_files(config), *data]
+    if not any((path := stored_path(name)).is_file() and path.samefile(output) for name in read):
+        return []
+    return [f"output={config.output} would replace a file that this run reads: give another name."]
 
 
 def check_records(context: RunContext) -> list[str]:

@@ -75,6 +75,16 @@ def _matches(pattern: str) -> list[str]:
     return sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
 
 
+def named_files(config: DictConfig) -> list[str]:
+    """The files that ``input`` names, with those of its globs; files inside its folders are not listed."""
+    items = [item for item in input_items(config) if isinstance(item, str)]
+    return [
+        name
+        for item in items
+        for name in ([item] if stored_path(item).exists() else _matches(item))
+    ]
+
+
 def with_saved_stdin(config: DictConfig, folder: Path) -> DictConfig:
     """A copy of a configuration in which a file with the content of standard input replaces ``-``.
 

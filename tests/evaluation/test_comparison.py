@@ -168,6 +168,30 @@ def test_few_clusters_give_a_difference_without_tests(make_prediction: Make) -> 
     assert entry["p"] is None
 
 
+@pytest.mark.parametrize("groups", [4, 5])
+def test_a_dimension_with_few_clusters_has_a_difference_without_tests(
+    make_prediction: Make, groups: int
+) -> None:
+    """The characters of the records on dimension b are the first ones of twelve; intervals need five."""
+    few = {f"character {number}" for number in range(groups)}
+    a, b = (
+        [*of_a, *(p for p in of_b if p.group in few)]
+        for of_a, of_b in zip(
+            judges(make_prediction, seed=0, noise=(1, 2)),
+            judges(make_prediction, seed=1, noise=(1, 2), dimension="b"),
+            strict=True,
+        )
+    )
+    result = compare(a, b, ["a", "b"], seed=0, draws=100)
+    for name in ("pearson", "spearman", "mse"):
+        sparse, full = (result["dimensions"][key][name] for key in ("b", "a"))
+        assert sparse["difference"] == pytest.approx(sparse["a"] - sparse["b"])
+        assert (sparse["interval"] is None) == (sparse["p"] is None) == (groups < 5)
+        assert ("p_adjusted" in sparse) == (groups == 5)
+        assert full["interval"] is not None
+        assert result["macro"][name]["interval"] is not None
+
+
 def test_judges_of_different_data_are_refused(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(1, 1))
     b[3] = make_prediction(b[3].id, 3.0, [1, 1, 1], dimension="a", group=b[3].group)

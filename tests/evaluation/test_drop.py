@@ -1,6 +1,7 @@
 """The drop of one judge's agreement between test sets: difference and interval."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,21 @@ def test_the_interval_is_from_joint_draws_of_the_groups_of_both_sets(
         a, b = ([p for g in drawn for p in part if p.group == g] for part in (wild, studio))
         differences.append(pearson(a) - pearson(b))
     assert entry["interval"] == pytest.approx(np.quantile(differences, [0.05, 0.95]))
+
+
+@pytest.mark.parametrize("sparse", ["studio", "wild"])
+def test_a_dimension_with_few_groups_in_one_set_has_no_interval(
+    make_prediction: Make, sparse: str
+) -> None:
+    sets = {}
+    for name in ("studio", "wild"):
+        full = scored(make_prediction, name, noise=0.5, n=40, groups=8)
+        chosen = [p for p in full if name != sparse or p.group in ("g00", "g01", "g02", "g03")]
+        sets[name] = [*full, *(replace(p, dimension="b") for p in chosen)]
+    result = drop(sets["wild"], sets["studio"], ["a", "b"], seed=0, draws=100)
+    assert result["dimensions"]["a"]["pearson"]["interval"] is not None
+    assert result["dimensions"]["b"]["pearson"]["interval"] is None
+    assert result["dimensions"]["b"]["pearson"]["difference"] is not None
 
 
 def test_too_few_groups_of_one_set_give_no_interval(make_prediction: Make) -> None:

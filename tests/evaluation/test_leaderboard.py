@@ -43,7 +43,11 @@ def test_scores_ranks_and_differences_by_hand(predictions_of):
     base = rng.uniform(2, 4, 30)
     result = board(predictions_of({"low": base - 0.5, "high": base + 0.5, "twin": base + 0.5}))
     assert list(result["systems"]) == ["high", "twin", "low"]
-    assert [system["rank"] for system in result["systems"].values()] == [1, 2, 3]
+    assert [system["rank"] for system in result["systems"].values()] == [
+        1,
+        1,
+        3,
+    ]  # equal scores share a rank
     assert result["systems"]["low"]["score"] == pytest.approx(base.mean() - 0.5)
     low, high = result["systems"]["low"]["interval"]
     assert low < base.mean() - 0.5 < high
@@ -59,6 +63,21 @@ def test_scores_ranks_and_differences_by_hand(predictions_of):
     assert third["real"]
     adjusted = stats.false_discovery_control([1, 1 / 501, 1 / 501], method="by")
     assert [pair["p_adjusted"] for pair in result["pairs"]] == pytest.approx(adjusted)
+
+
+def test_every_rank_is_within_its_interval_and_systems_with_the_same_score_share_it(predictions_of):
+    """The expected ranks are one more than the number of systems with a higher sum of scores, in whole tenths."""
+    rng = np.random.default_rng(1)
+    tenths = rng.integers(10, 50, 8)
+    rows = {f"t{at}": rng.permutation(tenths) for at in range(4)}  # other orders of summation
+    rows |= {"above": tenths + 1, "below": tenths - 1, "also below": tenths - 1}
+    result = board(predictions_of({name: row / 10 for name, row in rows.items()}))
+    total = {name: int(row.sum()) for name, row in rows.items()}
+    for name, system in result["systems"].items():
+        assert system["rank"] == 1 + sum(other > total[name] for other in total.values())
+    twins = [result["systems"][name] for name in ("below", "also below")]
+    assert twins[0]["ranks"] == twins[1]["ranks"]
+    assert all(low <= s["rank"] <= high for s in twins for low, high in [s["ranks"]])
 
 
 def test_too_few_scored_systems_are_counted_with_what_to_do(predictions_of):

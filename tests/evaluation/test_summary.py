@@ -184,6 +184,9 @@ def test_a_dimension_with_few_clusters_has_no_interval(make_prediction: Make) ->
     assert values["clusters"] == 3
     assert values["interval"]["pearson"] is None
     assert values["interval_undefined"]["pearson"] == "only 3 clusters"
+    assert values["ceiling"]["pearson"] is not None
+    assert values["ceiling"]["interval"]["pearson"] is None
+    assert result["dimensions"]["a"]["ceiling"]["interval"]["pearson"] is not None
     assert result["dimensions"]["a"]["interval"]["pearson"] is not None
 
 

@@ -1,6 +1,9 @@
 """Contradicting settings of adapters are reported with the reason and the fix; valid ones are accepted."""
 
 import pytest
+from omegaconf import OmegaConf
+
+from dramaeval.models import adapter_settings
 
 
 @pytest.mark.slow
@@ -63,3 +66,21 @@ def test_contradicting_settings_of_adapters_are_reported(problems_of, overrides,
 )  # fmt: skip
 def test_valid_settings_of_adapters_are_accepted(problems_of, overrides):
     assert problems_of(*overrides) == []
+
+
+@pytest.mark.parametrize("adapt", ["llm", "audio", "all", "[llm,audio]"])
+def test_parts_for_adapters_are_refused_where_every_weight_is_trained(composed, adapt):
+    """Only if the user gives them: ``from=RUN peft=none`` takes those of the run."""
+
+    def problems(*words, given=True):
+        config = composed(*words)
+        keys = list(words) if given else []
+        OmegaConf.update(config, "hydra", {"overrides": {"task": keys}}, force_add=True)
+        return adapter_settings.problems(config)
+
+    (problem,) = problems("peft=none", f"adapt={adapt}")
+    assert problem.startswith(f"adapt={adapt} names parts for adapters, and peft=none")
+    assert problems("peft=none", f"adapt={adapt}", given=False) == []
+    assert problems("peft=none", f"adapt={adapt}", "stages=[evaluate]") == []
+    assert problems("peft=none", "model.freeze_audio=true") == []
+    assert problems("peft=lora", f"adapt={adapt}") == []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from peft import PeftModel
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.adapters import attach
+from dramaeval.models.checkpoint import Checkpoint
 from dramaeval.models.quantization import write_quantization
+from dramaeval.stages import export
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
@@ -77,6 +81,46 @@ def test_a_merged_model_has_the_distributions_of_its_adapter(run_of, tmp_path, m
     found = [one.distribution for one in score(again.model, run.splits["val"], run.record_encoder)]
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(np.array(expected) - before).max() > 1e-3  # otherwise the adapter had no effect
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_an_export_of_another_kind_is_replaced_and_one_of_the_same_kind_is_kept(
+    tmp_path, monkeypatch, adapter
+):
+    """A judge that is a full model has nothing to merge, so its export is always a copy."""
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    name = "adapter_config.json" if adapter else "config.json"
+    (judge / name).write_text("{}", encoding="utf-8")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    monkeypatch.setattr(
+        export, "_save_merged", lambda *args: (args[-1] / "config.json").write_text("{}")
+    )
+    monkeypatch.setattr(export, "export_judge_file", lambda *_: None)
+
+    def start(merge):
+        settings = SimpleNamespace(merge=merge, push_to_hub=None)
+        export.run(
+            SimpleNamespace(
+                folder=folder, checkpoint=Checkpoint(judge, adapter=adapter), model=None,
+                config=SimpleNamespace(export=settings), processes=SINGLE_PROCESS,
+            )
+        )  # fmt: skip
+        mark = folder.export / "mark"
+        kept = mark.exists()
+        mark.touch()
+        return (folder.export / "adapter_config.json").is_file(), kept
+
+    for merge, before in [
+        (False, None),
+        (False, False),
+        (True, False),
+        (True, True),
+        (False, True),
+    ]:
+        is_same = before is not None and (not adapter or merge == before)
+        assert start(merge) == (adapter and not merge, is_same)
 
 
 @pytest.mark.slow

@@ -153,6 +153,30 @@ def test_the_demo_is_a_clip_of_the_sample_with_its_own_texts(read, folder, task)
 
 
 @pytest.mark.parametrize(
+    ("given", "output"),
+    [
+        ("clips.jsonl", "clips.jsonl"),
+        ("clips.csv", "clips.csv"),
+        ("clips.parquet", "./more/../clips.parquet"),
+        (["a.wav", "cl*.jsonl"], "link.jsonl"),
+        ("link.jsonl", "clips.jsonl"),
+        ("a.wav", "examples.jsonl"),
+    ],
+)
+def test_an_output_that_would_replace_records_of_the_run_is_refused(base, folder, given, output):
+    """An output of an earlier start may be replaced, and so may every other file."""
+    config = base.copy()
+    for name in ("clips.jsonl", "clips.csv", "clips.parquet", "examples.jsonl", "scores.csv"):
+        Path(name).touch()
+    Path("link.jsonl").symlink_to("clips.jsonl")
+    OmegaConf.update(config, "input", given)
+    OmegaConf.update(config, "task.data.train", "examples.jsonl")
+    for name, refused in ((output, True), ("scores.csv", False), ("new.csv", False)):
+        OmegaConf.update(config, "output", name)
+        assert any(f"output={name} would replace" in text for text in check(config)) == refused
+
+
+@pytest.mark.parametrize(
     ("output", "message"), [("a.xlsx", "must end with"), ("none/a.csv", "does not exist")]
 )
 def test_an_output_that_cannot_be_written_is_refused_before_scoring(base, folder, output, message):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.evaluation.bootstrap import has_few_clusters
 from dramaeval.evaluation.comparison import (
     Difference,
     PairedDraws,
@@ -59,12 +60,20 @@ def pair_gain(
     clusters = pair_clusters(p for p, _ in common)
     tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences = {}
+    few: set[str] = set()
     for key in dimensions:
         of_a = pair_arrays([p for p, _ in common if p.dimension == key], clusters)
         of_b = pair_arrays([p for _, p in common if p.dimension == key], clusters)
         differences[key] = _differences(of_a, of_b, len(clusters), tests)
+        if has_few_clusters(of_a.cluster):
+            few.add(key)
     plain: dict[str, dict[str, Any]] = {
-        key: {name: by_name[name].as_dict(level) if name in by_name else None for name in COMPARED}
+        key: {
+            name: (by_name[name].untested() if key in few else by_name[name]).as_dict(level)
+            if name in by_name
+            else None
+            for name in COMPARED
+        }
         for key, by_name in differences.items()
     }
     macro = {}

@@ -17,6 +17,9 @@ from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pairs.davidson import components, fit, is_linked
 from dramaeval.evaluation.pairs.pair_arrays import pair_cluster, pair_clusters
 
+DECIMALS = 7
+"""Decimals of a rating in logits that decide whether two systems are tied; the fit is more exact (`CONVERGED`)."""
+
 HALF_WIN = 0.5
 """Wins added to both systems of every compared pair if the likelihood has no maximum."""
 
@@ -93,10 +96,10 @@ def rank_pairs(
         level: confidence level of the intervals.
 
     Returns:
-        ``systems`` from best to worst (``rank``, ``ranks`` interval, ``rating``, ``interval``, ``people`` and
-        ``people_interval`` (rating by the votes), ``score`` (by the margins), ``comparisons``, ``prompts``,
-        ``dimensions``), ``pairs`` of systems, ``people_order`` and ``score_order`` (Kendall, Spearman and the number of
-        systems, or ``undefined``), ``left_out`` and ``bootstrap``.
+        ``systems`` from best to worst (``rank``, which systems with the same rating share, ``ranks`` interval,
+        ``rating``, ``interval``, ``people`` and ``people_interval`` (rating by the votes), ``score`` (by the margins),
+        ``comparisons``, ``prompts``, ``dimensions``), ``pairs`` of systems, ``people_order`` and ``score_order``
+        (Kendall, Spearman and the number of systems, or ``undefined``), ``left_out`` and ``bootstrap``.
 
     Raises:
         NoRankingError: there are fewer than two systems, comparisons do not link all systems, or all are ties.
@@ -113,9 +116,10 @@ def rank_pairs(
     dimensions = _by_dimension(used)
     order = np.argsort(-judge.ratings, kind="stable").tolist()
     ranks = None if judge.in_draws is None else _ranks(judge.in_draws)
+    (whole,) = _ranks(judge.ratings[None])
     systems = {
         names[row]: {
-            "rank": rank,
+            "rank": int(whole[row]),
             "rating": float(judge.ratings[row]),
             "interval": _column(judge.in_draws, row, level),
             "ranks": _column(ranks, row, level),
@@ -125,7 +129,7 @@ def rank_pairs(
             **_numbers(used, names[row]),
             "dimensions": {key: rated.get(names[row]) for key, rated in dimensions.items()},
         }
-        for rank, row in enumerate(order, 1)
+        for row in order
     }
     return {
         "kind": "pairs",
@@ -272,8 +276,12 @@ def _numbers(predictions: Sequence[PairPrediction], name: str) -> dict[str, Any]
 
 
 def _ranks(in_draws: np.ndarray) -> np.ndarray:
-    """Rank of each system in each draw, 1 for the best; NaN in a draw without ratings."""
-    ranks = scipy.stats.rankdata(-in_draws, method="min", axis=1).astype(float)
+    """Rank of each system in each draw, 1 for the best; NaN in a draw without ratings.
+
+    Systems with the same rating share the better rank; ratings that differ less than the fit is exact are the same.
+    """
+    rounded = np.round(in_draws, DECIMALS)
+    ranks = scipy.stats.rankdata(-rounded, method="min", axis=1).astype(float)
     ranks[np.isnan(in_draws).any(axis=1)] = np.nan
     return ranks
 
@@ -292,7 +300,7 @@ def _differences(
     for better, worse in combinations(order, 2):
         gaps = None
         if judge.in_draws is not None:
-            gaps = judge.in_draws[:, better] - judge.in_draws[:, worse]
+            gaps = np.round(judge.in_draws[:, better] - judge.in_draws[:, worse], DECIMALS)
         bounds = interval(gaps, level)
         pairs.append(
             {

@@ -308,22 +308,31 @@ def _aligned(
     runs: Sequence[Results], common: Collection[tuple[str, str]]
 ) -> dict[str, list[Prediction]]:
     """The predictions of each run on the common records, with groups and systems from any run that has them."""
-    groups: dict[str, str] = {}
-    systems: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
+    systems: dict[tuple[str, str], str] = {}
     for run in runs:
         for prediction in run.predictions:
             if prediction.group is not None:
-                groups.setdefault(prediction.id, prediction.group)
+                groups.setdefault(_record_of(prediction), prediction.group)
             if prediction.system is not None:
-                systems.setdefault(prediction.id, prediction.system)
+                systems.setdefault(_record_of(prediction), prediction.system)
     return {
         run.name: [
-            replace(prediction, group=groups.get(prediction.id), system=systems.get(prediction.id))
+            replace(
+                prediction,
+                group=groups.get(_record_of(prediction)),
+                system=systems.get(_record_of(prediction)),
+            )
             for prediction in run.predictions
             if (prediction.id, prediction.dimension) in common
         ]
         for run in runs
     }
+
+
+def _record_of(prediction: Prediction) -> tuple[str, str]:
+    """The task of a mixture, an empty text without a mixture, and the id; ids may repeat between tasks."""
+    return prediction.dimension.rpartition("/")[0], prediction.id
 
 
 #: Prefixes of settings that do not change the results.

@@ -53,3 +53,16 @@ def test_equal_judges_have_no_gain_and_pairs_of_one_judge_are_left_out(voted):
     assert (macro["difference"], macro["interval"], macro["p"]) == (0, [0, 0], 1)
     assert gain["dimensions"]["none"]["accuracy"] is None
     assert (macro["dimensions"], macro["dimensions_defined"]) == (2, 1)
+
+
+@pytest.mark.parametrize("prompts", [4, 5])
+def test_a_dimension_with_few_prompts_has_a_gain_without_tests(voted, prompts):
+    few = sorted({p.prompt for p in voted})[:prompts]
+    both = [*voted, *(replace(p, dimension="rare") for p in voted if p.prompt in few)]
+    a, b = ([judged(p, row % of > 0) for row, p in enumerate(both)] for of in (5, 2))
+    gain = pair_gain(a, b, ["overall", "rare"], **SETTINGS)
+    rare, overall = (gain["dimensions"][key]["accuracy"] for key in ("rare", "overall"))
+    assert rare["difference"] == pytest.approx(rare["a"] - rare["b"])
+    assert (rare["interval"] is None) == (rare["p"] is None) == (prompts < 5)
+    assert overall["interval"] is not None
+    assert gain["macro"]["accuracy"]["interval"] is not None

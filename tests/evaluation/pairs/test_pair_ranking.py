@@ -91,6 +91,26 @@ def test_an_exchange_of_the_clips_changes_nothing(compared, exchanged):
         assert board["systems"][name]["interval"] == pytest.approx(system["interval"], abs=1e-8)
 
 
+@pytest.mark.parametrize("names", [("x", "y", "z"), ("z", "y", "x"), ("y", "z", "x")])
+def test_systems_with_the_same_comparisons_share_a_rank_and_do_not_differ(make_pair, names):
+    """The first two systems have the same outcomes against the third, and are even against each other, in all prompts."""
+    generator = np.random.default_rng(2)
+    pairs = []
+    for prompt in range(12):
+        outcomes = generator.dirichlet([4, 2, 1]).tolist()
+        even = (0.37, 0.26, 0.37)
+        for a, b, p in ((0, 2, outcomes), (1, 2, outcomes), (0, 1, even)):
+            more = {"system_a": names[a], "system_b": names[b], "prompt": str(prompt)}
+            pairs.append(make_pair(f"{prompt}{a}{b}", p, (), **more))
+    board = rank_pairs(pairs, **SETTINGS)
+    ranks = {name: (s["rank"], s["ranks"]) for name, s in board["systems"].items()}
+    assert ranks == {names[0]: (1, [1, 1]), names[1]: (1, [1, 1]), names[2]: (3, [3, 3])}
+    by_pair = {frozenset((p["better"], p["worse"])): p for p in board["pairs"]}
+    twins = by_pair[frozenset(names[:2])]
+    assert (twins["p"], twins["real"], twins["interval"]) == (1, False, [0, 0])
+    assert by_pair[frozenset(names[1:])]["real"]
+
+
 def test_a_system_that_always_wins_has_a_finite_rating(make_pair):
     pairs = [
         make_pair(f"{k}", (1.0, 0.0, 0.0), (1.0,), system_a="x", system_b="y", prompt=str(k))

@@ -12,7 +12,7 @@ from dramaeval.data.fingerprint import RECORDS, RecordPrint, write_prints
 from dramaeval.evaluation.report.published_results import NO_ANSWER, read_published
 from dramaeval.evaluation.report.read_results import Results, ResultsError, read_run
 from dramaeval.evaluation.report.sections import published
-from dramaeval.evaluation.report.side_by_side import side_by_side
+from dramaeval.evaluation.report.side_by_side import common_predictions, side_by_side
 from dramaeval.tasks.rubric import read_rubric
 
 RATED = {"pitch_variation": [5, 3, None, "N/A", 4], "dynamic_range": [1, 2, 1, 2, 1]}
@@ -202,6 +202,33 @@ def test_published_results_take_their_groups_from_the_run_with_the_same_records(
     groups = {prediction.group for prediction in own}
     assert result.summaries["old"]["bootstrap"]["clusters"] == len(groups) == 7
     assert result.against_first["old"]["records"] == len(own)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_records_of_two_tasks_with_the_same_id_keep_their_groups_and_systems(
+    make_prediction, order
+):
+    """A mixture whose tasks number their records from 0; another run has no groups and takes those of the first."""
+    parts = {"role": 6, "archetype": 3}  # numbers of groups
+    predictions = [
+        make_prediction(
+            str(row), 1 + row % 5, [1 + (row * 7) % 5], dimension=f"{part}/pitch",
+            group=f"{part} {row % count}", system=f"{part}-{row % 2}",
+        )
+        for part, count in [list(parts.items())[at] for at in order]
+        for row in range(12)
+    ]  # fmt: skip
+    other = [replace(p, group=None, system=None) for p in predictions]
+    runs = [
+        Results(name=name, predictions=of, titles={})
+        for name, of in (("own", predictions), ("other", other))
+    ]
+    aligned = common_predictions(runs)
+    for of in aligned.values():
+        assert [(p.group, p.system) for p in of] == [(p.group, p.system) for p in predictions]
+    result = side_by_side(runs, seed=0, draws=20, level=0.95)
+    assert result.summaries["own"]["bootstrap"]["clusters"] == 9
+    assert result.summaries["own"]["dimensions"]["archetype/pitch"]["clusters"] == 3
 
 
 def test_other_ratings_for_the_same_record_are_refused(runs, written, rubric):
