@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ _AMBIGUOUS_FIX = (
     "set task.data.audio_root to the folder where the path in the record begins, or write the path "
     "in full"
 )
+
+
+_SHARED_FIX = "put the clip there; or, if both are one clip, write the same path in all records"
 
 
 class NotLocated(NamedTuple):
@@ -35,7 +39,8 @@ def locate_clips(
     4. as in 1 to 3, with the other Unicode form of accents (NFC, NFD);
     5. by its file name only, at any depth under `audio_root`, or under the folder of the JSONL file
        if there is no `audio_root`. Two different files of that name are an error; several links to
-       one file are not.
+       one file are not. A file that is also the clip of another path is an error: of two clips with
+       one name in different folders, one is missing.
     """
     wanted = list(dict.fromkeys(paths))
     folder = jsonl.absolute().parent
@@ -58,6 +63,7 @@ def locate_clips(
         by_name = _files_by_name(search_root, {_name_key(path) for path in rest})
         for path in rest:
             located[path] = _by_name(path, by_name.get(_name_key(path), []), search_root)
+        located |= _of_other_clips(rest, located)
     return located
 
 
@@ -81,6 +87,34 @@ def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
     if "\\" in path and "/" not in path:
         fix = "write the path with / instead of \\"
     return NotLocated(f"no such file: {printable(path)}", fix)
+
+
+def _of_other_clips(
+    paths: Iterable[str], located: Mapping[str, Path | NotLocated]
+) -> dict[str, NotLocated]:
+    """The problems of `paths`, found by file name only, whose file is also that of another path."""
+    owners: dict[Path, list[str]] = defaultdict(list)
+    for path, file in located.items():
+        if isinstance(file, Path):
+            owners[file.resolve()].append(path)
+    problems = {}
+    for path in paths:
+        file = located[path]
+        if not isinstance(file, Path):
+            continue
+        spelling = composed(os.path.normpath(path))
+        others = [
+            other
+            for other in owners[file.resolve()]
+            if composed(os.path.normpath(other)) != spelling
+        ]
+        if others:
+            problem = (
+                f"{printable(path)} is not there, and the only file of its name, {shown_path(file)}, "
+                f"is also the clip {printable(others[0])}"
+            )
+            problems[path] = NotLocated(problem, _SHARED_FIX)
+    return problems
 
 
 def _distinct(files: Iterable[Path]) -> list[Path]:

@@ -261,8 +261,8 @@ def _notices(imported: Imported, table: Table, long: int) -> list[str]:
         notices.append(
             f"{counted(long, 'clip')} longer than {MAX_SECONDS:g} s: a run needs task.data.on_long=trim or segments."
         )
-    has_lists = bool(imported.meaning.dimensions) or imported.meaning.is_long
-    if has_lists and not imported.raters:
+    is_unknown = any(record.get(RATERS) == UNKNOWN for record in imported.records)
+    if is_unknown and not imported.raters:
         notices.append(
             'Raters are not identified, so the records have "raters": "unknown": what needs the same rater over clips '
             "(human ceiling, rater_weighted) is not computed."

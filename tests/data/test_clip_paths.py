@@ -70,6 +70,32 @@ def test_without_a_root_the_folder_of_the_jsonl_is_searched(places: dict[str, Pa
     assert isinstance(find("some/b.wav", places["data"] / "x.jsonl", places["root"]), NotLocated)
 
 
+@pytest.mark.parametrize(
+    ("stored", "paths", "missing"),
+    [
+        # One of two systems has not been copied: its clips must not become those of the other.
+        ("a/1.wav", ["a/1.wav", "b/1.wav"], ["b/1.wav"]),
+        ("deep/1.wav", ["a/1.wav", "b/1.wav", "deep/2.wav"], ["a/1.wav", "b/1.wav", "deep/2.wav"]),
+        ("1.wav", ["1.wav", "/there/1.wav"], ["/there/1.wav"]),
+        # One path in two spellings, and a path that leads to the file, are no clips of other paths.
+        ("a/1.wav", ["a/1.wav", "./a/1.wav", "a/../a/1.wav"], []),
+        ("deep/\u00fc.wav", ["a/\u00fc.wav", "a/u\u0308.wav"], []),
+        ("deep/1.wav", ["a/1.wav", "a//1.wav"], []),
+    ],
+)
+def test_a_file_found_by_its_name_is_the_clip_of_no_other_path(
+    tmp_path: Path, stored: str, paths: list[str], missing: list[str]
+) -> None:
+    put(tmp_path / stored)
+    located = locate_clips(paths, jsonl=tmp_path / "x.jsonl")
+    problems = {path: found for path, found in located.items() if isinstance(found, NotLocated)}
+    assert list(problems) == missing
+    for path in {*paths} - {*missing}:
+        assert located[path] == tmp_path / stored
+    shared = [found.problem for found in problems.values() if "is also the clip" in found.problem]
+    assert len(shared) == sum(Path(path).name == Path(stored).name for path in missing)
+
+
 def test_two_files_of_one_name_are_ambiguous(places: dict[str, Path]) -> None:
     root = places["root"]
     put(root / "other" / "only.wav", b"different")
