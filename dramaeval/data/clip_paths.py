@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dramaeval.data.files import WORKERS, map_files
+from dramaeval.data.import_formats import AUDIO_ENDINGS
 from dramaeval.data.problems import printable, shown_path
 from dramaeval.data.unicode_paths import StoredNames, composed
 
@@ -61,8 +62,11 @@ def locate_clips(
     if rest:
         search_root = audio_root.absolute() if audio_root else folder
         by_name = _files_by_name(search_root, {_name_key(path) for path in rest})
+        absent = {_name_key(path) for path in rest} - by_name.keys()
+        similar = _similar_names(search_root, absent)
         for path in rest:
-            located[path] = _by_name(path, by_name.get(_name_key(path), []), search_root)
+            name = _name_key(path)
+            located[path] = _by_name(path, by_name.get(name, []), search_root, similar.get(name))
         located |= _of_other_clips(rest, located)
     return located
 
@@ -71,7 +75,7 @@ def _first_file(paths: Iterable[str | None]) -> Path | None:
     return next((Path(path) for path in paths if path is not None and os.path.isfile(path)), None)
 
 
-def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
+def _by_name(path: str, files: list[Path], root: Path, similar: str | None) -> Path | NotLocated:
     distinct = _distinct(files)
     if len(distinct) == 1:
         return distinct[0]
@@ -84,6 +88,8 @@ def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
         "put the clip there, or set task.data.audio_root to a folder that holds it at any depth "
         f"(no file of that name under {shown_path(root)})"
     )
+    if similar:
+        fix = f"write the name of the file with its case and ending: {printable(similar)}"
     if "\\" in path and "/" not in path:
         fix = "write the path with / instead of \\"
     return NotLocated(f"no such file: {printable(path)}", fix)
@@ -138,6 +144,23 @@ def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
             if key in names:
                 by_name.setdefault(key, []).append(Path(folder, file))
     return by_name
+
+
+def _similar_names(root: Path, names: Collection[str]) -> dict[str, str]:
+    """For names, the name of a recording under `root` that differs from it in case, or in the ending only."""
+    if not names:
+        return {}
+    by_form = {
+        form.casefold(): name for name in names for form in (os.path.splitext(name)[0], name)
+    }
+    similar: dict[str, str] = {}
+    for _, files in _walk(root):
+        for file in files:
+            stem, ending = os.path.splitext(composed(file).casefold())
+            name = by_form.get(stem) or by_form.get(stem + ending)
+            if name and ending in AUDIO_ENDINGS:
+                similar.setdefault(name, file)
+    return similar
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:

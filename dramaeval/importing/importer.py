@@ -185,14 +185,14 @@ def _scales_of_settings(
     if not isinstance(by_field, Mapping):
         by_field = dict.fromkeys(fields, by_field)
     scales, problems = {}, []
-    for name, scale in by_field.items():
+    for name, scale in ((str(key), scale) for key, scale in by_field.items()):
         if name not in fields:
             fix = f"the fields are {', '.join(fields)}"
             problem = f"importer.scale.{name} is not a field with ratings"
             problems.append(in_file(file, problem, fix))
             continue
         try:
-            scales[str(name)] = read_scale(scale)
+            scales[name] = read_scale(scale)
         except ValueError as error:
             fix = "write the points of the scale, such as 1..5"
             problems.append(in_file(file, f"importer.scale: {error}", fix))

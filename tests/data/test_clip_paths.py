@@ -96,6 +96,29 @@ def test_a_file_found_by_its_name_is_the_clip_of_no_other_path(
     assert len(shared) == sum(Path(path).name == Path(stored).name for path in missing)
 
 
+@pytest.mark.parametrize(
+    ("stored", "path", "near"),
+    [
+        ("a/c0.wav", "c0", "c0.wav"),
+        ("C0.WAV", "x/c0.wav", "C0.WAV"),
+        ("c0.flac", "c0.wav", "c0.flac"),
+        ("take 1.b.Mp3", "take 1.b", "take 1.b.Mp3"),
+        ("\u00dc.wav", "u\u0308", "\u00dc.wav"),
+        ("c0.TextGrid", "c0.wav", None),
+        ("c0.wav", "c00", None),
+        ("c0.wav", "c0.x.wav", None),
+    ],
+)
+def test_a_file_with_another_case_or_ending_is_named_as_the_fix(
+    tmp_path: Path, stored: str, path: str, near: str | None
+) -> None:
+    put(tmp_path / stored)
+    found = find(path, tmp_path / "x.jsonl")
+    assert isinstance(found, NotLocated)
+    given = found.fix.rpartition(": ")[2] if "case and ending" in found.fix else None
+    assert given == near
+
+
 def test_two_files_of_one_name_are_ambiguous(places: dict[str, Path]) -> None:
     root = places["root"]
     put(root / "other" / "only.wav", b"different")

@@ -223,6 +223,18 @@ def test_a_single_number_of_a_clip_is_a_mean_only_where_the_settings_say_so(impo
     assert import_text(text.replace("3.42", "3").replace("4.1", "4.5")).records
 
 
+def test_a_question_whose_name_is_a_number_can_have_a_scale(import_text):
+    """The command line reads {1: 1..5} as a mapping with a whole number as the key."""
+    text = "clip,rater,question,score\na.wav,r,1,4\na.wav,r,2,70\n"
+    result = import_text(text, scale={1: "1..5", "2": "0..100/10"})
+    assert [dimension.scale for dimension in result.dimensions] == [
+        [1, 2, 3, 4, 5],
+        list(range(0, 101, 10)),
+    ]
+    (found,) = problems(import_text, text, scale={3: "1..5"})
+    assert found.problem == "importer.scale.3 is not a field with ratings"
+
+
 TOPS = [
     ("Ratings of May\n\n", [1]),
     ("# exported, by hand\n# a;b\n", [1, 2]),
