@@ -84,7 +84,10 @@ class ImporterConfig:
     header: list[str] | None = setting(
         None, help="names of the columns of a text table without a header"
     )
-    skip_rows: list[int] = setting([], help="numbers of rows to skip; the header is row 1")
+    skip_rows: list[int] = setting(
+        [],
+        help="numbers of rows to skip, from 1; the header is the first other row that is not empty",
+    )
     missing: list[str] = setting(
         ["NA", "N/A", "NaN", "null", "None"], help="texts that stand for a missing rating"
     )

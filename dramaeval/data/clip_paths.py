@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from dramaeval.data.files import WORKERS, map_files
+from dramaeval.data.import_formats import AUDIO_ENDINGS
 from dramaeval.data.problems import printable, shown_path
 from dramaeval.data.unicode_paths import StoredNames, composed
 
@@ -15,6 +17,9 @@ _AMBIGUOUS_FIX = (
     "set task.data.audio_root to the folder where the path in the record begins, or write the path "
     "in full"
 )
+
+
+_SHARED_FIX = "put the clip there; or, if both are one clip, write the same path in all records"
 
 
 class NotLocated(NamedTuple):
@@ -35,7 +40,8 @@ def locate_clips(
     4. as in 1 to 3, with the other Unicode form of accents (NFC, NFD);
     5. by its file name only, at any depth under `audio_root`, or under the folder of the JSONL file
        if there is no `audio_root`. Two different files of that name are an error; several links to
-       one file are not.
+       one file are not. A file that is also the clip of another path is an error: of two clips with
+       one name in different folders, one is missing.
     """
     wanted = list(dict.fromkeys(paths))
     folder = jsonl.absolute().parent
@@ -56,8 +62,12 @@ def locate_clips(
     if rest:
         search_root = audio_root.absolute() if audio_root else folder
         by_name = _files_by_name(search_root, {_name_key(path) for path in rest})
+        absent = {_name_key(path) for path in rest} - by_name.keys()
+        similar = _similar_names(search_root, absent)
         for path in rest:
-            located[path] = _by_name(path, by_name.get(_name_key(path), []), search_root)
+            name = _name_key(path)
+            located[path] = _by_name(path, by_name.get(name, []), search_root, similar.get(name))
+        located |= _of_other_clips(rest, located)
     return located
 
 
@@ -65,7 +75,7 @@ def _first_file(paths: Iterable[str | None]) -> Path | None:
     return next((Path(path) for path in paths if path is not None and os.path.isfile(path)), None)
 
 
-def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
+def _by_name(path: str, files: list[Path], root: Path, similar: str | None) -> Path | NotLocated:
     distinct = _distinct(files)
     if len(distinct) == 1:
         return distinct[0]
@@ -78,9 +88,39 @@ def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
         "put the clip there, or set task.data.audio_root to a folder that holds it at any depth "
         f"(no file of that name under {shown_path(root)})"
     )
+    if similar:
+        fix = f"write the name of the file with its case and ending: {printable(similar)}"
     if "\\" in path and "/" not in path:
         fix = "write the path with / instead of \\"
     return NotLocated(f"no such file: {printable(path)}", fix)
+
+
+def _of_other_clips(
+    paths: Iterable[str], located: Mapping[str, Path | NotLocated]
+) -> dict[str, NotLocated]:
+    """The problems of `paths`, found by file name only, whose file is also that of another path."""
+    owners: dict[Path, list[str]] = defaultdict(list)
+    for path, file in located.items():
+        if isinstance(file, Path):
+            owners[file.resolve()].append(path)
+    problems = {}
+    for path in paths:
+        file = located[path]
+        if not isinstance(file, Path):
+            continue
+        spelling = composed(os.path.normpath(path))
+        others = [
+            other
+            for other in owners[file.resolve()]
+            if composed(os.path.normpath(other)) != spelling
+        ]
+        if others:
+            problem = (
+                f"{printable(path)} is not there, and the only file of its name, {shown_path(file)}, "
+                f"is also the clip {printable(others[0])}"
+            )
+            problems[path] = NotLocated(problem, _SHARED_FIX)
+    return problems
 
 
 def _distinct(files: Iterable[Path]) -> list[Path]:
@@ -104,6 +144,23 @@ def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
             if key in names:
                 by_name.setdefault(key, []).append(Path(folder, file))
     return by_name
+
+
+def _similar_names(root: Path, names: Collection[str]) -> dict[str, str]:
+    """For names, the name of a recording under `root` that differs from it in case, or in the ending only."""
+    if not names:
+        return {}
+    by_form = {
+        form.casefold(): name for name in names for form in (os.path.splitext(name)[0], name)
+    }
+    similar: dict[str, str] = {}
+    for _, files in _walk(root):
+        for file in files:
+            stem, ending = os.path.splitext(composed(file).casefold())
+            name = by_form.get(stem) or by_form.get(stem + ending)
+            if name and ending in AUDIO_ENDINGS:
+                similar.setdefault(name, file)
+    return similar
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:

@@ -282,7 +282,10 @@ class ColumnReader:
                 single.append(name)
         low, high = _GUESSED_RANGE
         for name in single:
-            numbers = (number for row in self.table.rows for number in _numbers(row.get(name)))
+            cells = (row.get(name) for row in self.table.rows)
+            numbers = [
+                n for cell in cells if not self.scores.is_missing(cell) for n in _numbers(cell)
+            ]
             if not all(low <= number <= high for number in numbers):
                 fix = f"name the ratings, importer.dimensions=[{','.join(single)}], or importer.ignore=[{name}]"
                 self.report(f"holds numbers outside {low} to {high}: is it a rating?", fix, name)

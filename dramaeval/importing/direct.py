@@ -27,7 +27,7 @@ from dramaeval.importing.importer import read_import, records_text, write_own_sp
 from dramaeval.importing.problems import BadSourceError
 
 #: The version of the conversion; it increases when the importer writes other records for the same source.
-VERSION = 3
+VERSION = 4
 RECORDS, STATE = "records.jsonl", "conversion.json"
 
 

@@ -14,7 +14,7 @@ from dramaeval.importing.text_table import column_names
 
 
 def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Table:
-    """Read a sheet of an Excel file; the first row is the header.
+    """Read a sheet of an Excel file; the first row that is not skipped is the header.
 
     Raises:
         BadSourceError: openpyxl is not installed, the file is not a workbook, or the sheet is unknown or ambiguous.
@@ -36,13 +36,18 @@ def read_excel(file: Path, settings: ImporterConfig, clips: AudioFolder) -> Tabl
         raise BadSourceError.of_file(
             file, f"the sheet {name} has no rows", "give a sheet with rows"
         )
-    filled = (n for row in rows for n, cell in enumerate(row, 1) if cell is not None)
+    numbered = enumerate(zip(rows, contents, strict=True), 1)
+    kept = [
+        (number, cells, sources)
+        for number, (cells, sources) in numbered
+        if number not in settings.skip_rows and any(source is not None for source in sources)
+    ]
+    filled = (n for _, row, _ in kept for n, cell in enumerate(row, 1) if cell is not None)
     width = max(filled, default=0)
-    columns = column_names(file, ["" if cell is None else str(cell) for cell in rows[0][:width]])
+    header = kept[0][1][:width] if kept else ()
+    columns = column_names(file, ["" if cell is None else str(cell) for cell in header])
     table = Table(columns=columns)
-    for number, (cells, sources) in enumerate(zip(rows[1:], contents[1:], strict=True), 2):
-        if number in settings.skip_rows or all(cell is None for cell in cells):
-            continue
+    for number, cells, sources in kept[1:]:
         row = Row(file=file, number=number, values=dict(zip(columns, cells, strict=False)))
         for column, cell, source in zip(columns, cells, sources, strict=False):
             if cell is None and source is not None:

@@ -200,11 +200,11 @@ class Gatherer:
         draft.ratings = [rating for rating in draft.ratings if id(rating) not in dropped]
 
     def _single_numbers(self, drafts: Sequence[ClipDraft]) -> bool:
-        """Whether each clip has exactly one number for each field, without a rater."""
+        """Whether each clip has exactly one number for each field, without a rater; in long form, at most one."""
         fields = len(self.meaning.dimensions)
-        return fields > 0 and all(
-            len(draft.rows) == 1
-            and len(draft.ratings) == fields
+        return (fields > 0 or self.meaning.is_long) and all(
+            (self.meaning.is_long or (len(draft.rows) == 1 and len(draft.ratings) == fields))
+            and len({rating.field for rating in draft.ratings}) == len(draft.ratings)
             and all(rating.rater is None for rating in draft.ratings)
             for draft in drafts
         )
@@ -213,23 +213,24 @@ class Gatherer:
         """Turn single numbers into means if ``importer.values=means``; without the setting, report unclear numbers."""
         if self.settings.values == "ratings":
             return
+        columns = {name: own[0] for name, own in self.meaning.dimensions.items()}
+        if self.meaning.is_long:
+            columns = dict.fromkeys(self.fields, self.meaning.roles["score"])
         if self.settings.values is None:
             fix = "set importer.values=means if it is a mean of several raters, else importer.values=ratings"
-            for name, columns in self.meaning.dimensions.items():
+            for name, column in columns.items():
                 unclear = next(
                     (r for d in drafts for r in d.ratings if r.field == name and _is_fine(r.score)),
                     None,
                 )
                 if unclear:
                     problem = f"{unclear.score} in row {unclear.row.number}: a mean, or one person's rating?"
-                    self.problems.append(in_file(self.file, problem, fix, columns[0]))
+                    self.problems.append(in_file(self.file, problem, fix, column))
             return
         for draft in drafts:
             draft.means = {r.field: {"mean": r.score} for r in draft.ratings if r.score is not None}
             draft.ratings = []
-        self.meaning.means = {
-            name: {"mean": columns[0]} for name, columns in self.meaning.dimensions.items()
-        }
+        self.meaning.means = {name: {"mean": column} for name, column in columns.items()}
         self.meaning.dimensions = {}
 
 
@@ -274,9 +275,9 @@ def annotations_of(
 
 
 def _mean_value(mean: Mapping[str, Score] | None) -> Any:
-    """A mean rating: a number, a mapping if it has a deviation or a number of raters, or None if it is missing."""
+    """A mean rating: a number, or a mapping if it has a deviation or a number of raters, or is missing."""
     if not mean or "mean" not in mean:
-        return None
+        return {"mean": None}
     return mean["mean"] if set(mean) == {"mean"} else dict(mean)
 
 

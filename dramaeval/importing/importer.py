@@ -185,14 +185,14 @@ def _scales_of_settings(
     if not isinstance(by_field, Mapping):
         by_field = dict.fromkeys(fields, by_field)
     scales, problems = {}, []
-    for name, scale in by_field.items():
+    for name, scale in ((str(key), scale) for key, scale in by_field.items()):
         if name not in fields:
             fix = f"the fields are {', '.join(fields)}"
             problem = f"importer.scale.{name} is not a field with ratings"
             problems.append(in_file(file, problem, fix))
             continue
         try:
-            scales[str(name)] = read_scale(scale)
+            scales[name] = read_scale(scale)
         except ValueError as error:
             fix = "write the points of the scale, such as 1..5"
             problems.append(in_file(file, f"importer.scale: {error}", fix))
@@ -261,8 +261,8 @@ def _notices(imported: Imported, table: Table, long: int) -> list[str]:
         notices.append(
             f"{counted(long, 'clip')} longer than {MAX_SECONDS:g} s: a run needs task.data.on_long=trim or segments."
         )
-    has_lists = bool(imported.meaning.dimensions) or imported.meaning.is_long
-    if has_lists and not imported.raters:
+    is_unknown = any(record.get(RATERS) == UNKNOWN for record in imported.records)
+    if is_unknown and not imported.raters:
         notices.append(
             'Raters are not identified, so the records have "raters": "unknown": what needs the same rater over clips '
             "(human ceiling, rater_weighted) is not computed."

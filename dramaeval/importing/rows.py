@@ -16,7 +16,7 @@ class Row:
 
     Attributes:
         file: the file that contains the row.
-        number: the number of the row in its file or sheet; the header of a table is row 1.
+        number: the number of the row in its file or sheet, from 1; headers count too.
         values: the values of the source, which records keep.
         derived: further columns, which the importer's settings compute from the values.
         split: the split of the file, if the source has a file for each split.

@@ -44,17 +44,25 @@ class ScoreReader:
 
     def __init__(self, settings: ImporterConfig) -> None:
         self.decimal = settings.decimal
-        self.missing = {"", *(text.strip().casefold() for text in settings.missing)}
+        self.missing = {"", *(str(text).strip().casefold() for text in settings.missing)}
+        self.missing_numbers = {float(text) for text in self.missing if is_quoted_number(text)}
         self.labels = {
             " ".join(str(label).split()).casefold(): value
             for label, value in settings.labels.items()
         }
 
     def is_missing(self, cell: Any) -> bool:
-        """Whether a cell stands for a missing rating, as NaN does in a typed table."""
+        """Whether a cell stands for a missing rating, as NaN does in a typed table.
+
+        A number in ``importer.missing`` stands for equal numbers in any form: -1 for -1.0 and for a typed cell.
+        """
         if isinstance(cell, str):
-            return cell.strip().casefold() in self.missing
-        return cell is None or (isinstance(cell, float) and math.isnan(cell))
+            text = cell.strip().casefold()
+            is_code = is_quoted_number(text) and float(text) in self.missing_numbers
+            return is_code or text in self.missing
+        if isinstance(cell, int | float) and not isinstance(cell, bool):
+            return cell in self.missing_numbers or cell != cell
+        return cell is None
 
     def read(self, cell: Any) -> Score | None:
         """The score in a cell; None for a missing rating. Whole floats become whole numbers.
@@ -64,6 +72,8 @@ class ScoreReader:
         """
         if self.is_missing(cell):
             return None
+        if isinstance(cell, bool | int | float) and str(_whole(cell)).casefold() in self.labels:
+            return self.labels[str(_whole(cell)).casefold()]
         if isinstance(cell, bool):
             return cell
         if isinstance(cell, int | float):
@@ -113,6 +123,11 @@ class ScoreReader:
             raise ScoreError(problem, f"write {reading}")
         fix = "set importer.decimal=comma if the comma is the decimal sign, or write 1.5 for 1,5"
         raise ScoreError(f"{text!r} can be {reading} or two numbers", fix)
+
+
+def _whole(cell: Score) -> Score:
+    """A whole float as a whole number, as it is written in a label."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
 def looks_numeric(cell: Any) -> bool:

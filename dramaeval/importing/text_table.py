@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from dramaeval.config.importer_settings import ImporterConfig
@@ -29,19 +29,24 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
     """
     text = decoded(file, settings.encoding)
     declared = _DELIMITER_LINE.match(text)  # spreadsheets can write this line above the header
-    delimiter = settings.delimiter or (declared[1] if declared else _delimiter(file, text))
-    lines = _cells(file, text, delimiter)
-    top = 1 if declared else 0
-    header = list(settings.header or (lines[top] if len(lines) > top else []))
+    skipped = {*settings.skip_rows, *([1] if declared else [])}
+    delimiter = settings.delimiter or (declared[1] if declared else _delimiter(file, text, skipped))
+    numbered = enumerate(_cells(file, text, delimiter), 1)
+    lines = [
+        (number, cells)
+        for number, cells in numbered
+        if number not in skipped and any(cell.strip() for cell in cells)
+    ]
+    header = list(settings.header or (lines.pop(0)[1] if lines else []))
     columns = column_names(file, header)
-    first = top + (1 if settings.header else 2)
     table = Table(columns=columns)
-    for number, cells in enumerate(lines[first - 1 :], first):
-        if number in settings.skip_rows or not any(cell.strip() for cell in cells):
-            continue
+    for number, cells in lines:
         row = Row(file=file, number=number, values=dict(zip(columns, cells, strict=False)))
         if len(cells) != len(columns):
-            fix = "quote a cell that contains the delimiter, or set importer.delimiter=…"
+            fix = (
+                "quote a cell that contains the delimiter, or set importer.delimiter=…; importer.skip_rows=[…] leaves "
+                "out rows such as titles above the header"
+            )
             problem = f"{counted(len(cells), 'cell')} where the header has {len(columns)}"
             table.problems.append(row.problem(None, problem, fix))
         table.rows.append(row)
@@ -95,8 +100,8 @@ def decoded(file: Path, encoding: str | None) -> str:
         raise BadSourceError.of_file(file, problem, fix) from None
 
 
-def _delimiter(file: Path, text: str) -> str:
-    """The only delimiter with which all rows have as many cells as the header.
+def _delimiter(file: Path, text: str, skipped: Container[int]) -> str:
+    """The only delimiter with which all rows, except for the skipped ones, have as many cells as the header.
 
     If there is none, the delimiter with which the header has most columns; uneven rows are then reported one by one.
     """
@@ -104,7 +109,9 @@ def _delimiter(file: Path, text: str) -> str:
     for delimiter in DELIMITERS:
         try:
             widths[delimiter] = [
-                len(cells) for cells in _cells(file, text, delimiter) if any(cells)
+                len(cells)
+                for number, cells in enumerate(_cells(file, text, delimiter), 1)
+                if any(cells) and number not in skipped
             ]
         except BadSourceError:
             continue

@@ -12,7 +12,7 @@ from typing import Any
 
 from dramaeval.data.record_format import AnnotationField
 from dramaeval.tasks.scale import number_text, read_meanings, read_scale, shortened
-from dramaeval.tasks.templates import template_problem
+from dramaeval.tasks.templates import equal_question_problems, template_problem
 
 CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
@@ -272,8 +272,8 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
 
     Raises:
         RubricError: a key is missing or unknown, a text has another YAML type, a template holds unknown names, a
-            dimension appears twice, a key is not an identifier, a scale does not rise, or an explained score is not on
-            the scale. All problems are listed.
+            dimension or a question appears twice, a key is not an identifier, a scale does not rise, or an explained
+            score is not on the scale. All problems are listed.
     """
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
@@ -299,9 +299,13 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     if problems:
         raise RubricError(str(data.get("name", "without a name")), problems)
     wording = {key: data[key] for key in ("language", *WORDING) if data.get(key)}
-    return Rubric(
+    rubric = Rubric(
         name=data["name"], version=data["version"], dimensions=tuple(dimensions), **wording
     )
+    questions = {each.key: (rubric.criterion(each), each.reference) for each in dimensions}
+    if problems := equal_question_problems(questions):
+        raise RubricError(rubric.name, problems)
+    return rubric
 
 
 def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from string import Formatter
 
 _LITERAL = "a brace that is part of the text is written twice, {{ or }}"
@@ -19,6 +19,19 @@ def template_problem(template: str, names: Sequence[str]) -> str | None:
     except (ValueError, LookupError) as error:
         return f"is not a valid template ({error}); it may hold {shown}, and {_LITERAL}"
     return None
+
+
+def equal_question_problems(questions: Mapping[str, Hashable]) -> list[str]:
+    """Problems of dimensions that a judge cannot distinguish: `questions` has equal values for their keys."""
+    keys: dict[Hashable, list[str]] = {}
+    for key, question in questions.items():
+        keys.setdefault(question, []).append(key)
+    return [
+        f"dimensions {', '.join(same)} have the same question: give each its own title and description, and write "
+        "{title} or {description} in rubric.question"
+        for same in keys.values()
+        if len(same) > 1
+    ]
 
 
 def names_in(template: str, where: str) -> tuple[str, ...]:

@@ -70,6 +70,55 @@ def test_without_a_root_the_folder_of_the_jsonl_is_searched(places: dict[str, Pa
     assert isinstance(find("some/b.wav", places["data"] / "x.jsonl", places["root"]), NotLocated)
 
 
+@pytest.mark.parametrize(
+    ("stored", "paths", "missing"),
+    [
+        # One of two systems has not been copied: its clips must not become those of the other.
+        ("a/1.wav", ["a/1.wav", "b/1.wav"], ["b/1.wav"]),
+        ("deep/1.wav", ["a/1.wav", "b/1.wav", "deep/2.wav"], ["a/1.wav", "b/1.wav", "deep/2.wav"]),
+        ("1.wav", ["1.wav", "/there/1.wav"], ["/there/1.wav"]),
+        # One path in two spellings, and a path that leads to the file, are no clips of other paths.
+        ("a/1.wav", ["a/1.wav", "./a/1.wav", "a/../a/1.wav"], []),
+        ("deep/\u00fc.wav", ["a/\u00fc.wav", "a/u\u0308.wav"], []),
+        ("deep/1.wav", ["a/1.wav", "a//1.wav"], []),
+    ],
+)
+def test_a_file_found_by_its_name_is_the_clip_of_no_other_path(
+    tmp_path: Path, stored: str, paths: list[str], missing: list[str]
+) -> None:
+    put(tmp_path / stored)
+    located = locate_clips(paths, jsonl=tmp_path / "x.jsonl")
+    problems = {path: found for path, found in located.items() if isinstance(found, NotLocated)}
+    assert list(problems) == missing
+    for path in {*paths} - {*missing}:
+        assert located[path] == tmp_path / stored
+    shared = [found.problem for found in problems.values() if "is also the clip" in found.problem]
+    assert len(shared) == sum(Path(path).name == Path(stored).name for path in missing)
+
+
+@pytest.mark.parametrize(
+    ("stored", "path", "near"),
+    [
+        ("a/c0.wav", "c0", "c0.wav"),
+        ("C0.WAV", "x/c0.wav", "C0.WAV"),
+        ("c0.flac", "c0.wav", "c0.flac"),
+        ("take 1.b.Mp3", "take 1.b", "take 1.b.Mp3"),
+        ("\u00dc.wav", "u\u0308", "\u00dc.wav"),
+        ("c0.TextGrid", "c0.wav", None),
+        ("c0.wav", "c00", None),
+        ("c0.wav", "c0.x.wav", None),
+    ],
+)
+def test_a_file_with_another_case_or_ending_is_named_as_the_fix(
+    tmp_path: Path, stored: str, path: str, near: str | None
+) -> None:
+    put(tmp_path / stored)
+    found = find(path, tmp_path / "x.jsonl")
+    assert isinstance(found, NotLocated)
+    given = found.fix.rpartition(": ")[2] if "case and ending" in found.fix else None
+    assert given == near
+
+
 def test_two_files_of_one_name_are_ambiguous(places: dict[str, Path]) -> None:
     root = places["root"]
     put(root / "other" / "only.wav", b"different")

@@ -187,14 +187,77 @@ def test_settings_say_how_an_ambiguous_value_is_read(import_text, settings, expe
     assert annotations(import_text(text, **settings)) == expected
 
 
-def test_a_missing_mean_is_null(import_text):
-    text = "clip,mos\na.wav,3.42\nb.wav,\n"
-    assert annotations(import_text(text, values="means")) == {
-        "a": {"mos": 3.42},
-        "b": {"mos": None},
+def test_a_missing_mean_is_read_again_as_missing(import_text):
+    text = "clip,mos,pace\na.wav,3.42,2\nb.wav,,3.1\n"
+    result = import_text(text, values="means", scale="1..5")
+    assert annotations(result) == {
+        "a": {"mos": 3.42, "pace": 2},
+        "b": {"mos": {"mean": None}, "pace": 3.1},
     }
+    assert cannot_train(rubric_values("x", "en", result.dimensions), result.records) == []
     found = problems(import_text, LONG, values="means")
     assert "importer.values=means, but clips have several ratings" in found[0].problem
+
+
+MEANS = [
+    "clip,score\na.wav,3.42\nb.wav,4.1\n",
+    "clip,question,score\na.wav,q,3.42\nb.wav,q,4.1\n",
+    "clip,mos\na.wav,3.42\nb.wav,4.1\n",
+]
+
+
+@pytest.mark.parametrize("text", MEANS, ids=["long", "questions", "wide"])
+def test_a_single_number_of_a_clip_is_a_mean_only_where_the_settings_say_so(import_text, text):
+    (found,) = problems(import_text, text)
+    assert "3.42 in row 2: a mean, or one person's rating?" in found.problem
+    means = import_text(text, values="means")
+    assert [list(record["annotations"].values()) for record in means.records] == [[3.42], [4.1]]
+    assert not any("raters" in record for record in means.records)
+    assert not any("Raters are not identified" in notice for notice in means.notices)
+    ratings = import_text(text, values="ratings")
+    assert [list(record["annotations"].values()) for record in ratings.records] == [
+        [[3.42]],
+        [[4.1]],
+    ]
+    assert {record["raters"] for record in ratings.records} == {"unknown"}
+    assert import_text(text.replace("3.42", "3").replace("4.1", "4.5")).records
+
+
+def test_a_question_whose_name_is_a_number_can_have_a_scale(import_text):
+    """The command line reads {1: 1..5} as a mapping with a whole number as the key."""
+    text = "clip,rater,question,score\na.wav,r,1,4\na.wav,r,2,70\n"
+    result = import_text(text, scale={1: "1..5", "2": "0..100/10"})
+    assert [dimension.scale for dimension in result.dimensions] == [
+        [1, 2, 3, 4, 5],
+        list(range(0, 101, 10)),
+    ]
+    (found,) = problems(import_text, text, scale={3: "1..5"})
+    assert found.problem == "importer.scale.3 is not a field with ratings"
+
+
+TOPS = [
+    ("Ratings of May\n\n", [1]),
+    ("# exported, by hand\n# a;b\n", [1, 2]),
+    ("\n\n", []),
+    (",,\n", []),
+    ("sep=,\nRatings\n", [2]),
+]
+
+
+@pytest.mark.parametrize(("top", "skip_rows"), TOPS)
+@pytest.mark.parametrize("header", [None, ["clip", "rater", "score"]])
+def test_the_header_is_the_first_row_that_is_not_skipped(import_text, top, skip_rows, header):
+    names = "" if header else "clip,rater,score\n"
+    text = f"{top}{names}a.wav,r1,4\na.wav,r2,x\n"
+    settings = {"skip_rows": skip_rows, "header": header}
+    (found,) = problems(import_text, text, **settings)
+    assert found.line == text[: text.index("r2")].count("\n") + 1
+    assert annotations(import_text(text.replace("x", "5"), **settings)) == {"a": {"score": [4, 5]}}
+
+
+def test_a_title_above_the_header_is_named_with_the_setting_that_skips_it(import_text):
+    found = problems(import_text, "Ratings of May\nclip,rater,score\na.wav,r1,4\n")
+    assert any("importer.skip_rows" in each.fix for each in found)
 
 
 def test_a_first_line_with_sep_gives_the_delimiter(import_text):

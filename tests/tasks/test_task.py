@@ -29,6 +29,19 @@ def changed_rubric(**changes):
     return data
 
 
+def twin(key, **values):
+    """A dimension whose texts are those of the others."""
+    scored = {"title": "Pace", "description": "How fast.", "scale": [1, 2]}
+    return {"key": key, "annotation": key} | scored | values
+
+
+#: With the default question, only the first two have the same; a reference makes another question.
+TWINS = [
+    twin("one"), twin("two"), twin("three", scale=[1, 2, 3]), twin("four", reference=True),
+    twin("five", title="Warmth", scale=[0, 1]), twin("six", scale=[0, 1]),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("data", "messages"),
     [
@@ -41,6 +54,15 @@ def changed_rubric(**changes):
             {**REALISM, "dimensions": REALISM["dimensions"][:1] * 2},
             ["pitch_dynamics appears twice"],
         ),
+        (
+            {
+                **REALISM,
+                "question": "One score from {low} to {high}:\n{scores}",
+                "dimensions": TWINS,
+            },
+            ["dimensions one, two have the same question", "dimensions five, six have the same"],
+        ),
+        ({**REALISM, "dimensions": TWINS[:2]}, ["one, two have the same question"]),
         (changed_rubric(scale=[1, 1, 2]), ["scale must ascend without repeats, got [1, 1, 2]"]),
         (changed_rubric(scale=[5, 4, 3, 2, 1]), ["scale must ascend"]),
         (changed_rubric(scale=["a", 2]), ["at least two numbers, or at least two labels"]),
@@ -316,3 +338,7 @@ def test_the_guide_names_methods_of_a_task():
     names = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)))
     assert {"questions", "target"} <= set(names)
     assert [name for name in names if not hasattr(Task, name)] == []
+
+
+def test_dimensions_with_questions_of_their_own_are_valid():
+    assert len(read_rubric({**REALISM, "dimensions": TWINS[1:]}).dimensions) == 5
