@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +23,9 @@ from dramaeval.tasks.listeners import EMBED, listener_problem, names_of
 from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
+
+#: The number of training records whose targets are computed before weights load.
+_LABELS_CHECKED = 100
 
 
 def build_task(config: DictConfig) -> Task:
@@ -97,6 +101,12 @@ def check_listeners(task: Task, records: Sequence[Record]) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def check_labels(task: Task, records: Sequence[Record]) -> None:
+    """Raise ConfigError if a label policy of the user fails on one of the first training records."""
+    for record in records[:_LABELS_CHECKED]:
+        task.targets(record, task.dimensions_for(record), np.random.default_rng(0))
 
 
 def trained_raters(task: Task, records: Sequence[Record]) -> set[str]:
