@@ -55,7 +55,11 @@ def rate_of(sampling_rate: Any, sample_rate: Any = None) -> Any:
 
 def require_rate(rate: Any, name: str) -> None:
     """Raise ValueError if a value is no sampling rate in Hz."""
-    if isinstance(rate, Real) and not isinstance(rate, bool) and MIN_RATE <= rate <= MAX_RATE:
+    if (
+        isinstance(rate, Real)
+        and not isinstance(rate, bool)
+        and MIN_RATE <= float(rate) <= MAX_RATE
+    ):
         return
     raise ValueError(
         f"{name}={rate!r} must be a number of samples per second from {MIN_RATE:,} to {MAX_RATE:,}, such as 16000."
@@ -271,7 +275,7 @@ def positions_of(family: Family, model: Any) -> int | None:
     """The number of positions that a loaded model has for a question; None without a limit."""
     positions = family.positions(model.config)
     adapter = getattr(model, "active_peft_config", None)
-    if positions is None or not getattr(adapter, "is_prompt_learning", False):
+    if positions is None or adapter is None or not adapter.is_prompt_learning:
         return positions
     return positions - int(adapter.num_virtual_tokens or 0)
 

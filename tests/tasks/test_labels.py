@@ -327,14 +327,25 @@ def test_a_checked_policy_is_the_policy():
         assert checked_policy(own) is own
 
 
-def test_a_failing_policy_stops_before_weights_load(composed):
+def _forgets_to_return(ratings, scale, rng):
+    distribution(ratings, scale, rng)
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("_fails", "_fails raised ZeroDivisionError"),
+        ("_forgets_to_return", "returns None for every rating"),
+    ],
+)
+def test_a_failing_policy_stops_before_weights_load(composed, policy, problem):
     config = composed(
         "task=role",
         "task.labels=mine",
-        f"+task.label_policies.mine={{_target_: {__name__}._fails, _partial_: true}}",
+        f"+task.label_policies.mine={{_target_: {__name__}.{policy}, _partial_: true}}",
     )
     task = build_task(config)
     records = task.read(PACKAGE / "data" / "sample" / "realism" / "val.jsonl").records
-    with pytest.raises(ConfigError, match=r"_fails raised ZeroDivisionError"):
+    with pytest.raises(ConfigError, match=problem):
         check_labels(task, records)
     check_labels(build_task(composed("task=role")), records)
