@@ -13,6 +13,8 @@ r"""Errors that end a command with one message, and the exit codes of all comman
 
 from __future__ import annotations
 
+import traceback
+
 STOPPED = 1
 STORAGE = 3
 INTERRUPTED = 130
@@ -27,3 +29,9 @@ class UserFacingError(Exception):
     """
 
     exit_code = STOPPED
+
+
+def raised(error: BaseException) -> str:
+    """An error of the user's code: its class and message, with the file and line at which it was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"

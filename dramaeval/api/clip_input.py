@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,15 @@ from omegaconf import DictConfig
 
 from dramaeval.config.problems import near_match_hint
 from dramaeval.config.task_schema import text_of
+from dramaeval.data.audio import MAX_RATE
 from dramaeval.data.durations import MIN_SECONDS, beside
 from dramaeval.data.levels import SCALE_FIX, Levels
+from dramaeval.data.problems import one_line
 from dramaeval.data.records import Record
 from dramaeval.data.turns import AUDIO, NONE, TURNS, WAV_PATH, check_turns
-from dramaeval.models.inputs.text_check import TextCheck
+from dramaeval.models.families.base import Family
+from dramaeval.models.inputs.question_length import first_too_long
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.reference import REFERENCE
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.text_names import all_names, keys_by_name, required_names, short_name
@@ -26,6 +32,62 @@ log = logging.getLogger(__name__)
 
 #: The name of the argument with the text before the score.
 THOUGHT = "thought"
+
+#: The lowest sampling rate of an array, in Hz: that of no recording is lower.
+MIN_RATE = 1_000
+
+
+def rate_of(sampling_rate: Any, sample_rate: Any = None) -> Any:
+    """The sampling rate of arrays from the two arguments that name it, in Hz; None means the rate of the model.
+
+    Raises:
+        ValueError: the arguments differ, or are no sampling rate.
+    """
+    given = [rate for rate in (sampling_rate, sample_rate) if rate is not None]
+    for rate in given:
+        require_rate(rate, "sample_rate")
+    if len({float(rate) for rate in given}) > 1:
+        raise ValueError(
+            f"sample_rate={sample_rate} and sampling_rate={sampling_rate}: give one of them."
+        )
+    return given[0] if given else None
+
+
+def require_rate(rate: Any, name: str) -> None:
+    """Raise ValueError if a value is no sampling rate in Hz."""
+    if (
+        isinstance(rate, Real)
+        and not isinstance(rate, bool)
+        and MIN_RATE <= float(rate) <= MAX_RATE
+    ):
+        return
+    raise ValueError(
+        f"{name}={rate!r} must be a number of samples per second from {MIN_RATE:,} to {MAX_RATE:,}, such as 16000."
+    )
+
+
+def require_count(value: Any, name: str) -> None:
+    """Raise ValueError if a value is no whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number, 1 or more.")
+
+
+def dimension_keys(dimensions: Any) -> tuple[str, ...] | None:
+    """The keys in the argument ``dimensions``; None means all dimensions.
+
+    Raises:
+        ValueError: the argument is not a list of keys.
+    """
+    if dimensions is None:
+        return None
+    is_list = isinstance(dimensions, Collection) and not isinstance(dimensions, str | bytes)
+    keys = tuple(dimensions) if is_list else ()
+    if not keys or not all(isinstance(key, str) for key in keys):
+        raise ValueError(
+            f"dimensions={dimensions!r} must be a list of the keys of dimensions, such as "
+            'dimensions=["emotion_accuracy"]; without it all are scored.'
+        )
+    return keys
 
 
 def texts_of(
@@ -53,11 +115,15 @@ def texts_of(
                 f"{', '.join(names.values()) or 'none'}.{hint}"
             )
             continue
-        values = [value] * count if isinstance(value, str) else list(value)
+        is_list = isinstance(value, Collection) and not isinstance(value, bytes | Mapping)
+        values = [value] * count if isinstance(value, str) or not is_list else list(value)
         if len(values) != count or not all(
             isinstance(text, str) and text.strip() for text in values
         ):
-            problems.append(f"{name} must be a text, or {count} of them, and none of them empty.")
+            problems.append(
+                f"{name}={one_line(repr(value), 60)} must be a text, or a list with a text for each of the {count} clips, and no "
+                "text may be empty."
+            )
             continue
         for clip_texts, text in zip(texts, values, strict=True):
             clip_texts[fields[name]] = text
@@ -180,19 +246,38 @@ def _with_path(turn: Any) -> Any:
     return turn
 
 
-def require_plain_texts(text_check: TextCheck, task: Task, records: Sequence[Record]) -> None:
-    """Refuse texts that the model would read as markup.
+def require_usable_prompts(
+    record_encoder: RecordEncoder, records: Sequence[Record], model: Any
+) -> None:
+    """Refuse texts that the model would read as markup, and questions that are longer than its positions.
 
     Raises:
-        ValueError: lists the number of the clip and the name of each such text.
+        ValueError: lists the number of the clip and the name of each such text, or the number of each such clip.
     """
+    task, text_check = record_encoder.task, record_encoder.text_check
     problems = text_check.task_problems(task)
     problems += [
         f"audio[{problem.line}]: {short_name(problem.key or '')} {problem.problem}: {problem.fix}."
         for problem in text_check.problems(task, records)
     ]
+    if not problems:
+        positions = positions_of(record_encoder.family, model)
+        problems = [
+            f"audio[{problem.line}]: {problem.problem}: {problem.fix}."
+            for record in records
+            if (problem := first_too_long(record_encoder, record, positions))
+        ]
     if problems:
         raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
+
+
+def positions_of(family: Family, model: Any) -> int | None:
+    """The number of positions that a loaded model has for a question; None without a limit."""
+    positions = family.positions(model.config)
+    adapter = getattr(model, "active_peft_config", None)
+    if positions is None or adapter is None or not adapter.is_prompt_learning:
+        return positions
+    return positions - int(adapter.num_virtual_tokens or 0)
 
 
 def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> np.ndarray:
@@ -200,22 +285,32 @@ def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> n
 
     Args:
         clip: floats ``[samples]``, or an item of the audio column of a data set: a mapping with ``array`` and
-            ``sampling_rate``.
+            ``sampling_rate``, or a decoder.
         number: position of the clip, for messages.
         rate: sampling rate of the array, in Hz; None means the rate in the mapping, or else the target rate.
         target_rate: sampling rate of the result, in Hz.
 
     Raises:
         ValueError: the clip is not a mono float array, is empty, contains NaN, infinity or unscaled samples, or has two
-            different rates.
+            different rates or one that is none.
     """
     where = f"audio[{number}]"
+    if hasattr(
+        clip, "get_all_samples"
+    ):  # an audio column of datasets 4 holds decoders of torchcodec
+        samples = clip.get_all_samples()
+        clip = {"array": samples.data.mean(dim=0), "sampling_rate": samples.sample_rate}
     if isinstance(clip, Mapping) and {"array", "sampling_rate"} <= set(clip):
+        require_rate(clip["sampling_rate"], f"{where} with sampling_rate")
         if rate not in (None, clip["sampling_rate"]):
             raise ValueError(
                 f"{where} has a rate of {clip['sampling_rate']} Hz, but sampling_rate={rate}: leave one out."
             )
-        clip, rate = clip["array"], int(clip["sampling_rate"])
+        clip, rate = clip["array"], clip["sampling_rate"]
+    if advice := _no_samples(clip):
+        raise ValueError(
+            f"{where} must be a file path or a float array [samples] from -1 to 1, not a {type(clip).__name__}: {advice}."
+        )
     if isinstance(clip, torch.Tensor):
         clip = clip.detach().cpu()
         clip = (clip.float() if clip.is_floating_point() else clip).numpy()
@@ -223,8 +318,7 @@ def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> n
     if values.ndim != 1 or values.dtype.kind != "f":
         raise ValueError(
             f"{where} must be a file path or a float array [samples] from -1 to 1, not "
-            f"{values.dtype} {list(values.shape)}: average channels, divide whole numbers by their largest"
-            f"{_divisor(values.dtype)}."
+            f"{values.dtype} {list(values.shape)}: {_advice(values)}."
         )
     with np.errstate(over="ignore"):  # the check below reports infinity
         values = values.astype(np.float32)
@@ -243,9 +337,34 @@ def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> n
     return soxr.resample(values, rate, target_rate, quality="HQ")
 
 
-def _divisor(dtype: np.dtype[Any]) -> str:
-    """The divisor that scales signed whole numbers to ±1, for the message."""
-    return f" (here {-np.iinfo(dtype).min})" if dtype.kind == "i" else ""
+def _no_samples(clip: Any) -> str | None:
+    """What to do with a value that has no samples, such as an open file; None for arrays and what becomes one."""
+    if isinstance(clip, bytes | bytearray | memoryview):
+        return "decode the bytes: array, rate = soundfile.read(io.BytesIO(data), dtype='float32')"
+    if isinstance(clip, io.IOBase):
+        return "decode the file: array, rate = soundfile.read(file, dtype='float32')"
+    if isinstance(clip, Mapping):
+        return "a mapping needs the keys array and sampling_rate, as an item of a decoded audio column has them"
+    if isinstance(clip, torch.Tensor):
+        is_dense = clip.layout is torch.strided and not clip.is_quantized
+        return (
+            None if is_dense and clip.device.type != "meta" else "give a dense tensor with values"
+        )
+    if hasattr(clip, "__array__") or isinstance(clip, list | tuple):
+        return None
+    return "give the samples of a clip as one array, and several clips as a list of arrays"
+
+
+def _advice(values: np.ndarray) -> str:
+    """How to make mono float samples of an array."""
+    advice = ["average channels"] if values.ndim > 1 else []
+    if values.dtype.kind in "iu":
+        divisor = -np.iinfo(values.dtype).min
+        here = f" (here {divisor})" if divisor else ""
+        advice.append(f"divide whole numbers by their largest{here}")
+    elif values.dtype.kind != "f":
+        advice.append("give floats")
+    return ", ".join(advice) or "give the samples of a clip as one array"
 
 
 def check_length(clip: str, seconds: float, data: DictConfig) -> None:

@@ -99,10 +99,6 @@ class ItemDataset:
         return len(self._array(audio, number)) / self.sample_rate
 
     def _array(self, audio: Any, number: int) -> np.ndarray:
-        # An audio column of datasets 4 holds decoders of torchcodec.
-        if hasattr(audio, "get_all_samples"):
-            samples = audio.get_all_samples()
-            audio = {"array": samples.data.mean(dim=0), "sampling_rate": samples.sample_rate}
         if isinstance(audio, list | tuple):
             audio = np.asarray(audio, dtype=np.float32)
         return waveform_of(audio, number, None, self.sample_rate)

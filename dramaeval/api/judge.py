@@ -11,9 +11,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.api.clip_input import (
+    dimension_keys,
+    rate_of,
     raters_of,
     references_of,
-    require_plain_texts,
+    require_count,
+    require_usable_prompts,
     texts_of,
     turns_of,
 )
@@ -162,7 +165,8 @@ class Judge(RewardsClips):
         Raises:
             ValueError: the task or the dimension is unknown; the message lists the choices.
         """
-        key = (name, *(dimensions or ()))
+        keys = dimension_keys(dimensions)
+        key = (str(name), *(keys or ()))
         if key not in self._tasks:
             run_tasks = parts_of(self.config.task)
             known = sorted({*choices("task"), *run_tasks} - NO_SCORES)
@@ -171,8 +175,8 @@ class Judge(RewardsClips):
             config = self.config.copy() if name in run_tasks else compose(f"task={name}")
             if name in run_tasks:
                 config.task = neutral_labels(run_tasks[name])
-            if dimensions is not None:
-                OmegaConf.update(config, "task.dimensions", literal(list(dimensions)))
+            if keys is not None:
+                OmegaConf.update(config, "task.dimensions", literal(list(keys)))
             self._tasks[key] = build_task(config)
             if self._tasks[key].shots:
                 self._show_examples(self._tasks[key], config)
@@ -233,7 +237,7 @@ class Judge(RewardsClips):
 
         Args:
             audio: a file path, a float array ``[samples]`` (mono, about −1 to 1), a mapping with ``array`` and
-                ``sampling_rate`` (an audio column), or a list of these.
+                ``sampling_rate`` or a decoder (an audio column), or a list of these.
             task: name of the task; None means the task of the judge's run, and ``role`` if the run has several tasks
                 with ``role`` among them, or none with scores.
             dimensions: keys of the dimensions to score; None means all dimensions of the task.
@@ -256,14 +260,12 @@ class Judge(RewardsClips):
             The method ``to_frame()`` of both returns a pandas DataFrame; see `dramaeval.api.score_results`.
 
         Raises:
-            ValueError: a text is missing, unknown or contains markup of the model, or an array is not a clip.
+            ValueError: a text is missing, unknown or contains markup of the model, a question is longer than the model's
+                positions, an array is not a clip, or another argument is not valid.
             UnreadableClipError: a file cannot be decoded.
         """
-        if sample_rate is not None and sampling_rate not in (None, sample_rate):
-            raise ValueError(
-                f"sample_rate={sample_rate} and sampling_rate={sampling_rate}: give one of them."
-            )
-        sampling_rate = sampling_rate or sample_rate
+        sampling_rate = rate_of(sampling_rate, sample_rate)
+        require_count(clips_a_batch, "clips_a_batch")
         is_list = isinstance(audio, list | tuple)
         clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
         if not clips:
@@ -280,7 +282,7 @@ class Judge(RewardsClips):
         record_encoder = self._encoder(scored_task, len(clips), sampling_rate)
         inputs = zip(clips, references, texts, all_turns, raters, strict=True)
         records = [record_encoder.record(number, *of_clip) for number, of_clip in enumerate(inputs)]
-        require_plain_texts(record_encoder.text_check, scored_task, records)
+        require_usable_prompts(record_encoder, records, self.model)
         predictions = score(
             self.model,
             records,
@@ -303,6 +305,7 @@ class Judge(RewardsClips):
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
+        sample_rate: int | None = None,
         reference: Clip | None = None,
         turns: Sequence[Any] | None = None,
         **context: str,
@@ -318,7 +321,7 @@ class Judge(RewardsClips):
             b: the second clip.
             task: name of the task; None means the run's task of pairs, or ``pair`` if the run has none.
             dimensions: keys of the dimensions to compare; None means all dimensions of the task.
-            sampling_rate: sampling rate of arrays, in Hz; None means the rate of the model.
+            sampling_rate, sample_rate: sampling rate of arrays, in Hz, as for `score`.
             reference: the recording with which both clips are compared, as for `score`.
             turns: the turns of the conversation before both clips, as for `score`.
             context: the texts of the task, which both clips share.
@@ -329,6 +332,7 @@ class Judge(RewardsClips):
         Raises:
             ValueError: as for `score`; also if a clip has no score, for example because its thought did not end.
         """
+        sampling_rate = rate_of(sampling_rate, sample_rate)
         task = task or self._task_of_pairs()
         compared = self.task(task, dimensions)
         if isinstance(compared, PairTask) and compared.by == DIRECT:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dramaeval.api.clip_input import require_plain_texts
+from dramaeval.api.clip_input import require_usable_prompts
 from dramaeval.api.waveform_encoder import Clip, WaveformEncoder
 from dramaeval.data.records import Record
 from dramaeval.evaluation.pair_predictions import Outcomes, PairPrediction
@@ -65,7 +65,7 @@ def direct_comparisons(
     """Compare two clips in one prompt, in both orders; returns the comparisons by dimension key.
 
     Raises:
-        ValueError: a text contains markup of the model, or a clip cannot be used.
+        ValueError: a text contains markup of the model, the prompt is too long, or a clip cannot be used.
     """
     a, seconds_a = encoder.add_clip("audio_a", clips[0], number=0)
     b, seconds_b = encoder.add_clip("audio_b", clips[1], number=1)
@@ -75,7 +75,7 @@ def direct_comparisons(
         fields=texts, ratings={}, reference=reference_path, reference_seconds=reference_seconds,
         turns=encoder.turns("turns", turns),
     )  # fmt: skip
-    require_plain_texts(encoder.text_check, task, [record])
+    require_usable_prompts(encoder, [record], model)
     predictions = score(model, [record], encoder, shared_prefix=shared_prefix)
     kept = [field.name for field in fields(Comparison)]
     return {

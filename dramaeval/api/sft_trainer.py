@@ -12,6 +12,7 @@ import torch
 import trl
 from transformers import PreTrainedModel
 
+from dramaeval.api.clip_input import positions_of
 from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
 from dramaeval.api.item_dataset import ItemDataset
 from dramaeval.api.judge import Judge
@@ -24,6 +25,7 @@ from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.shared_prefix import NAME
+from dramaeval.models.inputs.question_length import first_too_long
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.question_sampler import SampledQuestions
@@ -138,7 +140,8 @@ def trainer_arguments(
         ModelError: the model cannot be loaded, or takes no audio.
         ValueError: the dataset is missing or has another sample rate than the model, or the adapter could not be saved
             exactly.
-        BadRecordsError: texts of the records contain control tokens of the model or tags of answers.
+        BadRecordsError: texts of the records contain control tokens of the model or tags of answers, or questions are
+            longer than the model's positions.
     """
     if dataset is None:
         raise ValueError(
@@ -157,6 +160,10 @@ def trainer_arguments(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )
     if problems := record_encoder.text_check.problems(dataset.task, dataset.records):
+        raise BadRecordsError(problems)
+    positions = positions_of(judge.family, judge.model)
+    lengths = (first_too_long(record_encoder, record, positions) for record in dataset.records)
+    if problems := list(filter(None, lengths)):
         raise BadRecordsError(problems)
     if dataset.sample_rate != record_encoder.logmel.sampling_rate:
         raise ValueError(

@@ -28,7 +28,7 @@ from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
 _RESTORE_FIX = "restore the clip from its source, or leave the record out"
-_MAX_RATE = 768_000  # Hz; the highest rate of any recording format
+MAX_RATE = 768_000  # Hz; the highest rate of any recording format
 _BLOCK_VALUES = 2**22  # number of values decoded at a time, in all channels together
 _UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 _FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "AU", "CAF", "W64", "NIST", "FLAC", "OGG", "MP3")
@@ -170,8 +170,8 @@ def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -
 
 def _check_rate(path: Path, rate: int) -> None:
     """Reject the huge rates of damaged headers, at which one second of audio would take gigabytes."""
-    if rate > _MAX_RATE:
-        reason = f"its header says {rate:,} samples a second, more than the {_MAX_RATE:,} of any recording"
+    if rate > MAX_RATE:
+        reason = f"its header says {rate:,} samples a second, more than the {MAX_RATE:,} of any recording"
         raise UnreadableClipError(path, reason)
 
 

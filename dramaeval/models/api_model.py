@@ -6,6 +6,7 @@ This process has no weights of it. `dramaeval.evaluation.endpoint` sends it ques
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,15 +89,19 @@ class ApiModel:
         self.path = f"{self.name} at {self.base_url}"
 
     def _address_problems(self) -> list[str]:
-        address = urlsplit(self.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        try:
+            address = urlsplit(self.base_url)
+            known = address.scheme in ("http", "https") and address.hostname and address.port != 0
+        except ValueError:  # of brackets, or of a port that is no number up to 65535
+            known = False
+        if not known or not all("!" <= character <= "~" for character in self.base_url):
             return [
                 f"base_url={self.base_url} is not an address: give it with http:// or https://, such as "
                 "http://localhost:8000/v1."
             ]
-        if address.username or address.password or address.query:
+        if address.username or address.password or address.query or address.fragment:
             return [
-                "base_url holds a user, a password or a query, which would be saved with the settings: give the "
+                "base_url holds a user, a password, a query or a fragment, which would be saved with the settings: give the "
                 "address alone, and the key as an environment variable (key_variable)."
             ]
         return []
@@ -109,9 +114,9 @@ class ApiModel:
             if getattr(self, name) != getattr(ApiModel, name, [])
         ]
         problems += [
-            f"{name}={getattr(self, name)} must be {least} or more."
+            f"{name}={getattr(self, name)} must be a finite number, {least} or more."
             for name, least in _MINIMA.items()
-            if getattr(self, name) is not None and getattr(self, name) < least
+            if getattr(self, name) is not None and not least <= getattr(self, name) < math.inf
         ]
         if self.path != "api":
             problems.append(f"path={self.path}: an endpoint has no folder: give name and base_url.")
@@ -120,8 +125,8 @@ class ApiModel:
         if self.answers != "logprobs" and self.samples > 1 and self.temperature == 0:
             problems.append("temperature=0 makes all samples alike: give temperature=1.")
         for name in ("timeout", "requests_per_minute"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                problems.append(f"{name}={value} must be above 0.")
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                problems.append(f"{name}={value} must be a finite number above 0.")
         if (self.price_input is None) != (self.price_output is None):
             problems.append("The cost needs price_input and price_output: give both.")
         reserved = {"model", "messages", "n", "logprobs", "top_logprobs", "stream"}
@@ -132,9 +137,14 @@ class ApiModel:
         return problems
 
     def key_problem(self) -> str | None:
-        """The problem of a missing key for an endpoint on another machine; None if a key exists or none is needed."""
+        """The problem of a missing key for an endpoint on another machine, or of a key that no request can hold; or None."""
         host = urlsplit(self.base_url).hostname
-        if self.key_variable is None or os.environ.get(self.key_variable) or host in _LOCAL:
+        if not all("!" <= character <= "~" for character in self.key() or ""):
+            return (
+                f"The key in {self.key_variable} has a space, a line break or a character outside ASCII: set the "
+                "variable to the key alone."
+            )
+        if self.key_variable is None or self.key() or host in _LOCAL:
             return None
         return (
             f"The environment has no {self.key_variable} with the key of {self.base_url}: set it, name another "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +16,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
+from dramaeval.errors import UserFacingError, raised
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.evaluation.metrics.standard import with_standard
 from dramaeval.models.families.base import Family
@@ -22,6 +24,10 @@ from dramaeval.tasks.listeners import EMBED, listener_problem, names_of
 from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
+from dramaeval.training.question_sampler import trainable_dimensions
+
+#: The number of training records whose targets are computed before weights load.
+_LABELS_CHECKED = 100
 
 
 def build_task(config: DictConfig) -> Task:
@@ -36,9 +42,19 @@ def build_task(config: DictConfig) -> Task:
     except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
         where = _rubric_file(cause.rubric) if isinstance(cause, RubricError) else ""
-        raise ConfigError(f"task: {cause.args[0] if cause.args else cause}{where}") from None
+        raise ConfigError(f"task: {_reason(error)}{where}") from None
     task.built_from = node
     return task
+
+
+def _reason(error: Exception) -> str:
+    """Why an object cannot be built; where the error is no message about its arguments, also where it was raised."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ValueError | UserFacingError | InstantiationException):
+        return str(cause)
+    if isinstance(cause, TypeError) and "argument" in str(cause):
+        return str(cause)  # the arguments do not fit the signature, which the message names
+    return raised(cause)
 
 
 def build_mixture(tasks: Mapping[str, Task]) -> Task:
@@ -99,6 +115,18 @@ def check_listeners(task: Task, records: Sequence[Record]) -> None:
         raise ConfigError(problems)
 
 
+def check_labels(task: Task, records: Sequence[Record]) -> None:
+    """Raise ConfigError if a label policy of the user fails on the first training records, or gives none of them a target."""
+    rng = np.random.default_rng(0)
+    rated = [record for record in records[:_LABELS_CHECKED] if trainable_dimensions(task, record)]
+    targets = [task.targets(record, task.dimensions_for(record), rng) for record in rated]
+    if rated and not any(targets):
+        raise ConfigError(
+            f"task.labels: the label policy returns None for every rating of the first {len(rated)} rated training "
+            "records: return a distribution over the scale, and None only without ratings."
+        )
+
+
 def trained_raters(task: Task, records: Sequence[Record]) -> set[str]:
     """The raters whose scores a judge can predict after its training on the records; empty without a listener model."""
     return {
@@ -136,7 +164,7 @@ def build_family(config: DictConfig) -> Family:
     try:
         return instantiate(config.model)
     except InstantiationException as error:
-        raise ConfigError(f"model: {error.__cause__ or error}") from None
+        raise ConfigError(f"model: {_reason(error)}") from None
 
 
 def build_metrics(config: DictConfig) -> list[Metric]:
@@ -151,7 +179,7 @@ def build_metrics(config: DictConfig) -> list[Metric]:
             metric = instantiate(node)
             metric_name(metric)
         except InstantiationException as error:
-            problems.append(f"evaluation.metrics: {node._target_}: {error.__cause__ or error}")
+            problems.append(f"evaluation.metrics: {node._target_}: {_reason(error)}")
         except ValueError as error:
             problems.append(
                 f"evaluation.metrics: {error} (see dramaeval.evaluation.metrics.metric)."
@@ -187,7 +215,7 @@ def build_callbacks(config: DictConfig, args: Any) -> list[Any]:
         try:
             callback = instantiate(node)
         except InstantiationException as error:
-            problems.append(f"callbacks.{name}: {error.__cause__ or error}")
+            problems.append(f"callbacks.{name}: {_reason(error)}")
             continue
         callbacks.append(callback)
         if not isinstance(callback, TrainerCallback):

@@ -39,6 +39,7 @@ from dramaeval.stages.builders import (
     build_metrics,
     build_quantization,
     build_task,
+    check_labels,
     check_listeners,
 )
 from dramaeval.stages.compatibility import check_best_figure, check_family, check_task
@@ -155,6 +156,7 @@ class RunContext:
             self.task.learn(self.splits["train"])
         if self.trains:
             check_listeners(self.task, self.splits["train"])
+            check_labels(self.task, self.splits["train"])
         self.splits.log_remarks(self.task)
         if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
             log.warning(

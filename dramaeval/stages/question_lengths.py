@@ -14,7 +14,7 @@ from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.data.problems import Problem
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
-from dramaeval.models.inputs.question_length import clip_tokens, question_tokens
+from dramaeval.models.inputs.question_length import clip_tokens, question_tokens, too_long
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.planning.flops import Work
 from dramaeval.stages.thought_cost import thoughts_about
@@ -182,17 +182,9 @@ class _Longest:
         last = self.too_long[-1] if self.too_long else None
         if last and (last.file, last.line, last.id) == (record.file, record.line, record.id):
             return  # one problem per record
-        length = question_tokens(self.record_encoder, record, question, self.positions)
-        if length > self.positions:
-            self.too_long.append(
-                record.problem(
-                    "prompt",
-                    f"a question about it has {length:,} tokens, clips and answer included; the model has "
-                    f"{self.positions:,} positions",
-                    "shorten its texts, its clip or its turns (task.turns=text leaves out their clips), or lower "
-                    "task.shots; a prompt is never cut",
-                )
-            )
+        problem = too_long(self.record_encoder, record, question, self.positions)
+        if problem is not None:
+            self.too_long.append(problem)
 
     def result(self) -> tuple[int, str]:
         """The tokens of the longest question (estimated if questions are too long), and its record with file and line."""

@@ -17,8 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.mean_ratings import mean_distribution
+from dramaeval.data.problems import one_line
 from dramaeval.data.raters import Rated, RaterInfo, RaterKey, rater_table
+from dramaeval.errors import raised
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +246,64 @@ def target_of_mean(
         return policy((mean,), scale, rng)
     shares = mean_distribution(tuple(map(float, scale)), mean, std)
     return policy(scale, scale, rng, weights=shares)
+
+
+class CheckedPolicy:
+    """A label policy of the user, whose results are checked; it has the policy's signature and attributes.
+
+    Args:
+        policy: the label policy.
+
+    Raises:
+        ConfigError: in a call, if the policy raises an error or returns no distribution over the scale.
+    """
+
+    def __init__(self, policy: LabelPolicy) -> None:
+        self.policy = policy
+        self.__signature__ = inspect.signature(policy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "policy":  # while an instance is unpickled
+            raise AttributeError(name)
+        return getattr(self.policy, name)
+
+    def __call__(
+        self, ratings: Ratings, scale: Sequence[float], rng: np.random.Generator, **weights: Any
+    ) -> np.ndarray | None:
+        """The policy's target, float64 ``[scale]``; None if it gives none."""
+        where = f"for the ratings {list(ratings)} on the scale {list(scale)}"
+        try:
+            target = self.policy(ratings, scale, rng, **weights)
+        except Exception as error:
+            raise ConfigError(
+                f"task.labels: {self._name} raised {raised(error)} {where}."
+            ) from error
+        if target is None:
+            return None
+        try:
+            shares = np.asarray(target, dtype=np.float64)
+        except (TypeError, ValueError):
+            shares = np.array(np.nan)
+        is_whole = shares.shape == (len(scale),) and bool((shares >= 0).all())
+        if not is_whole or abs(float(shares.sum()) - 1) > 1e-4:  # also NaN
+            raise ConfigError(
+                f"task.labels: {self._name} returned {one_line(repr(target), 200)} {where}: a label policy returns "
+                f"{len(scale)} shares, one for each score, 0 or more and 1 in sum, or None if there are no ratings."
+            )
+        return shares
+
+    @property
+    def _name(self) -> str:
+        function = getattr(self.policy, "func", self.policy)
+        name = getattr(function, "__qualname__", type(function).__name__)
+        return f"{function.__module__}.{name}"
+
+
+def checked_policy(policy: Any) -> Any:
+    """The policy, with its results checked unless it is one of this package."""
+    module = getattr(getattr(policy, "func", policy), "__module__", None) or ""
+    is_own = policy is None or module.partition(".")[0] == "dramaeval"
+    return policy if is_own or isinstance(policy, CheckedPolicy) else CheckedPolicy(policy)
 
 
 def takes_weights(policy: Any) -> bool:

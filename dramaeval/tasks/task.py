@@ -30,6 +30,7 @@ from dramaeval.tasks.few_shot import (
 )
 from dramaeval.tasks.labels import (
     LabelPolicy,
+    checked_policy,
     confidence_weights,
     learn_by_rater,
     learnt_weights,
@@ -108,7 +109,7 @@ class Task:
         self.rubric: Rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
         self.system = system
         self.context = context
-        self.labels = labels
+        self.labels = checked_policy(labels)
         self.confidence = confidence
         if confidence and not takes_weights(labels):
             raise ValueError(

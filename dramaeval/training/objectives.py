@@ -8,11 +8,13 @@ questions of the optimizer step, so that the weight of a question does not depen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from dramaeval.config.problems import near_match_hint
+from dramaeval.models.failures import TrainingFailureError
 from dramaeval.models.forward.answer_distributions import (
     choice_log_p,
     expected_scores,
@@ -198,13 +200,27 @@ class WeightedObjective:
 
         A question about one clip of a pair has no target: it has only the losses of `OF_PAIRS`.
         """
-        losses = {name: weight * term(logits, batch) for name, weight, term in self.terms}
+        losses = {
+            name: weight * _checked(name, term(logits, batch), batch)
+            for name, weight, term in self.terms
+        }
         if batch.pairs is None:
             return losses
         return {
             name: loss if name in OF_PAIRS else torch.where(batch.rated, loss, 0.0)
             for name, loss in losses.items()
         }
+
+
+def _checked(name: str, loss: Any, batch: Batch) -> torch.Tensor:
+    """The loss of a term; raises TrainingFailureError if it is not one number for each question."""
+    if isinstance(loss, torch.Tensor) and loss.shape == (batch.questions,):
+        return loss
+    given = f"shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{loss!r}"
+    raise TrainingFailureError(
+        f"trainer.objective: {name} returned {given}, but an objective returns one loss for each question, a tensor of "
+        f"shape [questions], here [{batch.questions}]: do not take the mean over questions."
+    )
 
 
 def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:

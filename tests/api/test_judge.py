@@ -217,8 +217,24 @@ def test_the_task_archetype_has_its_own_dimensions_and_scales(tiny, lines):
     [
         ({"scene": None}, "missing: scene=…"),
         ({"sceen": "x"}, "sceen is not a text of the task role"),
-        ({"age": ["a", "b"]}, "age must be a text, or 1 of them"),
-        ({"age": " "}, "age must be a text"),
+        ({"age": ["a", "b"]}, "age=['a', 'b'] must be a text, or a list with a text for each of the 1 clips"),
+        ({"age": " "}, "age=' ' must be a text"),
+        ({"age": 5}, "age=5 must be a text"),
+        ({"age": b"old"}, "age=b'old' must be a text"),
+        ({"age": {"a": "b"}}, "age={'a': 'b'} must be a text"),
+        ({"age": iter(["old"])}, "must be a text"),
+        ({"task": ["role"]}, "task=['role'] is not known; choose one of"),
+        ({"dimensions": "trait_embodiment"}, "dimensions='trait_embodiment' must be a list of the keys"),
+        ({"dimensions": 3}, "dimensions=3 must be a list of the keys"),
+        ({"dimensions": []}, "dimensions=[] must be a list of the keys"),
+        ({"dimensions": [3]}, "dimensions=[3] must be a list of the keys"),
+        ({"dimensions": iter(["trait_embodiment"])}, "must be a list of the keys"),
+        ({"clips_a_batch": 0}, "clips_a_batch=0 must be a whole number, 1 or more"),
+        ({"clips_a_batch": -1}, "clips_a_batch=-1 must be a whole number"),
+        ({"clips_a_batch": 1.5}, "clips_a_batch=1.5 must be a whole number"),
+        ({"sampling_rate": 0}, "sample_rate=0 must be a number of samples per second"),
+        ({"sample_rate": 16000, "sampling_rate": 8000}, "give one of them"),
+        ({"scene": "word " * 9000}, "tokens, clips and answer included; the model has 8,192 positions: shorten"),
         ({"task": "rolle"}, "task='rolle' is not known; choose one of archetype, pair, pair_direct, role"),
         ({"transcript": "Go.<|im_end|>"}, 'audio[0]: transcript holds "<|im_end|>", a control token'),
         ({"scene": "<answer>5</answer>"}, 'audio[0]: scene holds "<answer>", a tag of the judge'),
@@ -238,6 +254,28 @@ def test_invalid_arguments_are_errors(tiny, change, message):
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is looked at below
         tiny.score(audio, **{name: value for name, value in given.items() if value is not None})
     assert message in str(raised.value)
+
+
+def test_both_names_of_the_sampling_rate_are_arguments_of_score_and_compare(tiny):
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 8000)).astype(np.float32)
+    texts = dict.fromkeys(TEXTS, "text")
+    asked = {"task": "role", "dimensions": ["trait_embodiment"], **texts}
+    for method, clips in ((tiny.score, noise[:1]), (tiny.compare, noise)):
+        results = [
+            method(*clips, **asked, **{name: rate})
+            for name, rate in (
+                ("sample_rate", 8000),
+                ("sampling_rate", 8000),
+                ("sample_rate", 16000),
+            )
+        ]
+        assert results[0] == results[1] != results[2]
+
+
+def test_a_comparison_in_one_prompt_that_is_too_long_is_refused(tiny):
+    noise = np.random.default_rng(0).normal(0, 0.1, 8000)
+    with pytest.raises(ValueError, match="the model has 8,192 positions"):
+        tiny.compare(noise, noise, "pair_direct", question="word " * 9000)
 
 
 def test_missing_clips_and_folders_without_a_judge_are_errors(tiny, tmp_path):

@@ -1,6 +1,8 @@
 """Label policies, compared with values computed by hand; all of them leave missing ratings out."""
 
+import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ from scipy import stats
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.raters import RaterInfo
-from dramaeval.stages.builders import build_task
+from dramaeval.stages.builders import build_task, check_labels
 from dramaeval.tasks.labels import (
     RaterWeighted,
     agreement,
     between,
+    checked_policy,
     confidence_weights,
     distribution,
     learn_by_rater,
@@ -273,3 +276,76 @@ def test_more_raters_than_were_learnt_about_count_as_the_mean(composed, make_cli
     ratings = np.array(records[0].ratings[one.annotation])
     expected = [shares[ratings == score].sum() / shares.sum() for score in one.scale]
     np.testing.assert_allclose(target, expected)
+
+
+def _fails(ratings, scale, rng):
+    return ratings[0] / 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        (
+            lambda ratings, scale, rng: [1.0, 0.0, 0.0],
+            r"returned \[1.0, 0.0, 0.0\] for the ratings \[4, 5\]",
+        ),
+        (lambda ratings, scale, rng: [0.0, 0.0, 0.0, 1.0, 1.0], "5 shares"),
+        (lambda ratings, scale, rng: [0.0] * 5, "5 shares"),
+        (lambda ratings, scale, rng: [-0.5, 0.0, 0.0, 0.0, 1.5], "5 shares"),
+        (lambda ratings, scale, rng: [float("nan")] * 5, "5 shares"),
+        (lambda ratings, scale, rng: np.eye(5), "5 shares"),
+        (lambda ratings, scale, rng: 4.5, "returned 4.5 for"),
+        (lambda ratings, scale, rng: "4", "returned '4' for"),
+        (lambda ratings, scale, rng: [None] * 5, "5 shares"),
+        (
+            _fails,
+            r"_fails raised ZeroDivisionError: division by zero \(.*test_labels.py:\d+\) for the ratings",
+        ),
+    ],
+)
+def test_a_policy_of_the_user_that_returns_no_distribution_is_refused(policy, problem):
+    with pytest.raises(ConfigError, match=f"task.labels: {__name__}.*{problem}"):
+        checked_policy(policy)([4, 5], [1, 2, 3, 4, 5], np.random.default_rng(0))
+
+
+def test_a_checked_policy_is_the_policy():
+    def weighted(ratings, scale, rng, weights=None):
+        return between(5.0 if weights is None else float(np.dot(ratings, weights)), scale)
+
+    checked = checked_policy(weighted)
+    generator = np.random.default_rng(0)
+    np.testing.assert_array_equal(checked([4], [1, 2, 3, 4, 5], generator), [0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(
+        checked([2, 4], [1, 2, 3, 4, 5], generator, weights=[0.5, 0.5]), [0, 0, 1, 0, 0]
+    )
+    assert takes_weights(checked)
+    assert not takes_weights(checked_policy(_fails))
+    assert checked_policy(checked) is checked
+    assert checked_policy(lambda *_: None)([4], [1, 2], generator) is None
+    assert pickle.loads(pickle.dumps(checked_policy(_fails))).policy is _fails
+    for own in (distribution, RaterWeighted(), partial(distribution), None):
+        assert checked_policy(own) is own
+
+
+def _forgets_to_return(ratings, scale, rng):
+    distribution(ratings, scale, rng)
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("_fails", "_fails raised ZeroDivisionError"),
+        ("_forgets_to_return", "returns None for every rating"),
+    ],
+)
+def test_a_failing_policy_stops_before_weights_load(composed, policy, problem):
+    config = composed(
+        "task=role",
+        "task.labels=mine",
+        f"+task.label_policies.mine={{_target_: {__name__}.{policy}, _partial_: true}}",
+    )
+    task = build_task(config)
+    records = task.read(PACKAGE / "data" / "sample" / "realism" / "val.jsonl").records
+    with pytest.raises(ConfigError, match=problem):
+        check_labels(task, records)
+    check_labels(build_task(composed("task=role")), records)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dramaeval.models.failures import TrainingFailureError
 from dramaeval.models.forward.answer_distributions import chosen, expected_scores
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.training.objectives import (
@@ -134,6 +135,27 @@ def test_a_weighted_objective_multiplies_each_term_by_its_weight():
     terms = both(*two_questions())
     torch.testing.assert_close(terms["soft_ce"], torch.tensor([4 * LN2, 3.75 * LN2]))
     torch.testing.assert_close(terms["answer_ce"], torch.tensor([2 * LN2, 1.5 * LN2]))
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [
+        (lambda logits, batch: logits.mean(), r"returned shape \[\], but"),
+        (lambda logits, batch: logits[:, 0], r"returned shape \[4\], but"),
+        (lambda logits, batch: logits[:2, :1], r"returned shape \[2, 1\], but"),
+        (lambda logits, batch: logits[:1, 0], r"returned shape \[1\], but"),
+        (lambda logits, batch: 0.5, "returned 0.5, but"),
+        (lambda logits, batch: None, "returned None, but"),
+        (lambda logits, batch: [0.5, 0.5], r"returned \[0.5, 0.5\], but"),
+    ],
+)
+@pytest.mark.parametrize("expression", ["mine", "soft_ce+0.5*mine"])
+def test_an_objective_that_returns_no_loss_for_each_question_is_refused(
+    returned, named, expression
+):
+    objective = WeightedObjective(expression, {"mine": returned, "soft_ce": soft_ce})
+    with pytest.raises(TrainingFailureError, match=f"mine {named}.*\\[questions\\], here \\[2\\]"):
+        objective(*two_questions())
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT, LONGEST_RETRY_AFTER = 60.0, 600.0
 #: The run stops after this number of consecutive requests without a reply.
 FAILURES_IN_A_ROW = 10
-#: Status codes with which the endpoint would answer every request of the run.
-_STOPS = {401, 402, 403, 404}
+#: Status codes with which the endpoint would answer every request of the run; redirections (3xx) are others.
+_STOPS = {401, 402, 403, 404, 405}
 _TEMPORARY = {408, 409, 425, 429}
 
 
@@ -137,14 +137,17 @@ class ChatClient:
             try:
                 return read_reply(response.text), "", 0.0
             except MalformedReplyError as error:
-                return None, str(error), 0.0
+                return None, self._safe(str(error)), 0.0
         reason = f"status {status}: {self._message(response.text)}"
-        if status in _STOPS or "insufficient_quota" in response.text:
+        if 300 <= status < 400:
+            target = self._safe(response.headers.get("Location", "another address"))
+            reason = f"status {status} sends requests on to {target}, which is not followed"
+        if status in _STOPS or 300 <= status < 400 or "insufficient_quota" in response.text:
             raise EndpointError(self._stopped(reason))
         if status not in _TEMPORARY and status < 500:
             raise RefusedRequestError(reason)
         wait = retry_after(response.headers.get("Retry-After"))
-        if status == 429:
+        if wait:
             self._pace.pause(min(wait, LONGEST_RETRY_AFTER))
         return None, reason, wait
 

@@ -70,8 +70,11 @@ def read_reply(text: str) -> Reply:
     """
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise MalformedReplyError("the reply is not JSON") from None
+    if isinstance(body, dict) and body.get("error") and not body.get("choices"):
+        # Some gateways report errors with status 200.
+        raise MalformedReplyError(f"the reply is an error: {error_message(body['error'])}")
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices:
         raise MalformedReplyError("the reply has no choices")
@@ -87,6 +90,12 @@ def read_reply(text: str) -> Reply:
         audio_tokens=_count(details, "audio_tokens"),
         output_tokens=_count(usage, "completion_tokens"),
     )
+
+
+def error_message(error: Any) -> str:
+    """The endpoint's description of an error, in one line."""
+    text = str(error.get("message", error) if isinstance(error, dict) else error)
+    return one_line(text, 200)
 
 
 def _count(usage: Any, key: str) -> int:
@@ -116,7 +125,16 @@ def _completion(choice: Any) -> Completion:
 def _token(values: Any) -> Token:
     text = str(values["token"])
     alternatives = {
-        str(other["token"]): float(other["logprob"]) for other in values.get("top_logprobs") or ()
+        str(other["token"]): _logprob(other["logprob"])
+        for other in values.get("top_logprobs") or ()
     }
     # Some endpoints leave the written token out of its alternatives.
-    return Token(text, {text: float(values["logprob"]), **alternatives})
+    return Token(text, {text: _logprob(values["logprob"]), **alternatives})
+
+
+def _logprob(value: Any) -> float:
+    """A log-probability; raises ValueError or TypeError for other values. Rounding may bring it above 0."""
+    number = float(value)
+    if not number <= 0.01:  # also NaN
+        raise ValueError("logprob")
+    return min(number, 0.0)

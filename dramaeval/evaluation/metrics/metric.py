@@ -32,6 +32,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from dramaeval.data.problems import one_line
+from dramaeval.errors import UserFacingError, raised
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.moments import of_mean
@@ -42,6 +44,10 @@ ROWS_RESAMPLED = 4_000_000
 
 class UndefinedError(ValueError):
     """The metric is undefined on these arrays; the message is the reason."""
+
+
+class MetricError(UserFacingError):
+    """A metric raises an error, or returns no number."""
 
 
 class NotApplicableError(UndefinedError):
@@ -126,11 +132,27 @@ def metric_name(metric: Metric) -> str:
 
 
 def value_of(metric: Metric, arrays: DimensionArrays) -> float:
-    """The finite value of the metric; raises UndefinedError with the reason if there is none."""
-    value = metric(arrays)
-    if value is None or not math.isfinite(value):
+    """The finite value of the metric.
+
+    Raises:
+        UndefinedError: there is none; the message is the reason.
+        MetricError: the metric raises another error, or returns something else than a number.
+    """
+    try:
+        value = metric(arrays)
+    except UndefinedError:
+        raise
+    except Exception as error:
+        raise MetricError(f"The metric {metric_name(metric)} raised {raised(error)}.") from error
+    try:
+        number = math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        raise MetricError(
+            f"The metric {metric_name(metric)} returned {one_line(repr(value), 200)}, which is no number."
+        ) from None
+    if not math.isfinite(number):
         raise UndefinedError(f"the metric gave {value}")
-    return float(value)
+    return number
 
 
 def metric_values(

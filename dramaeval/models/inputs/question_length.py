@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramaeval.data.logmel import FRAMES_PER_SECOND
+from dramaeval.data.problems import Problem
 from dramaeval.data.records import Record
 from dramaeval.models.chat_templates import content_parts
 from dramaeval.models.families.base import Family
@@ -58,6 +59,34 @@ def question_tokens(
     if question.generates_thought:
         answer += record_encoder.task.max_written_tokens(record)
     return answer + prompt_tokens(record_encoder, record, question, limit - answer)
+
+
+def too_long(
+    record_encoder: RecordEncoder, record: Record, question: Question, positions: int
+) -> Problem | None:
+    """The problem of a question that has more tokens than the model has positions; None if it fits."""
+    length = question_tokens(record_encoder, record, question, positions)
+    if length <= positions:
+        return None
+    return record.problem(
+        "prompt",
+        f"a question about it has {length:,} tokens, clips and answer included; the model has "
+        f"{positions:,} positions",
+        "shorten its texts, its clip or its turns (task.turns=text leaves out their clips), or lower "
+        "task.shots; a prompt is never cut",
+    )
+
+
+def first_too_long(
+    record_encoder: RecordEncoder, record: Record, positions: int | None
+) -> Problem | None:
+    """As `too_long`, for the first question about a record that is too long; None without a limit."""
+    if positions is None:
+        return None
+    task = record_encoder.task
+    questions = task.questions(record, task.dimensions_for(record))
+    problems = (too_long(record_encoder, record, question, positions) for question in questions)
+    return next(filter(None, problems), None)
 
 
 def longest_answer(fields: Sequence[AnswerTokens]) -> int:

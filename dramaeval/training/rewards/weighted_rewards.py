@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from hydra.utils import get_object
 
 from dramaeval.config.literal import instantiate
+from dramaeval.errors import raised
 from dramaeval.models.failures import TrainingFailureError
 from dramaeval.training.rewards.completion import Completion, Reward
 
@@ -79,8 +79,7 @@ def reward_values(name: str, reward: Reward, completions: Sequence[Completion]) 
         values = list(reward(completions))
     except Exception as error:
         raise RewardError(
-            f"The reward {name!r} raised {type(error).__name__}: {error}{_place(error)}. "
-            f"{_cause(reward, completions)}"
+            f"The reward {name!r} raised {raised(error)}. {_cause(reward, completions)}"
         ) from error
     if len(values) != len(completions):
         raise RewardError(
@@ -100,12 +99,6 @@ def _is_finite(value: Any) -> bool:
         return value is not None and math.isfinite(float(value))
     except (TypeError, ValueError):
         return False
-
-
-def _place(error: BaseException) -> str:
-    """The file and line at which an error was raised."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f" ({frame.filename}:{frame.lineno})"
 
 
 def _cause(reward: Reward, completions: Sequence[Completion]) -> str:

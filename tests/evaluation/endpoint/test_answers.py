@@ -142,6 +142,29 @@ def test_a_malformed_reply_is_an_error(body):
         read_reply(body)
 
 
+@pytest.mark.parametrize("place", ["token", "alternative"])
+@pytest.mark.parametrize("logprob", ["NaN", "null", '"low"', "1000", "Infinity", "0.5", "[]"])
+def test_what_is_no_logprob_is_malformed(logprob, place):
+    values = {"token": "-0.1", "alternative": "-0.1", place: logprob}
+    other = f'{{"token": "5", "logprob": {values["alternative"]}}}'
+    token = f'{{"token": "4", "logprob": {values["token"]}, "top_logprobs": [{other}]}}'
+    body = (
+        f'{{"choices": [{{"message": {{"content": "4"}}, "logprobs": {{"content": [{token}]}}}}]}}'
+    )
+    with pytest.raises(MalformedReplyError):
+        read_reply(body)
+
+
+def test_a_logprob_of_rounding_and_one_of_no_probability_are_read():
+    others = '{"token": "4", "logprob": 1e-9}, {"token": "5", "logprob": -Infinity}'
+    token = f'{{"token": "4", "logprob": 1e-9, "top_logprobs": [{others}]}}'
+    body = (
+        f'{{"choices": [{{"message": {{"content": "4"}}, "logprobs": {{"content": [{token}]}}}}]}}'
+    )
+    (completion,) = read_reply(body).completions
+    assert completion.tokens[0].alternatives == {"4": 0.0, "5": float("-inf")}
+
+
 @pytest.mark.parametrize(
     ("choice", "reason"),
     [

@@ -39,6 +39,8 @@ def ask(client, text="Rate it.", **fields):
         ["timeout"],
         [(200, "not compressed", {"Content-Encoding": "gzip"})],
         [(429, "slow down", {"Retry-After": "0.05"}), 500],
+        ["[" * 100_000],
+        ['{"error": {"message": "overloaded"}}'],
     ],
 )
 def test_a_temporary_error_is_retried(endpoint, client_of, faults):
@@ -49,10 +51,11 @@ def test_a_temporary_error_is_retried(endpoint, client_of, faults):
     assert len(endpoint.bodies) == len(faults) + 1
 
 
-def test_retry_after_delays_all_requests(endpoint, client_of, monkeypatch):
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_retry_after_delays_all_requests(endpoint, client_of, monkeypatch, status):
     waits = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
-    endpoint.faults = [(429, "slow down", {"Retry-After": "7"})]
+    endpoint.faults = [(status, "slow down", {"Retry-After": "7"})]
     client = client_of()
     ask(client)
     before, retry, next_request = waits
@@ -109,12 +112,39 @@ def test_many_failures_in_a_row_stop_the_run(endpoint, client_of):
         ask(client)
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404])
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405])
 def test_an_error_of_all_requests_stops_at_once(endpoint, client_of, status):
     endpoint.faults = [status] * 5
     with pytest.raises(EndpointError, match=f"status {status}: out of order"):
         ask(client_of())
     assert len(endpoint.bodies) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_stops_at_once_and_names_its_target(endpoint, client_of, status):
+    endpoint.faults = [(status, "", {"Location": "https://elsewhere/v1/chat/completions"})] * 5
+    with pytest.raises(EndpointError, match=f"status {status} .*https://elsewhere/v1/chat"):
+        ask(client_of())
+    assert len(endpoint.bodies) == 1
+
+
+@pytest.mark.parametrize("error", [{"message": "no credit left"}, "no credit left"])
+def test_an_error_with_status_200_gives_the_endpoints_reason(endpoint, client_of, error):
+    endpoint.faults = [json.dumps({"error": error})] * 2
+    with pytest.raises(NoReplyError, match="the reply is an error: no credit left"):
+        ask(client_of(retries=1))
+
+
+@pytest.mark.parametrize("key", ["abc\n", " abc", "a bc", "abcé", "“abc”", "abc\x7f"])
+def test_a_key_that_no_request_can_hold_is_a_problem(monkeypatch, key):
+    monkeypatch.setenv("MY_VOICE_SERVICE", key)
+    for address in ("https://host/v1", "http://localhost:8000/v1"):
+        model = ApiModel(base_url=address, name="m", key_variable="MY_VOICE_SERVICE")
+        problem = str(model.key_problem())
+        assert problem.startswith("The key in MY_VOICE_SERVICE has a space, a line break or")
+        assert key not in problem
+    monkeypatch.setenv("MY_VOICE_SERVICE", KEY)
+    assert model.key_problem() is None
 
 
 def test_an_empty_account_with_status_429_stops_at_once(endpoint, client_of):
@@ -212,11 +242,27 @@ def test_tokens_and_cost_by_hand(client_of, tmp_path):
     ("settings", "problem"),
     [
         ({"base_url": "localhost:8000"}, "not an address"),
-        ({"base_url": "https://me:pw@host/v1"}, "holds a user, a password or a query"),
-        ({"base_url": "https://host/v1?key=abc"}, "holds a user, a password or a query"),
+        ({"base_url": "http://localhost:abc/v1"}, "not an address"),
+        ({"base_url": "http://localhost:99999/v1"}, "not an address"),
+        ({"base_url": "http://local host/v1"}, "not an address"),
+        ({"base_url": "http://[::1/v1"}, "not an address"),
+        ({"base_url": "https://host/v1#key"}, "a query or a fragment"),
+        ({"timeout": float("nan")}, "timeout=nan must be a finite number above 0"),
+        ({"timeout": float("inf")}, "timeout=inf must be a finite number above 0"),
+        ({"requests_per_minute": float("inf")}, "must be a finite number above 0"),
+        ({"temperature": float("nan")}, "temperature=nan must be a finite number, 0 or more"),
+        (
+            {"price_input": float("inf"), "price_output": 1},
+            "price_input=inf must be a finite number",
+        ),
+        ({"base_url": "https://me:pw@host/v1"}, "holds a user, a password, a query or a fragment"),
+        (
+            {"base_url": "https://host/v1?key=abc"},
+            "holds a user, a password, a query or a fragment",
+        ),
         ({"answers": "guess"}, "must be one of auto, logprobs, samples"),
-        ({"samples": 0}, "samples=0 must be 1 or more"),
-        ({"timeout": 0}, "timeout=0 must be above 0"),
+        ({"samples": 0}, "samples=0 must be a finite number, 1 or more"),
+        ({"timeout": 0}, "timeout=0 must be a finite number above 0"),
         ({"temperature": 0}, "makes all samples alike"),
         ({"price_input": 1}, "give both"),
         ({"dtype": "bfloat16"}, "dtype=bfloat16: a model behind an endpoint has no weights"),

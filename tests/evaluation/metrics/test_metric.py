@@ -12,6 +12,7 @@ from dramaeval.evaluation.bootstrap import bootstrap_draws
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics import metric as seam
 from dramaeval.evaluation.metrics.metric import (
+    MetricError,
     UndefinedError,
     metric_name,
     value_of,
@@ -68,6 +69,33 @@ def test_a_metric_without_a_number_is_undefined(
 ) -> None:
     with pytest.raises(UndefinedError, match="the metric gave"):
         value_of(lambda arrays: value, make_arrays([1], [1]))
+
+
+def _divides_by_zero(arrays: DimensionArrays) -> float:
+    return 1 / (arrays.n - arrays.n)
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem"),
+    [
+        (
+            _divides_by_zero,
+            r"_divides_by_zero raised ZeroDivisionError: division by zero \(.*test_metric.py:\d+\)",
+        ),
+        (lambda arrays: arrays.nothing, "raised AttributeError: .*'nothing'"),
+        (lambda arrays: "good", "returned 'good', which is no number"),
+        (lambda arrays: [1.0, 2.0], r"returned \[1.0, 2.0\], which is no number"),
+        (lambda arrays: arrays.predicted, "which is no number"),
+    ],
+)
+def test_a_metric_that_fails_is_named(
+    make_arrays: Callable[..., DimensionArrays], metric: Callable[..., float], problem: str
+) -> None:
+    arrays = make_arrays([1, 2, 5], [2, 2, 2])
+    with pytest.raises(MetricError, match=f"The metric .*{problem}"):
+        value_of(metric, arrays)
+    with pytest.raises(MetricError, match=f"The metric .*{problem}"):
+        values_over_draws(metric, arrays, bootstrap_draws(3, 5, 0))
 
 
 def test_two_metrics_of_one_name_are_refused() -> None:
