@@ -321,7 +321,8 @@ class Judge(RewardsClips):
             b: the second clip.
             task: name of the task; None means the run's task of pairs, or ``pair`` if the run has none.
             dimensions: keys of the dimensions to compare; None means all dimensions of the task.
-            sampling_rate, sample_rate: sampling rate of arrays, in Hz, as for `score`.
+            sampling_rate: sampling rate of arrays, in Hz, as for `score`.
+            sample_rate: another name of ``sampling_rate``.
             reference: the recording with which both clips are compared, as for `score`.
             turns: the turns of the conversation before both clips, as for `score`.
             context: the texts of the task, which both clips share.
