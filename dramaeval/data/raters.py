@@ -120,10 +120,16 @@ def raters_of_record(value: Any) -> RaterInfo | str:
     names = [str(name) if type(name) is int else name for name in value]
     if not all(map(_is_name, names)):
         return "a name that is neither a text nor a whole number"
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    return raters_of_names(names)
+
+
+def raters_of_names(names: Iterable[str]) -> RaterInfo | str:
+    """The raters with these names, without surrounding spaces; or the problem of a name that appears twice."""
+    ids = tuple(name.strip() for name in names)
+    repeated = sorted({name for name in ids if ids.count(name) > 1})
     if repeated:
         return f"the same rater twice: {', '.join(repeated[:6])}"
-    return RaterInfo(ids=tuple(names))
+    return RaterInfo(ids=ids)
 
 
 def is_missing(value: Any) -> bool:

@@ -19,6 +19,7 @@ from dramaeval.data.raters import (
     RaterInfo,
     is_missing,
     is_quoted_number,
+    raters_of_names,
     raters_of_record,
 )
 
@@ -235,10 +236,13 @@ def _check_field(
     elif is_mean_form(values):
         _check_mean(annotation, values, check)
     elif isinstance(values, dict):
-        ids = tuple(values)
-        if blank := [rater for rater in ids if not rater.strip()]:
+        named = raters_of_names(values)
+        if blank := [rater for rater in values if not rater.strip()]:
             check.report(name, f"{counted(len(blank), 'rater')} without a name", "name the raters")
-        _check_values(annotation, list(values.values()), RaterInfo(ids=ids), check)
+        elif isinstance(named, str):
+            check.report(name, named, "give each rater one value")
+        info = UNKNOWN_RATERS if isinstance(named, str) else named
+        _check_values(annotation, list(values.values()), info, check)
     elif isinstance(values, list):
         if not listed.unknown:
             check.lengths[name] = len(values)

@@ -83,8 +83,8 @@ def test_ratings_in_other_forms_are_counted(folder: Path, write_jsonl: Writer) -
 def test_mean_ratings_and_raters_are_read(folder: Path, write_jsonl: Writer) -> None:
     lines = [
         line(annotations=ratings(pitch_variation=3.42, dynamic_range={"mean": 4, "std": 0.5, "n": 9})),
-        line(2, annotations=ratings(pitch_variation={"ann": 4, "bo": None}, dynamic_range={"cy": 5})),
-        line(3, raters=["ann", 7, "bo"]),
+        line(2, annotations=ratings(pitch_variation={"ann ": 4, "bo": None}, dynamic_range={"cy": 5})),
+        line(3, raters=["ann", 7, " bo\t"]),
         line(4, raters="unknown", annotations=ratings(dynamic_range=[1, 2])),
         line(5, annotations=ratings(pitch_variation={"mean": None})),
     ]  # fmt: skip
@@ -258,6 +258,10 @@ def test_lines_that_are_not_json_objects_are_refused(
          "off the scale 1 to 5: 6 (rater ann)", "from 1 to 5, or null"),
         ({"annotations": ratings(pitch_variation={"": 4})}, "pitch_variation",
          "1 rater without a name", "name the raters"),
+        ({"annotations": ratings(pitch_variation={"ann": 4, "ann ": 5})}, "pitch_variation",
+         "the same rater twice: ann", "each rater one value"),
+        ({"annotations": ratings(raters=["ann", "bo", " ann"])}, "raters",
+         "the same rater twice: ann", '"unknown"'),
         ({"annotations": ratings(raters=["ann", "bo"])}, "raters",
          "2 ratings where the other fields have 3", "one value per rater"),
         ({"annotations": ratings(raters=["ann", "bo", "ann"])}, "raters",

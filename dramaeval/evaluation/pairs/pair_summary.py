@@ -12,6 +12,7 @@ from dramaeval.evaluation.bootstrap import (
     LEAST_CLUSTERS,
     BootstrapDraws,
     draws_for_intervals,
+    has_few_clusters,
     interval,
     mean_over_draws,
 )
@@ -119,15 +120,10 @@ def _measured(
         except UndefinedError as error:
             values[name], undefined[name] = None, str(error) if len(arrays) else "no pair"
     defined = {name: metric for name, metric in metrics.items() if values[name] is not None}
-    if draws is None or not _enough(arrays):
+    if draws is None or has_few_clusters(arrays.cluster):
         return _Measured(values=values, undefined=undefined, draws={})
     in_draws = pair_values_over_draws(defined, arrays, draws)
     return _Measured(values=values, undefined=undefined, draws=in_draws)
-
-
-def _enough(arrays: PairArrays) -> bool:
-    """Whether there are enough prompts for intervals."""
-    return len(np.unique(arrays.cluster)) >= LEAST_CLUSTERS
 
 
 def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
@@ -135,7 +131,7 @@ def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
     parts = ceiling_summands(arrays)
     values = {name: part.whole for name, part in parts.items()}
     defined = {name: part for name, part in parts.items() if not np.isnan(values[name])}
-    sampled = draws if _enough(arrays) else None
+    sampled = None if has_few_clusters(arrays.cluster) else draws
     in_draws = [] if sampled is None else sampled.values(list(defined.values()))
     return _Measured(
         values={name: value if name in defined else None for name, value in values.items()},
